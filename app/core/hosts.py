@@ -1,0 +1,117 @@
+"""Host names, the patterns that a token lists, and which pattern covers which host."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+import idna
+
+ANY = "*"
+MAX_PATTERNS = 100
+
+_MAX_NAME = 253
+_MAX_SENT = _MAX_NAME + len(".:65535")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+?)\.?(?::[0-9]{0,5})?", re.ASCII)
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+
+
+class InvalidHostPatternError(ValueError):
+    """A pattern that no host could match; the message says why and what to write."""
+
+
+def covering_patterns(sent: str | None) -> tuple[str, ...]:
+    """Return every pattern that covers the host *sent* by the proxy, none if it is no host."""
+    return _covering(sent) if sent and len(sent) <= _MAX_SENT else ()
+
+
+@lru_cache(maxsize=4096)
+def _covering(sent: str) -> tuple[str, ...]:
+    host = normalize(sent)
+    if host is None:
+        return ()
+    labels = host.split(".")
+    if _is_address(labels):
+        return (host, ANY)
+    parents = (f"*.{'.'.join(labels[i:])}" for i in range(1, len(labels)))
+    return (host, *parents, ANY)
+
+
+def normalize(sent: str) -> str | None:
+    """Return the host lower-case, without one port and one trailing dot; None if it is no host."""
+    if len(sent) > _MAX_SENT or not (match := _HOST.fullmatch(sent)):
+        return None
+    name = match[1].lower()
+    return _canonical_ipv6(name) if name.startswith("[") else _checked(name)
+
+
+def parse_patterns(text: str) -> tuple[str, ...]:
+    """Return the patterns of a comma, space or line separated list, canonical and each once.
+
+    Raises InvalidHostPatternError.
+    """
+    patterns = tuple(dict.fromkeys(map(parse_pattern, re.split(r"[,\s]+", text.strip(", \t\r\n")))))
+    if len(patterns) > MAX_PATTERNS:
+        raise InvalidHostPatternError(f"at most {MAX_PATTERNS} hosts, not {len(patterns)}")
+    return patterns
+
+
+def parse_pattern(text: str) -> str:
+    """Return one pattern in the form that is stored; raises InvalidHostPatternError."""
+    if text == ANY:
+        return ANY
+    if not text:
+        raise InvalidHostPatternError("name at least one host, such as example.com")
+    if "/" in text:
+        raise InvalidHostPatternError(f"{text!r}: write the host alone, without scheme or path")
+    wildcard, name = ("*.", text[2:]) if text.startswith("*.") else ("", text)
+    if "*" in name:
+        raise InvalidHostPatternError(f"{text!r}: a * may only stand alone or lead, as *.example.com")
+    host = normalize(_ascii(name, text))
+    if host is None:
+        raise InvalidHostPatternError(f"{text!r} is not a host name")
+    if _has_port(name):
+        raise InvalidHostPatternError(f"{text!r}: ports are not compared; write {wildcard}{host}")
+    if wildcard and _is_address(host.split(".")):
+        raise InvalidHostPatternError(f"{text!r}: an address has no subdomains")
+    if wildcard and len(host) > _MAX_NAME - len("a."):
+        raise InvalidHostPatternError(f"{text!r}: too long for any subdomain")
+    return wildcard + host
+
+
+def _has_port(name: str) -> bool:
+    return not name.endswith("]") if name.startswith("[") else ":" in name
+
+
+def _ascii(name: str, text: str) -> str:
+    if name.isascii():
+        return name
+    try:
+        return idna.encode(name, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise InvalidHostPatternError(f"{text!r} is not a host name: {error}") from None
+
+
+def _checked(name: str) -> str | None:
+    labels = name.split(".")
+    if len(name) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
+        return None
+    return name if not labels[-1].isdigit() or _is_address(labels) else None
+
+
+def _is_address(labels: list[str]) -> bool:
+    if labels[0].startswith("["):
+        return True
+    try:
+        IPv4Address(".".join(labels))
+    except AddressValueError:
+        return False
+    return True
+
+
+def _canonical_ipv6(literal: str) -> str | None:
+    try:
+        return f"[{IPv6Address(literal[1:-1])}]"
+    except AddressValueError:
+        return None

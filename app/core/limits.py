@@ -1,0 +1,31 @@
+"""The rule of a rate limit, and what a refused client is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_REQUESTS = 10_000
+MAX_WINDOW_S = 86_400 * 31
+
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most *max_requests* in any *window_s* seconds; 0 requests means unlimited."""
+
+    max_requests: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A limit that was reached, and the microseconds until it admits one more."""
+
+    limit: Limit
+    wait_us: int
+
+    @property
+    def retry_after_s(self) -> int:
+        """Whole seconds to wait: at least 1, never too few, never one too many."""
+        return max(1, -(-self.wait_us // _MICROSECONDS))

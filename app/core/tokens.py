@@ -1,0 +1,106 @@
+"""The text of a token, and what is kept about it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from binascii import crc32
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.core.limits import Limit
+
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+CREDENTIAL = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}", re.ASCII)
+DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+TOKEN_ID = re.compile(f"[{BASE32}]{{16}}", re.ASCII)
+
+_SECRET_CHARS = 32  # 190 bits
+_CHECKSUM_CHARS = 6  # 62**6 > 2**32
+_ID_TIME_CHARS = 9  # 45 bits of milliseconds: until the year 3084
+_ID_RANDOM_CHARS = 7
+
+
+def mint(prefix: str) -> str:
+    """Return a new token ``<prefix>_<32 random base62 characters><checksum>``."""
+    secret = "".join(secrets.choice(BASE62) for _ in range(_SECRET_CHARS))
+    return f"{prefix}_{secret}{checksum(secret)}"
+
+
+def checksum(secret: str) -> str:
+    """Return the CRC-32 of *secret* in six base62 digits, most significant first."""
+    return _encode(crc32(secret.encode()), BASE62, _CHECKSUM_CHARS)
+
+
+def is_mistyped(token: str, prefix: str) -> bool:
+    """Tell whether *token* has our prefix and a checksum that does not fit."""
+    if not token.startswith(f"{prefix}_"):
+        return False
+    body = token[len(prefix) + 1 :]
+    return body[-_CHECKSUM_CHARS:] != checksum(body[:-_CHECKSUM_CHARS])
+
+
+def mint_id(now_ms: int) -> str:
+    """Return a public token id; ids sort by the time they were made."""
+    stamp = _encode(now_ms, BASE32, _ID_TIME_CHARS)
+    return stamp + "".join(secrets.choice(BASE32) for _ in range(_ID_RANDOM_CHARS))
+
+
+def id_time_ms(token_id: str) -> int:
+    """Return when *token_id* was minted, in milliseconds since the epoch."""
+    number = 0
+    for char in token_id[:_ID_TIME_CHARS]:
+        number = number * len(BASE32) + BASE32.index(char)
+    return number
+
+
+def inherited_id(digest: str) -> str:
+    """Return the id of a token that an older deployment wrote without one; sorts before all others."""
+    return "0" + digest[:15]
+
+
+def _encode(number: int, alphabet: str, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, len(alphabet))
+        digits.append(alphabet[digit])
+    return "".join(reversed(digits))
+
+
+class Status(StrEnum):
+    """What an operator sees of a token at a glance."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpec:
+    """What an operator may say about a token."""
+
+    hosts: tuple[str, ...]
+    email: str = ""
+    comment: str = ""
+    ttl_s: int = 0
+    limit: Limit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A kept token; it can't say the text that opens the door, which is kept nowhere."""
+
+    digest: str = field(repr=False)
+    id: str
+    hosts: tuple[str, ...]
+    email: str
+    comment: str
+    created_at: int | None
+    expires_at: int | None
+    enabled: bool
+    limit: Limit | None
+
+    @property
+    def status(self) -> Status:
+        """Active or not; an expired token is gone and has no status."""
+        return Status.ACTIVE if self.enabled else Status.DISABLED

@@ -1,0 +1,35 @@
+"""The few objects that views and commands share, and the typed way to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from app.core.gate import Gate
+from app.core.registry import Registry
+from app.settings import Settings
+
+_KEY = "acl-auth-service"
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made once by create_app."""
+
+    settings: Settings
+    gate: Gate
+    registry: Registry
+    ping: Callable[[], None]
+
+
+def services() -> Services:
+    """Return the services of the current app."""
+    return cast(Services, current_app.extensions[_KEY])
+
+
+def provide(extensions: dict[str, object], made: Services) -> None:
+    """Make *made* the services of the app that owns *extensions*."""
+    extensions[_KEY] = made

@@ -1,0 +1,198 @@
+"""From the environment to one frozen Settings, or to one message that lists every problem."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from app.core.fields import MAX_TTL_S, whole_number
+from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S, Limit
+
+_YES, _NO = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+_PLACEHOLDER = re.compile(
+    r"(change|replace|fill)[-_ ]?(me|this|it)\b.*|your[-_ ].*|<.*>|default|example|todo|xxx+", re.IGNORECASE
+)
+_PLACEHOLDER_PASSWORDS = {"admin", "password", "changeit"}
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+class InvalidSettingsError(ValueError):
+    """The environment can't be used; the message lists every problem, one a line."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _secret(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is blank")
+    if _PLACEHOLDER.fullmatch(value):
+        raise ValueError("is a placeholder; generate one, for instance with: openssl rand -hex 32")
+    return value
+
+
+def _admin_user(value: str) -> str:
+    if ":" in value or not value.isprintable():
+        raise ValueError("may not contain ':' or control characters")
+    return _secret(value)
+
+
+def _admin_pass(value: str) -> str:
+    if value.lower() in _PLACEHOLDER_PASSWORDS:
+        raise ValueError("is the first one that anybody tries; choose another")
+    return _secret(value)
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    return lambda value: whole_number(value, low, high)
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in _YES | _NO:
+        raise ValueError(f"true or false, not {value!r}")
+    return value.lower() in _YES
+
+
+def _matching(pattern: str, hint: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value, re.ASCII):
+            raise ValueError(f"{hint}, not {value!r}")
+        return value
+
+    return parse
+
+
+def _redis_url(value: str) -> str:
+    if value and urlsplit(value).scheme not in _REDIS_SCHEMES:
+        raise ValueError(f"must begin with one of {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}")
+    return value
+
+
+def _file(value: str) -> str:
+    if value and not Path(value).is_file():
+        raise ValueError(f"names no file: {value!r}")
+    return value
+
+
+def _setting(parse: Callable[[str], Any], default: str | None, help_: str, *, secret: bool = False) -> Any:
+    """Declare one setting; *default* None means required."""
+    return field(
+        repr=not secret, metadata={"parse": parse, "default": default, "help": help_, "secret": secret}
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the environment says; each field is the variable of the same name in capitals."""
+
+    pepper: str = _setting(
+        _secret, None, "Secret that is hashed with every token; changing it ends all tokens", secret=True
+    )
+    admin_user: str = _setting(_admin_user, None, "User name of the admin pages", secret=True)
+    admin_pass: str = _setting(_admin_pass, None, "Password of the admin pages", secret=True)
+    redis_host: str = _setting(_text, "127.0.0.1", "Host of the Redis server")
+    redis_port: int = _setting(_integer(1, 65535), "6379", "Port of the Redis server")
+    redis_db: int = _setting(_integer(0, 2**31), "0", "Number of the Redis database")
+    redis_username: str = _setting(_text, "", "Redis ACL user", secret=True)
+    redis_password: str = _setting(_text, "", "Redis password", secret=True)
+    redis_tls: bool = _setting(_flag, "false", "Speak TLS to Redis")
+    redis_tls_skip_verify: bool = _setting(_flag, "false", "Accept any certificate from Redis; for tests")
+    redis_tls_ca_file: str = _setting(
+        _file, "", "CA certificates to verify Redis with, instead of the system's"
+    )
+    redis_url: str = _setting(
+        _redis_url,
+        "",
+        "Address as redis://, rediss:// or unix://; replaces the REDIS_HOST group",
+        secret=True,
+    )
+    redis_deadline_ms: int = _setting(
+        _integer(10, 10_000), "250", "Milliseconds that a decision may take in all; then 503"
+    )
+    token_prefix: str = _setting(
+        _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "What new tokens begin with"
+    )
+    token_ttl_seconds: int = _setting(
+        _integer(0, MAX_TTL_S), "0", "Lifetime of a token made without one; 0 is for ever"
+    )
+    rate_limit_max: int = _setting(
+        _integer(0, MAX_REQUESTS), "100", "Requests admitted per token and window; 0 is unlimited"
+    )
+    rate_limit_window_sec: int = _setting(
+        _integer(1, MAX_WINDOW_S), "1", "Length of the sliding window in seconds"
+    )
+    auth_realm: str = _setting(
+        _matching(r"[ !#-\[\]-~]{1,100}", "printable ASCII without quotes and backslashes"),
+        "acl-auth-service",
+        "Realm in WWW-Authenticate",
+    )
+    bind: str = _setting(
+        _matching(r"unix:.+|[^\s]+:[0-9]{1,5}", "an address such as 0.0.0.0:8000"),
+        "0.0.0.0:8000",
+        "Where gunicorn listens",
+    )
+    web_concurrency: int = _setting(_integer(1, 256), "2", "Worker processes")
+    log_level: str = _setting(
+        _matching("debug|info|warning|error", "debug, info, warning or error"),
+        "info",
+        "Least level that is logged",
+    )
+    log_format: str = _setting(_matching("text|json", "text or json"), "text", "Form of the log lines")
+
+    @property
+    def limit(self) -> Limit:
+        """The rate limit of tokens that have none of their own."""
+        return Limit(self.rate_limit_max, self.rate_limit_window_sec)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read *environ*, ``NAME_FILE`` variants of secrets included; raises InvalidSettingsError."""
+        problems: list[str] = []
+        values = {}
+        for declared in fields(cls):
+            try:
+                values[declared.name] = declared.metadata["parse"](_raw(declared, environ))
+            except ValueError as error:
+                problems.append(f"  {declared.name.upper()}: {error}")
+        if problems:
+            raise InvalidSettingsError(
+                "\n".join(["acl-auth-service can't start with these settings:", *problems])
+            )
+        return cls(**values)
+
+
+def load() -> Settings:
+    """Read the environment and, below it, ``.env``; exit with one message if they can't be used."""
+    below = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    try:
+        return Settings.from_environ({**below, **os.environ})
+    except InvalidSettingsError as error:
+        sys.exit(str(error))
+
+
+def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
+    name, default = declared.name.upper(), declared.metadata["default"]
+    value = environ.get(name, "")
+    if declared.metadata["secret"] and (path := environ.get(f"{name}_FILE", "")):
+        if value:
+            raise ValueError(f"is set twice, also as {name}_FILE; keep one")
+        value = _contents(path)
+    if not value and default is None:
+        raise ValueError(f"is required; set it or {name}_FILE")
+    return value or default or ""
+
+
+def _contents(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"its file {path!r} can't be read: {error}") from None

@@ -1,0 +1,25 @@
+"""Lua scripts as files of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+
+class Script:
+    """One file of ``lua/``, sent whole only to a server that doesn't know it yet."""
+
+    def __init__(self, name: str) -> None:
+        self.source = files("app.store").joinpath("lua", f"{name}.lua").read_text("ascii")
+        self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, client: redis.Redis, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        """Run it once and return Redis' reply; a server that says NOSCRIPT has not run it."""
+        try:
+            return client.evalsha(self.sha, len(keys), *keys, *args)
+        except redis.exceptions.NoScriptError:
+            return client.eval(self.source, len(keys), *keys, *args)

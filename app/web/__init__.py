@@ -1,0 +1,1 @@
+"""What speaks: the only package that knows HTTP."""

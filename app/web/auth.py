@@ -1,0 +1,153 @@
+"""/auth, and the probes beside it: from verdict to answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote_from_bytes
+
+import gevent
+from flask import Blueprint, Response, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import Rule
+
+from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
+from app.core.limits import Refusal
+from app.core.registry import StoreUnavailableError
+from app.logs import Sparse
+from app.services import services
+from app.web.forwarded import Headers, read_attempt
+
+bp = Blueprint("auth", __name__)
+log = logging.getLogger(__name__)
+_outages = Sparse(log, period_s=1)
+
+
+class Outcome(NamedTuple):
+    """How HTTP says a verdict; *challenge* follows the realm in WWW-Authenticate (RFC 6750 section 3)."""
+
+    status: int
+    body: str
+    challenge: str | None = None
+
+
+INVALID = 'error="invalid_token"'
+OUTCOMES: Mapping[Verdict, Outcome] = {
+    Verdict.ALLOWED: Outcome(200, "OK"),
+    Verdict.NO_CREDENTIAL: Outcome(401, "missing bearer token", ""),
+    Verdict.MALFORMED: Outcome(401, "invalid token", 'error="invalid_request"'),
+    Verdict.MISTYPED: Outcome(401, "invalid token", INVALID),
+    Verdict.UNKNOWN: Outcome(401, "invalid token", INVALID),
+    Verdict.DISABLED: Outcome(401, "invalid token", INVALID),
+    Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
+    Verdict.RATE_LIMITED: Outcome(429, "rate limit exceeded"),
+    Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
+}
+
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
+
+class Answer(NamedTuple):
+    """What is sent for a decision, whoever sends it."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: str
+
+
+def decide(gate: Gate, headers: Headers) -> Decision:
+    """Ask the gate; whatever goes wrong is no decision, and no decision opens nothing."""
+    try:
+        attempt = read_attempt(headers)
+        decision = gate.check(attempt)
+    except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - the one place that fails closed
+        _outages.error("no decision: %s", error, exc_info=not isinstance(error, StoreUnavailableError))
+        return Decision(Verdict.UNAVAILABLE)
+    if decision.verdict is not Verdict.ALLOWED:
+        _log_refusal(decision, attempt)
+    return decision
+
+
+def answer(decision: Decision, realm: str) -> Answer:
+    """Say *decision* in HTTP."""
+    outcome = OUTCOMES[decision.verdict]
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+    if outcome.challenge is not None:
+        challenge = f'Bearer realm="{realm}"'
+        headers.append(
+            ("WWW-Authenticate", f"{challenge}, {outcome.challenge}" if outcome.challenge else challenge)
+        )
+    if decision.verdict is Verdict.ALLOWED and decision.identity:
+        headers += _identity_headers(decision.identity)
+    if decision.refusal:
+        headers += _limit_headers(decision.refusal)
+    if decision.verdict is Verdict.UNAVAILABLE:
+        headers.append(("Retry-After", "1"))
+    return Answer(outcome.status, headers, outcome.body)
+
+
+def _identity_headers(identity: Identity) -> list[tuple[str, str]]:
+    return [
+        ("X-Auth-Token-Id", _header_text(identity.token_id)),
+        ("X-Auth-Email", _header_text(identity.email)),
+        ("X-Auth-Comment", _header_text(identity.comment)),
+    ]
+
+
+def _header_text(value: bytes) -> str:
+    return quote_from_bytes(value, safe=_PRINTABLE)
+
+
+def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
+    """RFC 9110 section 10.2.3, draft-ietf-httpapi-ratelimit-headers-11, and X- names (reset in seconds)."""
+    limit, wait = refusal.limit, refusal.retry_after_s
+    return [
+        ("Retry-After", f"{wait}"),
+        ("RateLimit-Policy", f'"default";q={limit.max_requests};w={limit.window_s}'),
+        ("RateLimit", f'"default";r=0;t={wait}'),
+        ("X-RateLimit-Limit", f"{limit.max_requests}"),
+        ("X-RateLimit-Remaining", "0"),
+        ("X-RateLimit-Reset", f"{wait}"),
+    ]
+
+
+def _log_refusal(decision: Decision, attempt: Attempt) -> None:
+    if log.isEnabledFor(logging.INFO):
+        token_id = _header_text(decision.identity.token_id) if decision.identity else "-"
+        log.info("refused verdict=%s token=%s host=%.80r", decision.verdict, token_id, attempt.host)
+
+
+def check() -> Response:
+    """Answer a ForwardAuth sub-request."""
+    made = services()
+    said = answer(decide(made.gate, request.headers), made.settings.auth_realm)
+    return Response(said.body, said.status, said.headers)
+
+
+@bp.get("/healthz", provide_automatic_options=False)
+def healthz() -> Response:
+    """Tell whether decisions can be made now."""
+    try:
+        services().ping()
+    except StoreUnavailableError as error:
+        log.warning("healthz: %s", error)
+        return _plain("redis unavailable", 503)
+    return _plain("ok", 200)
+
+
+@bp.get("/livez", provide_automatic_options=False)
+def livez() -> Response:
+    """Tell that the process serves; never asks Redis, so that no orchestrator restarts us for its sake."""
+    return _plain("ok", 200)
+
+
+def _plain(body: str, status: int) -> Response:
+    return Response(body, status, mimetype="text/plain", headers={"Cache-Control": "no-store"})
+
+
+@bp.record_once
+def _route_every_method(state: BlueprintSetupState) -> None:
+    """Register /auth by hand: Flask's own way wants a list of methods and answers OPTIONS itself."""
+    state.app.url_map.add(Rule("/auth", endpoint="auth.check", methods=None, merge_slashes=False))
+    state.app.view_functions["auth.check"] = check

@@ -1,0 +1,41 @@
+"""gunicorn -c gunicorn.conf.py wsgi:app — every line with its reason."""
+
+from gevent import monkey
+
+# Before anything imports redis: what it copies from `time` and `socket` must be gevent's.
+monkey.patch_all()
+
+from pathlib import Path
+
+from app import logs, settings
+
+_settings = settings.load()  # in the master too, so that a bad setting stops the start
+
+wsgi_app = "wsgi:app"
+bind = _settings.bind
+workers = _settings.web_concurrency
+worker_class = "gevent"
+worker_connections = 1000
+
+# Headers alone may not move a request to another path, whoever sends them.
+forwarder_headers = ""
+header_map = "drop"
+forwarded_allow_ips = "127.0.0.1"
+
+# The heartbeat file: on a disk, a slow write would look like a hung worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# It can stop the server, and would need a writable home.
+control_socket_disable = True
+
+# Traefik keeps two idle connections; this outlives the pauses between requests and ends half-sent heads.
+keepalive = 20
+# Below the ten seconds that Docker waits before it kills.
+graceful_timeout = 8
+timeout = 30
+
+limit_request_line = 4094
+limit_request_fields = 60
+limit_request_field_size = 8190
+
+loglevel = _settings.log_level
+logger_class = logs.gunicorn_logger(_settings.log_format)
