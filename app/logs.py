@@ -45,7 +45,9 @@ class Sparse:
         if now - self._last < self._period_s:
             self._left_out += 1
             return
-        self._log.error(f"{message} (and %d like it)", *args, self._left_out, exc_info=exc_info)
+        if self._left_out:
+            message, args = f"{message} (and %d more since the last line)", (*args, self._left_out)
+        self._log.error(message, *args, exc_info=exc_info)
         self._last, self._left_out = now, 0
 
 

@@ -15,8 +15,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -50,7 +52,8 @@ maxmemory-policy noeviction
 def main() -> int:
     """Run everything until Ctrl-C, or until the service ends; return its exit status."""
     os.chdir(ROOT)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     port = _port()
     made = _make_secrets()
     with _redis() as (address, mend):
@@ -169,7 +172,7 @@ def _serve(port: int, address: dict[str, str], mend: Callable[[], None], made: d
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
     service = _spawn(command, env={"BIND": f"127.0.0.1:{port}", **os.environ, **address})
     try:
-        _wait(lambda: service.poll() is not None or _answers(port), "the service did not start")
+        _wait(lambda: service.poll() is not None or _lives(port), "the service did not start")
         if service.poll() is None:
             _greet(f"http://127.0.0.1:{port}", made)
         while service.poll() is None:
@@ -177,7 +180,7 @@ def _serve(port: int, address: dict[str, str], mend: Callable[[], None], made: d
             time.sleep(PAUSE_S)
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
-        service.terminate()
+        service.send_signal(signal.SIGINT)  # gunicorn's quick stop: nobody waits for idle browsers
         service.wait(START_TIMEOUT_S)
         return 0
     return service.returncode
@@ -216,6 +219,12 @@ def _die_with_parent() -> None:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _lives(port: int) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=1) as answer:
+        return bool(answer.status == HTTPStatus.OK)
+    return False
 
 
 def _free_port() -> int:

@@ -87,6 +87,8 @@ def _has_port(name: str) -> bool:
 def _ascii(name: str, text: str) -> str:
     if name.isascii():
         return name
+    if not name.isprintable():  # IDNA would drop what nobody sees
+        raise InvalidHostPatternError(f"{text!r} contains invisible characters")
     try:
         return idna.encode(name, uts46=True).decode()
     except idna.IDNAError as error:

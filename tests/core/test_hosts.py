@@ -1,0 +1,194 @@
+"""Which host is which, and which pattern covers it."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from app.core.hosts import (
+    MAX_PATTERNS,
+    InvalidHostPatternError,
+    covering_patterns,
+    normalize,
+    parse_pattern,
+    parse_patterns,
+)
+
+LONG_LABEL = "a" * 63
+
+
+@pytest.mark.parametrize(
+    ("sent", "host"),
+    [
+        ("example.com", "example.com"),
+        ("EXAMPLE.com", "example.com"),
+        ("example.com:8443", "example.com"),
+        ("example.com:", "example.com"),
+        ("example.com.", "example.com"),
+        ("example.com.:443", "example.com"),
+        ("localhost", "localhost"),
+        ("my_app.lan", "my_app.lan"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("192.168.1.7:80", "192.168.1.7"),
+        ("[::1]:80", "[::1]"),
+        ("[2001:DB8:0:0::1]", "[2001:db8::1]"),
+        (f"{LONG_LABEL}.example", f"{LONG_LABEL}.example"),
+    ],
+)
+def test_spellings_of_a_host(sent: str, host: str) -> None:
+    """A host is compared lower-case, without one port and one trailing dot."""
+    assert normalize(sent) == host
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "",
+        ".",
+        "..",
+        ".example.com",
+        "example.com..",
+        "a..b",
+        "example.com:80:80",
+        "example.com:443.",
+        "example.com:http",
+        "example.com:123456",
+        "example.com\n",
+        " example.com",
+        "example.com ",
+        "a b.example.com",
+        "a.example.com,b.example.com",
+        "evil.com@example.com",
+        "evil.com#.example.com",
+        "evil.com/.example.com",
+        "a%2eexample.com",
+        "example.com\x00",
+        "bücher.example",
+        "\N{FULLWIDTH LATIN SMALL LETTER E}xample.com",
+        "*.example.com",
+        "-a.example.com",
+        "a-.example.com",
+        "a" * 64 + ".example.com",
+        ".".join(["a" * 60] * 5),
+        "1.2.3",
+        "1.2.3.4.5",
+        "example.256",
+        "[::1",
+        "::1",
+        "[::1%25eth0]",
+        "[1.2.3.4]",
+    ],
+)
+def test_what_is_no_host(sent: str) -> None:
+    """Any stray character refuses: no part of the text is picked out of it."""
+    assert normalize(sent) is None
+    assert covering_patterns(sent) == ()
+
+
+def test_no_host_sent() -> None:
+    """A missing host is covered by nothing, the pattern * included."""
+    assert covering_patterns(None) == ()
+
+
+def test_covering_patterns_of_a_name() -> None:
+    """A wildcard covers one or more labels and never the bare domain."""
+    assert covering_patterns("a.b.example.com") == (
+        "a.b.example.com",
+        "*.b.example.com",
+        "*.example.com",
+        "*.com",
+        "*",
+    )
+
+
+@pytest.mark.parametrize("sent", ["10.0.0.1", "[::1]"])
+def test_covering_patterns_of_an_address(sent: str) -> None:
+    """An address has no subdomains."""
+    assert covering_patterns(sent) == (sent, "*")
+
+
+def test_oversize_host_is_not_remembered() -> None:
+    """A text too long for a host costs nothing, however long it is."""
+    assert covering_patterns("a" * 1_000_000) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("Example.COM", "example.com"),
+        ("example.com.", "example.com"),
+        ("*.Example.com", "*.example.com"),
+        ("*", "*"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("*.straße.example", "*.xn--strae-oqa.example"),
+        ("[::1]", "[::1]"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_stored_form_of_a_pattern(text: str, pattern: str) -> None:
+    """A pattern is stored as the hosts that it covers are compared."""
+    assert parse_pattern(text) == pattern
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*.",
+        "**",
+        "*example.com",
+        "a.*.com",
+        "*.*.com",
+        "example.com:8443",
+        "[::1]:80",
+        "https://example.com",
+        "example.com/path",
+        "exam ple.com",
+        "a,b",
+        "*.10.0.0.1",
+        "a..b",
+        "\u200bexample.com",
+        "ex\x00ample.com",
+        "*." + ".".join(["a" * 49] * 5) + ".aaa",
+    ],
+)
+def test_pattern_that_no_host_could_match(text: str) -> None:
+    """Such a pattern is refused when it is written, with the text in the message."""
+    with pytest.raises(InvalidHostPatternError):
+        parse_pattern(text)
+
+
+def test_list_of_patterns() -> None:
+    """A list may be separated by commas, blanks and lines; a repeated pattern counts once."""
+    assert parse_patterns(" a.example,\n B.example  a.example. ") == ("a.example", "b.example")
+
+
+@pytest.mark.parametrize("text", ["", " , ", "\n"])
+def test_empty_list_of_patterns(text: str) -> None:
+    """A token for no host is refused rather than made for all."""
+    with pytest.raises(InvalidHostPatternError, match="at least one host"):
+        parse_patterns(text)
+
+
+def test_too_many_patterns() -> None:
+    """A token lists a bounded number of hosts."""
+    with pytest.raises(InvalidHostPatternError, match="at most 100"):
+        parse_patterns(",".join(f"h{i}.example" for i in range(MAX_PATTERNS + 1)))
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_host_or_is_not(sent: str) -> None:
+    """No text raises, and what is a host stays the same when it is normalized again."""
+    host = normalize(sent)
+
+    assert host is None or normalize(host) == host
+    assert covering_patterns(sent) == (() if host is None else covering_patterns(host))
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_pattern_or_is_refused(text: str) -> None:
+    """A pattern that was accepted covers some host."""
+    try:
+        pattern = parse_pattern(text)
+    except InvalidHostPatternError:
+        return
+
+    assert pattern in covering_patterns(pattern.replace("*", "a"))

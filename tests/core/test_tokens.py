@@ -1,0 +1,78 @@
+"""The text of a token and its public id."""
+
+import pytest
+
+from app.core import tokens
+from app.core.peppers import Pepper
+
+
+def test_digest_is_the_contract() -> None:
+    """A record is named by SHA-256(token + pepper), as sha256sum says of the two joined."""
+    expected = "ec0f913a304148b662a2bf4ce89c1ccdc9f6cddc89d389171e49dcc7fa8327f4"
+
+    assert Pepper("pepper").digest("token") == expected
+
+
+def test_pepper_stays_out_of_sight() -> None:
+    """A pepper that lands in a log line shows nothing."""
+    assert "hush" not in repr(Pepper("hush"))
+
+
+def test_minted_token() -> None:
+    """A token is its prefix, 190 random bits and a checksum, all of it one double-click."""
+    token = tokens.mint("acl")
+    prefix, body = token.split("_")
+
+    assert prefix == "acl"
+    assert len(body) == 38
+    assert set(body) <= set(tokens.BASE62)
+    assert tokens.CREDENTIAL.fullmatch(token)
+    assert not tokens.is_mistyped(token, "acl")
+
+
+def test_minted_tokens_differ() -> None:
+    """Ten thousand tokens are ten thousand."""
+    assert len({tokens.mint("acl") for _ in range(10_000)}) == 10_000
+
+
+def test_checksum_vector() -> None:
+    """The checksum is CRC-32 in six base62 digits, padded with zeros."""
+    assert tokens.checksum("") == "000000"
+    assert tokens.checksum("123456789") == "3jZRME"  # 0xCBF43926, the check value of CRC-32
+
+
+@pytest.mark.parametrize("position", range(4, 42))
+def test_any_mistyped_character_is_noticed(position: int) -> None:
+    """CRC-32 catches every single changed character."""
+    token = tokens.mint("acl")
+    other = "A" if token[position] != "A" else "B"
+
+    assert tokens.is_mistyped(token[:position] + other + token[position + 1 :], "acl")
+
+
+@pytest.mark.parametrize("token", ["acl_", "acl_short", "acl_" + "a" * 38])
+def test_our_prefix_needs_our_checksum(token: str) -> None:
+    """What begins like our tokens and does not end like them is refused unasked."""
+    assert tokens.is_mistyped(token, "acl")
+
+
+@pytest.mark.parametrize("token", ["", "acl", "aclx_" + "a" * 38, "ACL_" + "a" * 38, "legacy-token"])
+def test_other_shapes_are_left_to_redis(token: str) -> None:
+    """Tokens of an older deployment have no checksum to fail."""
+    assert not tokens.is_mistyped(token, "acl")
+
+
+def test_ids_sort_by_age() -> None:
+    """Ids made later sort later, and after all that older deployments left without one."""
+    ids = [
+        tokens.inherited_id("f" * 64),
+        *(tokens.mint_id(ms) for ms in (1_700_000_000_000, 1_700_000_000_001)),
+    ]
+
+    assert ids == sorted(ids)
+    assert all(map(tokens.TOKEN_ID.fullmatch, ids))
+
+
+def test_id_remembers_its_time() -> None:
+    """The time in an id reads back to the millisecond."""
+    assert tokens.id_time_ms(tokens.mint_id(1_795_492_982_249)) == 1_795_492_982_249

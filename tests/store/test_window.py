@@ -1,0 +1,88 @@
+"""The sliding window against a model of it, on a real server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from app.core.gate import Verdict
+from app.core.limits import Limit
+from app.store import keys
+from app.store.ledger import RedisLedger
+
+DIGEST = "ef" * 32
+RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
+WINDOW_S = 2
+WINDOW_US = WINDOW_S * 1_000_000
+
+
+class Model:
+    """At most *limit* admissions in any window, counted the slow and obvious way."""
+
+    def __init__(self) -> None:
+        self.admitted: list[int] = []
+
+    def admits(self, now: int, limit: int) -> bool:
+        """Tell whether *now* would be admitted."""
+        return sum(now - time < WINDOW_US for time in self.admitted) < limit
+
+    def wait(self, now: int, limit: int) -> int:
+        """Return the shortest wait after which it would be."""
+        return next(us for us in self._ends(now) if self.admits(now + us, limit))
+
+    def _ends(self, now: int) -> list[int]:
+        return sorted(time + WINDOW_US - now for time in self.admitted if time + WINDOW_US > now)
+
+    def advance(self, us: int) -> None:
+        """Let *us* microseconds pass."""
+        self.admitted = [time - us for time in self.admitted]
+
+
+def advance(client: Any, us: int) -> None:
+    """Let *us* microseconds pass by making all that is remembered older."""
+    times = [int(time) - us for time in client.lrange(WINDOW, 0, -1)]
+    if times:
+        client.pipeline().delete(WINDOW).rpush(WINDOW, *times).execute()
+
+
+steps = st.lists(
+    st.one_of(
+        st.just("take"),
+        st.integers(0, WINDOW_US + 1).map(lambda us: ("advance", us)),
+        st.integers(1, 6).map(lambda limit: ("limit", limit)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_window_equals_its_model(real_client: Any, steps: list[Any]) -> None:
+    """Whatever the order of requests, pauses and edits of the limit, script and model agree on each one."""
+    real_client.flushall()
+    real_client.hset(RECORD, "hosts", "*")
+    model, limit = Model(), 3
+    for step in steps:
+        match step:
+            case ("advance", us):
+                advance(real_client, us)
+                model.advance(us)
+            case ("limit", new):
+                limit = new
+            case _:
+                _take_both(real_client, model, limit)
+
+
+def _take_both(client: Any, model: Model, limit: int) -> None:
+    decision = RedisLedger(client, Limit(limit, WINDOW_S), 2).take(DIGEST, ("*",))
+    if decision.verdict is Verdict.ALLOWED:
+        now = int(client.lindex(WINDOW, 0))
+        assert model.admits(now, limit)
+        model.admitted.append(now)
+    else:
+        assert decision.refusal
+        oldest = int(client.lindex(WINDOW, limit - 1))
+        now = oldest + WINDOW_US - decision.refusal.wait_us
+        assert not model.admits(now, limit)
+        assert decision.refusal.wait_us == model.wait(now, limit)
