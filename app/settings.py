@@ -41,9 +41,9 @@ def _secret(value: str) -> str:
 
 
 def _admin_user(value: str) -> str:
-    if ":" in value or not value.isprintable():
+    if ":" in _secret(value) or not value.isprintable():
         raise ValueError("may not contain ':' or control characters")
-    return _secret(value)
+    return value
 
 
 def _admin_pass(value: str) -> str:

@@ -10,6 +10,7 @@ import redis
 from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Limit, Refusal
 from app.core.registry import StoreUnavailableError
+from app.core.tokens import inherited_id
 from app.store import keys
 from app.store.errors import bounded
 from app.store.scripts import Script
@@ -40,10 +41,17 @@ class RedisLedger:
             reply = self._take.run(self._client, (record, keys.window(digest)), args)
         if reply[0] != record.encode():
             raise StoreUnavailableError("the answer belongs to another request")
-        return _decision(*reply[1:])
+        return _decision(digest, *reply[1:])
 
 
-def _decision(outcome: bytes, *rest: Any) -> Decision:
-    identity = Identity(*rest[:3]) if rest else None
-    refusal = Refusal(Limit(rest[3], rest[4]), rest[5]) if len(rest) > len("iec") else None
-    return Decision(_VERDICTS[outcome], identity, refusal)
+def _decision(digest: str, outcome: bytes, *rest: Any) -> Decision:
+    verdict = _VERDICTS[outcome]
+    if verdict is Verdict.UNKNOWN:
+        return Decision(verdict)
+    token_id, email, comment, *refused = rest
+    identity = Identity(token_id or inherited_id(digest).encode(), email, comment)
+    return Decision(verdict, identity, _refusal(*refused) if refused else None)
+
+
+def _refusal(most: int, window_s: int, wait_us: int) -> Refusal:
+    return Refusal(Limit(most, window_s), wait_us)

@@ -79,8 +79,10 @@ class RedisTokens:
 
     def adopt_all(self) -> None:
         """Find every token that others wrote, however many there are."""
-        while self._adopt(_SCANS_PER_PAGE):
-            pass
+        more = True
+        while more:
+            with bounded(self._deadline_s):
+                more = self._adopt(_SCANS_PER_PAGE)
 
     def _read(self, digests: Sequence[str]) -> list[Token | None]:
         pipe = self._client.pipeline(transaction=False)

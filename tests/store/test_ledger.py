@@ -261,7 +261,7 @@ def test_read_only_replica(real_client: Any) -> None:
     real_client.hset(RECORD, "hosts", "*")
     real_client.replicaof("127.0.0.1", 1)
     try:
-        with pytest.raises(StoreUnavailableError, match="ReadOnlyError|MASTERDOWN"):
+        with pytest.raises(StoreUnavailableError, match=r"ReadOnlyError|MASTERDOWN"):
             ledger(real_client, most=0).take(DIGEST, HOST)
     finally:
         real_client.replicaof("NO", "ONE")

@@ -1,0 +1,84 @@
+"""flask tokens …"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from click.testing import Result
+
+from app import create_app
+from tests.harness import RedisServer, free_port
+from tests.make import make_settings
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(redis_server: RedisServer) -> Run:
+    """Return what runs a command on an empty database."""
+    with redis.Redis(port=redis_server.port) as client:
+        client.flushall()
+    runner = create_app(make_settings(REDIS_PORT=redis_server.port)).test_cli_runner()
+    return lambda *args: runner.invoke(args=["tokens", *args])
+
+
+def created(run: Run, *args: str) -> dict[str, Any]:
+    """Make a token; return what was printed."""
+    printed: dict[str, Any] = json.loads(run("create", "--json", *args).output)
+    return printed
+
+
+def test_create(run: Run) -> None:
+    """The new token is all that is printed, so that a script can take it."""
+    assert run("create", "a.example").output.startswith("acl_")
+
+
+def test_life_of_a_token(run: Run) -> None:
+    """What was created is listed and shown without its text, and deleted by its id."""
+    token = created(run, "a.example", "*.b.example", "--email", "a@b.example", "--ttl-seconds", "60")
+    listed, shown = run("list", "--json").output, run("show", token["id"]).output
+
+    assert json.loads(listed) == json.loads(shown)
+    assert json.loads(shown)["hosts"] == ["a.example", "*.b.example"]
+    assert token["token"] not in listed + shown
+    assert run("delete", token["id"]).output == f"deleted {token['id']}\n"
+    assert run("list").output == ""
+
+
+def test_list_pages_through(run: Run) -> None:
+    """The list is whole, newest first, however long it is."""
+    ids = [created(run, "a.example")["id"] for _ in range(60)]
+
+    assert sorted(line.split("\t")[0] for line in run("list").output.splitlines()) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["create", "https://a.example"], "write the host alone"),
+        (["create", "a.example", "--ttl-seconds", "-1"], "ttl_seconds: a whole number"),
+        (["show", "nothing"], "no token has that id"),
+        (["delete", "nothing"], "no token has that id"),
+    ],
+)
+def test_mistakes(run: Run, args: list[str], message: str) -> None:
+    """A mistake is one line and a status of 1."""
+    result = run(*args)
+
+    assert result.exit_code == 1
+    assert message in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_redis_is_gone() -> None:
+    """Without Redis a command says so."""
+    result = (
+        create_app(make_settings(REDIS_PORT=free_port())).test_cli_runner().invoke(args=["tokens", "list"])
+    )
+
+    assert result.exit_code == 1
+    assert "Redis is unavailable" in result.output

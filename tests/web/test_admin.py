@@ -1,0 +1,253 @@
+"""The operator's pages."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app.core.tokens import is_mistyped
+from tests.make import PEPPER
+from tests.web.conftest import OPERATOR, Operator
+
+NEW_TOKEN = re.compile(r'<input[^>]*id="new-token"[^>]*value="([^"]+)"')
+
+
+def create(operator: Operator, **fields: str) -> str:
+    """Make a token and return its text."""
+    answer = operator.post("/create_token", {"hosts": "example.com"} | fields)
+    found = NEW_TOKEN.search(answer.text)
+    assert answer.status_code == 200
+    assert found
+    return found[1]
+
+
+def record_of(text: str) -> str:
+    """Return the name of the record of the token *text*."""
+    return f"tokens:{sha256((text + PEPPER).encode()).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic !",
+        "Basic " + b64encode(b"nocolon").decode(),
+        "Basic " + b64encode(b"operator:wrong").decode(),
+        "Basic " + b64encode(b"wrong:correct horse").decode(),
+        "Basic " + b64encode("operator:é".encode()).decode(),
+        "Basic " + b64encode(b"operator:\xff\xfe").decode(),
+        "Basic " + b64encode(b"operator:").decode(),
+        "Basic " + b64encode(b":correct horse").decode(),
+        "Basic " + b64encode(b"operator:" + b"a" * 10_000).decode(),
+        "Bearer correct-horse",
+        "Digest username=operator",
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("POST", "/create_token"), ("POST", "/delete_token")]
+)
+def test_wrong_password(
+    client: FlaskClient, database: Any, method: str, path: str, authorization: str | None
+) -> None:
+    """Without the right user and password nothing is shown or changed."""
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = client.open(path, method=method, data={"hosts": "*", "token": "x"}, headers=headers)
+
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
+    assert database.dbsize() == 0
+
+
+def test_password_beyond_ascii(make_client: Callable[..., FlaskClient]) -> None:
+    """A password may hold any character."""
+    client = make_client(ADMIN_PASS="pässwörd 日本")
+
+    assert client.get("/", auth=("operator", "pässwörd 日本")).status_code == 200
+    assert client.get("/", auth=("operator", "passwort")).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/create_token", "/delete_token"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+def test_changes_are_posted(operator: Operator, path: str, method: str) -> None:
+    """A change takes a POST."""
+    assert operator._client.open(path, method=method, auth=OPERATOR).status_code == 405
+
+
+def test_created_token(operator: Operator, database: Any) -> None:
+    """A new token is kept under its digest, with all that was typed."""
+    text = create(
+        operator, hosts="Example.com\n*.example.org", email="a@b.example", comment="for <b>", ttl_seconds="60"
+    )
+    kept = database.hgetall(record_of(text))
+
+    assert not is_mistyped(text, "acl")
+    assert kept["hosts"] == "example.com,*.example.org"
+    assert (kept["email"], kept["comment"]) == ("a@b.example", "for <b>")
+    assert 58 <= database.ttl(record_of(text)) <= 60
+
+
+def test_text_is_shown_once(operator: Operator, database: Any) -> None:
+    """The text is in the one answer that made it, in no other page and nowhere in Redis."""
+    text = create(operator)
+
+    assert text not in operator.get().text
+    assert text not in str(database.keys("*"))
+    assert text not in str(database.hgetall(record_of(text)))
+
+
+def test_default_lifetime(make_client: Callable[..., FlaskClient], database: Any) -> None:
+    """A token made without a lifetime gets the service's, and 0 overrides it."""
+    operator = Operator(make_client(TOKEN_TTL_SECONDS=300))
+
+    assert 298 <= database.ttl(record_of(create(operator))) <= 300
+    assert database.ttl(record_of(create(operator, ttl_seconds="0"))) == -1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"hosts": ""},
+        {"hosts": " , "},
+        {"hosts": "https://example.com/"},
+        {"hosts": "exa\x00mple.com"},
+        {"hosts": "a.example", "ttl_seconds": "-5"},
+        {"hosts": "a.example", "ttl_seconds": "9223372036854775808"},
+        {"hosts": "a.example", "email": "nobody"},
+        {"hosts": "a.example", "comment": "a\nb"},
+        {"hosts": "a.example", "ttl": "60"},
+        {"hosts": "a.example", "comment": ["a", "b"]},
+    ],
+)
+def test_form_with_a_fault(operator: Operator, database: Any, fields: dict[str, Any]) -> None:
+    """A form with a fault comes back with what was typed, and nothing was made."""
+    answer = operator.post("/create_token", {"email": "kept@b.example"} | fields)
+
+    assert answer.status_code == 400
+    assert "kept@b.example" in answer.text or "email" in fields
+    assert database.dbsize() == 0
+
+
+def test_repeated_hosts_add_up(operator: Operator, database: Any) -> None:
+    """Hosts may be sent one field each."""
+    answer = operator.post("/create_token", {"hosts": ["a.example", "b.example"]})
+    found = NEW_TOKEN.search(answer.text)
+
+    assert found
+    assert database.hget(record_of(found[1]), "hosts") == "a.example,b.example"
+
+
+@pytest.mark.parametrize("size", [20_000, 1_000_000])
+def test_form_too_large(operator: Operator, database: Any, size: int) -> None:
+    """A form of more than 16 kB is refused unread."""
+    answer = operator.post("/create_token", {"hosts": "a.example", "comment": "x" * size})
+
+    assert answer.status_code == 413
+    assert database.dbsize() == 0
+
+
+def test_form_sent_twice(operator: Operator, database: Any) -> None:
+    """A form that is sent again by a reload makes no second token, and says so."""
+    form = {"hosts": "a.example", "form": "nonce"}
+    first, second = operator.post("/create_token", form), operator.post("/create_token", form)
+
+    assert (first.status_code, second.status_code) == (200, 409)
+    assert len(database.keys("tokens:*")) == 1
+    assert NEW_TOKEN.search(second.text) is None
+
+
+def test_faulty_form_may_be_sent_again(operator: Operator) -> None:
+    """A form is used up by the token that it made, not by a fault in it."""
+    assert operator.post("/create_token", {"hosts": "", "form": "nonce"}).status_code == 400
+    assert operator.post("/create_token", {"hosts": "a.example", "form": "nonce"}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["id", "sha256", "text"])
+def test_deleted_token(operator: Operator, database: Any, name: str) -> None:
+    """A token is deleted by its id, its SHA-256 or its text, and is gone with all that belonged to it."""
+    text = create(operator)
+    record = record_of(text)
+    names = {"id": database.hget(record, "id"), "sha256": record[7:], "text": text}
+
+    answer = operator.post("/delete_token", {"token": f" {names[name]} "})
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"/?deleted={names['id']}"
+    assert database.keys("*tokens:*") == []
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({}, 400),
+        ({"token": ""}, 400),
+        ({"token": ["a", "b"]}, 400),
+        ({"token": "*"}, 404),
+        ({"token": "../x"}, 404),
+        ({"token": "a" * 63}, 404),
+        ({"token": "a" * 65}, 404),
+        ({"token": "A" * 64}, 404),
+        ({"token": "a" * 64}, 404),
+        ({"token": "1m85v745vvbyf6sq"}, 404),
+        ({"token": "\x00"}, 404),
+        ({"token": "tokens:" + "a" * 64}, 404),
+    ],
+)
+def test_delete_of_nothing(operator: Operator, database: Any, form: dict[str, Any], status: int) -> None:
+    """What names no token deletes none."""
+    create(operator)
+    before = database.dbsize()
+
+    assert operator.post("/delete_token", form).status_code == status
+    assert database.dbsize() == before
+
+
+def test_text_that_looks_like_a_digest(operator: Operator, database: Any) -> None:
+    """A token of an older deployment whose text is 64 hex digits is found by its text too."""
+    database.hset(record_of("ab" * 32), "hosts", "*")
+
+    assert operator.post("/delete_token", {"token": "ab" * 32}).status_code == 303
+
+
+def test_table(operator: Operator, database: Any) -> None:
+    """The table shows what is kept, escaped."""
+    database.hset(
+        f"tokens:{'ab' * 32}", mapping={"hosts": "a.example", "comment": "<script>alert(1)</script>"}
+    )
+    page = operator.get().text
+
+    assert "a.example" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+@pytest.mark.parametrize("asked", ["1", "2", "999999999", "0", "-1", "x", "1.5", "٣", "9" * 40, ""])
+def test_page_number(operator: Operator, asked: str) -> None:
+    """Any page number shows some page."""
+    assert operator.get(f"/?page={asked}").status_code == 200
+
+
+def test_redis_is_gone(stranded: FlaskClient) -> None:
+    """Without Redis the pages say so, keep what was typed and claim no change."""
+    operator = Operator(stranded)
+    created = operator.post("/create_token", {"hosts": "kept.example"})
+
+    assert created.status_code == 503
+    assert "kept.example" in created.text
+    assert [operator.get().status_code, operator.post("/delete_token", {"token": "x"}).status_code] == [
+        503,
+        503,
+    ]
+
+
+def test_unknown_page(client: FlaskClient) -> None:
+    """An address without a page says so without asking for a password."""
+    assert client.get("/nowhere").status_code == 404

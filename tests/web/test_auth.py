@@ -1,0 +1,277 @@
+"""/auth in HTTP: one verdict, one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.core.gate import Verdict
+from app.web.auth import OUTCOMES
+from tests.make import PEPPER
+
+TOKEN = "from-an-older-deployment"
+RECORD = f"tokens:{sha256((TOKEN + PEPPER).encode()).hexdigest()}"
+REALM = 'Bearer realm="acl-auth-service"'
+
+
+def ask(
+    client: FlaskClient, token: str | None = TOKEN, host: str | None = "example.com", **more: Any
+) -> TestResponse:
+    """Ask /auth as Traefik does."""
+    headers = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/secret?a=b"}
+    headers |= {"Authorization": f"Bearer {token}"} if token is not None else {}
+    headers |= {"X-Forwarded-Host": host} if host is not None else {}
+    return client.open("/auth", **{"method": "GET", "headers": headers | more.pop("headers", {})} | more)
+
+
+@pytest.fixture
+def record(database: Any) -> str:
+    """Keep a token for example.com; return the name of its record."""
+    database.hset(RECORD, "hosts", "example.com")
+    return RECORD
+
+
+def test_every_verdict_has_its_outcome() -> None:
+    """No verdict is without an answer, and exactly one of them is 200."""
+    assert set(OUTCOMES) == set(Verdict)
+    assert [verdict for verdict, outcome in OUTCOMES.items() if outcome.status == 200] == [Verdict.ALLOWED]
+    assert {outcome.status for outcome in OUTCOMES.values()} == {200, 401, 403, 429, 503}
+
+
+@pytest.mark.usefixtures("record")
+def test_allowed(client: FlaskClient) -> None:
+    """An allowed request gets 200 and every identity header, also those that are empty."""
+    answer = ask(client)
+
+    assert (answer.status_code, answer.text) == (200, "OK")
+    assert answer.headers["X-Auth-Token-Id"] == "0" + RECORD[7:22]
+    assert (answer.headers["X-Auth-Email"], answer.headers["X-Auth-Comment"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("comment", "header"),
+    [
+        (b"plain ~ ASCII, 100%", "plain ~ ASCII, 100%"),
+        ("日本".encode(), "%E6%97%A5%E6%9C%AC"),
+        (b"a\r\nX-Evil: 1", "a%0D%0AX-Evil: 1"),
+        (b"\xff\x00\x7f", "%FF%00%7F"),
+    ],
+)
+def test_identity_in_headers(client: FlaskClient, database: Any, comment: bytes, header: str) -> None:
+    """Printable ASCII stays as it is and every other byte is percent-encoded."""
+    database.hset(RECORD, mapping={"hosts": "*", "comment": comment})
+
+    assert ask(client).headers["X-Auth-Comment"] == header
+
+
+def test_no_credential(client: FlaskClient) -> None:
+    """A request without a credential is challenged, and not told of an error (RFC 6750 section 3.1)."""
+    answer = ask(client, token=None)
+
+    assert (answer.status_code, answer.text) == (401, "missing bearer token")
+    assert answer.headers["WWW-Authenticate"] == REALM
+
+
+@pytest.mark.parametrize("token", ["unknown", "acl_" + "x" * 38])
+def test_unknown_token(client: FlaskClient, database: Any, token: str) -> None:
+    """An unknown token is refused, and nothing is written for it."""
+    answer = ask(client, token=token)
+
+    assert (answer.status_code, answer.text) == (401, "invalid token")
+    assert answer.headers["WWW-Authenticate"] == f'{REALM}, error="invalid_token"'
+    assert database.dbsize() == 0
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer\t{TOKEN}",
+        f"Bearer {TOKEN} ",
+        f"Bearer {TOKEN},Bearer {TOKEN}",
+        f"Bearer {TOKEN}, Basic eDp5",
+        f"Bearer {TOKEN} {TOKEN}",
+        f'Bearer "{TOKEN}"',
+        f"Bearer {TOKEN}\N{LATIN SMALL LETTER E WITH ACUTE}",
+        f"Bearer {TOKEN}\N{NO-BREAK SPACE}",
+        f"Basic {TOKEN}",
+        f"Digest {TOKEN}",
+        f"Token {TOKEN}",
+        f"Bearer{TOKEN}",
+        f"Bearer:{TOKEN}",
+        TOKEN,
+        "Bearer " + "a" * 513,
+        "Bearer %20",
+    ],
+)
+def test_malformed_credential(client: FlaskClient, sent: str) -> None:
+    """What is not exactly one bearer token is refused as a whole."""
+    answer = ask(client, headers={"Authorization": sent})
+
+    assert (answer.status_code, answer.text) == (401, "invalid token")
+    assert answer.headers["WWW-Authenticate"] == f'{REALM}, error="invalid_request"'
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR     "])
+def test_scheme(client: FlaskClient, scheme: str) -> None:
+    """The scheme has any case and one or more spaces behind it (RFC 9110 section 11.1)."""
+    assert ask(client, headers={"Authorization": scheme + TOKEN}).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["a", "a" * 512, "A9._~+/=-", "x=="])
+def test_grammar_of_older_tokens(client: FlaskClient, database: Any, token: str) -> None:
+    """Any token68-like text of up to 512 characters may be a token of an older deployment."""
+    database.hset(f"tokens:{sha256((token + PEPPER).encode()).hexdigest()}", "hosts", "*")
+
+    assert ask(client, token=token).status_code == 200
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(
+    "host", [None, "", "other.com", "www.example.com", "a,example.com", "example.com, example.com"]
+)
+def test_wrong_host(client: FlaskClient, host: str | None) -> None:
+    """A known token for another host, for none or for a broken one is out of scope."""
+    answer = ask(client, host=host)
+
+    assert (answer.status_code, answer.text) == (403, "forbidden for host")
+    assert answer.headers["WWW-Authenticate"] == f'{REALM}, error="insufficient_scope"'
+
+
+def test_own_host_is_no_substitute(client: FlaskClient, record: str, database: Any) -> None:
+    """Without X-Forwarded-Host nothing is allowed, whatever Host says."""
+    database.hset(record, "hosts", "*")
+
+    assert (
+        ask(client, host=None, headers={"Host": "example.com", "Forwarded": "host=example.com"}).status_code
+        == 403
+    )
+
+
+@pytest.mark.usefixtures("record")
+def test_over_its_limit(make_client: Callable[..., FlaskClient]) -> None:
+    """Over its limit a token hears how long to wait, in every form that clients know."""
+    client = make_client(RATE_LIMIT_MAX=2, RATE_LIMIT_WINDOW_SEC=60)
+
+    *admitted, answer = (ask(client) for _ in range(3))
+
+    assert [a.status_code for a in admitted] == [200, 200]
+    assert (answer.status_code, answer.text) == (429, "rate limit exceeded")
+    assert answer.headers["Retry-After"] == "60"
+    assert answer.headers["RateLimit-Policy"] == '"default";q=2;w=60'
+    assert answer.headers["RateLimit"] == '"default";r=0;t=60'
+    assert [answer.headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")] == [
+        "2",
+        "0",
+        "60",
+    ]
+
+
+@pytest.mark.usefixtures("record")
+def test_unlimited(make_client: Callable[..., FlaskClient]) -> None:
+    """RATE_LIMIT_MAX=0 admits everything."""
+    client = make_client(RATE_LIMIT_MAX=0)
+
+    assert {ask(client).status_code for _ in range(20)} == {200}
+
+
+def test_redis_is_gone(stranded: FlaskClient) -> None:
+    """Without Redis nothing is decided, so nothing opens."""
+    answer = ask(stranded)
+
+    assert (answer.status_code, answer.text) == (503, "redis unavailable")
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_anything_unforeseen(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the gate is a 503, not a 500, and not a 200."""
+    monkeypatch.setattr(client.application.extensions["acl-auth-service"].gate, "check", lambda _: 1 / 0)
+
+    assert ask(client).status_code == 503
+
+
+@pytest.mark.parametrize("token", [TOKEN, None, "unknown"])
+@pytest.mark.usefixtures("record")
+def test_every_answer(client: FlaskClient, token: str | None) -> None:
+    """Every answer is small, plain, not cached and sets no cookie."""
+    answer = ask(client, token=token)
+
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert len(answer.data) <= 256
+    assert not {"Set-Cookie", "Location", "Content-Security-Policy"} & set(answer.headers.keys())
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(
+    "method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "X"]
+)
+def test_every_method(client: FlaskClient, method: str) -> None:
+    """The method changes nothing, neither for a good token nor for none."""
+    assert ask(client, method=method).status_code == 200
+    assert ask(client, method=method, token=None).status_code == 401
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"query_string": f"access_token={TOKEN}&host=example.com"},
+        {"data": {"access_token": TOKEN}, "method": "POST"},
+        {"headers": {"Cookie": f"token={TOKEN}"}},
+        {"headers": {"Proxy-Authorization": f"Bearer {TOKEN}"}},
+        {"headers": {"X-Api-Key": TOKEN}},
+        {"headers": {"If-None-Match": "*", "Range": "bytes=0-0", "Accept": "x/y"}},
+    ],
+)
+def test_what_does_not_count(client: FlaskClient, more: dict[str, Any]) -> None:
+    """Only the credential and the host count: nothing else opens, nothing else refuses."""
+    assert ask(client, token=None, **more).status_code == 401
+    assert ask(client, **more).status_code == 200
+
+
+def test_disabled_token(client: FlaskClient, record: str, database: Any) -> None:
+    """A disabled token looks like an unknown one."""
+    database.hset(record, "enabled", "0")
+
+    assert ask(client).headers["WWW-Authenticate"] == f'{REALM}, error="invalid_token"'
+
+
+@pytest.mark.usefixtures("record")
+def test_realm(make_client: Callable[..., FlaskClient]) -> None:
+    """AUTH_REALM names the protected space."""
+    assert (
+        ask(make_client(AUTH_REALM="my lab"), token=None).headers["WWW-Authenticate"]
+        == 'Bearer realm="my lab"'
+    )
+
+
+def test_refusals_are_logged_without_the_token(
+    client: FlaskClient, record: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refusal says why, whose token and which host, and never the token."""
+    caplog.set_level("INFO")
+    ask(client, host="other.com")
+
+    assert f"refused verdict=wrong_host token=0{record[7:22]} host='other.com'" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_healthz(client: FlaskClient, stranded: FlaskClient) -> None:
+    """/healthz is Redis' health."""
+    assert (client.get("/healthz").status_code, client.get("/healthz").text) == (200, "ok")
+    assert (stranded.get("/healthz").status_code, stranded.get("/healthz").text) == (503, "redis unavailable")
+
+
+def test_livez(stranded: FlaskClient) -> None:
+    """/livez is the process' own health, whatever Redis does."""
+    assert (stranded.get("/livez").status_code, stranded.get("/livez").text) == (200, "ok")
