@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean
+.PHONY: help run test check docs format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the t
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 	$(MAKE) test
+
+docs: .venv/.dev ## Write the settings into README.md and .env.example
+	$(BIN)/python scripts/docs.py
 
 format: .venv/.dev ## Format the code and mend what a tool can mend
 	$(BIN)/ruff check --fix .
