@@ -250,13 +250,20 @@ class RedisServer(Process):
 
     def client(self) -> Any:
         """Return the one client, typed loosely: its stubs join every protocol's answers."""
-        self._client = self._client or redis.Redis(port=self.port, protocol=2, decode_responses=True)
+        self._client = self._client or redis.Redis(
+            port=self.port, protocol=2, driver_info=None, decode_responses=True
+        )
         return self._client
 
     def is_ready(self) -> bool:
         """Tell whether it answers PING."""
         with redis.Redis(port=self.port, protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as probe:
             return bool(probe.ping())
+
+    def flush(self) -> None:
+        """Wait until the AOF holds all writes: Redis postpones them, acknowledged, while it syncs others."""
+        while self.client().info("persistence").get("aof_buffer_length"):
+            time.sleep(0.01)
 
 
 def redis_binary() -> str:
@@ -273,7 +280,7 @@ class Gunicorn(Process):
 
     name = "gunicorn"
 
-    def __init__(self, redis_port: int, **settings: object) -> None:
+    def __init__(self, redis_port: object, **settings: object) -> None:
         super().__init__()
         self.port = free_port()
         values = {

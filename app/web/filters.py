@@ -2,22 +2,83 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from markupsafe import Markup
 
+from app.core.tokens import TOKEN_ID
 
-def register(app: Flask) -> None:
-    """Give the templates of *app* our filters."""
-    app.add_template_filter(moment)
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
-def moment(seconds: int | None, otherwise: str = "never") -> str:
-    """Return a ``<time>`` in UTC for *seconds* since the epoch, *otherwise* for None."""
+def register(app: Flask, now: Callable[[], float] = time.time) -> None:
+    """Give the templates of *app* our filters, and its static files an address for each content."""
+
+    def moment_(seconds: int | None, otherwise: str = "never") -> str:
+        return moment(seconds, int(now()), otherwise)
+
+    def add_content_hash(endpoint: str, values: dict[str, Any]) -> None:
+        if endpoint == "static":
+            values["v"] = _content_hash(Path(app.static_folder or "", values["filename"]))
+
+    app.add_template_filter(moment_, "moment")
+    app.add_template_filter(duration)
+    app.add_template_filter(capital)
+    app.add_template_test(is_token_id, "token_id")
+    app.url_defaults(add_content_hash)
+
+
+def moment(seconds: int | None, now: int, otherwise: str) -> str:
+    """Return how far a time is from *now* and what it is in UTC, *otherwise* for None."""
     if seconds is None:
         return otherwise
-    at = datetime.fromtimestamp(seconds, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
+    away = distance(seconds - now)
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as others may have written
+        return away
+    return away + Markup(' <time class="aside" datetime="{}">{}</time>').format(
         f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M} UTC"
     )
+
+
+def distance(seconds: int) -> str:
+    """Return how far away *seconds* are, rounded to the largest unit that fits twice."""
+    span = abs(seconds)
+    name, size = next((unit for unit in _UNITS if span >= 2 * unit[1]), _UNITS[-1])
+    if span < size:
+        return "now"
+    words = _count((span + size // 2) // size, name)
+    return f"in {words}" if seconds > 0 else f"{words} ago"
+
+
+def duration(seconds: int) -> str:
+    """Return *seconds*, at least one, exactly, in the largest unit that divides them."""
+    name, size = next(unit for unit in _UNITS if seconds % unit[1] == 0)
+    return _count(seconds // size, name)
+
+
+def capital(text: str) -> str:
+    """Return *text* as it begins a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def is_token_id(text: str | None) -> bool:
+    """Tell whether *text* has the form of a token's public id."""
+    return bool(text and TOKEN_ID.fullmatch(text))
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
+@cache
+def _content_hash(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()[:12]

@@ -85,7 +85,8 @@ def test_default_ports(operator: Operator, host: str, origin: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/healthz", "/static/style.css"])
 def test_security_headers(client: FlaskClient, path: str) -> None:
     """Every answer, errors included, is neither cached nor framed nor sniffed, and runs no foreign script."""
-    headers = client.get(path).headers
+    with client.get(path) as answer:
+        headers = answer.headers
 
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "unsafe" not in headers["Content-Security-Policy"]

@@ -1,0 +1,45 @@
+# To pin the base, print its digest with `docker buildx imagetools inspect python:3.13-slim` and build with
+# --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /srv
+COPY requirements.txt ./
+# The virtual environment gets no pip of its own: the base's installs into it from outside.
+RUN python -m venv --without-pip /venv \
+ && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --requirement requirements.txt
+COPY app ./app
+COPY wsgi.py gunicorn.conf.py ./
+# Readable whatever the umask of the checkout was, and compiled because nobody can write here later.
+RUN chmod -R a+rX,go-w . \
+ && python -m compileall -q --invalidation-mode unchecked-hash app wsgi.py
+
+FROM ${PYTHON_IMAGE}
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="acl-auth-service" \
+      org.opencontainers.image.description="API-token authentication for anything behind Traefik" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# No installer in what runs; and /secrets with its owner, which a new volume mounted there inherits.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* \
+ && install -d -m 0700 -o 10001 -g 10001 /secrets
+ENV PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /srv
+COPY --from=build /venv /venv
+COPY --from=build /srv/app ./app
+COPY --from=build /srv/wsgi.py /srv/gunicorn.conf.py ./
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+EXPOSE 8000
+# /livez never asks Redis: a container that can't reach it answers 503, and a restart would not help.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=15s --retries=3 CMD ["python", "-c", "\
+import http.client, os; \
+port = int(os.environ.get('BIND', ':8000').rsplit(':', 1)[1]); \
+probe = http.client.HTTPConnection('127.0.0.1', port, timeout=2); \
+probe.request('GET', '/livez'); \
+raise SystemExit(probe.getresponse().status != 200)"]
+CMD ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]

@@ -1,0 +1,59 @@
+// Comfort only: every page works without it.
+
+const all = (selector) => document.querySelectorAll(selector);
+
+// navigator.clipboard is missing on plain http, as in most home networks.
+async function copy(field) {
+  try {
+    await navigator.clipboard.writeText(field.value);
+    return true;
+  } catch {
+    field.focus();
+    field.select();
+    return document.execCommand("copy");
+  }
+}
+
+for (const button of all("[data-copy]")) {
+  const field = document.getElementById(button.dataset.copy);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const copied = await copy(field);
+    if (copied) button.focus();
+    document.querySelector(".copied").textContent = copied
+      ? "Copied."
+      : "The browser refused to copy. The text is selected: press Ctrl+C.";
+  });
+}
+
+for (const field of all("[readonly]")) {
+  field.addEventListener("focus", () => field.select());
+  if (field === document.activeElement) field.select();
+}
+
+for (const time of all("time")) {
+  time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+}
+
+for (const output of all("output[for=ttl_seconds]")) {
+  const field = document.getElementById("ttl_seconds");
+  const tell = () => {
+    const at = new Date(Date.now() + Number(field.value) * 1000);
+    const counts = /^[1-9]\d*$/.test(field.value.trim()) && !Number.isNaN(at.getTime());
+    output.textContent = counts ? `That is ${at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}.` : "";
+  };
+  field.addEventListener("input", tell);
+  tell();
+}
+
+// What asks before it acts is put away by Escape, or by a click elsewhere.
+document.addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && document.querySelector("details.ask[open]");
+  if (!open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
+});
+
+document.addEventListener("click", (event) => {
+  for (const ask of all("details.ask[open]")) if (!ask.contains(event.target)) ask.open = false;
+});

@@ -1,0 +1,99 @@
+"""Who is measured: the service, its peers and the bound, one worker each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.harness import PEPPER, ROOT, Door, Gunicorn, Process, Traefik, call, free_port
+
+# Above what one of many tokens is asked in a second, so that counting is part of the work.
+LIMIT, WINDOW_S = 1000, 1
+
+SERVICE, FASTAPI, FLASK, BOUND = "service", "fastapi", "flask", "no-op"
+TITLES = {
+    SERVICE: "acl-auth-service",
+    FASTAPI: "FastAPI + redis.asyncio",
+    FLASK: "plain Flask + redis-py",
+    BOUND: "no-op (nginx)",
+}
+NGINX_CONF = Path(__file__).with_name("peers") / "nginx.conf"
+
+
+class Server(Process):
+    """A process that answers on one loopback port."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+
+    def is_ready(self) -> bool:
+        """Tell whether it answers anything at all."""
+        return call(self.port, "/auth").status > 0
+
+
+class Peer(Server):
+    """A Python application with the settings that it shares with the service."""
+
+    def __init__(self, redis_port: int, argv: Sequence[str]) -> None:
+        super().__init__()
+        settings = {"PEPPER": PEPPER, "REDIS_PORT": redis_port, "RATE_LIMIT_MAX": LIMIT}
+        self.env |= {name: str(value) for name, value in settings.items()}
+        self.env |= {"RATE_LIMIT_WINDOW_SEC": str(WINDOW_S), "PYTHONPATH": str(ROOT)}
+        self.env |= {"PYTHONDONTWRITEBYTECODE": "1"}
+        self.argv = [sys.executable, "-m", *(arg.format(port=self.port) for arg in argv)]
+
+
+class FastApi(Peer):
+    """FastAPI under uvicorn, with the fast loop and parser and without an access log."""
+
+    name = "fastapi"
+
+    def __init__(self, redis_port: int) -> None:
+        speed = ("--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
+        super().__init__(redis_port, ("uvicorn", "benchmarks.peers.fastapi_app:app", "--port={port}", *speed))
+
+
+class PlainFlask(Peer):
+    """Flask under gunicorn's own gevent worker."""
+
+    name = "flask"
+
+    def __init__(self, redis_port: int) -> None:
+        how = ("-k", "gevent", "-w", "1", "-b", "127.0.0.1:{port}", "--log-level=warning")
+        super().__init__(redis_port, ("gunicorn", *how, "benchmarks.peers.flask_app:app"))
+
+
+class Nginx(Server):
+    """The no-op: 200 to everything."""
+
+    name = "nginx"
+
+    def __init__(self) -> None:
+        super().__init__()
+        config = NGINX_CONF.read_text("ascii").replace("@PORT@", str(self.port))
+        (self.dir / "nginx.conf").write_text(config.replace("@DIR@", str(self.dir)))
+        binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+        if not binary:
+            sys.exit("The benchmarks need nginx on the PATH.")
+        self.argv = [binary, "-p", str(self.dir), "-c", str(self.dir / "nginx.conf"), "-e", "stderr"]
+
+
+def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gunicorn:
+    """Return this service as in production, with one worker."""
+    return Gunicorn(
+        redis_port,
+        web_concurrency=1,
+        log_level="warning",
+        rate_limit_max=limit,
+        rate_limit_window_sec=window_s,
+    )
+
+
+def traefik(auth_ports: dict[str, int], backend: int) -> Traefik:
+    """Return one Traefik with a door for each auth service."""
+    doors = {name: Door(address=f"http://127.0.0.1:{port}/auth") for name, port in auth_ports.items()}
+    return Traefik(next(iter(auth_ports.values())), backend, doors, log_level="ERROR")

@@ -1,0 +1,171 @@
+"""python -m benchmarks.run [--quick]: the service beside its peers, as tables and a chart."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import fill, lineup, report, scale
+from benchmarks.lineup import BOUND, FASTAPI, FLASK, SERVICE, TITLES
+from benchmarks.load import Load, Mode, Sample, loads, measure, medians
+from benchmarks.report import Goal
+from tests.harness import Gunicorn, RedisServer
+
+HERE = Path(__file__).parent
+TOKENS = 256
+
+ALONE, KEPT, MANY = Mode(1), Mode(32), Mode(256)
+NEW = Mode(32, keep_alive=False)
+BEHIND = Mode(32, via_traefik=True)
+QUICK = (ALONE, KEPT, MANY, NEW, BEHIND)
+FULL = (*QUICK, Mode(1, via_traefik=True), Mode(256, via_traefik=True))
+
+Results = Mapping[Mode, Mapping[str, Sample]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who is asked, by which port, and whose CPU time counts."""
+
+    name: str
+    pid: int
+    direct: int
+    behind: int
+
+
+@dataclass(frozen=True)
+class Field:
+    """All that runs."""
+
+    contenders: Sequence[Contender]
+    redis: RedisServer
+    texts: Sequence[str]
+
+
+def main() -> None:
+    options = _options()
+    modes, rounds, seconds = (QUICK, 2, 1) if options.quick else (FULL, 5, 3)
+    results = run(modes, rounds, seconds)
+    goals = _goals(results)
+    if not options.quick:
+        goals += scale.goals(scale.run(scale.SIZES))
+    text = _markdown(results, goals, f"{rounds} rounds of {seconds} s, interleaved, medians")
+    (HERE / "RESULTS.md").write_text(text)
+    (HERE / "chart.svg").write_text(_chart(results))
+    print(text)
+
+
+def run(modes: Sequence[Mode], rounds: int, seconds: int) -> Results:
+    """Measure everyone in every mode, in turns."""
+    samples: dict[Mode, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    with ExitStack() as stack:
+        field = _start(stack)
+        by_mode = stack.enter_context(loads(modes, field.texts))
+        for mode in (mode for _ in range(rounds) for mode in modes):
+            for contender in field.contenders:
+                sample = _sample(field, contender, by_mode[mode], mode, seconds)
+                samples[mode][contender.name].append(sample)
+    return {mode: {name: medians(s) for name, s in by.items()} for mode, by in samples.items()}
+
+
+def _sample(field: Field, contender: Contender, load: Load, mode: Mode, seconds: int) -> Sample:
+    port = contender.behind if mode.via_traefik else contender.direct
+    return measure(load, port, seconds, contender.pid, field.redis.pid)
+
+
+def _start(stack: ExitStack) -> Field:
+    redis = stack.enter_context(RedisServer())
+    texts = fill.issue(redis.client(), TOKENS)
+    service = stack.enter_context(lineup.service(redis.port))
+    fastapi = stack.enter_context(lineup.FastApi(redis.port))
+    flask = stack.enter_context(lineup.PlainFlask(redis.port))
+    bound, backend = (stack.enter_context(lineup.Nginx()) for _ in range(2))
+    servers: dict[str, Gunicorn | lineup.Server] = {
+        SERVICE: service,
+        FASTAPI: fastapi,
+        FLASK: flask,
+        BOUND: bound,
+    }
+    ports = {name: server.port for name, server in servers.items()}
+    traefik = stack.enter_context(lineup.traefik(ports, backend.port))
+    contenders = [Contender(name, s.pid, s.port, traefik.ports[name]) for name, s in servers.items()]
+    return Field(contenders, redis, texts)
+
+
+def _goals(results: Results) -> list[Goal]:
+    kept, behind, alone = results[KEPT], results[BEHIND], results[ALONE]
+    redis_us = kept[SERVICE].redis_us
+    return [
+        _ratio("CPU per `/auth`, 32 keep-alive", _server_us, kept, FASTAPI, 0.25),
+        _ratio("requests/s direct, 32 keep-alive", _per_second, kept, FASTAPI, 3.5),
+        _ratio("requests/s through Traefik, 32", _per_second, behind, FASTAPI, 1.8),
+        _ratio("requests/s through Traefik, 32", _per_second, behind, BOUND, 0.5),
+        _ratio("p50 of one caller alone", _p50_us, alone, FASTAPI, 0.9),
+        Goal(
+            "Redis CPU per `/auth`, 32 keep-alive",
+            f"{redis_us:.1f} µs",
+            redis_us,
+            30,
+            at_most=True,
+            unit=" µs",
+        ),
+    ]
+
+
+def _ratio(
+    figure: str, of: Callable[[Sample], float], samples: Mapping[str, Sample], other: str, target: float
+) -> Goal:
+    ours, theirs = of(samples[SERVICE]), of(samples[other])
+    more_is_better = of is _per_second
+    unit = "/s" if more_is_better else " µs"
+    measured = f"{report.number(ours)} against {report.number(theirs)}{unit}"
+    return Goal(
+        f"{figure}, against {TITLES[other]}", measured, ours / theirs, target, at_most=not more_is_better
+    )
+
+
+def _server_us(sample: Sample) -> float:
+    return sample.server_us
+
+
+def _per_second(sample: Sample) -> float:
+    return sample.per_second
+
+
+def _p50_us(sample: Sample) -> float:
+    return sample.p50_us
+
+
+_HEAD = ("", "requests/s", "p50 µs", "p99 µs", "p99.9 µs", "server CPU µs", "Redis CPU µs")
+
+
+def _markdown(results: Results, goals: Sequence[Goal], how: str) -> str:
+    parts = [f"# Benchmarks\n\n{how}; {report.machine()}\n"]
+    parts.append(report.table(report.GOALS_HEAD, (goal.row() for goal in goals)))
+    for mode, samples in results.items():
+        rows = [(TITLES[name], *map(report.number, vars(s).values())) for name, s in samples.items()]
+        parts.append(f"## {mode.title.capitalize()} connections\n\n{report.table(_HEAD, rows)}")
+    return "\n".join(parts)
+
+
+def _chart(results: Results) -> str:
+    titles = {KEPT: "requests per second, direct", BEHIND: "requests per second, through Traefik"}
+    groups = {
+        title: {TITLES[name]: sample.per_second for name, sample in results[mode].items()}
+        for mode, title in titles.items()
+    }
+    return report.chart(groups, TITLES[SERVICE])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under a minute, without the runs at scale")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

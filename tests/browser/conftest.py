@@ -1,0 +1,116 @@
+"""A real Chromium on the real service; each test has an empty Redis and watches the console."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    HttpCredentials,
+    Page,
+    expect,
+    sync_playwright,
+)
+
+from tests.harness import ADMIN_PASS, ADMIN_USER, Gunicorn, RedisServer
+
+LAN_HOST = "admin.lan"
+_ARGS = ["--no-sandbox", "--disable-dev-shm-usage", f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"]
+# That a page was refused is for the test to judge; the other cannot be helped over plain http.
+_EXPECTED = re.compile(
+    r"the server responded with a status of [45]\d\d|Cross-Origin-Opener-Policy header has been ignored"
+)
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session", name="browser")
+def _browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        _do_without("there is no chromium on the PATH")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGS)
+        yield browser
+        browser.close()
+
+
+def _do_without(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", name="service")
+def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
+    with Gunicorn(redis_server.port, web_concurrency=1) as service:
+        yield service
+
+
+@pytest.fixture(name="redis")
+def _redis(redis_server: RedisServer) -> Any:
+    """Return a client of the empty database."""
+    redis_server.client().flushall()
+    return redis_server.client()
+
+
+@pytest.fixture(name="open_page")
+def _open_page(browser: Browser, service: Gunicorn, redis: Any) -> Iterator[Open]:
+    """Return what opens the operator's page in a browser of its own; no console may complain."""
+    assert redis.ping()
+    complaints: list[str] = []
+    with ExitStack() as stack:
+
+        def open_page(host: str = "127.0.0.1", **options: Any) -> Page:
+            login: HttpCredentials = {"username": ADMIN_USER, "password": ADMIN_PASS}
+            origin = f"http://{host}:{service.port}"
+            context = browser.new_context(http_credentials=login, base_url=origin, **options)
+            stack.callback(context.close)
+            if host == "127.0.0.1":
+                context.grant_permissions(["clipboard-read", "clipboard-write"])
+            page = context.new_page()
+            page.on("console", lambda message: complaints.extend(_complaint(message)))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto("/")
+            return page
+
+        yield open_page
+    assert complaints == []
+
+
+def _complaint(message: ConsoleMessage) -> Iterator[str]:
+    """Yield what a console says but should not."""
+    is_page = not urlsplit(message.location["url"]).path.startswith("/static/")
+    if message.type in {"warning", "error"} and not (is_page and _EXPECTED.search(message.text)):
+        yield f"{message.type}: {message.text}"
+
+
+@pytest.fixture(name="page")
+def _page(open_page: Open) -> Page:
+    """Return the operator's page in an ordinary browser."""
+    return open_page()
+
+
+def create(page: Page, hosts: str = "a.test", **fields: str) -> str:
+    """Fill in the form, send it and return the text of the new token."""
+    for name, value in {"hosts": hosts, **fields}.items():
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_role("button", name="Create token").click()
+    shown = page.locator("#new-token")
+    expect(shown).to_be_visible()
+    return shown.input_value()
+
+
+def delete(page: Page, number: int = 0) -> None:
+    """Delete the token in that row of the table."""
+    row = page.locator("tbody tr").nth(number)
+    row.locator("summary", has_text="Delete").click()
+    row.get_by_role("button", name="Delete for good").click()

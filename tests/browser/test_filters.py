@@ -1,0 +1,66 @@
+"""How values read in a page."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.web.filters import capital, distance, duration, is_token_id, moment
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "now"),
+        (1, "in 1 second"),
+        (-1, "1 second ago"),
+        (119, "in 119 seconds"),
+        (120, "in 2 minutes"),
+        (-7199, "120 minutes ago"),
+        (7200, "in 2 hours"),
+        (2 * DAY - 1, "in 48 hours"),
+        (30 * DAY - 40, "in 30 days"),
+        (-(10**40), f"{(10**40 + DAY // 2) // DAY} days ago"),
+    ],
+)
+def test_distance(seconds: int, words: str) -> None:
+    """A distance is rounded to the largest unit that fits twice."""
+    assert distance(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1, "1 second"), (90, "90 seconds"), (3600, "1 hour"), (90_000, "25 hours"), (30 * DAY, "30 days")],
+)
+def test_duration(seconds: int, words: str) -> None:
+    """A duration is exact."""
+    assert duration(seconds) == words
+
+
+def test_moment() -> None:
+    """A moment is told by its distance and in UTC; what is not there, by another word."""
+    assert moment(1_700_000_000, 1_700_000_090, "never") == (
+        '90 seconds ago <time class="aside" datetime="2023-11-14T22:13:20Z">2023-11-14 22:13 UTC</time>'
+    )
+    assert moment(None, 0, "unknown") == "unknown"
+
+
+@pytest.mark.parametrize("seconds", [10**12, 10**20, 10**400])
+def test_moment_beyond_the_calendar(seconds: int) -> None:
+    """A time that no calendar has keeps its distance."""
+    assert moment(seconds, 0, "never") == distance(seconds)
+
+
+def test_capital() -> None:
+    """A sentence begins with a capital and is otherwise left alone."""
+    assert [capital(text) for text in ("not a Host", "", "'x'", "é")] == ["Not a Host", "", "'x'", "É"]
+
+
+@pytest.mark.parametrize(
+    ("text", "looks"),
+    [("1m85v745vvbyf6sq", True), ("1M85V745VVBYF6SQ", False), ("1m85v745vvbyf6sq\n", False), (None, False)],
+)
+def test_token_id(text: str | None, *, looks: bool) -> None:
+    """Only what could be an id passes for one."""
+    assert is_token_id(text) is looks

@@ -1,0 +1,286 @@
+"""The operator's pages, as a person uses them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser.conftest import LAN_HOST, Open, create, delete
+from tests.harness import Gunicorn, call
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "'><svg/onload=document.title='owned'>",
+    "</textarea></summary></details><script>document.title='owned'</script>",
+    "javascript:document.title='owned'",
+    "{{ 7 * 191 }} {% raw %} ${7*191}",
+    "\" autofocus onfocus=\"document.title='owned'",
+    "\u202egnp.exe\u0000\u2028 \ufeff",
+]
+
+
+def adopt(redis: Any, number: int, **fields: str) -> None:
+    """Write a record as an older deployment did."""
+    redis.hset(f"tokens:{sha256(str(number).encode()).hexdigest()}", mapping={"hosts": "a.test"} | fields)
+
+
+def rows(page: Page) -> Any:
+    """Return the rows of the table."""
+    return page.locator("tbody tr")
+
+
+def test_created_token_opens_its_host(page: Page, service: Gunicorn) -> None:
+    """The text that the page shows opens the hosts that were typed, and no other."""
+    text = create(page, "a.test\n*.b.test", email="ops@a.test", comment="nightly", ttl_seconds="3600")
+
+    answer = service.auth(text, "x.b.test")
+    assert (answer.status, answer.headers["x-auth-comment"]) == (200, "nightly")
+    assert service.auth(text, "b.test").status == 403
+    expect(page.locator("main")).to_contain_text("in 60 minutes")
+    expect(page.locator("#curl")).to_have_value(f'curl -H "Authorization: Bearer {text}" https://a.test/')
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host"), [("*.example.org", "app.example.org"), ("*", "example.com"), ("a.b", "a.b")]
+)
+def test_curl_line_names_a_covered_host(page: Page, service: Gunicorn, pattern: str, host: str) -> None:
+    """The ready line asks a host that the token opens."""
+    text = create(page, pattern)
+
+    assert page.locator("#curl").input_value().endswith(f" https://{host}/")
+    assert service.auth(text, host).status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", LAN_HOST])
+@pytest.mark.parametrize("name", ["Copy the token", "Copy the curl line"])
+def test_copy(open_page: Open, host: str, name: str) -> None:
+    """Copy copies and says so, also over plain http, where browsers have no clipboard API."""
+    page = open_page(host)
+    text = create(page)
+    assert page.evaluate("isSecureContext") == (host != LAN_HOST)
+
+    page.get_by_role("button", name=name).click()
+
+    expect(page.get_by_role("status")).to_have_text("Copied.")
+    page.get_by_role("link", name="All tokens").click()
+    page.locator("[name=comment]").press("Control+v")
+    assert text in page.locator("[name=comment]").input_value()
+
+
+def test_refused_copy(open_page: Open) -> None:
+    """Where no way to copy works, the text is selected and the page says what to press."""
+    page = open_page(LAN_HOST)
+    text = create(page)
+    page.evaluate("document.execCommand = () => false")
+
+    page.get_by_role("button", name="Copy the token").click()
+
+    expect(page.get_by_role("status")).to_contain_text("press Ctrl+C")
+    assert page.evaluate("getSelection().toString()") == text
+
+
+def test_new_token_is_selected(page: Page) -> None:
+    """The new token has the focus and is selected, ready for Ctrl+C."""
+    text = create(page)
+
+    expect(page.locator("#new-token")).to_be_focused()
+    assert page.evaluate("getSelection().toString()") == text
+
+
+def test_text_is_shown_once(page: Page) -> None:
+    """The text is in no other page, and a reload of its own makes no second token but says so."""
+    text = create(page)
+    answer = page.reload()
+    assert answer
+    assert answer.status == 409
+    expect(page.get_by_role("alert")).to_contain_text("its text is not shown twice")
+    assert text not in page.content()
+
+    page.goto("/")
+    expect(rows(page)).to_have_count(1)
+    assert text not in page.content()
+
+
+def test_faulty_form(page: Page, redis: Any) -> None:
+    """A form with faults comes back with all that was typed, its faults announced, focused and linked."""
+    typed = {"hosts": "https://a.test/\nb.test", "email": "nobody", "comment": "kept", "ttl_seconds": "soon"}
+    for name, value in typed.items():
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_role("button", name="Create token").click()
+
+    alert = page.get_by_role("alert")
+    expect(alert).to_be_focused()
+    assert {name: page.locator(f"[name={name}]").input_value() for name in typed} == typed
+    expect(page.locator("#hosts")).to_have_accessible_description(re.compile("^'https://a.test/': write"))
+    expect(page.locator("[aria-invalid=true]")).to_have_count(3)
+    alert.get_by_role("link", name="Hosts").click()
+    expect(page.locator("#hosts")).to_be_focused()
+    assert redis.keys("tokens:*") == []
+
+
+def test_mended_form(page: Page, service: Gunicorn) -> None:
+    """A form that came back makes a token once it is mended."""
+    page.locator("[name=hosts]").fill("a b/c")
+    page.get_by_role("button", name="Create token").click()
+
+    assert service.auth(create(page, "a.test"), "a.test").status == 200
+
+
+def test_delete_asks_first(page: Page, service: Gunicorn) -> None:
+    """Delete names what will happen and does it at the second button only."""
+    text = create(page)
+    page.goto("/")
+    row = rows(page).first
+    token_id = row.locator(".id").inner_text()
+
+    row.locator("summary", has_text="Delete").click()
+    expect(row).to_contain_text("is refused from now on")
+    assert service.auth(text).status == 200
+    row.get_by_role("button", name="Delete for good").click()
+
+    expect(page.locator(".notice")).to_contain_text(f"Token {token_id} is deleted.")
+    assert service.auth(text).status == 401
+    expect(page.get_by_role("heading", name="No tokens yet")).to_be_visible()
+
+
+@pytest.mark.parametrize("how", ["Escape", "Keep", "elsewhere"])
+def test_delete_can_be_left(page: Page, redis: Any, how: str) -> None:
+    """Escape, the same button and a click elsewhere put the question away."""
+    adopt(redis, 1)
+    page.reload()
+    page.locator("summary", has_text="Delete").click()
+    leave: dict[str, Callable[[], object]] = {
+        "Escape": lambda: page.keyboard.press("Escape"),
+        "Keep": lambda: page.locator("summary", has_text="Keep").click(),
+        "elsewhere": lambda: page.get_by_role("heading", name="Tokens", exact=True).click(),
+    }
+    leave[how]()
+
+    expect(page.get_by_role("button", name="Delete for good")).to_be_hidden()
+    expect(rows(page)).to_have_count(1)
+
+
+def test_delete_of_a_gone_token(page: Page, redis: Any) -> None:
+    """Deleting what is gone already says so and leads back."""
+    adopt(redis, 1)
+    page.reload()
+    redis.flushall()
+    delete(page)
+
+    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+    page.get_by_role("link", name="All tokens").click()
+    expect(page).to_have_title("Tokens · acl-auth-service")
+
+
+@pytest.mark.parametrize(("deleted", "shown"), [("1m85v745vvbyf6sq", 1), ("", 0), ("your account", 0)])
+def test_notice_is_ours(page: Page, deleted: str, shown: int) -> None:
+    """A crafted address puts no words into the page."""
+    page.goto(f"/?deleted={deleted}")
+
+    expect(page.locator(".notice")).to_have_count(shown)
+    assert "your account" not in page.content()
+
+
+def test_without_javascript(open_page: Open, service: Gunicorn) -> None:
+    """Creating, a fault and deleting need no JavaScript, and no dead button is shown."""
+    page = open_page(java_script_enabled=False)
+    page.locator("[name=hosts]").fill("a b/c")
+    page.get_by_role("button", name="Create token").click()
+    expect(page.get_by_role("alert")).to_be_focused()
+    text = create(page, "a.test")
+    assert service.auth(text).status == 200
+    expect(page.get_by_role("button")).to_have_count(0)
+
+    page.get_by_role("link", name="All tokens").click()
+    delete(page)
+    assert service.auth(text).status == 401
+
+
+def test_lifetime_in_words(page: Page) -> None:
+    """Seconds are told back as a date, while they are typed, and nonsense as nothing."""
+    field, told = page.locator("[name=ttl_seconds]"), page.locator("output")
+
+    field.fill("2592000")
+    expect(told).to_contain_text(re.compile(r"That is .*20\d\d"))
+    for nonsense in ("soon", "0", "", "9" * 18):
+        field.fill(nonsense)
+        expect(told).to_be_empty()
+
+
+def test_pages(page: Page, redis: Any) -> None:
+    """Many tokens come in pages, all of them reachable by links."""
+    for number in range(120):
+        adopt(redis, number)
+    seen = set()
+    page.reload()
+    for number in (1, 2, 3):
+        expect(page.get_by_role("navigation", name="Pages")).to_contain_text(f"Page {number} of 3")
+        seen |= set(page.locator("th .id").all_inner_texts())
+        if number < 3:
+            page.get_by_role("link", name="Older").click()
+
+    expect(page.get_by_role("link", name="Older")).to_have_count(0)
+    expect(page.locator("caption")).to_contain_text("120 tokens")
+    assert len(seen) == 120
+
+
+@pytest.mark.parametrize("field", ["hosts", "email", "comment"])
+def test_hostile_records_are_inert(page: Page, redis: Any, field: str) -> None:
+    """What an older deployment let in is text, whatever it says."""
+    for number, value in enumerate(HOSTILE):
+        adopt(redis, number, **{field: value})
+    page.reload()
+
+    expect(rows(page)).to_have_count(len(HOSTILE))
+    expect(page).to_have_title("Tokens · acl-auth-service")
+    assert page.locator("main :is(script, img, svg)").count() == 0
+    assert page.locator("main [onerror], main [onload], main [onfocus]").count() == 0
+    assert "1337" not in page.content()
+
+
+def test_hostile_form_is_inert(page: Page) -> None:
+    """What was typed comes back as text."""
+    typed = HOSTILE[3]
+    for name in ("hosts", "email", "comment", "ttl_seconds"):
+        page.locator(f"[name={name}]").fill(typed)
+    page.get_by_role("button", name="Create token").click()
+
+    expect(page.locator("[name=comment]")).to_have_value(typed)
+    expect(page.locator("[name=hosts]")).to_have_value(typed)
+    expect(page).to_have_title("No token was created · acl-auth-service")
+
+
+def test_odd_times(page: Page, redis: Any) -> None:
+    """A time that no calendar has spoils its own cell at most."""
+    for number, created_at in enumerate(["0", "1700000000000", "9" * 30, "x"]):
+        adopt(redis, number, created_at=created_at)
+    page.reload()
+
+    expect(rows(page)).to_have_count(4)
+    expect(page.locator("time").first).to_have_attribute("title", re.compile("19(69|70)"))
+
+
+def test_static_files_are_kept(page: Page, service: Gunicorn) -> None:
+    """A static file's address names its content, so that a new content is never missed."""
+    address = page.locator("link[rel=stylesheet]").get_attribute("href") or ""
+    style = call(service.port, "/static/style.css")
+
+    assert address == f"/static/style.css?v={sha256(style.body).hexdigest()[:12]}"
+
+
+def test_browser_without_password(browser: Browser, service: Gunicorn) -> None:
+    """Without the password there is no page."""
+    context: BrowserContext = browser.new_context(base_url=f"http://127.0.0.1:{service.port}")
+    answer = context.request.get("/")
+
+    assert answer.status == 401
+    assert "<" not in answer.text()
+    context.close()

@@ -1,0 +1,63 @@
+"""One set of real processes for all tests that break none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.harness import Backend, Door, Gunicorn, RedisServer, Traefik, free_port
+
+
+@pytest.fixture(scope="session", name="redis_server")
+def _redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", name="redis")
+def _redis(redis_server: RedisServer) -> Any:
+    return redis_server.client()
+
+
+@pytest.fixture(scope="session", name="service")
+def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
+    # Time is test_outage's matter; elsewhere a busy machine may take longer to decide.
+    with Gunicorn(redis_server.port, web_concurrency=2, redis_deadline_ms=5000) as service:
+        yield service
+
+
+@pytest.fixture(name="token")
+def _token(service: Gunicorn) -> str:
+    """Return a new token that opens a.test."""
+    return service.issue("a.test")
+
+
+@pytest.fixture(scope="session", name="echo")
+def _echo() -> Iterator[Backend]:
+    with Backend() as backend:
+        yield backend
+
+
+@pytest.fixture(name="backend")
+def _backend(echo: Backend) -> Backend:
+    """Return the backend, not yet reached by anybody."""
+    echo.seen.clear()
+    return echo
+
+
+@pytest.fixture(scope="session", name="traefik")
+def _traefik(service: Gunicorn, echo: Backend) -> Iterator[Traefik]:
+    elsewhere = ("healthz", "livez", "metrics", "static/app.css", "api/v1/tokens", "auth/", "")
+    doors = {
+        "web": Door(),
+        "insecure": Door(insecure=True),
+        "all-headers": Door(options={"authRequestHeaders": []}),
+        "same-method": Door(options={"preserveRequestMethod": True}),
+        "with-body": Door(options={"forwardBody": True, "maxBodySize": 65536}),
+        "nobody-home": Door(f"http://127.0.0.1:{free_port()}/auth"),
+    }
+    doors |= {f"/{path}": Door(f"http://127.0.0.1:{service.port}/{path}") for path in elsewhere}
+    with Traefik(service.port, echo.port, doors) as traefik:
+        yield traefik

@@ -1,0 +1,144 @@
+"""What Redis is asked, what it keeps, and what survives."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, hammer, record_key
+
+pytestmark = pytest.mark.e2e
+
+
+def test_scripts_forgotten(service: Gunicorn, token: str, redis: Any) -> None:
+    """A Redis that forgets all scripts at any moment costs no request its answer."""
+    redis.hset(record_key(token), mapping={"rate_limit_max": 500, "rate_limit_window_sec": 60})
+    done = threading.Event()
+
+    def flush() -> None:
+        while not done.wait(0.005):
+            redis.script_flush()
+
+    with ThreadPoolExecutor(1) as pool:
+        flushing = pool.submit(flush)
+        counts = hammer([service.port], [*forwarded("a.test"), *bearer(token)], clients=20, each=50)
+        done.set()
+        flushing.result()
+
+    assert counts == {200: 500, 429: 500}
+
+
+def test_crash_with_aof() -> None:
+    """After kill -9 of a Redis with AOF, tokens are valid and deleted ones stay deleted."""
+    with RedisServer(aof=True) as server, Gunicorn(server.port, web_concurrency=1) as service:
+        kept, deleted = service.issue(), service.issue(ttl_seconds="3600")
+        assert service.post("/delete_token", token=deleted).status == 303
+        server.flush()
+        server.kill()
+        server.start()
+
+        assert [service.auth(token).status for token in (kept, deleted)] == [200, 401]
+
+
+@pytest.mark.parametrize("by", ["id", "sha256", "text"])
+def test_older_record(service: Gunicorn, redis: Any, by: str) -> None:
+    """A record of an older deployment opens its hosts, is listed, and can be deleted like any other."""
+    token = f"legacy-{secrets.token_hex(8)}"
+    key = record_key(token)
+    redis.hset(key, mapping={"hosts": "Example.com, api.example.com", "comment": f"of {token[:12]}"})
+    hosts = ("example.com", "api.example.com", "www.example.com")
+    assert [service.auth(token, host).status for host in hosts] == [200, 200, 403]
+    token_id = service.auth(token, "example.com").headers["x-auth-token-id"]
+    assert f"of {token[:12]}" in service.page("/").text
+
+    name = {"id": token_id or "0" + key[7:22], "sha256": key.removeprefix("tokens:"), "text": token}[by]
+    assert service.post("/delete_token", token=name).status == 303
+    assert service.auth(token, "example.com").status == 401
+    assert not redis.exists(key)
+    assert f"of {token[:12]}" not in service.page("/").text
+
+
+def test_older_identity(service: Gunicorn, redis: Any) -> None:
+    """A record without an id has one all the same, the one that the table shows."""
+    token = f"legacy-{secrets.token_hex(8)}"
+    redis.hset(record_key(token), mapping={"hosts": "example.com"})
+    token_id = service.auth(token, "example.com").headers["x-auth-token-id"]
+
+    assert token_id
+    assert token_id in service.page("/").text
+
+
+def test_unknown_tokens(service: Gunicorn, redis: Any) -> None:
+    """Tokens that nobody issued leave nothing behind, however many come."""
+    before = set(redis.keys())
+
+    def guess(_: int) -> set[int]:
+        with Connection(service.port) as connection:
+            guesses = (bearer(secrets.token_urlsafe(24)) for _ in range(200))
+            return {connection.call("/auth", [*forwarded("a.test"), *g]).status for g in guesses}
+
+    with ThreadPoolExecutor(10) as pool:
+        assert set().union(*pool.map(guess, range(10))) == {401}
+    assert set(redis.keys()) <= before
+
+
+def _asked(redis: Any, ask: Callable[[], object]) -> list[str]:
+    """Return the commands that clients, not scripts, send to Redis while *ask* runs."""
+    asked = []
+    with redis.monitor() as monitor:
+        ask()
+        redis.echo("the end")
+        while (heard := monitor.next_command())["command"] != "ECHO the end":
+            asked += [heard["command"].split()[0]] if heard["client_type"] != "lua" else []
+    return asked
+
+
+def test_one_round_trip(service: Gunicorn, token: str, redis: Any) -> None:
+    """A decision is one EVALSHA, allowed or refused."""
+    _warm(service, token)
+    for asking in ((token, "a.test"), (token, "b.test"), ("unknown", "a.test"), (token, "no host")):
+        assert _asked(redis, partial(service.auth, *asking)) == ["EVALSHA"]
+
+
+def test_refused_unasked(service: Gunicorn, token: str, redis: Any) -> None:
+    """What can't be a token asks Redis nothing."""
+    mistyped = token[:-1] + ("a" if token[-1] != "a" else "b")
+    for wrong in (None, mistyped, "acl_", "acl_short", "tök€n".encode().decode("latin-1"), "a,b", "a" * 513):
+        assert _asked(redis, partial(service.auth, wrong)) == []
+
+
+def test_liveness_unasked(service: Gunicorn, redis: Any) -> None:
+    """/livez doesn't ask Redis."""
+    assert _asked(redis, partial(service.page, "/livez")) == []
+
+
+def test_expiry(service: Gunicorn, redis: Any) -> None:
+    """The key's TTL is the token's, and at its end the token is unknown."""
+    token = service.issue(ttl_seconds="1")
+    assert 0 < redis.pttl(record_key(token)) <= 1000
+    assert service.auth(token).status == 200
+    time.sleep(1.01)
+    assert service.auth(token).status == 401
+
+
+def test_deletion(service: Gunicorn, token: str, redis: Any) -> None:
+    """Once a deletion is confirmed no worker allows the token, and nothing of it is left."""
+    redis.hset(record_key(token), "rate_limit_window_sec", 60)
+    with ThreadPoolExecutor(8) as pool:
+        crowd = [pool.submit(service.auth, token) for _ in range(200)]
+        assert service.post("/delete_token", token=token).status == 303
+        assert {service.auth(token).status for _ in range(20)} == {401}
+        assert {asked.result().status for asked in crowd} <= {200, 401}
+    assert not redis.keys(f"*{record_key(token)}*")
+
+
+def _warm(service: Gunicorn, token: str) -> None:
+    """Let every worker open its connections and every Redis learn the script."""
+    hammer([service.port], [*forwarded("a.test"), *bearer(token)], clients=16, each=8)

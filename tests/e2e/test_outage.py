@@ -1,0 +1,213 @@
+"""Redis is down, hung or refuses: the service says so at once, and recovers by itself."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.harness import Answer, Backend, Gunicorn, RedisServer, Traefik, record_key
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", name="server")
+def _server() -> Iterator[RedisServer]:
+    with RedisServer(aof=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", name="service")
+def _service(server: RedisServer) -> Iterator[Gunicorn]:
+    with Gunicorn(server.port, web_concurrency=2) as service:
+        yield service
+
+
+@pytest.fixture(scope="module", name="traefik")
+def _traefik(service: Gunicorn, echo: Backend) -> Iterator[Traefik]:
+    with Traefik(service.port, echo.port) as traefik:
+        yield traefik
+
+
+@pytest.fixture(scope="module", name="valid")
+def _valid(server: RedisServer, service: Gunicorn) -> str:
+    token = service.issue("a.test")
+    server.flush()
+    return token
+
+
+@pytest.fixture(name="redis_down")
+def _redis_down(server: RedisServer, service: Gunicorn, valid: str) -> Iterator[None]:
+    server.kill()
+    yield
+    server.start()
+    _until_allowed(service, valid)
+
+
+@pytest.fixture(name="redis_hung")
+def _redis_hung(server: RedisServer, service: Gunicorn, valid: str) -> Iterator[None]:
+    server.pause()
+    yield
+    server.resume()
+    _until_allowed(service, valid)
+
+
+def _until_allowed(service: Gunicorn, token: str) -> float:
+    began = time.monotonic()
+    while service.auth(token).status != 200:
+        assert time.monotonic() < began + 10, service.log
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def _timed(ask: Callable[[], Answer]) -> tuple[float, int]:
+    began = time.monotonic()
+    status = ask().status
+    return time.monotonic() - began, status
+
+
+def _fastest(ask: Callable[[], Answer], status: int) -> float:
+    """Return the best time of five: what else runs on this machine is not the law's business."""
+    answers = [_timed(ask) for _ in range(5)]
+    assert {answer for _, answer in answers} == {status}
+    return min(seconds for seconds, _ in answers)
+
+
+@pytest.mark.usefixtures("redis_down")
+class TestDown:
+    """Nobody listens on Redis' port."""
+
+    def test_auth(self, service: Gunicorn, valid: str) -> None:
+        """The answer is 503, says when to come again and is there within 50 ms."""
+        answer = service.auth(valid)
+        assert (answer.status, answer.text) == (503, "redis unavailable")
+        assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("1", "no-store")
+        assert _fastest(lambda: service.auth(valid), 503) < 0.05
+
+    def test_backend(self, traefik: Traefik, backend: Backend, valid: str) -> None:
+        """The client gets the 503 itself, and the backend nothing."""
+        answer = traefik.call(valid)
+        assert (answer.status, answer.headers["retry-after"], backend.hits) == (503, "1", 0)
+
+    def test_probes(self, service: Gunicorn) -> None:
+        """The process lives, and is not healthy."""
+        assert service.page("/livez").status == 200
+        assert (service.page("/healthz").status, service.page("/healthz").text) == (503, "redis unavailable")
+
+    def test_refused_without_redis(self, service: Gunicorn, valid: str) -> None:
+        """What needs no record is refused as ever."""
+        assert service.auth().status == 401
+        assert service.auth("two words").status == 401
+        assert service.auth(valid[:-1] + chr(ord(valid[-1]) ^ 1)).status == 401
+
+    def test_pages(self, service: Gunicorn) -> None:
+        """The operator is told that nothing was changed."""
+        assert service.page("/").status == 503
+        assert service.post("/create_token", hosts="a.test").status == 503
+        assert service.post("/delete_token", token="0" * 64).status == 503
+
+
+@pytest.mark.usefixtures("redis_hung")
+class TestHung:
+    """Redis accepts connections and says nothing."""
+
+    def test_auth(self, service: Gunicorn, valid: str) -> None:
+        """The deadline ends a decision: 503 within 300 ms."""
+        assert _fastest(lambda: service.auth(valid), 503) < 0.3
+
+    def test_crowd(self, service: Gunicorn, valid: str) -> None:
+        """A crowd waits no longer than one: nobody queues behind anybody's deadline."""
+        with ThreadPoolExecutor(100) as pool:
+            answers = list(pool.map(lambda _: _timed(lambda: service.auth(valid)), range(100)))
+
+        assert {status for _, status in answers} == {503}
+        assert max(seconds for seconds, _ in answers) < 1
+
+    def test_backend(self, traefik: Traefik, backend: Backend, valid: str) -> None:
+        """The client gets the 503 itself, and the backend nothing."""
+        assert (traefik.call(valid).status, backend.hits) == (503, 0)
+
+    def test_probes(self, service: Gunicorn) -> None:
+        """The process lives, and is not healthy; both are said in time."""
+        assert _fastest(lambda: service.page("/livez"), 200) < 0.05
+        assert _fastest(lambda: service.page("/healthz"), 503) < 0.3
+
+
+def test_recovery_from_crash(server: RedisServer, service: Gunicorn, valid: str) -> None:
+    """The same workers allow again within a second of Redis' return."""
+    server.kill()
+    assert service.auth(valid).status == 503
+    server.start()
+
+    assert _until_allowed(service, valid) < 1
+    assert service.log.count("Booting worker") == 2
+
+
+def test_recovery_from_hang(server: RedisServer, service: Gunicorn, valid: str) -> None:
+    """So they do when Redis was only stopped, and late answers are nobody's."""
+    other = service.issue("b.test")
+    server.pause()
+    assert [service.auth(valid).status for _ in range(4)] == [503] * 4
+    server.resume()
+
+    assert _until_allowed(service, valid) < 1
+    assert {(service.auth(valid).status, service.auth(other).status) for _ in range(20)} == {(200, 403)}
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+        ("ACL SETUSER default -evalsha", "ACL SETUSER default +evalsha"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    ],
+    ids=["full", "no-replicas", "no-permission", "replica"],
+)
+def test_redis_refuses(server: RedisServer, service: Gunicorn, valid: str, bad: str, good: str) -> None:
+    """A Redis that may not write judges nobody, and is asked again as soon as it may."""
+    redis: Any = server.client()
+    redis.execute_command(*bad.split())
+    try:
+        assert service.auth(valid).status == 503
+    finally:
+        redis.execute_command(*good.split())
+    assert _until_allowed(service, valid) < 1
+
+
+def test_broken_record(server: RedisServer, service: Gunicorn, valid: str) -> None:
+    """A record that can't be read closes its own token's door and no other."""
+    server.client().set(record_key("wrong-type"), "no hash")
+    server.client().hset(record_key("bad-limit"), mapping={"hosts": "a.test", "rate_limit_max": "nan"})
+
+    assert service.auth("wrong-type").status == 503
+    assert service.auth("bad-limit").status == 503
+    assert service.auth(valid).status == 200
+
+
+class _Drip(socketserver.StreamRequestHandler):
+    """A Redis that answers without end, one byte at a time."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            self.wfile.write(b"$100\r\n")
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.1)
+
+
+def test_dripping_redis() -> None:
+    """The deadline is for the whole decision, not for each piece of it."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Drip) as drip:
+        thread = threading.Thread(target=drip.serve_forever, args=(0.05,))
+        thread.start()
+        with Gunicorn(drip.server_address[1], web_concurrency=1) as service:
+            assert _fastest(lambda: service.auth("any"), 503) < 0.3
+        drip.shutdown()
+        thread.join()

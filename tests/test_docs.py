@@ -1,0 +1,34 @@
+"""Documents that repeat the code say what the code says."""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def docs() -> ModuleType:
+    """Return the program that writes them."""
+    spec = spec_from_file_location("docs", ROOT / "scripts/docs.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_settings_in_the_readme(docs: ModuleType) -> None:
+    """README.md has every setting with its default and meaning; `make docs` writes it."""
+    text = (ROOT / "README.md").read_text("utf-8")
+
+    assert docs.readme(text) == text
+
+
+def test_settings_in_the_example(docs: ModuleType) -> None:
+    """.env.example has every setting; `make docs` writes it."""
+    assert docs.env_example() == (ROOT / ".env.example").read_text("utf-8")
