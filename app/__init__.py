@@ -8,11 +8,13 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from app import cli
+from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
-from app.core.peppers import Pepper
-from app.core.registry import Registry, StoreUnavailableError
+from app.core.peppers import Peppers
+from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registry, StoreUnavailableError
 from app.services import Services, provide
 from app.settings import Settings
+from app.store.canary import Canary
 from app.store.connection import connect, ping
 from app.store.ledger import RedisLedger
 from app.store.tokens import RedisTokens
@@ -32,6 +34,9 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(auth.bp)
     app.register_blueprint(admin.bp)
     app.register_error_handler(HTTPException, admin.show_http_error)
+    app.register_error_handler(InvalidFieldsError, admin.show_invalid)
+    app.register_error_handler(NoSuchTokenError, admin.show_missing)
+    app.register_error_handler(ConflictError, admin.show_conflict)
     app.register_error_handler(StoreUnavailableError, admin.show_unavailable)
     app.cli.add_command(cli.tokens)
     app.shell_context_processor(cli.shell_context)
@@ -42,12 +47,14 @@ def build_services(settings: Settings) -> Services:
     """Make the shared objects; nothing connects yet, so that workers may fork first."""
     client = connect(settings)
     deadline_s = settings.redis_deadline_ms / 1000
-    pepper = Pepper(settings.pepper)
-    ledger = RedisLedger(client, settings.limit, deadline_s)
-    store = RedisTokens(client, _ADMIN_DEADLINE_S)
+    peppers = Peppers(settings.pepper, settings.pepper_previous)
+    canary = Canary(client, peppers.fingerprints)
+    ledger = RedisLedger(client, canary, settings.limit, deadline_s)
+    store = RedisTokens(client, canary, _ADMIN_DEADLINE_S)
+    defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)
     return Services(
         settings=settings,
-        gate=Gate(ledger, pepper, settings.token_prefix),
-        registry=Registry(store, pepper, settings.token_prefix, time.time),
-        ping=lambda: ping(client, deadline_s),
+        gate=Gate(ledger, peppers, settings.token_prefix),
+        registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
+        ping=lambda: ping(client, canary, deadline_s),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -11,29 +11,44 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from app.core.fields import InvalidFieldsError, parse_spec
-from app.core.registry import NoSuchTokenError, StoreUnavailableError
+from app.core.fields import InvalidFieldsError
+from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.tokens import Token
+from app.core.usage import total
 from app.services import services
 
-tokens = AppGroup("tokens", help="Create, list, show and delete tokens.")
+tokens = AppGroup("tokens", help="Create, list, change, rotate and delete tokens.")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
 
+def _spec_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add an option for every field; what is not given is not sent."""
+    for name, help_ in reversed(_FIELD_HELP.items()):
+        command = click.option(f"--{name.replace('_', '-')}", name, help=help_)(command)
+    return command
+
+
+_FIELD_HELP = {
+    "email": "Whom it belongs to; handed to the backend.",
+    "comment": "What it is for; handed to the backend.",
+    "ttl_seconds": "Seconds to live from now on; 0 is for ever.",
+    "expires_at": "When it ends, such as 2030-01-31T18:00:00Z; instead of --ttl-seconds.",
+    "not_before": "When it starts.",
+    "rate_limit_max": "Requests per window; 0 is unlimited, blank the service's default.",
+    "rate_limit_window_sec": "Seconds of the window; blank is the service's default.",
+}
+
+
 @tokens.command("create")
 @click.argument("hosts", nargs=-1, required=True)
-@click.option("--email", default="", help="Whom it belongs to; handed to the backend.")
-@click.option("--comment", default="", help="What it is for; handed to the backend.")
-@click.option("--ttl-seconds", default="", help="Lifetime; 0 is for ever, default TOKEN_TTL_SECONDS.")
+@_spec_options
 @_as_json
-def create(hosts: tuple[str, ...], email: str, comment: str, ttl_seconds: str, *, as_json: bool) -> None:
+def create(hosts: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
     """Make a token for HOSTS and print its text, this one time."""
-    typed = {"hosts": ",".join(hosts), "email": email, "comment": comment, "ttl_seconds": ttl_seconds}
     with _complaints():
-        spec = parse_spec(typed, services().settings.token_ttl_seconds)
-        token, text = services().registry.issue(spec)
-    click.echo(json.dumps({"token": text, **_fields(token)}) if as_json else text)
+        token, text = services().registry.issue({"hosts": "\n".join(hosts)} | _given(options))
+    _print_new(token, text, as_json=as_json)
 
 
 @tokens.command("list")
@@ -48,24 +63,89 @@ def list_(*, as_json: bool) -> None:
 @tokens.command("show")
 @click.argument("token")
 def show(token: str) -> None:
-    """Show the token with that id, SHA-256 or text."""
+    """Show the token with that id, SHA-256 or text, and its use in the last day."""
     with _complaints():
-        click.echo(json.dumps(_fields(services().registry.find(token)), indent=2))
+        registry = services().registry
+        found = registry.find(token)
+        day = total(registry.usage(found).hours[-24:])
+    click.echo(
+        json.dumps(_fields(found) | {"allowed_24h": day.allowed, "refused_24h": day.refused}, indent=2)
+    )
+
+
+@tokens.command("edit")
+@click.argument("token")
+@click.option("--hosts", help="All its hosts, separated by commas.")
+@_spec_options
+def edit(token: str, **options: str | None) -> None:
+    """Change what is given of a token, and leave the rest."""
+    with _complaints():
+        click.echo(json.dumps(_fields(services().registry.edit(token, _given(options))), indent=2))
+
+
+@tokens.command("disable")
+@click.argument("token")
+def disable(token: str) -> None:
+    """Switch a token off."""
+    with _complaints():
+        click.echo(f"disabled {services().registry.enable(token, enabled=False).id}")
+
+
+@tokens.command("enable")
+@click.argument("token")
+def enable(token: str) -> None:
+    """Switch a token on again."""
+    with _complaints():
+        click.echo(f"enabled {services().registry.enable(token, enabled=True).id}")
+
+
+@tokens.command("rotate")
+@click.argument("token")
+@click.option("--grace-seconds", default="0", help="How long the old text stays valid, up to a week.")
+@_as_json
+def rotate(token: str, grace_seconds: str, *, as_json: bool) -> None:
+    """Give a token a new text and print it, this one time."""
+    with _complaints():
+        rotated, text = services().registry.rotate(token, grace_seconds)
+    _print_new(rotated, text, as_json=as_json)
 
 
 @tokens.command("delete")
 @click.argument("token")
 def delete(token: str) -> None:
-    """Delete the token with that id, SHA-256 or text for good."""
+    """Delete a token for good."""
     with _complaints():
         click.echo(f"deleted {services().registry.delete(token).id}")
+
+
+@tokens.command("old-peppers")
+def old_peppers() -> None:
+    """Print how many tokens have not met the current PEPPER since PEPPER_PREVIOUS was set."""
+    with _complaints():
+        click.echo(services().registry.count_old_peppers())
+
+
+@tokens.command("forget-pepper")
+@click.confirmation_option(prompt="Every token made with another PEPPER is lost then. Go on?")
+def forget_pepper() -> None:
+    """Take the PEPPER of now for the right one, whatever tokens were made with."""
+    with _complaints():
+        services().registry.forget_peppers()
+
+
+def _given(options: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _print_new(token: Token, text: str, *, as_json: bool) -> None:
+    click.echo(json.dumps({"token": text, **_fields(token)}) if as_json else text)
 
 
 @contextmanager
 def _complaints() -> Iterator[None]:
     try:
         yield
-    except (InvalidFieldsError, NoSuchTokenError) as error:
+    except (InvalidFieldsError, NoSuchTokenError, ConflictError) as error:
         raise click.ClickException(str(error)) from None
     except StoreUnavailableError as error:
         raise click.ClickException(f"Redis is unavailable: {error}") from None
@@ -74,23 +154,25 @@ def _complaints() -> Iterator[None]:
 def _fields(token: Token) -> dict[str, Any]:
     return {
         "id": token.id,
+        "sha256": token.digest,
         "hosts": list(token.hosts),
         "email": token.email,
         "comment": token.comment,
-        "status": token.status,
+        "status": token.status(services().registry.now_s),
         "created_at": token.created_at,
         "expires_at": token.expires_at,
-        "sha256": token.digest,
+        "not_before": token.not_before,
+        "rate_limit_max": token.rate_limit_max,
+        "rate_limit_window_sec": token.rate_limit_window_s,
+        "first_used_at": token.first_used_at,
+        "last_used_at": token.last_used_at,
     }
 
 
 def _line(token: Token) -> str:
-    expires = (
-        "never"
-        if token.expires_at is None
-        else f"{datetime.fromtimestamp(token.expires_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    )
-    return "\t".join([token.id, token.status, expires, ",".join(token.hosts), token.email, token.comment])
+    ends = "never" if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC).isoformat()
+    status = token.status(services().registry.now_s)
+    return "\t".join([token.id, status, ends, ",".join(token.hosts), token.email, token.comment])
 
 
 def shell_context() -> dict[str, Any]:

@@ -21,6 +21,7 @@ _PLACEHOLDER = re.compile(
     r"(change|replace|fill)[-_ ]?(me|this|it)\b.*|your[-_ ].*|<.*>|default|example|todo|xxx+", re.IGNORECASE
 )
 _PLACEHOLDER_PASSWORDS = {"admin", "password", "changeit"}
+SOURCES = ("authorization", "proxy-authorization", "x-api-key", "basic")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -38,6 +39,11 @@ def _secret(value: str) -> str:
     if _PLACEHOLDER.fullmatch(value):
         raise ValueError("is a placeholder; generate one, for instance with: openssl rand -hex 32")
     return value
+
+
+def _secrets(value: str) -> tuple[str, ...]:
+    separator = "\n" if "\n" in value else ","
+    return tuple(_secret(part) for part in value.split(separator)) if value else ()
 
 
 def _admin_user(value: str) -> str:
@@ -77,6 +83,13 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _sources(value: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in value.split(","))
+    if not set(names) <= set(SOURCES) or len(set(names)) < len(names):
+        raise ValueError(f"a list of {', '.join(SOURCES)}, each at most once, not {value!r}")
+    return names
+
+
 def _file(value: str) -> str:
     if value and not Path(value).is_file():
         raise ValueError(f"names no file: {value!r}")
@@ -96,6 +109,9 @@ class Settings:
 
     pepper: str = _setting(
         _secret, None, "Secret that is hashed with every token; changing it ends all tokens", secret=True
+    )
+    pepper_previous: tuple[str, ...] = _setting(
+        _secrets, "", "Peppers that PEPPER replaced, separated by commas, or one a line", secret=True
     )
     admin_user: str = _setting(_admin_user, None, "User name of the admin pages", secret=True)
     admin_pass: str = _setting(_admin_pass, None, "Password of the admin pages", secret=True)
@@ -129,6 +145,9 @@ class Settings:
     )
     rate_limit_window_sec: int = _setting(
         _integer(1, MAX_WINDOW_S), "1", "Length of the sliding window in seconds"
+    )
+    credential_sources: tuple[str, ...] = _setting(
+        _sources, "authorization", f"Where a token may come in, in order: {', '.join(SOURCES)}"
     )
     auth_realm: str = _setting(
         _matching(r"[ !#-\[\]-~]{1,100}", "printable ASCII without quotes and backslashes"),

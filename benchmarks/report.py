@@ -34,11 +34,13 @@ class Goal:
     target: float
     at_most: bool
     unit: str = TIMES
+    is_fair: bool = True
 
     @property
     def is_reached(self) -> bool:
         """Tell whether the target is met."""
-        return self.value <= self.target if self.at_most else self.value >= self.target
+        within = self.value <= self.target if self.at_most else self.value >= self.target
+        return within and self.is_fair
 
     def row(self) -> tuple[str, ...]:
         """Return its cells."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.core.tokens import TokenSpec
+from app.core.tokens import Token, mint_id
 from app.settings import Settings
 
 PEPPER = "a pepper for tests"
@@ -16,6 +16,10 @@ def make_settings(**variables: Any) -> Settings:
     return Settings.from_environ(ENVIRON | {name: str(value) for name, value in variables.items()})
 
 
-def make_spec(*hosts: str, **fields: Any) -> TokenSpec:
-    """Return a spec for *hosts*, example.com if none is given."""
-    return TokenSpec(hosts or ("example.com",), **fields)
+NOW = 1_795_492_982
+
+
+def make_token(digest: str = "ab" * 32, **fields: Any) -> Token:
+    """Return a token made at NOW for example.com."""
+    made: dict[str, Any] = {"id": mint_id(NOW * 1000), "hosts": ("example.com",), "created_at": NOW}
+    return Token(digest=digest, **made | fields)

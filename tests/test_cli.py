@@ -42,11 +42,38 @@ def test_life_of_a_token(run: Run) -> None:
     token = created(run, "a.example", "*.b.example", "--email", "a@b.example", "--ttl-seconds", "60")
     listed, shown = run("list", "--json").output, run("show", token["id"]).output
 
-    assert json.loads(listed) == json.loads(shown)
+    assert json.loads(listed) | {"allowed_24h": 0, "refused_24h": 0} == json.loads(shown)
     assert json.loads(shown)["hosts"] == ["a.example", "*.b.example"]
     assert token["token"] not in listed + shown
     assert run("delete", token["id"]).output == f"deleted {token['id']}\n"
     assert run("list").output == ""
+
+
+def test_changes_of_a_token(run: Run) -> None:
+    """A token is edited, switched off and on, and rotated by its id."""
+    token = created(run, "a.example", "--comment", "kept")
+    edited = json.loads(
+        run("edit", token["id"], "--hosts", "b.example,c.example", "--rate-limit-max", "5").output
+    )
+
+    assert (edited["hosts"], edited["comment"], edited["rate_limit_max"]) == (
+        ["b.example", "c.example"],
+        "kept",
+        5,
+    )
+    assert run("disable", token["id"]).output == f"disabled {token['id']}\n"
+    assert "is disabled" in run("rotate", token["id"]).output
+    assert run("enable", token["id"]).output == f"enabled {token['id']}\n"
+    rotated = json.loads(run("rotate", token["id"], "--grace-seconds", "60", "--json").output)
+    assert rotated["id"] == token["id"]
+    assert rotated["token"] != token["token"]
+
+
+def test_peppers(run: Run) -> None:
+    """Without a previous pepper no token is on one; forgetting asks first."""
+    assert run("old-peppers").output == "0\n"
+    assert run("forget-pepper").exit_code == 1
+    assert run("forget-pepper", "--yes").exit_code == 0
 
 
 def test_list_pages_through(run: Run) -> None:

@@ -101,6 +101,9 @@ def test_numbers(name: str, value: str) -> None:
         ("REDIS_DEADLINE_MS", "9"),
         ("TOKEN_PREFIX", "a_b"),
         ("TOKEN_PREFIX", "ü"),
+        ("CREDENTIAL_SOURCES", "cookie"),
+        ("CREDENTIAL_SOURCES", "basic,basic"),
+        ("PEPPER_PREVIOUS", "a,,b"),
         ("AUTH_REALM", 'a"b'),
         ("AUTH_REALM", "a\nb"),
         ("BIND", "8000"),
@@ -134,3 +137,11 @@ def test_secrets_stay_out_of_sight() -> None:
     shown = repr(make_settings(REDIS_PASSWORD="hush", REDIS_URL="redis://:hush@localhost"))
 
     assert not any(secret in shown for secret in [*ENVIRON.values(), "hush"])
+
+
+@pytest.mark.parametrize(
+    ("value", "peppers"), [("", ()), ("a", ("a",)), ("a,b c", ("a", "b c")), ("a,b\nc", ("a,b", "c"))]
+)
+def test_previous_peppers(value: str, peppers: tuple[str, ...]) -> None:
+    """Several peppers are separated by commas or, should one have a comma, by lines."""
+    assert make_settings(PEPPER_PREVIOUS=value).pepper_previous == peppers

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from app.core import hosts
-from app.core.tokens import TokenSpec
+from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
+from app.core.tokens import Token, TokenSpec
 
 MAX_TTL_S = 100 * 365 * 86_400
+MAX_GRACE_S = 7 * 86_400
 MAX_COMMENT_CHARS = 500
 MAX_EMAIL_CHARS = 254
 
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -28,19 +33,75 @@ class InvalidFieldsError(ValueError):
         self.problems = dict(problems)
 
 
-def parse_spec(typed: Mapping[str, str], default_ttl_s: int) -> TokenSpec:
-    """Return what *typed* says of a token; raises InvalidFieldsError naming every bad field."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A spec, and the life in seconds that goes with it: 0 is for ever, None as it was."""
+
+    spec: TokenSpec
+    ttl_s: int | None
+
+
+def parse_new(typed: Mapping[str, str], default_ttl_s: int, now_s: int) -> Draft:
+    """Return what *typed* says of a token to be made; raises InvalidFieldsError naming every bad field."""
+    values, problems = _parse(typed, FIELDS)
+    return _draft(values, problems, default_ttl_s, now_s)
+
+
+def parse_edit(token: Token, typed: Mapping[str, str], now_s: int) -> Draft:
+    """Return what *token* is to be: what *typed* leaves out stays; raises InvalidFieldsError."""
+    values, problems = _parse(typed, [name for name in FIELDS if name in typed])
+    kept = {name: getattr(token, attribute) for name, attribute in _ATTRIBUTES.items()}
+    lives = None if token.expires_at is None else token.expires_at - now_s
+    return _draft(kept | values, problems, None, now_s, lives)
+
+
+def parse_grace(text: str) -> int:
+    """Return the seconds that a replaced secret stays valid, at most a week; raises InvalidFieldsError."""
+    try:
+        return whole_number(text.strip() or "0", 0, MAX_GRACE_S)
+    except ValueError as error:
+        raise InvalidFieldsError({"grace_seconds": str(error)}) from None
+
+
+def whole_number(text: str, low: int, high: int) -> int:
+    """Return a number written in plain digits; raises ValueError with the range allowed."""
+    if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
+        raise ValueError(f"a whole number from {low} to {high}, not {text!r}")
+    return int(text)
+
+
+def _parse(typed: Mapping[str, str], names: Any) -> tuple[dict[str, Any], dict[str, str]]:
     problems = {name: f"unknown field; known are {', '.join(FIELDS)}" for name in typed.keys() - FIELDS}
     values = {}
-    for name, parse in FIELDS.items():
+    for name in names:
         try:
-            values[name] = parse(typed.get(name, "").strip())
+            values[name] = FIELDS[name](typed.get(name, "").strip())
         except ValueError as error:
             problems[name] = str(error)
+    return values, problems
+
+
+def _draft(
+    values: dict[str, Any],
+    problems: dict[str, str],
+    default_ttl_s: int | None,
+    now_s: int,
+    lives_s: int | None = None,
+) -> Draft:
+    ttl_s, expires_at = values.get("ttl_seconds"), values.get("expires_at")
+    if ttl_s is not None and expires_at is not None:
+        problems["expires_at"] = "set this or ttl_seconds, not both"
+    elif expires_at is not None:
+        ttl_s = expires_at - now_s
+        if not 0 < ttl_s <= MAX_TTL_S:
+            problems["expires_at"] = "a moment in the future, within a hundred years"
+    ttl_s = default_ttl_s if ttl_s is None else ttl_s
+    ends_in, starts = ttl_s or lives_s, values.get("not_before")
+    if starts and ends_in and ttl_s != 0 and starts >= now_s + ends_in:
+        problems["not_before"] = "after the end of the token's life"
     if problems:
         raise InvalidFieldsError(problems)
-    ttl_s = default_ttl_s if values["ttl_seconds"] is None else values["ttl_seconds"]
-    return TokenSpec(values["hosts"], values["email"], values["comment"], ttl_s)
+    return Draft(TokenSpec(**{attribute: values[name] for name, attribute in _ATTRIBUTES.items()}), ttl_s)
 
 
 def _email(text: str) -> str:
@@ -57,15 +118,19 @@ def _comment(text: str) -> str:
     return text
 
 
-def whole_number(text: str, low: int, high: int) -> int:
-    """Return a number written in plain digits; raises ValueError with the range allowed."""
-    if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
-        raise ValueError(f"a whole number from {low} to {high}, not {text!r}")
-    return int(text)
+def _optional(low: int, high: int) -> Callable[[str], int | None]:
+    return lambda text: whole_number(text, low, high) if text else None
 
 
-def _ttl(text: str) -> int | None:
-    return whole_number(text, 0, MAX_TTL_S) if text else None
+def _moment(text: str) -> int | None:
+    """Read RFC 3339, or less of it: without a zone it is UTC, without a time midnight."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text if _MOMENT.fullmatch(text) else "")
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise ValueError(f"a moment such as 2030-01-31T18:00:00Z, not {text!r}") from None
 
 
 def _refuse_invisible(text: str) -> None:
@@ -78,5 +143,18 @@ FIELDS: Mapping[str, Callable[[str], Any]] = {
     "hosts": hosts.parse_patterns,
     "email": _email,
     "comment": _comment,
-    "ttl_seconds": _ttl,
+    "ttl_seconds": _optional(0, MAX_TTL_S),
+    "expires_at": _moment,
+    "not_before": _moment,
+    "rate_limit_max": _optional(0, MAX_REQUESTS),
+    "rate_limit_window_sec": _optional(1, MAX_WINDOW_S),
+}
+
+_ATTRIBUTES = {
+    "hosts": "hosts",
+    "email": "email",
+    "comment": "comment",
+    "not_before": "not_before",
+    "rate_limit_max": "rate_limit_max",
+    "rate_limit_window_sec": "rate_limit_window_s",
 }

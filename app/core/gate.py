@@ -10,7 +10,7 @@ from typing import Protocol
 from app.core import tokens
 from app.core.hosts import covering_patterns
 from app.core.limits import Refusal
-from app.core.peppers import Pepper
+from app.core.peppers import Peppers
 
 
 class Verdict(StrEnum):
@@ -22,6 +22,7 @@ class Verdict(StrEnum):
     MISTYPED = "mistyped_token"
     UNKNOWN = "unknown_token"
     DISABLED = "disabled_token"
+    NOT_YET = "token_not_yet_valid"
     WRONG_HOST = "wrong_host"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
@@ -55,19 +56,22 @@ class Decision:
 
 
 class Ledger(Protocol):
-    """Reads a token's record and takes one permit from it, as one act."""
+    """Reads a token's record, takes one permit from it and notes the use, as one act."""
 
-    def take(self, digest: str, patterns: Sequence[str]) -> Decision:
-        """Take a permit if the token lists one of *patterns*; any exception means no decision."""
+    def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
+        """Take a permit of the first known of *digests* if it lists one of *patterns*.
+
+        Any exception means no decision.
+        """
         ...
 
 
 class Gate:
     """Turns an attempt into a decision, asking the ledger once or not at all."""
 
-    def __init__(self, ledger: Ledger, pepper: Pepper, prefix: str) -> None:
+    def __init__(self, ledger: Ledger, peppers: Peppers, prefix: str) -> None:
         self._ledger = ledger
-        self._pepper = pepper
+        self._peppers = peppers
         self._prefix = prefix
 
     def check(self, attempt: Attempt) -> Decision:
@@ -76,4 +80,4 @@ class Gate:
             return Decision(attempt.fault)
         if tokens.is_mistyped(attempt.token, self._prefix):
             return Decision(Verdict.MISTYPED)
-        return self._ledger.take(self._pepper.digest(attempt.token), covering_patterns(attempt.host))
+        return self._ledger.take(self._peppers.digests(attempt.token), covering_patterns(attempt.host))

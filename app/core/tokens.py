@@ -8,8 +8,6 @@ from binascii import crc32
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.core.limits import Limit
-
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 CREDENTIAL = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}", re.ASCII)
@@ -72,35 +70,47 @@ class Status(StrEnum):
     """What an operator sees of a token at a glance."""
 
     ACTIVE = "active"
+    EXPIRING = "expiring"
+    NOT_YET = "not yet"
     DISABLED = "disabled"
+
+
+EXPIRING_S = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSpec:
-    """What an operator may say about a token."""
+    """What an operator may say about a token; a None leaves the matter to the service's settings."""
 
     hosts: tuple[str, ...]
     email: str = ""
     comment: str = ""
-    ttl_s: int = 0
-    limit: Limit | None = None
+    not_before: int | None = None
+    rate_limit_max: int | None = None
+    rate_limit_window_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A kept token; it can't say the text that opens the door, which is kept nowhere."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(TokenSpec):
+    """A kept token; it can't say the text that opens the door, which is kept nowhere.
+
+    Moments are seconds since the epoch, those of use to the minute.
+    """
 
     digest: str = field(repr=False)
     id: str
-    hosts: tuple[str, ...]
-    email: str
-    comment: str
-    created_at: int | None
-    expires_at: int | None
-    enabled: bool
-    limit: Limit | None
+    created_at: int | None = None
+    expires_at: int | None = None
+    first_used_at: int | None = None
+    last_used_at: int | None = None
+    enabled: bool = True
 
-    @property
-    def status(self) -> Status:
-        """Active or not; an expired token is gone and has no status."""
-        return Status.ACTIVE if self.enabled else Status.DISABLED
+    def status(self, now_s: int) -> Status:
+        """Return how it stands; an expired token is gone and has no status."""
+        if not self.enabled:
+            return Status.DISABLED
+        if self.not_before is not None and now_s < self.not_before:
+            return Status.NOT_YET
+        if self.expires_at is not None and self.expires_at - now_s <= EXPIRING_S:
+            return Status.EXPIRING
+        return Status.ACTIVE

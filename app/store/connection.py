@@ -10,6 +10,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from app.settings import Settings
+from app.store.canary import Canary
 from app.store.errors import bounded
 
 POOL_SIZE = 32
@@ -45,10 +46,11 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-def ping(client: redis.Redis, deadline_s: float) -> None:
-    """Ask whether Redis answers; raises StoreUnavailableError."""
+def ping(client: redis.Redis, canary: Canary, deadline_s: float) -> None:
+    """Ask whether Redis answers and our pepper is the one; raises StoreUnavailableError."""
     with bounded(deadline_s):
         client.ping()
+        canary.check()
 
 
 def _target(settings: Settings) -> dict[str, Any]:

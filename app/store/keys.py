@@ -12,7 +12,11 @@ INDEX = "acl:index"
 # string: where the search for tokens that others wrote goes on.
 ADOPTION_CURSOR = "acl:adoption"
 
+# set: fingerprints of the peppers that tokens in this database were made with.
+PEPPERS = "acl:peppers"
+
 RECORD_PATTERN = "tokens:*"
+_DIGEST_BYTES = 32
 _RECORD = re.compile(rb"tokens:([0-9a-f]{64})")
 
 
@@ -26,6 +30,16 @@ def window(digest: str) -> str:
     return f"{{tokens:{digest}}}:window"
 
 
+def usage(digest: str) -> str:
+    """Return the key of a token's counts of use: a string, laid out in store/usage.py; TTL: the token's."""
+    return f"{{tokens:{digest}}}:usage"
+
+
+def all_of(digest: str) -> tuple[str, str, str]:
+    """Return all keys of one token, in the order that the scripts take them."""
+    return record(digest), window(digest), usage(digest)
+
+
 def form(nonce: str) -> str:
     """Return the key that says a form was sent already: a string with a TTL of an hour."""
     return f"acl:form:{nonce}"
@@ -35,3 +49,18 @@ def digest_in(key: bytes) -> str | None:
     """Return the digest in a record's key, None for any other key."""
     match = _RECORD.fullmatch(key)
     return match[1].decode() if match else None
+
+
+def index_entry(token_id: str, digest: str) -> bytes:
+    """Return the member of INDEX for a token."""
+    return token_id.encode() + bytes.fromhex(digest)
+
+
+def id_of_entry(entry: bytes) -> str:
+    """Return the token's id in a member of INDEX."""
+    return entry[:-_DIGEST_BYTES].decode()
+
+
+def digest_of_entry(entry: bytes) -> str:
+    """Return the digest in a member of INDEX."""
+    return entry[-_DIGEST_BYTES:].hex()

@@ -7,41 +7,72 @@ from typing import Any
 
 import redis
 
+from app.core.fields import MAX_GRACE_S
 from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Limit, Refusal
 from app.core.registry import StoreUnavailableError
 from app.core.tokens import inherited_id
 from app.store import keys
+from app.store.canary import Canary
 from app.store.errors import bounded
+from app.store.moves import Mover
 from app.store.scripts import Script
 
 _VERDICTS = {
     b"allowed": Verdict.ALLOWED,
     b"unknown": Verdict.UNKNOWN,
     b"disabled": Verdict.DISABLED,
+    b"not_yet": Verdict.NOT_YET,
     b"wrong_host": Verdict.WRONG_HOST,
     b"limited": Verdict.RATE_LIMITED,
 }
+_MOVED = b"moved"
+_MAX_MOVES = 8
 
 
 class RedisLedger:
     """Takes permits with ``take.lua``."""
 
-    def __init__(self, client: redis.Redis, default: Limit, deadline_s: float) -> None:
+    def __init__(self, client: redis.Redis, canary: Canary, default: Limit, deadline_s: float) -> None:
         self._client = client
+        self._canary = canary
         self._defaults = (default.max_requests, default.window_s)
         self._deadline_s = deadline_s
         self._take = Script("take")
+        self._mover = Mover(client, canary)
 
-    def take(self, digest: str, patterns: Sequence[str]) -> Decision:
-        """Take a permit if the token lists one of *patterns*; raises StoreUnavailableError."""
-        record = keys.record(digest)
+    def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
+        """Take a permit of the first known of *digests* if it lists one of *patterns*.
+
+        A token that was found under a previous pepper moves to the current one. Raises StoreUnavailableError.
+        """
         args: list[str | int] = [*self._defaults, *(f",{pattern}," for pattern in patterns)]
         with bounded(self._deadline_s):
-            reply = self._take.run(self._client, (record, keys.window(digest)), args)
-        if reply[0] != record.encode():
-            raise StoreUnavailableError("the answer belongs to another request")
-        return _decision(digest, *reply[1:])
+            self._canary.check()
+            for digest in digests:
+                decision = self._follow(digest, args)
+                if decision.verdict is not Verdict.UNKNOWN:
+                    if digest != digests[0]:
+                        self._update(decision, digest, digests[0])
+                    return decision
+        return Decision(Verdict.UNKNOWN)
+
+    def _update(self, decision: Decision, old: str, new: str) -> None:
+        """Move a token that was let in under a previous pepper to the current one."""
+        if decision.verdict is Verdict.ALLOWED and decision.identity:
+            self._mover.move(decision.identity.token_id.decode(errors="replace"), old, new, MAX_GRACE_S)
+
+    def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
+        """Decide on *digest*, or on where it moved: one more round trip each time."""
+        for _ in range(_MAX_MOVES):
+            record, window, usage = keys.all_of(digest)
+            echo, outcome, *rest = self._take.run(self._client, (record, window, usage), args)
+            if echo != record.encode():
+                raise StoreUnavailableError("the answer belongs to another request")
+            if outcome != _MOVED:
+                return _decision(digest, outcome, *rest)
+            digest = rest[0].decode()
+        raise StoreUnavailableError("a record that moved in circles")
 
 
 def _decision(digest: str, outcome: bytes, *rest: Any) -> Decision:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.core.limits import Limit
-from app.core.tokens import Token, TokenSpec, inherited_id
+from app.core.tokens import TOKEN_ID, Token, TokenSpec, inherited_id
+
+_MAX_DIGITS = 12
 
 FIELDS = (
     "hosts",
@@ -14,37 +15,24 @@ FIELDS = (
     "id",
     "created_at",
     "enabled",
+    "not_before",
     "rate_limit_max",
     "rate_limit_window_sec",
+    "first_used_at",
+    "last_used_at",
 )
 
 
-def to_fields(spec: TokenSpec, token_id: str, created_at: int) -> dict[str, str]:
-    """Return the fields of a new record; what is empty is not stored."""
-    fields = {
+def to_fields(spec: TokenSpec) -> dict[str, str]:
+    """Return the fields that an operator decides on; an empty value is not stored."""
+    return {
         "hosts": ",".join(spec.hosts),
         "email": spec.email,
         "comment": spec.comment,
-        "id": token_id,
-        "created_at": str(created_at),
+        "not_before": _digits(spec.not_before),
+        "rate_limit_max": _digits(spec.rate_limit_max),
+        "rate_limit_window_sec": _digits(spec.rate_limit_window_s),
     }
-    return {name: value for name, value in fields.items() if value}
-
-
-def from_spec(digest: str, token_id: str, created_at: int, spec: TokenSpec) -> Token:
-    """Return the token that to_fields has just described."""
-    expires_at = created_at + spec.ttl_s if spec.ttl_s else None
-    return Token(
-        digest,
-        token_id,
-        spec.hosts,
-        spec.email,
-        spec.comment,
-        created_at,
-        expires_at,
-        enabled=True,
-        limit=spec.limit,
-    )
 
 
 def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | None) -> Token | None:
@@ -56,20 +44,27 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
     }
     if not record:
         return None
-    created_at = record.get("created_at", "")
     return Token(
         digest=digest,
-        id=record.get("id") or inherited_id(digest),
+        id=token_id if TOKEN_ID.fullmatch(token_id := record.get("id", "")) else inherited_id(digest),
         hosts=tuple(filter(None, map(str.strip, record.get("hosts", "").lower().split(",")))),
         email=record.get("email", ""),
         comment=record.get("comment", ""),
-        created_at=int(created_at) if created_at.isdecimal() else None,
+        created_at=_number(record, "created_at"),
         expires_at=expires_at,
         enabled=record.get("enabled", "1") == "1",
-        limit=_limit(record),
+        not_before=_number(record, "not_before"),
+        rate_limit_max=_number(record, "rate_limit_max"),
+        rate_limit_window_s=_number(record, "rate_limit_window_sec"),
+        first_used_at=_number(record, "first_used_at"),
+        last_used_at=_number(record, "last_used_at"),
     )
 
 
-def _limit(record: Mapping[str, str]) -> Limit | None:
-    most, window_s = record.get("rate_limit_max", ""), record.get("rate_limit_window_sec", "")
-    return Limit(int(most), int(window_s)) if most.isdecimal() and window_s.isdecimal() else None
+def _digits(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _number(record: Mapping[str, str], name: str) -> int | None:
+    text = record.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None

@@ -9,8 +9,9 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
-from app.core.fields import InvalidFieldsError, parse_spec
-from app.core.registry import AlreadyIssuedError, NoSuchTokenError, Page, StoreUnavailableError
+from app.core.fields import InvalidFieldsError
+from app.core.registry import AlreadyIssuedError, ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.tokens import Token
 from app.services import services
 from app.web import forms
 from app.web.basic_auth import basic_auth
@@ -18,6 +19,9 @@ from app.web.basic_auth import basic_auth
 bp = Blueprint("admin", __name__)
 
 _PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_MOST_TO_COUNT = 10_000
+
+Shown = str | tuple[str, int]
 
 
 @bp.before_request
@@ -30,55 +34,110 @@ def _require_operator() -> None:
 def index() -> str:
     """Show the tokens and the form for a new one."""
     asked = request.args.get("page", "1")
-    return _table(services().registry.page(int(asked) if _PAGE.fullmatch(asked) else 1))
+    registry = services().registry
+    page = registry.page(int(asked) if _PAGE.fullmatch(asked) else 1)
+    old = registry.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
+    return _render("index.html", page=page, form=forms.new_nonce(), old_peppers=old)
+
+
+@bp.get("/tokens/<token_id>")
+def token_page(token_id: str) -> Shown:
+    """Show one token, its usage and all that can be done with it."""
+    return _token_page(services().registry.find(token_id))
 
 
 @bp.post("/create_token")
-def create_token() -> tuple[str, int] | str:
+def create_token() -> Shown:
     """Make a token and show its text, this one time."""
-    made = services()
     try:
-        spec = parse_spec(forms.typed(request.form), made.settings.token_ttl_seconds)
-        token, text = made.registry.issue(spec, request.form.get(forms.NONCE))
+        token, text = services().registry.issue(forms.typed(request.form), request.form.get(forms.NONCE))
     except InvalidFieldsError as error:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
         return _form_again({"": str(error)}), 409
     except StoreUnavailableError:
         return _form_again({"": "Redis did not confirm the new token. Try again in a moment."}), 503
-    return render_template("issued.html", token=token, text=text)
+    return _render("issued.html", token=token, text=text)
+
+
+@bp.post("/edit_token")
+def edit_token() -> Shown | Response:
+    """Change what is sent of a token, and leave the rest."""
+    name = forms.token(request.form)
+    try:
+        token = services().registry.edit(name, forms.typed(request.form))
+    except InvalidFieldsError as error:
+        return _token_page(services().registry.find(name), error.problems)
+    return _done("edited", token)
+
+
+@bp.post("/disable_token")
+def disable_token() -> Response:
+    """Switch a token off; it can be switched on again."""
+    return _done("disabled", services().registry.enable(forms.token(request.form), enabled=False))
+
+
+@bp.post("/enable_token")
+def enable_token() -> Response:
+    """Switch a token on."""
+    return _done("enabled", services().registry.enable(forms.token(request.form), enabled=True))
+
+
+@bp.post("/rotate_token")
+def rotate_token() -> Shown:
+    """Give a token a new text and show it, this one time."""
+    name = forms.token(request.form)
+    grace = forms.single(request.form, "grace_seconds", "0")
+    token, text = services().registry.rotate(name, grace)
+    return _render("issued.html", token=token, text=text, grace=grace)
 
 
 @bp.post("/delete_token")
-def delete_token() -> Response | tuple[str, int]:
+def delete_token() -> Response:
     """Delete a token for good."""
-    try:
-        token = services().registry.delete(forms.only(request.form, "token"))
-    except InvalidFieldsError as error:
-        return _problem(400, str(error))
-    except NoSuchTokenError as error:
-        return _problem(404, str(error))
+    token = services().registry.delete(forms.token(request.form))
     return redirect(url_for("admin.index", deleted=token.id), 303)
 
 
-def _table(page: Page, **context: Any) -> str:
-    return render_template(
-        "index.html", page=page, form=forms.new_nonce(), settings=services().settings, **context
-    )
+def _done(what: str, token: Token) -> Response:
+    return redirect(url_for("admin.token_page", token_id=token.id, done=what), 303)
+
+
+def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
+    typed = forms.as_typed(request.form) if problems else {}
+    usage = services().registry.usage(token)
+    page = _render("token.html", token=token, usage=usage, problems=problems or {}, typed=typed)
+    return (page, 400) if problems else page
 
 
 def _form_again(problems: dict[str, str]) -> str:
-    return render_template(
-        "create.html",
-        problems=problems,
-        typed={name: "\n".join(values) for name, values in request.form.lists()},
-        form=forms.new_nonce(),
-        settings=services().settings,
+    return _render(
+        "create.html", problems=problems, typed=forms.as_typed(request.form), form=forms.new_nonce()
     )
+
+
+def _render(template: str, **context: Any) -> str:
+    made = services()
+    return render_template(template, settings=made.settings, now=made.registry.now_s, **context)
 
 
 def _problem(status: int, message: str) -> tuple[str, int]:
     return render_template("problem.html", status=status, message=message), status
+
+
+def show_invalid(error: InvalidFieldsError) -> tuple[str, int]:
+    """Show which field can't be used."""
+    return _problem(400, f"Nothing was changed. {error}")
+
+
+def show_missing(error: NoSuchTokenError) -> tuple[str, int]:
+    """Show that there is no such token."""
+    return _problem(404, str(error))
+
+
+def show_conflict(error: ConflictError) -> tuple[str, int]:
+    """Show that the token is not in the state that the change needs."""
+    return _problem(409, str(error))
 
 
 def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
@@ -91,6 +150,6 @@ def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
 def show_unavailable(_error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
     """Show that Redis did not answer."""
     body, status = _problem(
-        503, "Redis is unavailable, so nothing can be shown or changed. Try again in a moment."
+        503, "Redis is unavailable: nothing can be shown or changed. Try again in a moment."
     )
     return body, status, {"Retry-After": "1"}

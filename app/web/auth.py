@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
@@ -17,6 +18,7 @@ from app.core.limits import Refusal
 from app.core.registry import StoreUnavailableError
 from app.logs import Sparse
 from app.services import services
+from app.settings import Settings
 from app.web.forwarded import Headers, read_attempt
 
 bp = Blueprint("auth", __name__)
@@ -40,6 +42,7 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.MISTYPED: Outcome(401, "invalid token", INVALID),
     Verdict.UNKNOWN: Outcome(401, "invalid token", INVALID),
     Verdict.DISABLED: Outcome(401, "invalid token", INVALID),
+    Verdict.NOT_YET: Outcome(401, "invalid token", INVALID),
     Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
     Verdict.RATE_LIMITED: Outcome(429, "rate limit exceeded"),
     Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
@@ -56,10 +59,10 @@ class Answer(NamedTuple):
     body: str
 
 
-def decide(gate: Gate, headers: Headers) -> Decision:
+def decide(gate: Gate, headers: Headers, sources: Sequence[str]) -> Decision:
     """Ask the gate; whatever goes wrong is no decision, and no decision opens nothing."""
     try:
-        attempt = read_attempt(headers)
+        attempt = read_attempt(headers, sources)
         decision = gate.check(attempt)
     except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - the one place that fails closed
         _outages.error("no decision: %s", error, exc_info=not isinstance(error, StoreUnavailableError))
@@ -69,15 +72,12 @@ def decide(gate: Gate, headers: Headers) -> Decision:
     return decision
 
 
-def answer(decision: Decision, realm: str) -> Answer:
+def answer(decision: Decision, settings: Settings) -> Answer:
     """Say *decision* in HTTP."""
     outcome = OUTCOMES[decision.verdict]
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
     if outcome.challenge is not None:
-        challenge = f'Bearer realm="{realm}"'
-        headers.append(
-            ("WWW-Authenticate", f"{challenge}, {outcome.challenge}" if outcome.challenge else challenge)
-        )
+        headers += _challenges(outcome, settings)
     if decision.verdict is Verdict.ALLOWED and decision.identity:
         headers += _identity_headers(decision.identity)
     if decision.refusal:
@@ -85,6 +85,15 @@ def answer(decision: Decision, realm: str) -> Answer:
     if decision.verdict is Verdict.UNAVAILABLE:
         headers.append(("Retry-After", "1"))
     return Answer(outcome.status, headers, outcome.body)
+
+
+def _challenges(outcome: Outcome, settings: Settings) -> list[tuple[str, str]]:
+    """RFC 6750 section 3; git and its like send a password only after a challenge for Basic (RFC 7617)."""
+    realm = f'realm="{settings.auth_realm}"'
+    bearer = ("WWW-Authenticate", ", ".join(filter(None, [f"Bearer {realm}", outcome.challenge])))
+    if outcome.status == HTTPStatus.UNAUTHORIZED and "basic" in settings.credential_sources:
+        return [bearer, ("WWW-Authenticate", f'Basic {realm}, charset="UTF-8"')]
+    return [bearer]
 
 
 def _identity_headers(identity: Identity) -> list[tuple[str, str]]:
@@ -121,7 +130,7 @@ def _log_refusal(decision: Decision, attempt: Attempt) -> None:
 def check() -> Response:
     """Answer a ForwardAuth sub-request."""
     made = services()
-    said = answer(decide(made.gate, request.headers), made.settings.auth_realm)
+    said = answer(decide(made.gate, request.headers, made.settings.credential_sources), made.settings)
     return Response(said.body, said.status, said.headers)
 
 

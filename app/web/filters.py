@@ -14,6 +14,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from app.core.tokens import TOKEN_ID
+from app.core.usage import Counts, total
 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
@@ -31,6 +32,10 @@ def register(app: Flask, now: Callable[[], float] = time.time) -> None:
     app.add_template_filter(moment_, "moment")
     app.add_template_filter(duration)
     app.add_template_filter(capital)
+    app.add_template_filter(rfc3339)
+    app.add_template_filter(blank)
+    app.add_template_filter(total)
+    app.add_template_filter(every)
     app.add_template_test(is_token_id, "token_id")
     app.url_defaults(add_content_hash)
 
@@ -63,6 +68,21 @@ def duration(seconds: int) -> str:
     """Return *seconds*, at least one, exactly, in the largest unit that divides them."""
     name, size = next(unit for unit in _UNITS if seconds % unit[1] == 0)
     return _count(seconds // size, name)
+
+
+def rfc3339(seconds: int | None) -> str:
+    """Return a time as it may be typed again, nothing for None."""
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def blank(number: int | None) -> str:
+    """Return a number as it may be typed again, nothing for None."""
+    return "" if number is None else str(number)
+
+
+def every(counts: Counts) -> int:
+    """Return the number of all requests, whatever became of them."""
+    return counts.allowed + counts.refused
 
 
 def capital(text: str) -> str:

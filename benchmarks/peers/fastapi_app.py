@@ -38,10 +38,10 @@ async def auth(
     if scheme.lower() != "bearer" or not token:
         raise HTTPException(401, "missing bearer token", {"WWW-Authenticate": "Bearer"})
     digest = sha256((token + PEPPER).encode()).hexdigest()
-    hosts: str | None = await store.hget(f"tokens:{digest}", "hosts")
+    hosts = await store.hget(f"tokens:{digest}", "hosts")
     if hosts is None:
         raise HTTPException(401, "invalid token", {"WWW-Authenticate": "Bearer"})
-    if x_forwarded_host.lower() not in hosts.split(","):
+    if x_forwarded_host.lower() not in str(hosts).split(","):
         raise HTTPException(403, "forbidden for host")
     if await requests_in_window(digest) > LIMIT:
         raise HTTPException(429, "rate limit exceeded", {"Retry-After": str(WINDOW_S)})

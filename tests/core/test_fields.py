@@ -2,20 +2,27 @@
 
 import pytest
 
-from app.core.fields import MAX_TTL_S, InvalidFieldsError, parse_spec
+from app.core.fields import MAX_GRACE_S, MAX_TTL_S, InvalidFieldsError, parse_edit, parse_grace, parse_new
 from app.core.tokens import TokenSpec
+from tests.make import NOW, make_token
 
 
 def test_whole_spec() -> None:
-    """Every field reaches the spec, trimmed and in its stored form."""
+    """Every field reaches the draft, trimmed and in its stored form."""
     typed = {
         "hosts": " Example.com ",
         "email": " a@b.example",
-        "comment": "x\ty".replace("\t", " "),
+        "comment": "x y",
         "ttl_seconds": "60",
+        "not_before": "2026-11-24T04:03:03Z",
+        "rate_limit_max": "0",
+        "rate_limit_window_sec": "5",
     }
 
-    assert parse_spec(typed, 0) == TokenSpec(("example.com",), "a@b.example", "x y", 60)
+    draft = parse_new(typed, 0, NOW)
+
+    assert draft.spec == TokenSpec(("example.com",), "a@b.example", "x y", NOW + 1, 0, 5)
+    assert draft.ttl_s == 60
 
 
 @pytest.mark.parametrize(
@@ -23,7 +30,7 @@ def test_whole_spec() -> None:
 )
 def test_lifetime(text: str, ttl_s: int) -> None:
     """Blank is the service's default and 0 is for ever."""
-    assert parse_spec({"hosts": "*", "ttl_seconds": text}, 3600).ttl_s == ttl_s
+    assert parse_new({"hosts": "*", "ttl_seconds": text}, 3600, NOW).ttl_s == ttl_s
 
 
 @pytest.mark.parametrize(
@@ -49,14 +56,14 @@ def test_lifetime(text: str, ttl_s: int) -> None:
 def test_lifetime_that_is_none(text: str) -> None:
     """A lifetime in anything but plain digits, or beyond a century, is refused with the range."""
     with pytest.raises(InvalidFieldsError, match="ttl_seconds: a whole number from 0 to"):
-        parse_spec({"hosts": "*", "ttl_seconds": text}, 0)
+        parse_new({"hosts": "*", "ttl_seconds": text}, 0, NOW)
 
 
 @pytest.mark.parametrize("text", ["x", "@example.com", "a@", "a b@example.com", "a@b@c", "a@" + "b" * 260])
 def test_email_that_is_none(text: str) -> None:
     """What can't be an address is refused."""
     with pytest.raises(InvalidFieldsError, match="email: not an e-mail address"):
-        parse_spec({"hosts": "*", "email": text}, 0)
+        parse_new({"hosts": "*", "email": text}, 0, NOW)
 
 
 @pytest.mark.parametrize(
@@ -82,19 +89,123 @@ def test_invisible_characters(name: str, char: str) -> None:
     with pytest.raises(
         InvalidFieldsError, match=rf"{name}: contains the unprintable character U\+{ord(char):04X}"
     ):
-        parse_spec({"hosts": "*", name: f"a{char}b@example.com"}, 0)
+        parse_new({"hosts": "*", name: f"a{char}b@example.com"}, 0, NOW)
 
 
 def test_comment_length() -> None:
     """A comment has its bound."""
-    assert parse_spec({"hosts": "*", "comment": "ü" * 500}, 0).comment == "ü" * 500
+    assert parse_new({"hosts": "*", "comment": "ü" * 500}, 0, NOW).spec.comment == "ü" * 500
     with pytest.raises(InvalidFieldsError, match="comment: at most 500 characters, not 501"):
-        parse_spec({"hosts": "*", "comment": "ü" * 501}, 0)
+        parse_new({"hosts": "*", "comment": "ü" * 501}, 0, NOW)
 
 
 def test_all_problems_at_once() -> None:
     """Every bad field is named in one go, also a misspelled one, which would have been overlooked."""
     with pytest.raises(InvalidFieldsError) as caught:
-        parse_spec({"hosts": "", "ttl_seconds": "x", "ttl": "60"}, 0)
+        parse_new({"hosts": "", "ttl_seconds": "x", "ttl": "60"}, 0, NOW)
 
     assert set(caught.value.problems) == {"hosts", "ttl_seconds", "ttl"}
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-24T04:03:02Z", NOW),
+        ("2026-11-24 04:03:02", NOW),
+        ("2026-11-24T06:03:02+02:00", NOW),
+        ("2026-11-24T04:03", NOW - 2),
+        ("2026-11-24", 1_795_478_400),
+    ],
+)
+def test_moment(text: str, moment: int) -> None:
+    """A moment without a zone is UTC, without a time midnight."""
+    assert parse_new({"hosts": "*", "not_before": text}, 0, NOW).spec.not_before == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tomorrow",
+        "1795492982",
+        "2026-13-01",
+        "2026-02-30",
+        "24.11.2026",
+        "2026-11-24T25:00",
+        "20261124",
+        "٢٠٢٦-11-24",
+    ],
+)
+def test_moment_that_is_none(text: str) -> None:
+    """What is no moment is refused with an example."""
+    with pytest.raises(InvalidFieldsError, match="not_before: a moment such as 2030-01-31"):
+        parse_new({"hosts": "*", "not_before": text}, 0, NOW)
+
+
+def test_end_as_a_moment() -> None:
+    """The end may be named instead of the seconds until then."""
+    assert parse_new({"hosts": "*", "expires_at": "2026-11-24T04:04:02Z"}, 0, NOW).ttl_s == 60
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [
+        ({"expires_at": "2026-11-24T04:03:02Z"}, "expires_at"),
+        ({"expires_at": "2020-01-01"}, "expires_at"),
+        ({"expires_at": "2999-01-01"}, "expires_at"),
+        ({"expires_at": "2030-01-01", "ttl_seconds": "5"}, "expires_at"),
+        ({"ttl_seconds": "60", "not_before": "2026-11-24T04:04:02Z"}, "not_before"),
+        ({"rate_limit_max": "10001"}, "rate_limit_max"),
+        ({"rate_limit_max": "-1"}, "rate_limit_max"),
+        ({"rate_limit_max": "9" * 30}, "rate_limit_max"),
+        ({"rate_limit_window_sec": "0"}, "rate_limit_window_sec"),
+        ({"rate_limit_window_sec": "1.5"}, "rate_limit_window_sec"),
+    ],
+)
+def test_what_can_not_be(typed: dict[str, str], field: str) -> None:
+    """An end in the past, a start behind the end and limits out of range are refused by name."""
+    with pytest.raises(InvalidFieldsError) as caught:
+        parse_new({"hosts": "*"} | typed, 0, NOW)
+
+    assert set(caught.value.problems) == {field}
+
+
+def test_edit_leaves_the_rest() -> None:
+    """What an edit does not name stays; what it names blank is cleared, but for the life, which stays."""
+    token = make_token(email="a@b.example", comment="c", rate_limit_max=5, expires_at=NOW + 60)
+
+    draft = parse_edit(token, {"comment": "", "rate_limit_max": "", "ttl_seconds": ""}, NOW)
+
+    assert draft.spec == TokenSpec(("example.com",), "a@b.example")
+    assert draft.ttl_s is None
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [{"hosts": ""}, {"not_before": "2027-01-01"}, {"ttl_seconds": "1", "not_before": "2026-11-24T04:03:03Z"}],
+)
+def test_edit_that_can_not_be(typed: dict[str, str]) -> None:
+    """An edit is judged together with what it leaves as it is."""
+    with pytest.raises(InvalidFieldsError):
+        parse_edit(make_token(expires_at=NOW + 60), typed, NOW)
+
+
+def test_edit_to_for_ever() -> None:
+    """A life of 0 is for ever, so any start is before its end."""
+    assert (
+        parse_edit(
+            make_token(expires_at=NOW + 60), {"ttl_seconds": "0", "not_before": "2027-01-01"}, NOW
+        ).ttl_s
+        == 0
+    )
+
+
+def test_grace() -> None:
+    """A grace period is whole seconds, a week at most; blank is none."""
+    assert [parse_grace(text) for text in ("", "0", " 60 ", str(MAX_GRACE_S))] == [0, 0, 60, MAX_GRACE_S]
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", str(MAX_GRACE_S + 1), "1h", "٣"])
+def test_grace_that_is_none(text: str) -> None:
+    """Any other grace period is refused by name."""
+    with pytest.raises(InvalidFieldsError, match="grace_seconds: a whole number from 0 to 604800"):
+        parse_grace(text)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.core.gate import Attempt, Decision, Gate, Verdict
-from app.core.peppers import Pepper
+from app.core.peppers import Peppers
 from app.core.tokens import mint
 
 
@@ -13,18 +13,18 @@ class Notebook:
     """A ledger that allows everything and writes down what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, Sequence[str]]] = []
+        self.asked: list[tuple[Sequence[str], Sequence[str]]] = []
 
-    def take(self, digest: str, patterns: Sequence[str]) -> Decision:
+    def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
         """Allow."""
-        self.asked.append((digest, patterns))
+        self.asked.append((digests, patterns))
         return Decision(Verdict.ALLOWED)
 
 
-def check(attempt: Attempt) -> tuple[Verdict, list[tuple[str, Sequence[str]]]]:
+def check(attempt: Attempt) -> tuple[Verdict, list[tuple[Sequence[str], Sequence[str]]]]:
     """Return the verdict on *attempt* and what was asked for it."""
     ledger = Notebook()
-    return Gate(ledger, Pepper("p"), "acl").check(attempt).verdict, ledger.asked
+    return Gate(ledger, Peppers("p"), "acl").check(attempt).verdict, ledger.asked
 
 
 @pytest.mark.parametrize("fault", [Verdict.NO_CREDENTIAL, Verdict.MALFORMED])
@@ -41,11 +41,11 @@ def test_mistyped_token() -> None:
 @pytest.mark.parametrize("token", [mint("acl"), "from-an-older-deployment"])
 def test_plausible_token(token: str) -> None:
     """Any other token is asked about once, with every pattern that covers its host."""
-    expected = (Pepper("p").digest(token), ("a.test", "*.test", "*"))
+    expected = (Peppers("p").digests(token), ("a.test", "*.test", "*"))
 
     assert check(Attempt(token, "A.test:80")) == (Verdict.ALLOWED, [expected])
 
 
 def test_host_that_is_none() -> None:
     """For a broken host the ledger is asked with no pattern, so that an unknown token still hears 401."""
-    assert check(Attempt("t", "a,b"))[1] == [(Pepper("p").digest("t"), ())]
+    assert check(Attempt("t", "a,b"))[1] == [(Peppers("p").digests("t"), ())]

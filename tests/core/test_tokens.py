@@ -1,21 +1,25 @@
 """The text of a token and its public id."""
 
+from typing import Any
+
 import pytest
 
 from app.core import tokens
-from app.core.peppers import Pepper
+from app.core.peppers import Peppers
+from app.core.tokens import Status
+from tests.make import NOW, make_token
 
 
 def test_digest_is_the_contract() -> None:
     """A record is named by SHA-256(token + pepper), as sha256sum says of the two joined."""
     expected = "ec0f913a304148b662a2bf4ce89c1ccdc9f6cddc89d389171e49dcc7fa8327f4"
 
-    assert Pepper("pepper").digest("token") == expected
+    assert Peppers("pepper").digest("token") == expected
 
 
 def test_pepper_stays_out_of_sight() -> None:
     """A pepper that lands in a log line shows nothing."""
-    assert "hush" not in repr(Pepper("hush"))
+    assert "hush" not in repr(Peppers("hush", ("hush",)))
 
 
 def test_minted_token() -> None:
@@ -76,3 +80,32 @@ def test_ids_sort_by_age() -> None:
 def test_id_remembers_its_time() -> None:
     """The time in an id reads back to the millisecond."""
     assert tokens.id_time_ms(tokens.mint_id(1_795_492_982_249)) == 1_795_492_982_249
+
+
+def test_peppers_find_old_records() -> None:
+    """A token may be kept under any pepper of the ring, the current one first."""
+    ring = Peppers("new", ("old", "older"))
+
+    assert ring.digests("t") == (
+        Peppers("new").digest("t"),
+        Peppers("old").digest("t"),
+        Peppers("older").digest("t"),
+    )
+    assert len(set(ring.fingerprints)) == 3
+    assert ring.fingerprints[1] == Peppers("old").fingerprints[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, Status.ACTIVE),
+        ({"expires_at": NOW + 7 * 86_400 + 1}, Status.ACTIVE),
+        ({"expires_at": NOW + 7 * 86_400}, Status.EXPIRING),
+        ({"not_before": NOW}, Status.ACTIVE),
+        ({"not_before": NOW + 1, "expires_at": NOW + 2}, Status.NOT_YET),
+        ({"enabled": False, "not_before": NOW + 1}, Status.DISABLED),
+    ],
+)
+def test_status(fields: dict[str, Any], status: Status) -> None:
+    """Switched off beats not yet begun beats soon over."""
+    assert make_token(**fields).status(NOW) is status

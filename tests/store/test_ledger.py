@@ -10,6 +10,7 @@ from app.core.gate import Identity, Verdict
 from app.core.limits import Limit
 from app.core.registry import StoreUnavailableError
 from app.store import keys
+from app.store.canary import Canary
 from app.store.ledger import RedisLedger
 
 DIGEST = "ab" * 32
@@ -19,20 +20,20 @@ HOST = ("example.com", "*.com", "*")
 
 def ledger(client: Any, most: int = 3, window_s: int = 60) -> RedisLedger:
     """Return a ledger with that default limit."""
-    return RedisLedger(client, Limit(most, window_s), deadline_s=2)
+    return RedisLedger(client, Canary(client, ["f"]), Limit(most, window_s), deadline_s=2)
 
 
 def test_unknown_token(client: Any) -> None:
     """A token without a record is unknown and leaves Redis as it was."""
-    assert ledger(client).take(DIGEST, HOST).verdict is Verdict.UNKNOWN
-    assert client.dbsize() == 0
+    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.UNKNOWN
+    assert client.keys("*tokens:*") == []
 
 
 def test_allowed_token(client: Any) -> None:
     """A token that lists the host passes, and says whose it is."""
     client.hset(RECORD, mapping={"hosts": "example.com", "id": "i", "email": "e", "comment": "c"})
 
-    decision = ledger(client).take(DIGEST, HOST)
+    decision = ledger(client).take([DIGEST], HOST)
 
     assert decision.verdict is Verdict.ALLOWED
     assert decision.identity == Identity(b"i", b"e", b"c")
@@ -54,7 +55,7 @@ def test_lists_that_open(client: Any, hosts: str) -> None:
     """Any listed pattern opens, also as an older deployment typed it."""
     client.hset(RECORD, "hosts", hosts)
 
-    assert ledger(client).take(DIGEST, HOST).verdict is Verdict.ALLOWED
+    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_lists_that_do_not_open(client: Any, hosts: str) -> None:
     """Only a whole pattern counts, and an empty list opens nothing; a refusal takes no permit."""
     client.hset(RECORD, "hosts", hosts)
 
-    assert ledger(client).take(DIGEST, HOST).verdict is Verdict.WRONG_HOST
+    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.WRONG_HOST
     assert not client.exists(WINDOW)
 
 
@@ -92,7 +93,7 @@ def test_no_pattern_opens_nothing(client: Any) -> None:
     """A request for no host is refused even by *."""
     client.hset(RECORD, "hosts", "*")
 
-    assert ledger(client).take(DIGEST, ()).verdict is Verdict.WRONG_HOST
+    assert ledger(client).take([DIGEST], ()).verdict is Verdict.WRONG_HOST
 
 
 @pytest.mark.parametrize("enabled", ["0", "", "true", "no"])
@@ -100,7 +101,7 @@ def test_disabled_token(client: Any, enabled: str) -> None:
     """Only 1, or the silence of an older deployment, means enabled."""
     client.hset(RECORD, mapping={"hosts": "*", "enabled": enabled})
 
-    assert ledger(client).take(DIGEST, HOST).verdict is Verdict.DISABLED
+    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.DISABLED
 
 
 def test_limit(client: Any) -> None:
@@ -108,8 +109,8 @@ def test_limit(client: Any) -> None:
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=3)
 
-    verdicts = [gate.take(DIGEST, HOST).verdict for _ in range(3)]
-    refused = gate.take(DIGEST, HOST)
+    verdicts = [gate.take([DIGEST], HOST).verdict for _ in range(3)]
+    refused = gate.take([DIGEST], HOST)
 
     assert verdicts == [Verdict.ALLOWED] * 3
     assert refused.verdict is Verdict.RATE_LIMITED
@@ -122,9 +123,9 @@ def test_refusals_take_no_permit(client: Any) -> None:
     """However often a client is refused, it waits no longer."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=1)
-    gate.take(DIGEST, HOST)
+    gate.take([DIGEST], HOST)
 
-    waits = [decision.refusal.wait_us for _ in range(5) if (decision := gate.take(DIGEST, HOST)).refusal]
+    waits = [decision.refusal.wait_us for _ in range(5) if (decision := gate.take([DIGEST], HOST)).refusal]
 
     assert waits == sorted(waits, reverse=True)
     assert client.llen(WINDOW) == 1
@@ -135,9 +136,9 @@ def test_limit_of_its_own(client: Any) -> None:
     client.hset(RECORD, mapping={"hosts": "*", "rate_limit_max": "1", "rate_limit_window_sec": "5"})
     gate = ledger(client, most=0)
 
-    assert [gate.take(DIGEST, HOST).verdict for _ in range(2)] == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
+    assert [gate.take([DIGEST], HOST).verdict for _ in range(2)] == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
     client.hset(RECORD, "rate_limit_max", "0")
-    assert gate.take(DIGEST, HOST).verdict is Verdict.ALLOWED
+    assert gate.take([DIGEST], HOST).verdict is Verdict.ALLOWED
 
 
 @pytest.mark.parametrize("field", ["rate_limit_max", "rate_limit_window_sec"])
@@ -149,7 +150,7 @@ def test_unreadable_limit(client: Any, field: str, value: str) -> None:
     )
 
     with pytest.raises(StoreUnavailableError):
-        ledger(client).take(DIGEST, HOST)
+        ledger(client).take([DIGEST], HOST)
     assert not client.exists(WINDOW)
 
 
@@ -158,7 +159,7 @@ def test_window_of_nothing(client: Any) -> None:
     client.hset(RECORD, mapping={"hosts": "*", "rate_limit_max": "5", "rate_limit_window_sec": "0"})
 
     with pytest.raises(StoreUnavailableError):
-        ledger(client).take(DIGEST, HOST)
+        ledger(client).take([DIGEST], HOST)
 
 
 def test_record_of_another_type(client: Any) -> None:
@@ -166,13 +167,13 @@ def test_record_of_another_type(client: Any) -> None:
     client.set(RECORD, "x")
 
     with pytest.raises(StoreUnavailableError):
-        ledger(client).take(DIGEST, HOST)
+        ledger(client).take([DIGEST], HOST)
 
 
 def test_window_expires(client: Any) -> None:
     """The times are kept for one window after the last admission, not a moment without expiry."""
     client.hset(RECORD, "hosts", "*")
-    ledger(client, window_s=60).take(DIGEST, HOST)
+    ledger(client, window_s=60).take([DIGEST], HOST)
 
     assert 59_000 < client.pttl(WINDOW) <= 60_000
 
@@ -181,12 +182,12 @@ def test_window_is_bounded(client: Any) -> None:
     """After a limit was lowered, only as many times are kept as it needs."""
     client.hset(RECORD, "hosts", "*")
     for _ in range(10):
-        ledger(client, most=100).take(DIGEST, HOST)
+        ledger(client, most=100).take([DIGEST], HOST)
 
     now = int(client.lindex(WINDOW, 0))
     client.delete(WINDOW)
     client.rpush(WINDOW, *(now - 61_000_000 for _ in range(10)))
-    ledger(client, most=2).take(DIGEST, HOST)
+    ledger(client, most=2).take([DIGEST], HOST)
 
     assert client.llen(WINDOW) == 2
 
@@ -195,20 +196,20 @@ def test_clock_set_back_far(client: Any) -> None:
     """A clock set back by more than a window starts a new one rather than lock the client out."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=1)
-    gate.take(DIGEST, HOST)
+    gate.take([DIGEST], HOST)
     client.lset(WINDOW, 0, int(client.lindex(WINDOW, 0)) + 3_600_000_000)
 
-    assert [gate.take(DIGEST, HOST).verdict for _ in range(2)] == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
+    assert [gate.take([DIGEST], HOST).verdict for _ in range(2)] == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
 
 
 def test_clock_set_back_a_little(client: Any) -> None:
     """Within a window a clock that stepped back admits no more than the limit."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=2)
-    gate.take(DIGEST, HOST)
+    gate.take([DIGEST], HOST)
     client.lset(WINDOW, 0, int(client.lindex(WINDOW, 0)) + 30_000_000)
 
-    assert [gate.take(DIGEST, HOST).verdict for _ in range(2)] == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
+    assert [gate.take([DIGEST], HOST).verdict for _ in range(2)] == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
     first, second = map(int, client.lrange(WINDOW, 0, -1))
     assert first >= second
 
@@ -216,7 +217,7 @@ def test_clock_set_back_a_little(client: Any) -> None:
 def test_times_have_all_their_digits(client: Any) -> None:
     """Times are kept to the microsecond; Lua's own printing would cut two digits."""
     client.hset(RECORD, "hosts", "*")
-    ledger(client).take(DIGEST, HOST)
+    ledger(client).take([DIGEST], HOST)
 
     seconds, microseconds = client.time()
     now = seconds * 1_000_000 + microseconds
@@ -230,7 +231,7 @@ def test_two_tokens_share_nothing(client: Any) -> None:
         client.hset(keys.record(digest), "hosts", "*")
     gate = ledger(client, most=1)
 
-    verdicts = [gate.take(digest, HOST).verdict for digest in (DIGEST, DIGEST, other)]
+    verdicts = [gate.take([digest], HOST).verdict for digest in (DIGEST, DIGEST, other)]
 
     assert verdicts == [Verdict.ALLOWED, Verdict.RATE_LIMITED, Verdict.ALLOWED]
 
@@ -241,9 +242,9 @@ def test_script_is_reloaded(client: Any) -> None:
     gate = ledger(client, most=2)
     for _ in range(2):
         client.script_flush()
-        assert gate.take(DIGEST, HOST).verdict is Verdict.ALLOWED
+        assert gate.take([DIGEST], HOST).verdict is Verdict.ALLOWED
 
-    assert gate.take(DIGEST, HOST).verdict is Verdict.RATE_LIMITED
+    assert gate.take([DIGEST], HOST).verdict is Verdict.RATE_LIMITED
 
 
 def test_answer_for_another_key(client: Any) -> None:
@@ -253,7 +254,7 @@ def test_answer_for_another_key(client: Any) -> None:
     gate._take.run = lambda *_: [b"tokens:other", b"allowed", b"", b"", b""]  # type: ignore[method-assign]
 
     with pytest.raises(StoreUnavailableError, match="another"):
-        gate.take(DIGEST, HOST)
+        gate.take([DIGEST], HOST)
 
 
 def test_read_only_replica(real_client: Any) -> None:
@@ -262,6 +263,6 @@ def test_read_only_replica(real_client: Any) -> None:
     real_client.replicaof("127.0.0.1", 1)
     try:
         with pytest.raises(StoreUnavailableError, match=r"ReadOnlyError|MASTERDOWN"):
-            ledger(real_client, most=0).take(DIGEST, HOST)
+            ledger(real_client, most=0).take([DIGEST], HOST)
     finally:
         real_client.replicaof("NO", "ONE")

@@ -8,32 +8,37 @@ import pytest
 
 from app.core.tokens import inherited_id, mint_id
 from app.store import keys
+from app.store.canary import Canary
 from app.store.tokens import RedisTokens
-from tests.make import make_spec
-
-NOW = 1_795_492_982
+from tests.make import NOW, make_token
 
 
 def tokens(client: Any) -> RedisTokens:
     """Return the store under test."""
-    return RedisTokens(client, deadline_s=2)
+    return RedisTokens(client, Canary(client, ["f"]), deadline_s=2)
 
 
-def add(client: Any, number: int, **fields: Any) -> str:
+def add(client: Any, number: int, ttl_s: int = 0, **fields: Any) -> str:
     """Keep a token made *number* seconds after NOW; return its digest."""
-    digest = f"{number:064x}"
-    tokens(client).add(digest, mint_id((NOW + number) * 1000), NOW + number, make_spec(**fields))
-    return digest
+    made = {"id": mint_id((NOW + number) * 1000), "created_at": NOW + number}
+    token = make_token(f"{number:064x}", **made | fields)
+    tokens(client).add(token, ttl_s)
+    return token.digest
 
 
 def test_added_token_reads_back(client: Any) -> None:
     """What is kept is what was said."""
-    spec = make_spec("a.example", "*.b.example", email="ops@example.com", comment="für 日本")
-    added = tokens(client).add("0" * 64, "1m85v745vvbyf6sq", NOW, spec)
+    token = make_token(
+        hosts=("a.example", "*.b.example"),
+        email="ops@example.com",
+        comment="für 日本",
+        not_before=NOW,
+        rate_limit_max=0,
+        rate_limit_window_s=5,
+    )
+    tokens(client).add(token, 0)
 
-    assert tokens(client).get("0" * 64) == added
-    assert (added.hosts, added.email, added.comment) == (spec.hosts, spec.email, spec.comment)
-    assert (added.id, added.created_at, added.expires_at) == ("1m85v745vvbyf6sq", NOW, None)
+    assert tokens(client).get(token.digest) == token
 
 
 def test_added_token_expires(client: Any) -> None:
@@ -136,7 +141,7 @@ def test_listing_passes_over_what_is_no_token(client: Any) -> None:
     (token,), _ = tokens(client).page(1, 10)
 
     assert token.created_at is None
-    assert token.limit is None
+    assert token.rate_limit_max is None
 
 
 def test_search_for_older_tokens_goes_on(real_client: Any) -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.store import keys
+from app.store.canary import Canary
 from app.store.ledger import RedisLedger
 
 DIGEST = "ef" * 32
@@ -75,7 +76,7 @@ def test_window_equals_its_model(real_client: Any, steps: list[Any]) -> None:
 
 
 def _take_both(client: Any, model: Model, limit: int) -> None:
-    decision = RedisLedger(client, Limit(limit, WINDOW_S), 2).take(DIGEST, ("*",))
+    decision = RedisLedger(client, Canary(client, ["f"]), Limit(limit, WINDOW_S), 2).take([DIGEST], ("*",))
     if decision.verdict is Verdict.ALLOWED:
         now = int(client.lindex(WINDOW, 0))
         assert model.admits(now, limit)

@@ -1,0 +1,38 @@
+"""A token that gets another digest: its secret was rotated, or it met the new pepper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from app.store import keys
+from app.store.canary import Canary
+from app.store.scripts import Script
+
+
+class Mover:
+    """Moves tokens with ``move.lua``."""
+
+    def __init__(self, client: redis.Redis, canary: Canary) -> None:
+        self._client: Any = client
+        self._canary = canary
+        self._move = Script("move")
+
+    def move(self, token_id: str, old: str, new: str, grace_s: int) -> bool:
+        """Move all of digest *old* to *new*, where *old* leads for *grace_s*; False if it is gone or moved.
+
+        The index has the new entry before the move and again after it, since a page may prune it in between.
+        """
+        entry = keys.index_entry(token_id, new)
+        self._client.zadd(keys.INDEX, {entry: 0})
+        names = [key for both in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in both]
+        fields = {"id": token_id} | self._canary.label
+        values = [text for pair in fields.items() for text in pair]
+        if not self._move.run(self._client, names, [new, grace_s * 1000, *values]):
+            return False
+        pipe = self._client.pipeline(transaction=False)
+        pipe.zadd(keys.INDEX, {entry: 0})
+        pipe.zrem(keys.INDEX, keys.index_entry(token_id, old))
+        pipe.execute()
+        return True

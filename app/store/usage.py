@@ -1,0 +1,36 @@
+"""The layout of the usage string that take.lua writes.
+
+All numbers are big-endian u32: the hour (since the epoch) of the last use, then a ring of 48 hours and a ring
+of 90 days, each slot four counters in the order of core.usage.Counts.
+"""
+
+from __future__ import annotations
+
+from struct import iter_unpack, unpack_from
+
+from app.core.usage import DAYS, HOURS, Counts, Usage
+
+_HOUR_S = 3600
+_HEAD_BYTES, _SLOT_BYTES = 4, 16
+_RING_AT = {HOURS: _HEAD_BYTES, DAYS: _HEAD_BYTES + HOURS * _SLOT_BYTES}
+_BYTES = _RING_AT[DAYS] + DAYS * _SLOT_BYTES
+
+
+def parse(text: bytes | None, now_s: int) -> Usage:
+    """Return the usage up to *now_s*, seconds since the epoch, that *text* tells."""
+    if not text:
+        return Usage()
+    text = text.ljust(_BYTES, b"\0")
+    (last,) = unpack_from(">I", text)
+    hour = now_s // _HOUR_S
+    return Usage(_ring(text, HOURS, last, hour), _ring(text, DAYS, last // 24, hour // 24))
+
+
+def _ring(text: bytes, slots: int, last: int, now: int) -> tuple[Counts, ...]:
+    """Return the counts of the periods up to *now*; the ring holds those up to *last*."""
+    start = _RING_AT[slots]
+    ring = [Counts(*slot) for slot in iter_unpack(">4I", text[start : start + slots * _SLOT_BYTES])]
+    return tuple(
+        ring[period % slots] if last - slots < period <= last else Counts()
+        for period in range(now - slots + 1, now + 1)
+    )

@@ -1,0 +1,47 @@
+"""One replica of the service, as far as it decides and remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.core.gate import Attempt, Decision, Gate, Verdict
+from app.core.limits import Limit
+from app.core.peppers import Peppers
+from app.core.registry import Defaults, Registry
+from app.store import keys
+from app.store.canary import Canary
+from app.store.ledger import RedisLedger
+from app.store.tokens import RedisTokens
+from tests.make import NOW
+
+LIMIT = Limit(100, 60)
+DEADLINE_S = 5
+
+
+class Replica:
+    """A gate and a registry with one configuration."""
+
+    def __init__(self, client: Any, *peppers: str, limit: Limit = LIMIT) -> None:
+        self.client = client
+        self.peppers = Peppers(peppers[0], tuple(peppers[1:]))
+        canary = Canary(client, self.peppers.fingerprints)
+        store = RedisTokens(client, canary, DEADLINE_S)
+        self.registry = Registry(store, self.peppers, "acl", Defaults(0, limit.window_s), lambda: NOW)
+        self.gate = Gate(RedisLedger(client, canary, limit, DEADLINE_S), self.peppers, "acl")
+
+    def issue(self, **typed: str) -> tuple[str, str]:
+        """Make a token; return its id and its text."""
+        token, text = self.registry.issue({"hosts": "a.test"} | typed)
+        return token.id, text
+
+    def decide(self, text: str, host: str = "a.test") -> Decision:
+        """Present *text* for *host*."""
+        return self.gate.check(Attempt(text, host))
+
+    def ask(self, text: str, host: str = "a.test") -> Verdict:
+        """Return the verdict on *text* for *host*."""
+        return self.decide(text, host).verdict
+
+    def record(self, text: str) -> str:
+        """Return the name of the record of *text* under the current pepper."""
+        return keys.record(self.peppers.digest(text))

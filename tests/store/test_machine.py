@@ -1,0 +1,170 @@
+"""Any order of an operator's acts and a client's requests, on a real server, against a plain model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from app.core.gate import Verdict
+from app.core.limits import Limit
+from app.core.registry import ConflictError, NoSuchTokenError
+from app.core.usage import total
+from app.store import keys, usage
+from tests.harness import RedisServer
+from tests.store.replica import Replica
+
+HOSTS = st.sampled_from(["a.test", "b.test", "*.test", "*"])
+LIMITS = st.integers(0, 4)
+WINDOW_S = 3600  # no window ends during a run
+
+
+@dataclass
+class Modeled:
+    """What should be true of a token."""
+
+    hosts: str
+    limit: int
+    texts: list[str]
+    enabled: bool = True
+    admitted: int = 0
+    allowed: int = 0
+    refused: int = 0
+
+    def verdict(self, host: str) -> Verdict:
+        """Return what a request for *host* should hear."""
+        if not self.enabled:
+            return Verdict.DISABLED
+        if self.hosts not in {host, "*", f"*.{host.split('.')[1]}"}:
+            return Verdict.WRONG_HOST
+        return Verdict.RATE_LIMITED if 0 < self.limit <= self.admitted else Verdict.ALLOWED
+
+    def note(self, verdict: Verdict) -> None:
+        """Remember that a request heard *verdict*."""
+        allowed = verdict is Verdict.ALLOWED
+        self.admitted += allowed and self.limit > 0
+        self.allowed += allowed
+        self.refused += not allowed
+
+
+class Life(RuleBasedStateMachine):
+    """Tokens that are made, changed, used and lost at random."""
+
+    client: ClassVar[Any]
+    ids: Bundle[str] = Bundle("ids")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.replica = Replica(self.client, "pepper", limit=Limit(3, WINDOW_S))
+        self.model: dict[str, Modeled] = {}
+        self.ever: dict[str, list[str]] = {}
+
+    @rule(target=ids, hosts=HOSTS, limit=LIMITS)
+    def issue(self, hosts: str, limit: int) -> Any:
+        """Make a token."""
+        name, text = self.replica.issue(hosts=hosts, rate_limit_max=str(limit))
+        self.model[name], self.ever[name] = Modeled(hosts, limit, [text]), [text]
+        return name
+
+    @rule(name=ids, age=st.integers(0, 3), host=st.sampled_from(["a.test", "b.test", "other.example"]))
+    def ask(self, name: str, age: int, host: str) -> None:
+        """Use a token, living or dead, with any text that it ever had."""
+        ever = self.ever[name]
+        text, known = ever[-1 - age % len(ever)], self.model.get(name)
+        expected = known.verdict(host) if known and text in known.texts else Verdict.UNKNOWN
+
+        assert self.replica.ask(text, host) is expected
+        if known and expected is not Verdict.UNKNOWN:
+            known.note(expected)
+
+    @rule(name=ids, hosts=HOSTS, limit=LIMITS)
+    def edit(self, name: str, hosts: str, limit: int) -> None:
+        """Change a token."""
+        typed = {"hosts": hosts, "rate_limit_max": str(limit)}
+        if known := self.expect(name, lambda: self.replica.registry.edit(name, typed)):
+            known.hosts, known.limit = hosts, limit
+
+    @rule(name=ids, enabled=st.booleans())
+    def switch(self, name: str, *, enabled: bool) -> None:
+        """Switch a token on or off."""
+        if known := self.expect(name, lambda: self.replica.registry.enable(name, enabled=enabled)):
+            known.enabled = enabled
+
+    @rule(name=ids, grace=st.sampled_from(["0", "3000"]))
+    def rotate(self, name: str, grace: str) -> None:
+        """Give a token a new text."""
+        known = self.model.get(name)
+        if known and not known.enabled:
+            with pytest.raises(ConflictError):
+                self.replica.registry.rotate(name, grace)
+        elif known:
+            _, text = self.replica.registry.rotate(name, grace)
+            known.texts = [*(known.texts if grace != "0" else []), text]
+            self.ever[name].append(text)
+        else:
+            with pytest.raises(NoSuchTokenError):
+                self.replica.registry.rotate(name, grace)
+
+    @rule(name=ids)
+    def end_grace(self, name: str) -> None:
+        """Let the grace periods of a token pass."""
+        if known := self.model.get(name):
+            for text in known.texts[:-1]:
+                self.client.delete(self.replica.record(text))
+            del known.texts[:-1]
+
+    @rule(name=ids)
+    def expire(self, name: str) -> None:
+        """Let a token's life pass."""
+        if known := self.model.pop(name, None):
+            digest = self.replica.peppers.digest(known.texts[-1])
+            self.client.delete(keys.record(digest), keys.usage(digest))
+
+    @rule(name=ids)
+    def delete(self, name: str) -> None:
+        """Delete a token."""
+        if self.expect(name, lambda: self.replica.registry.delete(name)):
+            del self.model[name]
+
+    @invariant()
+    def table(self) -> None:
+        """Check that the table shows what the model holds."""
+        shown = {token.id: (token.hosts, token.enabled) for token in self.replica.registry.page(1).tokens}
+
+        assert shown == {name: ((known.hosts,), known.enabled) for name, known in self.model.items()}
+
+    def teardown(self) -> None:
+        """Check that every use was counted, and what became of it."""
+        now_s = int(self.client.time()[0])
+        for name, known in self.model.items():
+            text = self.client.get(keys.usage(self.replica.registry.find(name).digest))
+            counted = total(usage.parse(text, now_s).hours)
+            assert (counted.allowed, counted.refused) == (known.allowed, known.refused)
+
+    def expect(self, name: str, act: Any) -> Modeled | None:
+        """Do *act* on a token; it must fail if the model has no such token."""
+        if name in self.model:
+            act()
+            return self.model[name]
+        with pytest.raises(NoSuchTokenError):
+            act()
+        return None
+
+
+def test_any_life(redis_server: RedisServer) -> None:
+    """In thousands of random steps the service and the model never differ."""
+    with redis.Redis(port=redis_server.port, protocol=2) as client:
+        Life.client = client
+        machine = Life.TestCase
+        machine.settings = settings(
+            max_examples=60,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        )
+        machine("runTest").runTest()
