@@ -29,8 +29,8 @@ control_socket_disable = True
 
 # Traefik keeps two idle connections; this outlives the pauses between requests and ends half-sent heads.
 keepalive = 20
-# Below the ten seconds that Docker waits before it kills.
-graceful_timeout = 8
+# With the second that gunicorn adds, well below the ten that Docker waits before it kills.
+graceful_timeout = 7
 timeout = 30
 
 limit_request_line = 4094

@@ -1,0 +1,273 @@
+"""The Compose stack: it starts from nothing, is sealed, and Traefik asks /auth in the safe way."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from app.settings import Settings
+from tests.harness import ROOT, Answer, Backend, Process, call, free_port
+
+STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, Any] = STACK["services"]
+ROUTES = (ROOT / "deploy/traefik/routes.yml").read_text("utf-8")
+SETTINGS = {name.upper() for name in Settings.__dataclass_fields__}
+SECRETS = {name.upper() for name, f in Settings.__dataclass_fields__.items() if f.metadata["secret"]}
+
+
+class ShippedTraefik(Process):
+    """Traefik with the stack's own flags and routes; only the addresses are of this machine."""
+
+    name = "traefik"
+
+    def __init__(self, backend: int) -> None:
+        super().__init__()
+        self.port = free_port()
+        routes = re.sub(r"http://(auth:8000|whoami:80)", f"http://127.0.0.1:{backend}", ROUTES)
+        (self.dir / "routes.yml").write_text(routes)
+        here = {":8080": f"127.0.0.1:{self.port}", "/etc/traefik/dynamic": str(self.dir)}
+        flags = [flag.partition("=") for flag in SERVICES["traefik"]["command"]]
+        binary = str(Path(sys.executable).with_name("traefik"))
+        self.argv = [binary, *(f"{name}={here.get(value, value)}" for name, _, value in flags)]
+
+    def is_ready(self) -> bool:
+        """Tell whether the routes are there."""
+        return self.get("whoami.localhost").status != 404
+
+    def get(self, host: str, target: str = "/", **headers: str) -> Answer:
+        """Send a request for *host*; an underscore in a header's name stays one."""
+        return call(self.port, target, [("Host", host), *headers.items()])
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[Backend]:
+    """Stand for all that Traefik asks: it answers 200 to everything, /auth included."""
+    with Backend() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def traefik(backend: Backend) -> Iterator[ShippedTraefik]:
+    """Run Traefik as the stack does."""
+    with ShippedTraefik(backend.port) as running:
+        yield running
+
+
+def make_secrets(directory: Path, **given: str) -> str:
+    """Run the one-shot service in *directory* and return what it prints."""
+    _, option, program, address = SERVICES["secrets"]["command"]
+    done = subprocess.run(
+        [sys.executable, option, program, address], cwd=directory, env=given, capture_output=True, check=True
+    )
+    return done.stdout.decode()
+
+
+def settings_from(directory: Path) -> Settings:
+    """Return the settings that the service reads from the files in *directory*."""
+    environment = SERVICES["auth"]["environment"]
+    return Settings.from_environ(
+        {k: v.replace("/secrets", str(directory)) for k, v in environment.items() if k.endswith("_FILE")}
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_sealed(name: str) -> None:
+    """No container can write to its image, has a capability, or can gain one."""
+    service = SERVICES[name]
+
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "cap_add" not in service
+    assert "privileged" not in service
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_user(name: str) -> None:
+    """No container runs as root: what is built here has its own user, the rest is given one."""
+    user = str(SERVICES[name].get("user", ""))
+
+    assert ("build" in SERVICES[name]) != bool(user)
+    assert not user.startswith(("0", "root"))
+
+
+def test_one_door() -> None:
+    """Only Traefik publishes a port, and only to this machine."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert published == {"traefik": ["127.0.0.1:${PORT:-8080}:8080"]}
+
+
+def test_networks() -> None:
+    """Redis meets the service alone, and the service meets Traefik alone."""
+    members = {n: {s for s in SERVICES if n in SERVICES[s].get("networks", [])} for n in STACK["networks"]}
+
+    assert members == {
+        "backends": {"traefik", "whoami"},
+        "auth": {"traefik", "auth"},
+        "data": {"auth", "redis"},
+    }
+    assert STACK["networks"]["auth"]["internal"]
+    assert STACK["networks"]["data"]["internal"]
+    assert SERVICES["secrets"]["network_mode"] == "none"
+
+
+def test_docker_socket() -> None:
+    """No container gets Docker's socket, which is root on this machine."""
+    assert "docker.sock" not in str(STACK)
+
+
+def test_environment() -> None:
+    """Every variable is a setting; the service gets secrets only as files."""
+    environment = SERVICES["auth"]["environment"]
+
+    assert set(environment) - {f"{name}_FILE" for name in SECRETS} <= SETTINGS - SECRETS
+    assert set(SERVICES["secrets"]["environment"]) <= SECRETS
+
+
+def test_no_default_secret() -> None:
+    """No secret has a value in the file, and none has a default."""
+    assert SERVICES["secrets"]["environment"] == {
+        name: f"${{{name}:-}}" for name in SERVICES["secrets"]["environment"]
+    }
+
+
+def test_grace() -> None:
+    """A stop waits longer than gunicorn takes to finish what it has begun."""
+    config = (ROOT / "gunicorn.conf.py").read_text("utf-8")
+    graceful = re.search(r"^graceful_timeout = (\d+)", config, re.MULTILINE)
+
+    assert graceful
+    assert int(graceful[1]) < int(SERVICES["auth"]["stop_grace_period"].removesuffix("s"))
+
+
+def test_order() -> None:
+    """The service waits for its secrets and for Redis, and Traefik for the service."""
+    auth, traefik = SERVICES["auth"]["depends_on"], SERVICES["traefik"]["depends_on"]
+
+    assert auth["secrets"]["condition"] == "service_completed_successfully"
+    assert auth["redis"]["condition"] == traefik["auth"]["condition"] == "service_healthy"
+    assert "healthcheck" in SERVICES["redis"]
+
+
+def test_redis_remembers() -> None:
+    """A crash brings no deleted token back, full memory evicts none, and the data are in a volume."""
+    command = SERVICES["redis"]["command"]
+    options = dict(zip(command[::2], command[1::2], strict=True))
+
+    assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "everysec"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert SERVICES["redis"]["volumes"] == ["redis:/data"]
+
+
+def test_secrets_from_nothing(tmp_path: Path) -> None:
+    """The first start makes secrets that the service accepts and that only it can read."""
+    make_secrets(tmp_path)
+    settings = settings_from(tmp_path)
+
+    assert len(settings.pepper) == 64
+    assert len(settings.admin_pass) >= 20
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+def test_password_is_shown_once(tmp_path: Path) -> None:
+    """The password that was made is printed the first time; later the command that shows it is."""
+    first, second = make_secrets(tmp_path), make_secrets(tmp_path)
+    password = settings_from(tmp_path).admin_pass
+
+    assert password in first
+    assert password not in second
+    assert "docker compose exec auth cat /secrets/admin_user /secrets/admin_pass" in second
+
+
+def test_secrets_stay(tmp_path: Path) -> None:
+    """A later start changes nothing."""
+    make_secrets(tmp_path)
+    before = settings_from(tmp_path)
+    make_secrets(tmp_path)
+
+    assert settings_from(tmp_path) == before
+
+
+def test_own_secrets(tmp_path: Path) -> None:
+    """What is set in the environment is used, is not printed, and stays when it is set no longer."""
+    printed = make_secrets(tmp_path, PEPPER="salt", ADMIN_USER="operator", ADMIN_PASS="correct horse")
+    make_secrets(tmp_path)
+    settings = settings_from(tmp_path)
+
+    assert (settings.pepper, settings.admin_user, settings.admin_pass) == (
+        "salt",
+        "operator",
+        "correct horse",
+    )
+    assert "correct horse" not in printed
+    assert "salt" not in printed.split()
+
+
+def test_new_pepper(tmp_path: Path) -> None:
+    """A new pepper keeps the ones that it replaces, once each, so that no token ends."""
+    printed = [make_secrets(tmp_path, PEPPER=pepper) for pepper in ("first", "second", "third", "second")]
+    settings = settings_from(tmp_path)
+
+    assert settings.pepper == "second"
+    assert settings.pepper_previous == ("third", "first")
+    assert "tokens from before stay valid" in printed[-1]
+
+
+def test_forward_auth() -> None:
+    """The middleware asks /auth, trusts no header of a client, and takes the raw token from the request."""
+    assert yaml.safe_load(ROUTES)["http"]["middlewares"]["auth-middleware"]["forwardAuth"] == {
+        "address": "http://auth:8000/auth",
+        "trustForwardHeader": False,
+        "authRequestHeaders": ["Authorization"],
+        "authResponseHeaders": ["Authorization", "X-Auth-Token-Id", "X-Auth-Email", "X-Auth-Comment"],
+        "maxResponseBodySize": 4096,
+    }
+
+
+def test_traefik_is_content(traefik: ShippedTraefik) -> None:
+    """Traefik starts with the flags and routes as they are, and warns of nothing."""
+    assert "Traefik version" in traefik.log
+    assert not re.search("WRN|ERR", traefik.log)
+
+
+def test_backend_is_asked_about(traefik: ShippedTraefik, backend: Backend) -> None:
+    """A request to the backend is first one to /auth."""
+    backend.seen.clear()
+    traefik.get("whoami.localhost", "/page")
+
+    assert [seen.path for seen in backend.seen] == ["/auth", "/page"]
+
+
+def test_aliases(traefik: ShippedTraefik, backend: Backend) -> None:
+    """A header that some backends take for an identity does not arrive, nor does the raw token."""
+    traefik.get("whoami.localhost", X_Auth_Token_Id="forged", Authorization="Bearer secret")
+    arrived = {name.lower() for name, _ in backend.seen[-1].headers}
+
+    assert not arrived & {"x_auth_token_id", "x-auth-token-id", "authorization"}
+
+
+def test_admin_pages(traefik: ShippedTraefik, backend: Backend) -> None:
+    """The admin host leads to the pages, with no token asked for."""
+    backend.seen.clear()
+
+    assert traefik.get("auth.localhost", "/create_token").status == 200
+    assert [seen.path for seen in backend.seen] == ["/create_token"]
+
+
+@pytest.mark.parametrize("host", ["auth.localhost", "AUTH.localhost:8080", "other.localhost", "auth"])
+@pytest.mark.parametrize(
+    "target",
+    ["/auth", "/auth/", "//auth", "/%61uth", "/x/../auth", "/auth?x", "/healthz", "/livez", "/metrics"],
+)
+def test_not_public(traefik: ShippedTraefik, host: str, target: str) -> None:
+    """What Traefik alone may ask is on no public address, however it is spelled."""
+    assert traefik.get(host, target).status == 404
