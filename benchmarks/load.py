@@ -35,14 +35,10 @@ class Mode:
     @property
     def title(self) -> str:
         """Return its name for people."""
-        way = (
-            "through Traefik"
-            if self.via_traefik
-            else "keep-alive"
-            if self.keep_alive
-            else "new connection each"
-        )
-        return f"{way}, {self.connections}"
+        if self.via_traefik:
+            return f"Through Traefik, {self.connections} at a time"
+        way = "keep-alive" if self.keep_alive else "a new connection for each request"
+        return f"Direct, {way}, {self.connections} at a time"
 
 
 @dataclass(frozen=True)
@@ -137,8 +133,10 @@ def _measure(load: Load, port: int, seconds: int, server: int, redis: int) -> Sa
     used = cpu_us(server) - before[0], cpu_us(redis) - before[1]
     count = max(1, seen["requests"])
     latencies = seen["p50_us"], seen["p99_us"], seen["p999_us"]
-    failed = (seen["refused"] + seen["broken"]) / count
-    return Sample(count * 1_000_000 / seen["duration_us"], *latencies, used[0] / count, used[1] / count, failed)
+    failed = (seen["refused"] + seen["broken"]) / count if seen["requests"] else 1.0
+    return Sample(
+        count * 1_000_000 / seen["duration_us"], *latencies, used[0] / count, used[1] / count, failed
+    )
 
 
 def cpu_us(pid: int) -> float:

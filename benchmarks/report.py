@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+LOAD_AT_START = os.getloadavg()[0]
+BUSY = 0.5
 TIMES = "×"  # noqa: RUF001 - a ratio, no letter
 
 _STYLE = """
@@ -59,6 +62,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def warn_if_busy() -> None:
+    """Say so if others use the machine: then even ratios say little."""
+    if LOAD_AT_START > BUSY:
+        print(f"The machine is busy (load {LOAD_AT_START:.1f}): don't trust these figures.", file=sys.stderr)
+
+
 def number(value: float) -> str:
     """Return a whole number with thin groups."""
     return f"{value:,.0f}".replace(",", " ")
@@ -67,8 +76,7 @@ def number(value: float) -> str:
 def machine() -> str:
     """Say on what it ran, in so far as it matters for figures."""
     system = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    load, python = os.getloadavg()[0], platform.python_version()
-    return f"{system}, Python {python}, load {load:.1f} at the end."
+    return f"{system}, Python {platform.python_version()}, load {LOAD_AT_START:.1f} before it began."
 
 
 def chart(groups: Mapping[str, Mapping[str, float]], ours: str) -> str:

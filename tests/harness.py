@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import signal as signals
@@ -40,10 +41,17 @@ BASIC = "Basic " + b64encode(f"{ADMIN_USER}:{ADMIN_PASS}".encode()).decode()
 Headers = Iterable[tuple[str, str]]
 
 
+_INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"} & os.environ.keys()
+# Below the ports of outgoing connections, so that none of them takes one while its server is down.
+_ports = iter(random.sample(range(10_000, 32_000), 22_000))
+
+
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a loopback port that nobody listens on, another one each time."""
+    for port in _ports:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("every port is taken")
 
 
 class Answer(NamedTuple):
@@ -142,7 +150,7 @@ class Process:
     def __init__(self) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix=f"e2e-{self.name}-"))
         self.log_path = self.dir / "log"
-        self.env = {"PATH": os.environ["PATH"], "HOME": str(self.dir)}
+        self.env = {name: os.environ[name] for name in _INHERITED} | {"HOME": str(self.dir)}
         self._popen: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -182,7 +190,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                start_new_session=True,  # for killpg
             )
         self.wait_ready()
 
@@ -216,9 +224,10 @@ class Process:
         return self.wait(timeout_s)
 
     def kill(self) -> None:
-        """End it and its children at once, as a crash would; nothing happens if it has ended."""
-        if self._popen and self._popen.poll() is None:
-            os.killpg(self.pid, signals.SIGKILL)
+        """End it and its children at once, as a crash would; nothing happens if it has ended well."""
+        if self._popen and self._popen.poll() != 0:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signals.SIGKILL)
             self.wait()
 
     def pause(self) -> None:

@@ -16,7 +16,8 @@ PEPPER = os.environ["PEPPER"]
 LIMIT = int(os.environ["RATE_LIMIT_MAX"])
 WINDOW_S = int(os.environ["RATE_LIMIT_WINDOW_SEC"])
 
-store = redis.Redis(port=int(os.environ["REDIS_PORT"]), decode_responses=True)
+# By default the pool raises at the 101st connection, which 256 callers need.
+store = redis.Redis(port=int(os.environ["REDIS_PORT"]), decode_responses=True, max_connections=1024)
 
 
 @asynccontextmanager

@@ -9,11 +9,13 @@ from pathlib import Path
 import redis
 from flask import Flask, Response, request
 
+from app.store import keys
+
 PEPPER = os.environ["PEPPER"]
 LIMIT = os.environ["RATE_LIMIT_MAX"]
 WINDOW_S = os.environ["RATE_LIMIT_WINDOW_SEC"]
 SCRIPT = Path(__file__).resolve().parents[2] / "app" / "store" / "lua" / "take.lua"
-STATUSES = {b"allowed": 200, b"unknown": 401, b"disabled": 401, b"wrong_host": 403, b"limited": 429}
+STATUSES = {b"allowed": 200, b"wrong_host": 403, b"limited": 429}
 
 app = Flask(__name__)
 store = redis.Redis(port=int(os.environ["REDIS_PORT"]))
@@ -28,11 +30,10 @@ def auth() -> Response:
         return Response("missing bearer token", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
     host = request.headers.get("X-Forwarded-Host", "").lower()
     outcome = ask(sha256((token + PEPPER).encode()).hexdigest(), host)
-    return Response(outcome, STATUSES[outcome], mimetype="text/plain")
+    return Response(outcome, STATUSES.get(outcome, 401), mimetype="text/plain")
 
 
 def ask(digest: str, host: str) -> bytes:
     """Return the script's outcome for that token and host."""
-    keys = (f"tokens:{digest}", f"{{tokens:{digest}}}:window")
-    outcome: bytes = take(keys=keys, args=(LIMIT, WINDOW_S, f",{host},"))[1]
+    outcome: bytes = take(keys=keys.all_of(digest), args=(LIMIT, WINDOW_S, f",{host},"))[1]
     return outcome

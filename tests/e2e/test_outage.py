@@ -202,12 +202,17 @@ class _Drip(socketserver.StreamRequestHandler):
                 time.sleep(0.1)
 
 
-def test_dripping_redis() -> None:
-    """The deadline is for the whole decision, not for each piece of it."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Drip) as drip:
-        thread = threading.Thread(target=drip.serve_forever, args=(0.05,))
+@pytest.fixture(name="dripping_port")
+def _dripping_port() -> Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Drip) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        with Gunicorn(drip.server_address[1], web_concurrency=1) as service:
-            assert _fastest(lambda: service.auth("any"), 503) < 0.3
-        drip.shutdown()
+        yield server.server_address[1]
+        server.shutdown()
         thread.join()
+
+
+def test_dripping_redis(dripping_port: int) -> None:
+    """The deadline is for the whole decision, not for each piece of it."""
+    with Gunicorn(dripping_port, web_concurrency=1) as service:
+        assert _fastest(lambda: service.auth("any"), 503) < 0.3
