@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check docs format clean
+.PHONY: help run test check bench docs format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -21,6 +21,9 @@ check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the t
 	$(BIN)/codespell
 	$(MAKE) test
 
+bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for a minute of it)
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
 docs: .venv/.dev ## Write the settings into README.md and .env.example
 	$(BIN)/python scripts/docs.py
 
@@ -37,6 +40,10 @@ clean: ## Remove what was installed and cached; data/ and .env stay
 
 .venv/.dev: requirements.txt requirements-run.txt requirements-dev.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/.bench: requirements-bench.txt .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@
 
 .venv/bin/python:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from flask import Flask
+from gevent import monkey
 from werkzeug.exceptions import HTTPException
 
 from app import cli
@@ -17,17 +18,23 @@ from app.settings import Settings
 from app.store.canary import Canary
 from app.store.connection import connect, ping
 from app.store.ledger import RedisLedger
+from app.store.pipeline import Pipeline
 from app.store.tokens import RedisTokens
 from app.web import admin, auth, filters, guards
 
 _MAX_FORM_BYTES = 16 * 1024
 _ADMIN_DEADLINE_S = 2.0
+_YEAR_S = 31_536_000
 
 
 def create_app(settings: Settings) -> Flask:
     """Join the parts into one WSGI application."""
     app = Flask(__name__)
-    app.config.update(MAX_CONTENT_LENGTH=_MAX_FORM_BYTES, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.config.update(
+        MAX_CONTENT_LENGTH=_MAX_FORM_BYTES,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+        SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # static addresses carry a hash of the content
+    )
     provide(app.extensions, build_services(settings))
     guards.guard(app)
     filters.register(app)
@@ -49,7 +56,8 @@ def build_services(settings: Settings) -> Services:
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     canary = Canary(client, peppers.fingerprints)
-    ledger = RedisLedger(client, canary, settings.limit, deadline_s)
+    line = Pipeline(client, drain_s=deadline_s) if monkey.is_module_patched("socket") else None
+    ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
     store = RedisTokens(client, canary, _ADMIN_DEADLINE_S)
     defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)
     return Services(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
+from flask import Flask, current_app
 
 from app.core.gate import Gate
 from app.core.registry import Registry
@@ -27,7 +27,12 @@ class Services:
 
 def services() -> Services:
     """Return the services of the current app."""
-    return cast(Services, current_app.extensions[_KEY])
+    return of(current_app)
+
+
+def of(app: Flask) -> Services:
+    """Return the services of *app*."""
+    return cast(Services, app.extensions[_KEY])
 
 
 def provide(extensions: dict[str, object], made: Services) -> None:

@@ -160,6 +160,7 @@ class Settings:
         "Where gunicorn listens",
     )
     web_concurrency: int = _setting(_integer(1, 256), "2", "Worker processes")
+    express_lane: bool = _setting(_flag, "true", "Answer plain requests to /auth without Flask")
     log_level: str = _setting(
         _matching("debug|info|warning|error", "debug, info, warning or error"),
         "info",

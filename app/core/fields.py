@@ -107,7 +107,7 @@ def _draft(
 def _email(text: str) -> str:
     _refuse_invisible(text)
     if text and (len(text) > MAX_EMAIL_CHARS or not _EMAIL.fullmatch(text)):
-        raise ValueError("not an e-mail address, such as ops@example.com")
+        raise ValueError("not an email address, such as ops@example.com")
     return text
 
 

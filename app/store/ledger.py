@@ -16,6 +16,7 @@ from app.store import keys
 from app.store.canary import Canary
 from app.store.errors import bounded
 from app.store.moves import Mover
+from app.store.pipeline import Pipeline
 from app.store.scripts import Script
 
 _VERDICTS = {
@@ -33,8 +34,15 @@ _MAX_MOVES = 8
 class RedisLedger:
     """Takes permits with ``take.lua``."""
 
-    def __init__(self, client: redis.Redis, canary: Canary, default: Limit, deadline_s: float) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: redis.Redis,
+        canary: Canary,
+        default: Limit,
+        deadline_s: float,
+        line: Pipeline | None = None,
+    ) -> None:
+        self._line = line or client
         self._canary = canary
         self._defaults = (default.max_requests, default.window_s)
         self._deadline_s = deadline_s
@@ -66,7 +74,7 @@ class RedisLedger:
         """Decide on *digest*, or on where it moved: one more round trip each time."""
         for _ in range(_MAX_MOVES):
             record, window, usage = keys.all_of(digest)
-            echo, outcome, *rest = self._take.run(self._client, (record, window, usage), args)
+            echo, outcome, *rest = self._take.run(self._line, (record, window, usage), args)
             if echo != record.encode():
                 raise StoreUnavailableError("the answer belongs to another request")
             if outcome != _MOVED:

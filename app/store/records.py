@@ -46,7 +46,7 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         return None
     return Token(
         digest=digest,
-        id=token_id if TOKEN_ID.fullmatch(token_id := record.get("id", "")) else inherited_id(digest),
+        id=id_of(digest, values[FIELDS.index("id")]),
         hosts=tuple(filter(None, map(str.strip, record.get("hosts", "").lower().split(",")))),
         email=record.get("email", ""),
         comment=record.get("comment", ""),
@@ -59,6 +59,12 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         first_used_at=_number(record, "first_used_at"),
         last_used_at=_number(record, "last_used_at"),
     )
+
+
+def id_of(digest: str, kept: bytes | None) -> str:
+    """Return the id that a record keeps, or the one that a record without a proper one goes by."""
+    text = (kept or b"").decode(errors="replace")
+    return text if TOKEN_ID.fullmatch(text) else inherited_id(digest)
 
 
 def _digits(number: int | None) -> str:

@@ -17,7 +17,8 @@ from app.store.scripts import Script
 
 _FORM_TTL_S = 3600
 _SCAN_COUNT = 1000
-_SCANS_PER_PAGE = 4
+_SCANS_PER_PAGE = 2
+_MOST_SEEN = 50_000
 _SETTLING_MS = 60_000
 _MAX_MOVES = 8
 
@@ -31,6 +32,7 @@ class RedisTokens:
         self._deadline_s = deadline_s
         self._edit = Script("edit")
         self._mover = Mover(client, canary)
+        self._seen: set[bytes] = set()
 
     def claim_form(self, nonce: str) -> bool:
         """Tell whether the form with that nonce comes for the first time."""
@@ -177,21 +179,32 @@ class RedisTokens:
         """
         cursor = int(self._client.get(keys.ADOPTION_CURSOR) or 0)
         for _ in range(scans):
-            cursor, found = self._client.scan(cursor, match=keys.RECORD_PATTERN, count=_SCAN_COUNT)
-            self._index([digest for key in found if (digest := keys.digest_in(key))])
+            cursor, names = self._client.scan(cursor, match=keys.RECORD_PATTERN, count=_SCAN_COUNT)
+            found = set(names)
+            self._index([digest for key in found - self._seen if (digest := keys.digest_in(key))])
+            self._remember(found)
             if cursor == 0:
                 break
         self._client.set(keys.ADOPTION_CURSOR, cursor)
         return cursor != 0
 
+    def _remember(self, names: set[bytes]) -> None:
+        """Keep in mind that these are indexed, so that the next search passes over them."""
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.clear()
+        self._seen |= names
+
     def _index(self, digests: Sequence[str]) -> None:
         pipe = self._client.pipeline(transaction=False)
         for digest in digests:
-            pipe.hmget(keys.record(digest), records.FIELDS)
-        tokens = (
-            records.from_fields(d, values, None) for d, values in zip(digests, pipe.execute(), strict=True)
-        )
-        if entries := {keys.index_entry(token.id, token.digest): 0 for token in tokens if token}:
+            pipe.hmget(keys.record(digest), "id", "moved_to")
+        found = zip(digests, pipe.execute(), strict=True)
+        entries = {
+            keys.index_entry(records.id_of(digest, token_id), digest): 0
+            for digest, (token_id, moved_to) in found
+            if moved_to is None
+        }
+        if entries:
             self._client.zadd(keys.INDEX, entries)
 
 

@@ -39,12 +39,18 @@ def unfold(page: Page) -> None:
         summary.click()
 
 
+def open_last(page: Page) -> None:
+    """Show the page of one token."""
+    page.goto(page.get_by_role("link", name="Open").last.get_attribute("href") or "")
+
+
 PAGES: dict[str, Callable[[Page], object]] = {
     "index": lambda page: page.goto("/?deleted=1m85v745vvbyf6sq"),
     "unfolded": unfold,
     "question": ask,
     "fault": fault,
     "issued": lambda page: create(page, LONG_HOSTS, email="e" * 200 + "@a.test", comment="c" * 500),
+    "token": open_last,
     "problem": lambda page: page.goto("/nowhere"),
 }
 
@@ -56,6 +62,12 @@ def _crowd(redis: Any) -> None:
     adopt(redis, 2, hosts="", enabled="0", created_at="1700000000")
     for number in range(3, 6):
         adopt(redis, number, email="ops@a.test", comment="short")
+
+
+def show(page: Page, name: str) -> None:
+    """Show a page, its style included."""
+    PAGES[name](page)
+    page.wait_for_load_state()
 
 
 def violations(page: Page) -> list[str]:
@@ -70,7 +82,7 @@ def violations(page: Page) -> list[str]:
 def test_no_barriers(open_page: Open, name: str, width: int, scheme: str) -> None:
     """No page has a barrier that axe knows: wide and light, narrow and dark."""
     page = open_page(color_scheme=scheme, viewport={"width": width, "height": 844})
-    PAGES[name](page)
+    show(page, name)
 
     assert violations(page) == []
 
@@ -89,7 +101,7 @@ def test_no_barriers_in_numbers(open_page: Open, redis: Any, scheme: str, count:
 @pytest.mark.parametrize("name", PAGES)
 def test_no_sideways_scrolling(page: Page, name: str) -> None:
     """No page is wider than its screen, whatever the values."""
-    PAGES[name](page)
+    show(page, name)
 
     for width in (320, 390, 1087, 1088, 1280):
         page.set_viewport_size({"width": width, "height": 844})
@@ -116,7 +128,10 @@ def test_keyboard_alone(page: Page, redis: Any) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the tokens")).to_be_focused()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
+    for _ in range(3):  # the verbs of the first row
+        page.keyboard.press("Tab")
+        if page.locator(".ask > summary:focus").count():
+            break
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Delete for good")).to_be_focused()

@@ -259,13 +259,22 @@ def test_hostile_form_is_inert(page: Page) -> None:
 
 
 def test_odd_times(page: Page, redis: Any) -> None:
-    """A time that no calendar has spoils its own cell at most."""
+    """A time that no calendar has spoils no page."""
     for number, created_at in enumerate(["0", "1700000000000", "9" * 30, "x"]):
         adopt(redis, number, created_at=created_at)
     page.reload()
-
     expect(rows(page)).to_have_count(4)
-    expect(page.locator("time").first).to_have_attribute("title", re.compile("19(69|70)"))
+    addresses = [link.get_attribute("href") or "" for link in page.get_by_role("link", name="Open").all()]
+
+    assert len(addresses) == 4
+    assert [page.goto(address).status for address in addresses] == [200] * 4  # type: ignore[union-attr]
+
+
+def test_local_time(page: Page) -> None:
+    """A time in UTC says its local time when it is pointed at."""
+    create(page, ttl_seconds=str(30 * 86_400))
+
+    expect(page.locator("time").first).to_have_attribute("title", re.compile(r"20\d\d.*:\d\d"))
 
 
 def test_static_files_are_kept(page: Page, service: Gunicorn) -> None:

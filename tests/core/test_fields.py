@@ -62,7 +62,7 @@ def test_lifetime_that_is_none(text: str) -> None:
 @pytest.mark.parametrize("text", ["x", "@example.com", "a@", "a b@example.com", "a@b@c", "a@" + "b" * 260])
 def test_email_that_is_none(text: str) -> None:
     """What can't be an address is refused."""
-    with pytest.raises(InvalidFieldsError, match="email: not an e-mail address"):
+    with pytest.raises(InvalidFieldsError, match="email: not an email address"):
         parse_new({"hosts": "*", "email": text}, 0, NOW)
 
 
