@@ -1,0 +1,174 @@
+"""Shared round trips: each caller gets its own reply, whatever befalls the others.
+
+The pipeline lives in a gevent worker, so each drill runs in a patched process of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.harness import RedisServer
+
+ROOT = Path(__file__).parents[2]
+SETTING = """
+from gevent import monkey; monkey.patch_all()
+import random, sys, gevent, redis
+from app.store.connection import connect
+from app.store.pipeline import Pipeline
+from tests.make import make_settings
+
+port = int(sys.argv[1])
+control = redis.Redis(port=port)
+client = connect(make_settings(REDIS_PORT=port))
+pipeline = Pipeline(client, drain_s=0.3)
+ECHO = "return {KEYS[1], ARGV[1]}"
+
+def ask(number, script=ECHO, deadline_s=0.25):
+    with gevent.Timeout(deadline_s):
+        return pipeline.eval(script, 1, f"key:{number}", number)
+
+def own(number):
+    return [f"key:{number}".encode(), str(number).encode()]
+"""
+
+
+def drill(server: RedisServer, text: str) -> str:
+    """Run *text* in a worker's circumstances; return what it prints."""
+    program = dedent(SETTING) + dedent(text)
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(server.port)],
+        cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_many_callers_share_a_connection(redis_server: RedisServer) -> None:
+    """A thousand callers at once need one connection, and each gets its own reply."""
+    printed = drill(
+        redis_server,
+        """
+        before = control.info("stats")["total_connections_received"]
+        jobs = [gevent.spawn(ask, n, deadline_s=10) for n in range(1000)]
+        gevent.joinall(jobs)
+        assert [job.value for job in jobs] == [own(n) for n in range(1000)]
+        print(control.info("stats")["total_connections_received"] - before)
+        """,
+    )
+    assert printed == "1"
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("return {1, 'a', false, {2, ''}, redis.status_reply('OK')}", "[1, b'a', None, [2, b''], b'OK']"),
+        ("return redis.error_reply('ERR no')", "ResponseError"),
+        ("return string.rep('x', 300000)", "b'" + "x" * 300_000),
+    ],
+)
+def test_replies(redis_server: RedisServer, reply: str, expected: str) -> None:
+    """Every form of reply is read whole, an error is raised, and the connection goes on."""
+    printed = drill(
+        redis_server,
+        f"""
+        try:
+            print(ask(1, {reply!r}, 5))
+        except redis.ResponseError as error:
+            print(type(error).__name__)
+        assert ask(2) == own(2)
+        """,
+    )
+    assert printed.startswith(expected)
+
+
+def test_unknown_script(redis_server: RedisServer) -> None:
+    """A script that Redis does not know is told apart from other errors."""
+    printed = drill(
+        redis_server,
+        """
+        try:
+            pipeline.evalsha("f" * 40, 0)
+        except redis.exceptions.NoScriptError as error:
+            print("NOSCRIPT" in str(error))
+        """,
+    )
+    assert printed == "True"
+
+
+def test_lost_connection(redis_server: RedisServer) -> None:
+    """A connection that is cut fails what was on it, and the next caller gets a new one."""
+    printed = drill(
+        redis_server,
+        """
+        ask(1)
+        control.execute_command("CLIENT", "PAUSE", 200)
+        waiting = gevent.spawn(ask, 2)
+        gevent.sleep(0.02)
+        pipeline._line._socket.shutdown(2)
+        try:
+            waiting.get()
+        except redis.ConnectionError:
+            print("failed")
+        control.execute_command("CLIENT", "UNPAUSE")
+        assert ask(3) == own(3)
+        """,
+    )
+    assert printed == "failed"
+
+
+def test_slow_answer_harms_nobody(redis_server: RedisServer) -> None:
+    """A caller whose time is over leaves; those behind it keep their places, new ones get a new line."""
+    printed = drill(
+        redis_server,
+        """
+        ask(1)
+        control.execute_command("CLIENT", "PAUSE", 150)
+        hasty = gevent.spawn(ask, 2, deadline_s=0.05)
+        patient = gevent.spawn(ask, 3, deadline_s=2)
+        hasty.join()
+        print(type(hasty.exception).__name__)
+        later = gevent.spawn(ask, 4, deadline_s=2)
+        assert (patient.get(), later.get()) == (own(3), own(4))
+        """,
+    )
+    assert printed == "Timeout"
+
+
+def test_kills_and_time_outs(redis_server: RedisServer) -> None:
+    """Under random kills, deadlines and lost connections nobody ever gets another's reply."""
+    printed = drill(
+        redis_server,
+        """
+        random.seed(7)
+        completed = mixed = 0
+
+        def caller(number):
+            global completed, mixed
+            for turn in range(40):
+                key = number * 1000 + turn
+                try:
+                    reply = ask(key, deadline_s=random.choice([0.0005, 0.002, 0.02, 1]))
+                except (gevent.Timeout, redis.ConnectionError):
+                    continue
+                completed += 1
+                mixed += reply != own(key)
+
+        jobs = [gevent.spawn(caller, n) for n in range(400)]
+
+        def havoc():
+            while not all(jobs_.ready() for jobs_ in jobs):
+                gevent.sleep(0.01)
+                random.choice(jobs).kill(block=False)
+                if random.random() < 0.1 and pipeline._line:
+                    control.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+        gevent.spawn(havoc).join()
+        print(mixed, completed > 3000)
+        """,
+    )
+    assert printed == "0 True"
