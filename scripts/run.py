@@ -43,7 +43,7 @@ requirepass {password}
 dir {directory}
 logfile redis.log
 appendonly yes
-appendfsync everysec
+appendfsync always
 save ""
 maxmemory-policy noeviction
 """
