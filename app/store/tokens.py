@@ -18,7 +18,7 @@ from app.store.scripts import Script
 _FORM_TTL_S = 3600
 _SCAN_COUNT = 1000
 _SCANS_PER_PAGE = 2
-_MOST_SEEN = 50_000
+_MOST_MET = 50_000
 _SETTLING_MS = 60_000
 _MAX_MOVES = 8
 
@@ -32,7 +32,7 @@ class RedisTokens:
         self._deadline_s = deadline_s
         self._edit = Script("edit")
         self._mover = Mover(client, canary)
-        self._seen: set[bytes] = set()
+        self._entries: dict[str, bytes] = {}  # of tokens met, some
 
     def claim_form(self, nonce: str) -> bool:
         """Tell whether the form with that nonce comes for the first time."""
@@ -180,19 +180,19 @@ class RedisTokens:
         cursor = int(self._client.get(keys.ADOPTION_CURSOR) or 0)
         for _ in range(scans):
             cursor, names = self._client.scan(cursor, match=keys.RECORD_PATTERN, count=_SCAN_COUNT)
-            found = set(names)
-            self._index([digest for key in found - self._seen if (digest := keys.digest_in(key))])
-            self._remember(found)
+            self._index(self._strangers({digest for name in names if (digest := keys.digest_in(name))}))
             if cursor == 0:
                 break
         self._client.set(keys.ADOPTION_CURSOR, cursor)
         return cursor != 0
 
-    def _remember(self, names: set[bytes]) -> None:
-        """Keep in mind that these are indexed, so that the next search passes over them."""
-        if len(self._seen) > _MOST_SEEN:
-            self._seen.clear()
-        self._seen |= names
+    def _strangers(self, digests: set[str]) -> list[str]:
+        """Return those of *digests* that may lack an entry; one glance at the index clears the others."""
+        met = [digest for digest in digests if digest in self._entries]
+        entries = [self._entries[digest] for digest in met]
+        scores = self._client.zmscore(keys.INDEX, entries) if entries else []
+        lost = [digest for digest, score in zip(met, scores, strict=True) if score is None]
+        return [*lost, *digests.difference(met)]
 
     def _index(self, digests: Sequence[str]) -> None:
         pipe = self._client.pipeline(transaction=False)
@@ -200,12 +200,15 @@ class RedisTokens:
             pipe.hmget(keys.record(digest), "id", "moved_to")
         found = zip(digests, pipe.execute(), strict=True)
         entries = {
-            keys.index_entry(records.id_of(digest, token_id), digest): 0
+            digest: keys.index_entry(records.id_of(digest, token_id), digest)
             for digest, (token_id, moved_to) in found
             if moved_to is None
         }
         if entries:
-            self._client.zadd(keys.INDEX, entries)
+            self._client.zadd(keys.INDEX, dict.fromkeys(entries.values(), 0))
+        if len(self._entries) > _MOST_MET:
+            self._entries.clear()
+        self._entries |= entries
 
 
 def _without_blanks(fields: dict[str, str]) -> dict[str, str]:

@@ -158,6 +158,18 @@ def test_search_for_older_tokens_goes_on(real_client: Any) -> None:
     assert tokens(real_client).page(1, 10)[1] == 9_000
 
 
+def test_restored_tokens_are_found_again(client: Any) -> None:
+    """A database that was emptied and filled again is listed by a store that knew it before."""
+    store, fields = tokens(client), {"hosts": "a.example"}
+    for _ in range(2):
+        client.hset(keys.record("ab" * 32), mapping=fields)
+        assert store.page(1, 10)[1] == 1
+        assert store.page(1, 10)[1] == 1
+        client.flushall()
+
+    assert store.page(1, 10)[1] == 0
+
+
 def test_form_is_claimed_once(client: Any) -> None:
     """A form makes one token, and is remembered for an hour."""
     assert tokens(client).claim_form("nonce")
