@@ -28,7 +28,7 @@ _VERDICTS = {
     b"limited": Verdict.RATE_LIMITED,
 }
 _MOVED = b"moved"
-_MAX_MOVES = 8
+_MAX_MOVES = 32
 
 
 class RedisLedger:

@@ -159,6 +159,15 @@ def test_rotation_after_rotation(replica: Replica) -> None:
     assert len(replica.registry.page(1).tokens) == 1
 
 
+def test_many_rotations(replica: Replica) -> None:
+    """However often a token is rotated during its first text's grace, that text leads to it."""
+    name, first = replica.issue()
+    newest = [replica.registry.rotate(name, "60")[1] for _ in range(20)][-1]
+
+    assert (replica.ask(first), replica.registry.find(first).id) == (Verdict.ALLOWED, name)
+    assert replica.ask(newest) is Verdict.ALLOWED
+
+
 def test_rotation_keeps_usage(replica: Replica) -> None:
     """The counts of use and the first use belong to the token, not to its text."""
     name, old = replica.issue()
