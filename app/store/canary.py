@@ -26,13 +26,15 @@ class WrongPepperError(StoreUnavailableError):
 
 
 class Canary:
-    """Compares fingerprints of our peppers with those that Redis has seen; asks once, until it is content."""
+    """Compares fingerprints of our peppers with those under which Redis has known tokens."""
 
     def __init__(self, client: redis.Redis, fingerprints: Sequence[str]) -> None:
         self._client: Any = client
         self.current, *self._previous = fingerprints
-        self._content = False
-        self._next_try = float("-inf")
+        self._is_sure = False
+        self._is_wrong = False
+        self._is_noted = False
+        self._next_look = float("-inf")
 
     @property
     def label(self) -> dict[str, str]:
@@ -40,27 +42,38 @@ class Canary:
         return {"pepper": self.current} if self._previous else {}
 
     def check(self) -> None:
-        """Return if our pepper is the one; raises WrongPepperError, and says so in the log."""
-        if self._content:
+        """Return unless our pepper is a wrong one; raises WrongPepperError then, and says so in the log.
+
+        Looks again once a second until it is sure, and writes nothing.
+        """
+        if self._is_sure:
             return
-        if time.monotonic() >= self._next_try:
-            self._content = self._is_known()
-            self._next_try = time.monotonic() + _RETRY_S
-        if not self._content:
+        if time.monotonic() >= self._next_look:
+            self._look()
+            self._next_look = time.monotonic() + _RETRY_S
+        if self._is_wrong:
             _log.error(_MESSAGE)
             raise WrongPepperError(_MESSAGE)
 
+    def vouch(self) -> None:
+        """Note our pepper, for a token was made or found under it; without a previous one drop all others."""
+        if self._is_noted:
+            return
+        self._client.sadd(keys.PEPPERS, self.current)
+        if not self._previous and (others := self._seen() - {self.current}):
+            self._client.srem(keys.PEPPERS, *others)
+        self._is_sure, self._is_wrong, self._is_noted = True, False, True
+
     def forget(self) -> None:
-        """Give up the peppers seen so far: the next one that comes is taken for the right one."""
+        """Give up the peppers seen so far: the next one under which a token is made is the right one."""
         self._client.delete(keys.PEPPERS)
 
-    def _is_known(self) -> bool:
-        seen = {member.decode() for member in self._client.smembers(keys.PEPPERS)}
-        if self.current in seen:
-            if not self._previous and len(seen) > 1:
-                self._client.srem(keys.PEPPERS, *seen - {self.current})
-        elif seen and seen.isdisjoint(self._previous):
-            return False
-        else:
-            self._client.sadd(keys.PEPPERS, self.current)
-        return True
+    def _look(self) -> None:
+        seen = self._seen()
+        ours = {self.current, *self._previous}
+        self._is_sure = not seen.isdisjoint(ours)
+        self._is_wrong = bool(seen) and not self._is_sure
+        self._is_noted = self.current in seen and (bool(self._previous) or len(seen) == 1)
+
+    def _seen(self) -> set[str]:
+        return {member.decode() for member in self._client.smembers(keys.PEPPERS)}

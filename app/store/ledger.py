@@ -60,15 +60,16 @@ class RedisLedger:
             for digest in digests:
                 decision = self._follow(digest, args)
                 if decision.verdict is not Verdict.UNKNOWN:
-                    if digest != digests[0]:
-                        self._update(decision, digest, digests[0])
+                    if decision.verdict is Verdict.ALLOWED and decision.identity:
+                        self._settle(decision.identity, digest, digests[0])
                     return decision
         return Decision(Verdict.UNKNOWN)
 
-    def _update(self, decision: Decision, old: str, new: str) -> None:
-        """Move a token that was let in under a previous pepper to the current one."""
-        if decision.verdict is Verdict.ALLOWED and decision.identity:
-            self._mover.move(decision.identity.token_id.decode(errors="replace"), old, new, MAX_GRACE_S)
+    def _settle(self, identity: Identity, found: str, current: str) -> None:
+        """Move a token that was let in under a previous pepper to the current one, which is proven right."""
+        if found != current:
+            self._mover.move(identity.token_id.decode(errors="replace"), found, current, MAX_GRACE_S)
+        self._canary.vouch()
 
     def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
         """Decide on *digest*, or on where it moved: one more round trip each time."""

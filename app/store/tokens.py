@@ -54,6 +54,7 @@ class RedisTokens:
             if ttl_s:
                 pipe.expire(record, ttl_s)
             pipe.execute()
+            self._canary.vouch()
 
     def get(self, digest: str) -> Token | None:
         """Return the token kept under *digest*, or where that moved."""
@@ -88,7 +89,9 @@ class RedisTokens:
         with bounded(self._deadline_s):
             self._canary.check()
             moved = self._mover.move(token.id, token.digest, digest, grace_s)
-            if not moved:
+            if moved:
+                self._canary.vouch()
+            else:
                 self._client.zrem(keys.INDEX, keys.index_entry(token.id, digest))
             return moved
 

@@ -353,6 +353,18 @@ def test_wrong_pepper(client: Any) -> None:
     assert right.ask(text) is Verdict.ALLOWED
 
 
+def test_first_come_is_not_right(client: Any) -> None:
+    """Only a token that was made or found proves a pepper; an unknown one proves and writes nothing."""
+    wrong, right = Replica(client, "wrong"), Replica(client, "right")
+    client.hset(right.record("old-text"), "hosts", "a.test")
+
+    assert wrong.ask("old-text") is Verdict.UNKNOWN
+    assert not client.exists(keys.PEPPERS)
+    assert right.ask("old-text") is Verdict.ALLOWED
+    with pytest.raises(WrongPepperError):
+        Replica(client, "wrong").ask("old-text")
+
+
 def test_forgotten_pepper(client: Any) -> None:
     """An operator may give up all tokens for a new pepper."""
     Replica(client, "right").issue()
@@ -363,8 +375,9 @@ def test_forgotten_pepper(client: Any) -> None:
 
 def test_pepper_that_was_replaced(client: Any) -> None:
     """When no replica names the old pepper any more, one that was left behind with it is found out."""
+    _, text = Replica(client, "old").issue()
     for peppers in (("old",), ("new", "old"), ("new",)):
-        Replica(client, *peppers).ask("some-text")
+        assert Replica(client, *peppers).ask(text) is Verdict.ALLOWED
 
     with pytest.raises(WrongPepperError):
         Replica(client, "old").ask("some-text")
