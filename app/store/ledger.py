@@ -15,7 +15,7 @@ from app.core.tokens import inherited_id
 from app.store import keys
 from app.store.canary import Canary
 from app.store.errors import bounded
-from app.store.moves import Mover
+from app.store.moves import MAX_MOVES, Mover
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script
 
@@ -28,7 +28,6 @@ _VERDICTS = {
     b"limited": Verdict.RATE_LIMITED,
 }
 _MOVED = b"moved"
-_MAX_MOVES = 32
 
 
 class RedisLedger:
@@ -73,7 +72,7 @@ class RedisLedger:
 
     def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
         """Decide on *digest*, or on where it moved: one more round trip each time."""
-        for _ in range(_MAX_MOVES):
+        for _ in range(MAX_MOVES):
             record, window, usage = keys.all_of(digest)
             echo, outcome, *rest = self._take.run(self._line, (record, window, usage), args)
             if echo != record.encode():

@@ -8,7 +8,10 @@ import redis
 
 from app.store import keys
 from app.store.canary import Canary
-from app.store.scripts import Script
+from app.store.scripts import Script, flat
+
+# A text is followed through as many rotations; each is a round trip.
+MAX_MOVES = 32
 
 
 class Mover:
@@ -28,8 +31,7 @@ class Mover:
         self._client.zadd(keys.INDEX, {entry: 0})
         names = [key for both in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in both]
         fields = {"id": token_id} | self._canary.label
-        values = [text for pair in fields.items() for text in pair]
-        if not self._move.run(self._client, names, [new, grace_s * 1000, *values]):
+        if not self._move.run(self._client, names, [new, grace_s * 1000, *flat(fields)]):
             return False
         pipe = self._client.pipeline(transaction=False)
         pipe.zadd(keys.INDEX, {entry: 0})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any
@@ -25,3 +25,8 @@ class Script:
             return client.evalsha(self.sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
             return client.eval(self.source, len(keys), *keys, *args)
+
+
+def flat(fields: Mapping[str, str]) -> list[str]:
+    """Return *fields* as the scripts take them: field, value, field, value."""
+    return [text for pair in fields.items() for text in pair]

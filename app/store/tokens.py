@@ -12,15 +12,14 @@ from app.core.usage import Usage
 from app.store import keys, records, usage
 from app.store.canary import Canary
 from app.store.errors import bounded
-from app.store.moves import Mover
-from app.store.scripts import Script
+from app.store.moves import MAX_MOVES, Mover
+from app.store.scripts import Script, flat
 
 _FORM_TTL_S = 3600
 _SCAN_COUNT = 1000
 _SCANS_PER_PAGE = 2
 _MOST_MET = 50_000
 _SETTLING_MS = 60_000
-_MAX_MOVES = 32
 
 
 class RedisTokens:
@@ -59,7 +58,7 @@ class RedisTokens:
     def get(self, digest: str) -> Token | None:
         """Return the token kept under *digest*, or where that moved."""
         with bounded(self._deadline_s):
-            for _ in range(_MAX_MOVES):
+            for _ in range(MAX_MOVES):
                 moved_to = self._client.hget(keys.record(digest), "moved_to")
                 if moved_to is None:
                     return self._read([digest])[0]
@@ -151,10 +150,11 @@ class RedisTokens:
 
     def _change(self, token: Token, fields: dict[str, str], ttl_s: int | None, window_s: int) -> bool:
         life_ms = -1 if ttl_s is None else ttl_s * 1000
-        pairs = [text for pair in fields.items() for text in pair]
         with bounded(self._deadline_s):
             return bool(
-                self._edit.run(self._client, keys.all_of(token.digest), [life_ms, window_s * 1000, *pairs])
+                self._edit.run(
+                    self._client, keys.all_of(token.digest), [life_ms, window_s * 1000, *flat(fields)]
+                )
             )
 
     def _read(self, digests: Sequence[str]) -> list[Token | None]:
