@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.core import tokens
 from app.core.hosts import covering_patterns
@@ -28,8 +27,7 @@ class Verdict(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What a client presented: a well-formed token or the fault in it, and the host it asked for."""
 
     token: str
@@ -37,8 +35,7 @@ class Attempt:
     fault: Verdict | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Whose token it is; bytes, because an older deployment may have stored any."""
 
     token_id: bytes
@@ -46,8 +43,7 @@ class Identity:
     comment: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A verdict; *identity* from a known token, *refusal* from one over its limit."""
 
     verdict: Verdict

@@ -16,6 +16,7 @@ TOKEN_ID = re.compile(f"[{BASE32}]{{16}}", re.ASCII)
 
 _SECRET_CHARS = 32  # 190 bits
 _CHECKSUM_CHARS = 6  # 62**6 > 2**32
+_PAIRS = [first + second for first in BASE62 for second in BASE62]
 _ID_TIME_CHARS = 9  # 45 bits of milliseconds: until the year 3084
 _ID_RANDOM_CHARS = 7
 
@@ -28,7 +29,9 @@ def mint(prefix: str) -> str:
 
 def checksum(secret: str) -> str:
     """Return the CRC-32 of *secret* in six base62 digits, most significant first."""
-    return _encode(crc32(secret.encode()), BASE62, _CHECKSUM_CHARS)
+    rest, low = divmod(crc32(secret.encode()), len(_PAIRS))
+    high, middle = divmod(rest, len(_PAIRS))
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
 
 
 def is_mistyped(token: str, prefix: str) -> bool:

@@ -46,6 +46,14 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
+def dial(client: redis.Redis) -> Any:
+    """Return a connection outside the pool of *client*, connected and signed in."""
+    pool: Any = client.connection_pool
+    connection = pool.connection_class(**pool.connection_kwargs)
+    connection.connect()
+    return connection
+
+
 def ping(client: redis.Redis, canary: Canary, deadline_s: float) -> None:
     """Ask whether Redis answers and our pepper is the one; raises StoreUnavailableError."""
     with bounded(deadline_s):

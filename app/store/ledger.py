@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -14,7 +15,7 @@ from app.core.registry import StoreUnavailableError
 from app.core.tokens import inherited_id
 from app.store import keys
 from app.store.canary import Canary
-from app.store.errors import bounded
+from app.store.errors import Deadlines, bounded
 from app.store.moves import MAX_MOVES, Mover
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script
@@ -44,7 +45,8 @@ class RedisLedger:
         self._line = line or client
         self._canary = canary
         self._defaults = (default.max_requests, default.window_s)
-        self._deadline_s = deadline_s
+        # The line belongs to one event loop; without it, several threads may ask.
+        self._within = Deadlines(deadline_s) if line else partial(bounded, deadline_s)
         self._take = Script("take")
         self._mover = Mover(client, canary)
 
@@ -54,7 +56,7 @@ class RedisLedger:
         A token that was found under a previous pepper moves to the current one. Raises StoreUnavailableError.
         """
         args: list[str | int] = [*self._defaults, *(f",{pattern}," for pattern in patterns)]
-        with bounded(self._deadline_s):
+        with self._within():
             self._canary.check()
             for digest in digests:
                 decision = self._follow(digest, args)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import hiredis
 import redis
 from gevent import get_hub
-from gevent.event import Event
 from gevent.hub import Waiter
 from gevent.lock import BoundedSemaphore
 
@@ -23,8 +23,8 @@ _READ_BYTES = 65_536
 class Pipeline:
     """Sends EVALSHA and EVAL, as redis.Redis does, over one shared connection of its own."""
 
-    def __init__(self, client: redis.Redis, drain_s: float) -> None:
-        self._pool: Any = client.connection_pool
+    def __init__(self, connect: Callable[[], Any], drain_s: float) -> None:
+        self._connect = connect
         self._drain_s = drain_s
         self._line: Line | None = None
         self._opening = BoundedSemaphore()
@@ -37,9 +37,9 @@ class Pipeline:
         """Run a script by its source; raises redis.ResponseError."""
         return self._call("EVAL", *args)
 
-    def _call(self, *parts: str | int) -> Any:
+    def _call(self, *parts: Any) -> Any:
         line = self._line or self._open()
-        waiter = line.send(_encode(parts))
+        waiter = line.send(hiredis.pack_command(parts))
         try:
             reply = waiter.get()
         except gevent.Timeout:
@@ -52,9 +52,7 @@ class Pipeline:
     def _open(self) -> Line:
         with self._opening:
             if self._line is None:
-                connection = self._pool.connection_class(**self._pool.connection_kwargs)
-                connection.connect()
-                self._line = Line(connection, self._forget)
+                self._line = Line(self._connect(), self._forget)
             return self._line
 
     def _forget(self, line: Line) -> None:
@@ -80,7 +78,7 @@ class Line:
         self._pending: list[bytes] = []
         self._waiters: deque[Waiter[Any]] = deque()
         self._is_open = True
-        self._wake = Event()
+        self._writer: Waiter[None] = Waiter()
         self._greenlets = [gevent.spawn(self._guarded, work) for work in (self._write, self._read)]
 
     def send(self, command: bytes) -> Waiter[Any]:
@@ -89,8 +87,9 @@ class Line:
             raise redis.ConnectionError("the connection was lost")
         waiter: Waiter[Any] = Waiter()
         self._waiters.append(waiter)
+        if not self._pending:
+            self._loop.run_callback(self._writer.switch, None)
         self._pending.append(command)
-        self._wake.set()
         return waiter
 
     def close(self, error: Exception) -> None:
@@ -108,68 +107,25 @@ class Line:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (OSError, redis.RedisError, ValueError, IndexError) as error:
+        except (OSError, redis.RedisError, hiredis.HiredisError, IndexError) as error:
             self.close(redis.ConnectionError(f"the connection was lost: {error}"))
 
     def _write(self) -> None:
+        """Write what is pending, all at once; the first of it wakes us up."""
         while True:
-            self._wake.wait()
-            self._wake.clear()
-            commands, self._pending = self._pending, []
-            self._socket.sendall(b"".join(commands))
+            self._writer.get()
+            self._writer = Waiter()
+            while self._pending:
+                commands, self._pending = self._pending, []
+                self._socket.sendall(b"".join(commands))
 
     def _read(self) -> None:
-        unread = b""
+        replies = hiredis.Reader(replyError=_error)
         while chunk := self._socket.recv(_READ_BYTES):
-            unread += chunk
-            at = 0
-            while (parsed := _parse(unread, at)) is not None:
-                reply, at = parsed
+            replies.feed(chunk)
+            while (reply := replies.gets()) is not False:
                 self._loop.run_callback(self._waiters.popleft().switch, reply)
-            unread = unread[at:]
         raise redis.ConnectionError("closed by the server")
-
-
-def _encode(parts: tuple[str | int, ...]) -> bytes:
-    texts = [part if isinstance(part, str) else str(part) for part in parts]
-    return "".join([f"*{len(texts)}\r\n", *(f"${len(text)}\r\n{text}\r\n" for text in texts)]).encode("ascii")
-
-
-def _parse(data: bytes, at: int) -> tuple[Any, int] | None:
-    """Return the reply that begins at *at* and where it ends, None if it is not all there (RESP2)."""
-    end = data.find(b"\r\n", at)
-    if end < 0:
-        return None
-    kind, text, at = data[at : at + 1], data[at + 1 : end], end + 2
-    if kind == b"$":
-        return _parse_bulk(data, int(text), at)
-    if kind == b"*":
-        return _parse_array(data, int(text), at)
-    if kind == b":":
-        return int(text), at
-    if kind == b"+":
-        return text, at
-    if kind == b"-":
-        return _error(text.decode(errors="replace")), at
-    raise ValueError(f"no reply begins with {kind!r}")
-
-
-def _parse_bulk(data: bytes, length: int, at: int) -> tuple[Any, int] | None:
-    if length < 0:
-        return None, at
-    end = at + length
-    return (data[at:end], end + 2) if len(data) >= end + 2 else None
-
-
-def _parse_array(data: bytes, length: int, at: int) -> tuple[Any, int] | None:
-    items = []
-    for _ in range(length):
-        parsed = _parse(data, at)
-        if parsed is None:
-            return None
-        item, at = parsed
-        items.append(item)
-    return items, at
 
 
 def _error(text: str) -> redis.ResponseError:

@@ -8,6 +8,7 @@ Flask.
 from __future__ import annotations
 
 import re
+import time
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
@@ -18,63 +19,92 @@ from gunicorn import SERVER
 from gunicorn.util import http_date
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.core.gate import Decision
 from app.services import Services, of
-from app.web.auth import Answer, answer, decide
+from app.web.auth import answer, decide
 
 _MAX_HEAD_BYTES = 4096
-_MAX_FIELDS = 30
 _READ_BYTES = 8192
 
-_NAMES = (
-    rb"Host|User-Agent|Accept|Accept-Encoding|Accept-Language|Authorization|Proxy-Authorization|X-Api-Key|Cookie|"
-    rb"Connection|X-Real-Ip|X-Forwarded-(?:For|Host|Method|Port|Proto|Server|Uri)"
+_HEAD = re.compile(
+    rb"GET /auth(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)? HTTP/1\.1\r\n"
+    rb"((?:[A-Za-z-]+: (?! )[ -~]*+(?<! )\r\n){1,30})\r\n"
 )
-_FIELD = re.compile(rb"(%s): ?((?:[!-~](?:[ -~]*[!-~])?)?)\r\n" % _NAMES, re.IGNORECASE)
-_REQUEST_LINE = re.compile(rb"GET /auth(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)? HTTP/1\.1\r\n")
+_FIELD_NAMES = {
+    spelling: name
+    for name in (
+        *("Host", "User-Agent", "Accept", "Accept-Encoding", "Accept-Language", "Connection", "Cookie"),
+        *(
+            "Authorization",
+            "Proxy-Authorization",
+            "X-Api-Key",
+            "X-Real-Ip",
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+        ),
+        *(
+            "X-Forwarded-Method",
+            "X-Forwarded-Port",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Server",
+            "X-Forwarded-Uri",
+        ),
+    )
+    for spelling in (name, name.lower())
+}
 _CONNECTIONS = {None, "close", "keep-alive"}
+_KEEP_ALIVE, _CLOSE = b"\r\nConnection: keep-alive\r\n", b"\r\nConnection: close\r\n"
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", re.ASCII)
 
 
-class Fields(dict[str, str]):
-    """The header fields of one head, by lower-case name, none of them twice."""
-
-    def get(self, name: str, default: Any = None, /) -> Any:
-        """Return the value of the field *name*, whatever its case."""
-        return super().get(name.lower(), default)
-
-
-def recognize(data: bytes) -> tuple[Fields, int] | None:
+def recognize(data: bytes) -> tuple[dict[str, str], int] | None:
     """Return the fields of the head that *data* begins with, and where it ends; None if in any doubt."""
-    line = _REQUEST_LINE.match(data)
-    if not line:
+    head = _HEAD.match(data, 0, _MAX_HEAD_BYTES)
+    if not head:
         return None
-    fields, at = Fields(), line.end()
-    while match := _FIELD.match(data, at):
-        name = match[1].decode().lower()
-        if name in fields:
-            return None
-        fields[name] = match[2].decode()
-        at = match.end()
-    if data[at : at + 2] != b"\r\n" or at + 2 > _MAX_HEAD_BYTES or len(fields) > _MAX_FIELDS:
+    *lines, _ = head[1].decode().split("\r\n")
+    fields = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        fields[_FIELD_NAMES.get(name, "")] = value
+    if "" in fields or len(fields) < len(lines):  # a name that is not known, or one twice
         return None
-    if not _HOST.fullmatch(fields.get("host", "")) or fields.get("connection") not in _CONNECTIONS:
+    if not _HOST.fullmatch(fields.get("Host", "")) or fields.get("Connection") not in _CONNECTIONS:
         return None
-    return fields, at + 2
+    return fields, head.end()
 
 
-def render(said: Answer, *, closing: bool) -> bytes:
-    """Return *said* as gunicorn would send it."""
-    fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers])
-    connection = "close" if closing else "keep-alive"
-    return (
-        f"HTTP/1.1 {_status(said.status)}\r\nServer: {SERVER}\r\nDate: {http_date()}\r\n"
-        f"Connection: {connection}\r\n{fields}Content-Length: {len(said.body)}\r\n\r\n{said.body}"
-    ).encode("latin-1")
+class Lane:
+    """Answers what was recognized, as Flask and gunicorn would."""
+
+    def __init__(self, services: Services) -> None:
+        self._gate = services.gate
+        self._settings = services.settings
+        self._around_date = lru_cache(maxsize=4096)(self._render_around_date)
+
+    def decide(self, fields: dict[str, str]) -> Decision:
+        """Ask the gate."""
+        return decide(self._gate, fields, self._settings.credential_sources)
+
+    def render(self, decision: Decision, *, closing: bool) -> bytes:
+        """Return the whole answer as gunicorn would send it."""
+        before, after = self._around_date(decision)
+        return b"".join((before, _date(int(time.time())), _CLOSE if closing else _KEEP_ALIVE, after))
+
+    def _render_around_date(self, decision: Decision) -> tuple[bytes, bytes]:
+        """Return what precedes the date and what follows the name of the connection's fate."""
+        said = answer(decision, self._settings)
+        status = f"{said.status} {HTTPStatus(said.status).phrase.upper()}"
+        fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers])
+        return (
+            f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: ".encode(),
+            f"{fields}Content-Length: {len(said.body)}\r\n\r\n{said.body}".encode("latin-1"),
+        )
 
 
-@lru_cache
-def _status(code: int) -> str:
-    return f"{code} {HTTPStatus(code).phrase.upper()}"
+@lru_cache(maxsize=1)
+def _date(now_s: int) -> bytes:
+    return http_date(now_s).encode()
 
 
 class Replay:
@@ -98,46 +128,43 @@ class Replay:
 class ExpressWorker(GeventWorker):
     """gunicorn's gevent worker with the express lane before it."""
 
-    _services: Services | None = None
+    _lane: Lane | None = None
 
     def load_wsgi(self) -> None:
         """Load the app; with TLS or an access log every request takes gunicorn's way."""
         super().load_wsgi()
         if not self.cfg.is_ssl and not self.cfg.accesslog and self.cfg.keepalive:
-            self._services = of(cast(Flask, self.wsgi))
+            self._lane = Lane(of(cast(Flask, self.wsgi)))
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection: what the lane takes, and from the first doubt on gunicorn."""
-        rest = self._express(client, self._services) if self._services else client
+        rest = self._express(client, self._lane) if self._lane else client
         if rest is not None:
             super().handle(listener, rest, addr)
 
-    def _express(self, client: socket.socket, services: Services) -> Any:
+    def _express(self, client: socket.socket, lane: Lane) -> Any:
         """Answer what is recognized; return the socket for gunicorn to go on with, None if it is closed."""
         client.settimeout(self.cfg.keepalive)
-        data = b""
+        data, closing = b"", False
         try:
-            while data or (data := client.recv(_READ_BYTES)):
+            while not closing and (data or (data := client.recv(_READ_BYTES))):
                 recognized = recognize(data)
                 if recognized is None:
                     return Replay(client, data)
                 fields, end = recognized
                 data = data[end:]
-                if self._answer(client, fields, services):
-                    break
+                self._count()
+                decision = lane.decide(fields)
+                closing = not self.alive or fields.get("Connection") == "close"
+                client.sendall(lane.render(decision, closing=closing))
         except OSError as error:
             self.log.debug("Closing connection. %s", error)
         client.close()
         return None
 
-    def _answer(self, client: socket.socket, fields: Fields, services: Services) -> bool:
-        """Send one answer; return whether it was the last on this connection."""
+    def _count(self) -> None:
+        """Count one request, and ask to be replaced at the last (gunicorn's max_requests)."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
-        settings = services.settings
-        said = answer(decide(services.gate, fields, settings.credential_sources), settings)
-        closing = not self.alive or fields.get("connection") == "close"
-        client.sendall(render(said, closing=closing))
-        return closing

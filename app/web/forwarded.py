@@ -18,8 +18,8 @@ from app.core.tokens import CREDENTIAL
 SUBREQUEST_HEADERS = ("X-Forwarded-Method", "X-Forwarded-Uri")
 
 # RFC 9110 section 11.4, RFC 6750 section 2.1. Two headers arrive joined by a comma, which no token has.
-_BEARER = re.compile(f"bearer +({CREDENTIAL.pattern})", re.IGNORECASE | re.ASCII)
-_BASIC = re.compile("basic +([A-Za-z0-9+/]+={0,2})", re.IGNORECASE | re.ASCII)
+_BEARER = re.compile(f"(?i:bearer) +({CREDENTIAL.pattern})", re.ASCII)
+_BASIC = re.compile("(?i:basic) +([A-Za-z0-9+/]+={0,2})", re.ASCII)
 _BASIC_SCHEME = re.compile("basic( |$)", re.IGNORECASE | re.ASCII)
 
 

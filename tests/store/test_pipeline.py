@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 SETTING = """
 from gevent import monkey; monkey.patch_all()
 import random, sys, gevent, redis
-from app.store.connection import connect
+from app.store.connection import connect, dial
 from app.store.pipeline import Pipeline
 from tests.make import make_settings
 
 port = int(sys.argv[1])
 control = redis.Redis(port=port)
 client = connect(make_settings(REDIS_PORT=port))
-pipeline = Pipeline(client, drain_s=0.3)
+pipeline = Pipeline(lambda: dial(client), drain_s=0.3)
 ECHO = "return {KEYS[1], ARGV[1]}"
 
 def ask(number, script=ECHO, deadline_s=0.25):

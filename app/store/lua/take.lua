@@ -101,9 +101,9 @@ if not covered then
   return outcome('wrong_host', WRONG_HOST)
 end
 
-local limit = whole(record[7] or ARGV[1], 0)
+local limit = record[7] and whole(record[7], 0) or tonumber(ARGV[1])
 if limit > 0 then
-  local window_s = whole(record[8] or ARGV[2], 1)
+  local window_s = record[8] and whole(record[8], 1) or tonumber(ARGV[2])
   local window_us = window_s * 1000000
   local newest = tonumber(redis.call('LINDEX', KEYS[2], 0) or 0)
   if newest > clock + window_us then
