@@ -102,6 +102,13 @@ class Lane:
         )
 
 
+def _send(client: socket.socket, data: bytes) -> None:
+    """Send *data*, nearly always in one system call; sendall asks for the buffer's size first."""
+    sent = client.send(data)
+    if sent < len(data):
+        client.sendall(data[sent:])
+
+
 @lru_cache(maxsize=1)
 def _date(now_s: int) -> bytes:
     return http_date(now_s).encode()
@@ -156,7 +163,7 @@ class ExpressWorker(GeventWorker):
                 self._count()
                 decision = lane.decide(fields)
                 closing = not self.alive or fields.get("Connection") == "close"
-                client.sendall(lane.render(decision, closing=closing))
+                _send(client, lane.render(decision, closing=closing))
         except OSError as error:
             self.log.debug("Closing connection. %s", error)
         client.close()
