@@ -1,13 +1,15 @@
-# To pin the base, print its digest with `docker buildx imagetools inspect python:3.13-slim` and build with
-# --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
+# The base, for all that is built and run here. To pin it, put its digest behind the tag, as in
+# python:3.13-slim@sha256:…; where to get that, and how to raise it: CONTRIBUTING.md, "The base image".
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /srv
 COPY requirements.txt ./
-# The virtual environment gets no pip of its own: the base's installs into it from outside.
+# The virtual environment gets no pip of its own: the base's installs into it from outside. Only what the lock
+# names, byte for byte; and only wheels, for a source package would fetch build tools that no lock names.
 RUN python -m venv --without-pip /venv \
- && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --requirement requirements.txt
+ && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
+    --require-hashes --only-binary :all: --requirement requirements.txt
 COPY app ./app
 COPY wsgi.py gunicorn.conf.py ./
 # Readable whatever the umask of the checkout was, and compiled because nobody can write here later.

@@ -1,8 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+  --custom-compile-command 'make lock'
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs format clean
+.PHONY: help run test check bench audit sbom lock docs format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -13,16 +17,28 @@ run: .venv/.run ## Start everything on http://127.0.0.1:8000 (PORT=… moves it)
 test: .venv/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest
 
-check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the tests
+check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the tests, then the audit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 	$(MAKE) test
+	$(BIN)/python scripts/audit.py --if-reachable
 
 bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for a minute of it)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+audit: .venv/.dev ## Look the locked packages up among known vulnerabilities
+	$(BIN)/python scripts/audit.py
+
+sbom: .venv/.dev ## List what the image installs, as CycloneDX, in sbom.cdx.json
+	$(BIN)/python scripts/sbom.py
+
+lock: .venv/.dev ## Write requirements*.txt from requirements*.in (ARGS=--upgrade for newer transitive packages)
+	for set in requirements requirements-run requirements-dev requirements-bench; do \
+	  $(LOCK) $(ARGS) $$set.in --output-file $$set.txt || exit 1; \
+	done
 
 docs: .venv/.dev ## Write the settings into README.md and .env.example
 	$(BIN)/python scripts/docs.py
@@ -32,18 +48,18 @@ format: .venv/.dev ## Format the code and mend what a tool can mend
 	$(BIN)/ruff format .
 
 clean: ## Remove what was installed and cached; data/ and .env stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage sbom.cdx.json
 
-.venv/.run: requirements.txt requirements-run.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-run.txt
+.venv/.run: requirements-run.txt | .venv/bin/python
+	$(PIP) -r requirements-run.txt
 	@touch $@
 
-.venv/.dev: requirements.txt requirements-run.txt requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/.dev: requirements-dev.txt | .venv/bin/python
+	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 .venv/.bench: requirements-bench.txt .venv/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	$(PIP) -r requirements-bench.txt
 	@touch $@
 
 .venv/bin/python:
