@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -32,3 +33,16 @@ def test_settings_in_the_readme(docs: ModuleType) -> None:
 def test_settings_in_the_example(docs: ModuleType) -> None:
     """.env.example has every setting; `make docs` writes it."""
     assert docs.env_example() == (ROOT / ".env.example").read_text("utf-8")
+
+
+def test_evidence_of_the_threat_model() -> None:
+    """Every file and every test that SECURITY.md names is there."""
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    files = set(re.findall(r"`((?:app|tests)/[\w/.]+?)(?:::\w+)?`", text))
+    source = ""
+    for file, test in re.findall(r"`(tests/[\w/.]+)?::(\w+)`", text):
+        source = (ROOT / file).read_text("utf-8") if file else source
+        assert f"def {test}(" in source
+
+    assert len(files) > 20
+    assert all((ROOT / file).is_file() for file in files)
