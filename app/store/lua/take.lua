@@ -17,7 +17,8 @@
 -- answer from another's. Without flags in the first line Redis refuses it wherever it could not write, so a
 -- replica or a full server never judges by what it last heard.
 
-local record = redis.call('HMGET', KEYS[1], 'hosts', 'id', 'email', 'comment', 'enabled', 'moved_to',
+local call = redis.call
+local record = call('HMGET', KEYS[1], 'hosts', 'id', 'email', 'comment', 'enabled', 'moved_to',
   'rate_limit_max', 'rate_limit_window_sec', 'not_before', 'last_used_at')
 local hosts, id, email, comment, enabled = record[1], record[2], record[3], record[4], record[5]
 
@@ -28,24 +29,24 @@ if not (hosts or id or email or comment) then
   return { KEYS[1], 'unknown' }
 end
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local second = tonumber(time[1])
 local clock = second * 1000000 + tonumber(time[2])
 
 -- The usage is two rings of counters, four a slot: 48 hours and 90 days, behind the hour of the last use.
 local HOURS, DAYS, HEAD = 48, 90, 1
-local hour = math.floor(second / 3600)
+local hour = (second - second % 3600) / 3600
 
 local function clear(first, last, slots, at)
   for period = math.max(first, last - slots + 1), last do
-    redis.call('SETRANGE', KEYS[3], (at + period % slots * 4) * 4, string.rep('\0', 16))
+    call('SETRANGE', KEYS[3], (at + period % slots * 4) * 4, string.rep('\0', 16))
   end
 end
 
 local function count(counter)
   local in_hour = HEAD + hour % HOURS * 4 + counter
-  local in_day = HEAD + HOURS * 4 + math.floor(hour / 24) % DAYS * 4 + counter
-  local counted = redis.call('BITFIELD', KEYS[3], 'OVERFLOW', 'SAT', 'GET', 'u32', 0,
+  local in_day = HEAD + HOURS * 4 + (hour - hour % 24) / 24 % DAYS * 4 + counter
+  local counted = call('BITFIELD', KEYS[3], 'OVERFLOW', 'SAT', 'GET', 'u32', 0,
     'INCRBY', 'u32', '#' .. in_hour, 1, 'INCRBY', 'u32', '#' .. in_day, 1)
   local last = counted[1]
   if last >= hour then
@@ -56,12 +57,12 @@ local function count(counter)
     clear(last + 1, hour, HOURS, HEAD)
     clear(last_day + 1, day, DAYS, HEAD + HOURS * 4)
   end
-  redis.call('BITFIELD', KEYS[3], 'SET', 'u32', 0, hour, 'SET', 'u32', '#' .. in_hour, 1,
+  call('BITFIELD', KEYS[3], 'SET', 'u32', 0, hour, 'SET', 'u32', '#' .. in_hour, 1,
     'SET', 'u32', '#' .. in_day, last_day < day and 1 or counted[3])
   if last == 0 then
-    local expires = redis.call('PEXPIRETIME', KEYS[1])
+    local expires = call('PEXPIRETIME', KEYS[1])
     if expires > 0 then
-      redis.call('PEXPIREAT', KEYS[3], expires)
+      call('PEXPIREAT', KEYS[3], expires)
     end
   end
 end
@@ -86,7 +87,7 @@ if record[9] and second < whole(record[9], 0) then
 end
 
 -- An older deployment stored lists as they were typed: blanks, capitals.
-local listed = table.concat({ '', hosts or '', '' }, ',')
+local listed = ',' .. (hosts or '') .. ','
 if listed:find('[%s%u]') then
   listed = listed:lower():gsub('%s*,%s*', ',')
 end
@@ -105,30 +106,30 @@ local limit = record[7] and whole(record[7], 0) or tonumber(ARGV[1])
 if limit > 0 then
   local window_s = record[8] and whole(record[8], 1) or tonumber(ARGV[2])
   local window_us = window_s * 1000000
-  local newest = tonumber(redis.call('LINDEX', KEYS[2], 0) or 0)
+  local newest = tonumber(call('LINDEX', KEYS[2], 0) or 0)
   if newest > clock + window_us then
-    redis.call('DEL', KEYS[2]) -- the clock was set back: one new window rather than a lockout
+    call('DEL', KEYS[2]) -- the clock was set back: one new window rather than a lockout
     newest = 0
   end
   local now = math.max(clock, newest) -- never back, whatever the clock does
 
-  local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
+  local oldest = call('LINDEX', KEYS[2], limit - 1)
   if oldest and oldest + window_us > now then
     count(LIMITED)
     return { KEYS[1], 'limited', id or '', email or '', comment or '', limit, window_s, oldest + window_us - clock }
   end
 
   -- tostring() would print 14 of the 16 digits.
-  local admitted = redis.call('LPUSH', KEYS[2], string.format('%.0f', now))
-  redis.call('PEXPIRE', KEYS[2], window_s * 1000)
+  local admitted = call('LPUSH', KEYS[2], string.format('%.0f', now))
+  call('PEXPIRE', KEYS[2], window_s * 1000)
   if admitted > limit then
-    redis.call('LTRIM', KEYS[2], 0, limit - 1)
+    call('LTRIM', KEYS[2], 0, limit - 1)
   end
 end
 
 local minute = second - second % 60
 if tonumber(record[10]) ~= minute then
-  redis.call('HSETNX', KEYS[1], 'first_used_at', minute)
-  redis.call('HSET', KEYS[1], 'last_used_at', minute)
+  call('HSETNX', KEYS[1], 'first_used_at', minute)
+  call('HSET', KEYS[1], 'last_used_at', minute)
 end
 return outcome('allowed', ALLOWED)
