@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.store.canary import Canary
 from app.store.connection import connect, dial, ping
 from app.store.ledger import RedisLedger
+from app.store.logins import RedisLogins
 from app.store.pipeline import Pipeline
 from app.store.tokens import RedisTokens
 from app.web import admin, auth, filters, guards
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_error_handler(ConflictError, admin.show_conflict)
     app.register_error_handler(StoreUnavailableError, admin.show_unavailable)
     app.cli.add_command(cli.tokens)
+    app.cli.add_command(cli.logins)
     app.shell_context_processor(cli.shell_context)
     return app
 
@@ -64,5 +66,6 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         gate=Gate(ledger, peppers, settings.token_prefix),
         registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
+        logins=RedisLogins(client, _ADMIN_DEADLINE_S),
         ping=lambda: ping(client, canary, deadline_s),
     )

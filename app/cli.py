@@ -1,4 +1,4 @@
-"""``flask tokens …``: what the admin pages do, for a shell."""
+"""``flask tokens …``: what the admin pages do, for a shell, and ``flask logins reset``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from app.core.usage import total
 from app.services import services
 
 tokens = AppGroup("tokens", help="Create, list, change, rotate and delete tokens.")
+logins = AppGroup("logins", help="Who may sign in to the admin pages.")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
@@ -131,6 +132,13 @@ def forget_pepper() -> None:
     """Take the PEPPER of now for the right one, whatever tokens were made with."""
     with _complaints():
         services().registry.forget_peppers()
+
+
+@logins.command("reset")
+def reset() -> None:
+    """Forget all wrong passwords, so that everybody may sign in again at once."""
+    with _complaints():
+        click.echo(f"forgot {services().logins.reset()} wrong passwords")
 
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:

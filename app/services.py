@@ -9,6 +9,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from app.core.gate import Gate
+from app.core.logins import Logins
 from app.core.registry import Registry
 from app.settings import Settings
 
@@ -22,6 +23,7 @@ class Services:
     settings: Settings
     gate: Gate
     registry: Registry
+    logins: Logins
     ping: Callable[[], None]
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from app.core.clients import Proxies, parse_proxies
 from app.core.fields import MAX_TTL_S, whole_number
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S, Limit
 
@@ -148,6 +149,11 @@ class Settings:
     )
     credential_sources: tuple[str, ...] = _setting(
         _sources, "authorization", f"Where a token may come in, in order: {', '.join(SOURCES)}"
+    )
+    trusted_proxies: Proxies = _setting(  # noqa: RUF009 - it makes a field
+        parse_proxies,
+        "",
+        "Whose `X-Forwarded-For` tells a client's address: addresses, networks, `private`, `unix`",
     )
     auth_realm: str = _setting(
         _matching(r"[ !#-\[\]-~]{1,100}", "printable ASCII without quotes and backslashes"),

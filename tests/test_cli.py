@@ -109,3 +109,19 @@ def test_redis_is_gone() -> None:
 
     assert result.exit_code == 1
     assert "Redis is unavailable" in result.output
+
+
+def test_reset_of_logins(redis_server: RedisServer) -> None:
+    """The operator who was shut out of the pages lets everybody in again."""
+    app = create_app(make_settings(REDIS_PORT=redis_server.port))
+    reset = ["logins", "reset"]
+    app.test_cli_runner().invoke(args=reset)
+
+    def guess() -> int:
+        return app.test_client().get("/", auth=("operator", "wrong")).status_code
+
+    refused = [guess() for _ in range(11)]
+    result = app.test_cli_runner().invoke(args=reset)
+
+    assert (refused[-1], result.output) == (429, "forgot 10 wrong passwords\n")
+    assert guess() == 401

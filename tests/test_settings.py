@@ -104,6 +104,8 @@ def test_numbers(name: str, value: str) -> None:
         ("CREDENTIAL_SOURCES", "cookie"),
         ("CREDENTIAL_SOURCES", "basic,basic"),
         ("PEPPER_PREVIOUS", "a,,b"),
+        ("TRUSTED_PROXIES", "traefik"),
+        ("TRUSTED_PROXIES", "0.0.0.0/0"),
         ("AUTH_REALM", 'a"b'),
         ("AUTH_REALM", "a\nb"),
         ("BIND", "8000"),

@@ -1,6 +1,7 @@
 """Every key name in Redis.
 
-All keys of one token share the hash tag of its record, so that a Cluster lets one script touch them all.
+All keys that one script touches share a hash tag, those of one token that of its record, so that a Cluster
+lets it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ ADOPTION_CURSOR = "acl:adoption"
 
 # set: fingerprints of the peppers that tokens in this database were made with.
 PEPPERS = "acl:peppers"
+
+# list: the wrong passwords of the last minutes, laid out in lua/login.lua; TTL: the window.
+WRONG_LOGINS = "{acl:logins}:wrong"
+# zset, score: second of the last right password: the clients that gave it; TTL: how long that counts.
+KNOWN_CLIENTS = "{acl:logins}:known"
 
 RECORD_PATTERN = "tokens:*"
 _DIGEST_BYTES = 32

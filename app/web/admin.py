@@ -55,8 +55,6 @@ def create_token() -> Shown:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
         return _form_again({"": str(error)}), 409
-    except StoreUnavailableError:
-        return _form_again({"": "Redis did not confirm the new token. Try again in a moment."}), 503
     return _render("issued.html", token=token, text=text)
 
 
@@ -148,8 +146,11 @@ def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
 
 
 def show_unavailable(_error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
-    """Show that Redis did not answer."""
-    body, status = _problem(
-        503, "Redis is unavailable: nothing can be shown or changed. Try again in a moment."
-    )
-    return body, status, {"Retry-After": "1"}
+    """Show that Redis did not answer; what was typed for a new token is the sender's own and is kept."""
+    if request.endpoint == "admin.create_token":
+        body = _form_again({"": "Redis did not confirm the new token. Try again in a moment."})
+    else:
+        body, _ = _problem(
+            503, "Redis is unavailable: nothing can be shown or changed. Try again in a moment."
+        )
+    return body, 503, {"Retry-After": "1"}

@@ -1,23 +1,43 @@
-"""The operator's password, by HTTP Basic (RFC 7617)."""
+"""The operator's password, by HTTP Basic (RFC 7617), and what stops those who guess it."""
 
 from __future__ import annotations
 
+import logging
 from hashlib import sha256
 from hmac import compare_digest
 
-from flask import Response
+from flask import Response, request
 from flask_httpauth import HTTPBasicAuth
+from werkzeug.exceptions import TooManyRequests
 
+from app.core.clients import client_of
+from app.core.limits import Refusal
+from app.core.logins import WRONG_IN_ALL
+from app.logs import Sparse
 from app.services import services
 
 basic_auth = HTTPBasicAuth(realm="acl-auth-service admin")
+log = logging.getLogger(__name__)
+_refusals = Sparse(log, period_s=10)
 
 
 @basic_auth.verify_password  # type: ignore[untyped-decorator]
 def _verify(user: str, password: str) -> bool:
-    settings = services().settings
+    """Tell whether both are right; without any, as a browser begins, nothing was guessed."""
+    if not (user or password):
+        return False
+    made = services()
     # Digests, because compare_digest takes no non-ASCII text; `&`, so that both are always compared.
-    return _same(user, settings.admin_user) & _same(password, settings.admin_pass)
+    is_right = _same(user, made.settings.admin_user) & _same(password, made.settings.admin_pass)
+    client = _client()
+    # Asked whatever came of the comparison, so that neither a refusal nor its delay tells right from wrong.
+    refusal = made.logins.weigh(client, is_right=is_right)
+    if refusal:
+        _refusals.error("refused a login from %s: too many were wrong%s", client, _hint(client))
+        raise TooManyRequests(_message(refusal), _too_many(refusal), refusal.retry_after_s)
+    if not is_right:
+        log.warning("wrong user name or password from %s", client)
+    return is_right
 
 
 def _same(sent: str, kept: str) -> bool:
@@ -26,6 +46,29 @@ def _same(sent: str, kept: str) -> bool:
 
 def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _client() -> str:
+    forwarded_for = request.headers.get("X-Forwarded-For")
+    return client_of(request.remote_addr or "", forwarded_for, services().settings.trusted_proxies)
+
+
+def _hint(client: str) -> str:
+    """Say why one guesser shuts out all that come through a proxy."""
+    peer = client_of(request.remote_addr or "", None, services().settings.trusted_proxies)
+    if "X-Forwarded-For" in request.headers and client == peer:
+        return "; if that is your proxy, name it in TRUSTED_PROXIES, or its clients count as one"
+    return ""
+
+
+def _too_many(refusal: Refusal) -> Response:
+    wait = {"Retry-After": f"{refusal.retry_after_s}"}
+    return Response(f"{_message(refusal)}\n", 429, wait, mimetype="text/plain")
+
+
+def _message(refusal: Refusal) -> str:
+    whose = "from many addresses" if refusal.limit == WRONG_IN_ALL else "from your address"
+    return f"too many wrong passwords {whose}; try again in {refusal.retry_after_s} seconds"
 
 
 @basic_auth.error_handler  # type: ignore[untyped-decorator]

@@ -47,6 +47,11 @@ def stranded(make_client: Callable[..., FlaskClient]) -> FlaskClient:
     return make_client(REDIS_PORT=free_port())
 
 
+def written(database: Any) -> list[str]:
+    """Return all keys but those that tell who signed in."""
+    return [key for key in database.scan_iter() if not key.startswith("{acl:logins}")]
+
+
 class Operator:
     """The admin pages with the password."""
 

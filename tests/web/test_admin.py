@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from app.core.tokens import is_mistyped
 from tests.make import PEPPER
-from tests.web.conftest import OPERATOR, Operator
+from tests.web.conftest import OPERATOR, Operator, written
 
 NEW_TOKEN = re.compile(r'<input[^>]*id="new-token"[^>]*value="([^"]+)"')
 
@@ -63,7 +63,7 @@ def test_wrong_password(
 
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
-    assert database.dbsize() == 0
+    assert not written(database)
 
 
 def test_password_beyond_ascii(make_client: Callable[..., FlaskClient]) -> None:
@@ -133,7 +133,7 @@ def test_form_with_a_fault(operator: Operator, database: Any, fields: dict[str, 
 
     assert answer.status_code == 400
     assert "kept@b.example" in answer.text or "email" in fields
-    assert database.dbsize() == 0
+    assert not written(database)
 
 
 def test_repeated_hosts_add_up(operator: Operator, database: Any) -> None:
@@ -151,7 +151,7 @@ def test_form_too_large(operator: Operator, database: Any, size: int) -> None:
     answer = operator.post("/create_token", {"hosts": "a.example", "comment": "x" * size})
 
     assert answer.status_code == 413
-    assert database.dbsize() == 0
+    assert not written(database)
 
 
 def test_form_sent_twice(operator: Operator, database: Any) -> None:

@@ -1,0 +1,81 @@
+"""Whose request it is: the address that wrong passwords and tokens are counted under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+UNIX = "unix"
+_PRIVATE = tuple(
+    ip_network(block)
+    for block in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+)
+# What one customer gets at least, and can fill with addresses (RFC 6177).
+_IPV6_PREFIX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Those whose word on the address of a client is taken."""
+
+    networks: tuple[Network, ...] = ()
+    is_unix_trusted: bool = False
+
+    def __contains__(self, hop: Address | None) -> bool:
+        """Tell whether *hop* is one; None stands for the other end of a Unix socket."""
+        if hop is None:
+            return self.is_unix_trusted
+        return any(hop in network for network in self.networks)
+
+
+def parse_proxies(text: str) -> Proxies:
+    """Return what a list such as ``10.0.0.7, private`` names; raises ValueError."""
+    names = [name.strip().lower() for name in text.split(",")] if text.strip() else []
+    networks = [block for name in names if name != UNIX for block in _blocks(name)]
+    return Proxies(tuple(networks), UNIX in names)
+
+
+def _blocks(name: str) -> tuple[Network, ...]:
+    if name == "private":
+        return _PRIVATE
+    try:
+        block = ip_network(name)
+    except ValueError as error:
+        raise ValueError(
+            f"a list of addresses, networks such as 10.0.0.0/8, private and unix; {error}"
+        ) from None
+    if not block.prefixlen:
+        raise ValueError(f"{name} would let every client choose the address that it is counted under")
+    return (block,)
+
+
+def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
+    """Return the nearest hop that is no proxy of ours; of a broken list, the last that can be right.
+
+    *peer* is empty at a Unix socket; to *forwarded_for*, X-Forwarded-For, each proxy appends its own peer.
+    """
+    hop = _address(peer)
+    hops = forwarded_for.split(",") if forwarded_for else []
+    while hop in trusted and hops and (before := _address(hops.pop())) is not None:
+        hop = before
+    return _name(hop)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        address = ip_address(text.strip(" \t"))
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _name(hop: Address | None) -> str:
+    if hop is None:
+        return UNIX
+    if isinstance(hop, IPv4Address):
+        return str(hop)
+    return str(IPv6Network((int(hop), _IPV6_PREFIX), strict=False))

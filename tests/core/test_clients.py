@@ -1,0 +1,81 @@
+"""Which address a request is counted under."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from app.core.clients import client_of, parse_proxies
+
+TRAEFIK = "172.18.0.2"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "client"),
+    [
+        (TRAEFIK, "203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "198.51.100.1,203.0.113.7\t", "203.0.113.7"),
+        (TRAEFIK, "198.51.100.1, 203.0.113.7, 172.18.0.3", "203.0.113.7"),
+        (TRAEFIK, "172.18.0.9", "172.18.0.9"),
+        (TRAEFIK, "203.0.113.7, nonsense", TRAEFIK),
+        (TRAEFIK, "nonsense, 172.18.0.3", "172.18.0.3"),
+        (TRAEFIK, "203.0.113.7,", TRAEFIK),
+        (TRAEFIK, "203.0.113.7:80", TRAEFIK),
+        (TRAEFIK, "", TRAEFIK),
+        (TRAEFIK, None, TRAEFIK),
+        (f"::ffff:{TRAEFIK}", "203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "::ffff:203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "203.0.113.7", "fe80::/64"),
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        ("203.0.113.7", TRAEFIK, "203.0.113.7"),
+        ("", "203.0.113.7", "unix"),
+    ],
+)
+def test_client(peer: str, forwarded_for: str | None, client: str) -> None:
+    """Only our proxies are believed, each about its own peer, and an IPv6 client is its /64."""
+    assert client_of(peer, forwarded_for, parse_proxies("172.18.0.0/16")) == client
+
+
+@pytest.mark.parametrize(
+    ("names", "peer", "client"),
+    [
+        ("", TRAEFIK, TRAEFIK),
+        (TRAEFIK, TRAEFIK, "203.0.113.7"),
+        ("172.18.0.3", TRAEFIK, TRAEFIK),
+        ("private", TRAEFIK, "203.0.113.7"),
+        ("PRIVATE", "fd00::1", "203.0.113.7"),
+        ("private", "127.0.0.1", "203.0.113.7"),
+        ("private", "198.51.100.1", "198.51.100.1"),
+        ("private", "", "unix"),
+        ("unix", "", "203.0.113.7"),
+        ("unix", TRAEFIK, TRAEFIK),
+        ("2001:db8::/32 , unix", "2001:db8::1", "203.0.113.7"),
+    ],
+)
+def test_trusted(names: str, peer: str, client: str) -> None:
+    """A proxy is named by address, by network, as private, or as the other end of a Unix socket."""
+    assert client_of(peer, "203.0.113.7", parse_proxies(names)) == client
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["traefik", "10.0.0.0/33", "10.0.0.1/8", "0.0.0.0/0", "::/0", "private,", ",", "10.0.0.0 10.0.0.1"],
+)
+def test_refused(names: str) -> None:
+    """A list that can't be meant, or that trusts everybody, is refused."""
+    with pytest.raises(ValueError, match=r"a list of|choose the address"):
+        parse_proxies(names)
+
+
+@given(spoofed=st.text(), client=st.ip_addresses(v=4).filter(lambda ip: ip not in parse_proxies("private")))
+def test_forged(spoofed: str, client: object) -> None:
+    """Whatever a client writes in front, it is counted under the address that our proxy saw."""
+    assert client_of(TRAEFIK, f"{spoofed},{client}", parse_proxies("private")) == str(client)
+
+
+@given(peer=st.text(), forwarded_for=st.text())
+def test_any_text(peer: str, forwarded_for: str) -> None:
+    """Nothing is raised, and the name is short whatever was sent."""
+    assert len(client_of(peer, forwarded_for, parse_proxies("private, unix"))) < 50

@@ -1,0 +1,228 @@
+"""Wrong passwords are counted exactly, and little is kept of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from app.core.limits import Limit
+from app.core.logins import KNOWN_S, MAX_KNOWN, WRONG_IN_ALL, WRONG_PER_CLIENT
+from app.store import keys
+from app.store.logins import RedisLogins
+
+WRONG, KNOWN = keys.WRONG_LOGINS, keys.KNOWN_CLIENTS
+N, ALL, WINDOW_S = WRONG_PER_CLIENT.max_requests, WRONG_IN_ALL.max_requests, WRONG_IN_ALL.window_s
+ME = "203.0.113.7"
+
+
+@pytest.fixture
+def logins(client: Any) -> RedisLogins:
+    """Return the memory that is tested."""
+    return RedisLogins(client, deadline_s=2)
+
+
+def limit_for(logins: RedisLogins, client: str, *, is_right: bool = False) -> Limit | None:
+    """Let *client* type a password; return the limit that it is refused by."""
+    refusal = logins.weigh(client, is_right=is_right)
+    return refusal.limit if refusal else None
+
+
+def advance(client: Any, seconds: float) -> None:
+    """Let time pass by making all that is remembered older."""
+    entries = [entry.split() for entry in client.lrange(WRONG, 0, -1)]
+    older = [b"%d %s" % (int(at) - int(seconds * 1_000_000), whose) for at, whose in entries]
+    if older:
+        client.pipeline().delete(WRONG).rpush(WRONG, *older).execute()
+
+
+def flood(logins: RedisLogins) -> None:
+    """Send wrong passwords from one address after another until the limit in all is reached."""
+    assert [limit_for(logins, f"10.0.{number}.1") for number in range(ALL)] == [None] * ALL
+
+
+def test_limit_of_one_client(logins: RedisLogins) -> None:
+    """After so many wrong passwords the right one is refused too; another client does not notice."""
+    assert [limit_for(logins, ME) for _ in range(N)] == [None] * N
+
+    assert limit_for(logins, ME) == limit_for(logins, ME, is_right=True) == WRONG_PER_CLIENT
+    assert limit_for(logins, "198.51.100.1", is_right=True) is None
+
+
+def test_wait_is_for_the_oldest(client: Any, logins: RedisLogins) -> None:
+    """A client waits until its oldest wrong password is a window old, however often it tries meanwhile."""
+    for _ in range(N):
+        logins.weigh(ME, is_right=False)
+        advance(client, 10)
+    for _ in range(50):
+        logins.weigh(ME, is_right=False)
+    refusal = logins.weigh(ME, is_right=True)
+
+    assert refusal
+    assert WINDOW_S - 10 * N - 5 < refusal.retry_after_s <= WINDOW_S - 10 * N
+    advance(client, refusal.wait_us / 1_000_000)
+    assert limit_for(logins, ME, is_right=True) is None
+
+
+def test_right_password_clears(client: Any, logins: RedisLogins) -> None:
+    """A right password clears the wrong ones of that client, and no others."""
+    for whose in (ME, "198.51.100.1", ME):
+        logins.weigh(whose, is_right=False)
+    logins.weigh(ME, is_right=True)
+
+    assert [entry.split()[1] for entry in client.lrange(WRONG, 0, -1)] == [b"198.51.100.1"]
+
+
+def test_limit_in_all(client: Any, logins: RedisLogins) -> None:
+    """When many clients were wrong, only one that was right lately may go on, within its own limit."""
+    logins.weigh(ME, is_right=True)
+    flood(logins)
+
+    assert limit_for(logins, "198.51.100.1", is_right=True) == WRONG_IN_ALL
+    assert [limit_for(logins, ME) for _ in range(N + 1)] == [None] * N + [WRONG_PER_CLIENT]
+    advance(client, WINDOW_S)
+    assert limit_for(logins, "198.51.100.1", is_right=True) is None
+
+
+def test_known_clients_are_forgotten(client: Any, logins: RedisLogins) -> None:
+    """A client that was right too long ago is unknown again."""
+    logins.weigh(ME, is_right=True)
+    client.zincrby(KNOWN, -KNOWN_S, ME)
+    flood(logins)
+
+    assert limit_for(logins, ME, is_right=True) == WRONG_IN_ALL
+
+
+def test_newest_are_known(client: Any, logins: RedisLogins) -> None:
+    """Of many clients with the right password the newest are kept, and nobody's for longer than a month."""
+    for number in range(MAX_KNOWN):
+        logins.weigh(f"10.0.{number}.1", is_right=True)
+    client.zincrby(KNOWN, -10, "10.0.0.1")
+    client.zincrby(KNOWN, -KNOWN_S, "10.0.5.1")
+    logins.weigh(ME, is_right=True)
+    logins.weigh("198.51.100.1", is_right=True)
+
+    assert client.zcard(KNOWN) == MAX_KNOWN
+    assert client.zscore(KNOWN, ME)
+    assert not client.zscore(KNOWN, "10.0.0.1")
+    assert 0 < client.ttl(KNOWN) <= KNOWN_S
+
+
+def test_little_is_kept(client: Any, logins: RedisLogins) -> None:
+    """Ten thousand guessers leave a list of a hundred, which goes with the window."""
+    for number in range(1_000):
+        logins.weigh(f"2001:db8:{number:x}::/64", is_right=False)
+
+    assert client.keys() == [WRONG.encode()]
+    assert client.llen(WRONG) == ALL
+    assert 0 < client.pttl(WRONG) <= WINDOW_S * 1000
+
+
+def test_old_ones_are_dropped(client: Any, logins: RedisLogins) -> None:
+    """What is older than the window goes with the next wrong password."""
+    for _ in range(5):
+        logins.weigh(ME, is_right=False)
+    advance(client, WINDOW_S)
+    logins.weigh(ME, is_right=False)
+
+    assert client.llen(WRONG) == 1
+
+
+def test_clock_set_back(client: Any, logins: RedisLogins) -> None:
+    """A clock that was far ahead locks nobody out; one that was a little ahead forgets nothing."""
+    for _ in range(N):
+        logins.weigh(ME, is_right=False)
+    advance(client, -30)
+    assert limit_for(logins, ME) == WRONG_PER_CLIENT
+    advance(client, -2 * WINDOW_S)
+    assert limit_for(logins, ME, is_right=True) is None
+
+
+def test_reset(client: Any, logins: RedisLogins) -> None:
+    """A reset lets everybody try again and keeps who is known."""
+    logins.weigh(ME, is_right=True)
+    flood(logins)
+
+    assert logins.reset() == ALL
+    assert logins.reset() == 0
+    assert limit_for(logins, "198.51.100.1", is_right=True) is None
+    assert client.zscore(KNOWN, ME)
+
+
+def test_full_memory(real_client: Any, request: pytest.FixtureRequest) -> None:
+    """The operator can sign in, and guessers are counted, when Redis takes no more data."""
+    request.addfinalizer(lambda: real_client.config_set("maxmemory", 0))
+    real_client.config_set("maxmemory", 1)
+    logins = RedisLogins(real_client, deadline_s=2)
+
+    assert limit_for(logins, ME, is_right=True) is None
+    assert [limit_for(logins, ME) for _ in range(N + 1)] == [None] * N + [WRONG_PER_CLIENT]
+
+
+def test_at_once(real_client: Any) -> None:
+    """Of passwords that come at once, from one client or many, exactly as many are heard as in turn."""
+    logins = RedisLogins(real_client, deadline_s=20)
+    mine = [ME] * 100
+    others = [f"10.0.{number % 30}.1" for number in range(600)]
+    with ThreadPoolExecutor(16) as pool:
+        heard = Counter(pool.map(lambda whose: limit_for(logins, whose), mine))
+        heard_in_all = Counter(pool.map(lambda whose: limit_for(logins, whose), others))
+
+    assert heard == {None: N, WRONG_PER_CLIENT: 100 - N}
+    assert heard_in_all[None] == ALL - N
+
+
+class Model:
+    """Wrong passwords kept the slow and obvious way, by a clock that moves only between the steps."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.wrong: list[tuple[int, str]] = []
+        self.known: set[str] = set()
+
+    def weigh(self, client: str, *, is_right: bool) -> Limit | None:
+        """Say what RedisLogins should."""
+        recent = [whose for at, whose in self.wrong if self.now - at < WINDOW_S]
+        if recent.count(client) >= N:
+            return WRONG_PER_CLIENT
+        if len(recent) >= ALL and client not in self.known:
+            return WRONG_IN_ALL
+        if is_right:
+            self.wrong = [each for each in self.wrong if each[1] != client]
+            self.known.add(client)
+        else:
+            self.wrong.append((self.now, client))
+        return None
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from([f"c{n}" for n in range(15)]),
+            st.sampled_from([1, N - 1, N, N + 1]),
+            st.booleans(),
+        ),
+        st.sampled_from([1, 60, WINDOW_S - 20, WINDOW_S]),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_logins_equal_the_model(real_client: Any, steps: list[Any]) -> None:
+    """Whatever the order of passwords, clients and pauses, script and model agree on each one."""
+    real_client.flushall()
+    logins, model = RedisLogins(real_client, deadline_s=20), Model()
+    for step in steps:
+        if isinstance(step, int):
+            advance(real_client, step)
+            model.now += step
+        else:
+            client, times, is_right = step
+            for _ in range(times):
+                said = limit_for(logins, client, is_right=is_right)
+                assert said == model.weigh(client, is_right=is_right)
