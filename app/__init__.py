@@ -17,6 +17,7 @@ from app.services import Services, provide
 from app.settings import Settings
 from app.store.canary import Canary
 from app.store.connection import connect, dial, ping
+from app.store.failures import RedisFailures
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.pipeline import Pipeline
@@ -67,5 +68,8 @@ def build_services(settings: Settings) -> Services:
         gate=Gate(ledger, peppers, settings.token_prefix),
         registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
         logins=RedisLogins(client, _ADMIN_DEADLINE_S),
+        failures=RedisFailures(line or client, settings.fail_limit, deadline_s)
+        if settings.fail_limit
+        else None,
         ping=lambda: ping(client, canary, deadline_s),
     )

@@ -8,6 +8,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.logins import Logins
 from app.core.registry import Registry
@@ -24,6 +25,7 @@ class Services:
     gate: Gate
     registry: Registry
     logins: Logins
+    failures: Failures | None
     ping: Callable[[], None]
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from app.core.clients import Proxies, parse_proxies
+from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
 from app.core.fields import MAX_TTL_S, whole_number
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S, Limit
 
@@ -155,6 +156,14 @@ class Settings:
         "",
         "Whose `X-Forwarded-For` tells a client's address: addresses, networks, `private`, `unix`",
     )
+    fail_limit_max: int = _setting(
+        _integer(0, MAX_FAILURES),
+        "0",
+        "Bad tokens per client address and window, then 429; 0 is off, else set TRUSTED_PROXIES",
+    )
+    fail_limit_window_sec: int = _setting(
+        _integer(1, MAX_FAILURES_WINDOW_S), "60", "Length of that window in seconds"
+    )
     auth_realm: str = _setting(
         _matching(r"[ !#-\[\]-~]{1,100}", "printable ASCII without quotes and backslashes"),
         "acl-auth-service",
@@ -179,6 +188,11 @@ class Settings:
         """The rate limit of tokens that have none of their own."""
         return Limit(self.rate_limit_max, self.rate_limit_window_sec)
 
+    @property
+    def fail_limit(self) -> Limit | None:
+        """The limit of bad tokens from one client, if there is one."""
+        return Limit(self.fail_limit_max, self.fail_limit_window_sec) if self.fail_limit_max else None
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read *environ*, ``NAME_FILE`` variants of secrets included; raises InvalidSettingsError."""
@@ -189,6 +203,8 @@ class Settings:
                 values[declared.name] = declared.metadata["parse"](_raw(declared, environ))
             except ValueError as error:
                 problems.append(f"  {declared.name.upper()}: {error}")
+        if values.get("fail_limit_max") and values.get("trusted_proxies") == Proxies():
+            problems.append("  FAIL_LIMIT_MAX: needs TRUSTED_PROXIES, or there is but one client: Traefik")
         if problems:
             raise InvalidSettingsError(
                 "\n".join(["acl-auth-service can't start with these settings:", *problems])

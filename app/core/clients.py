@@ -52,6 +52,11 @@ def _blocks(name: str) -> tuple[Network, ...]:
     return (block,)
 
 
+def is_trusted(peer: str, trusted: Proxies) -> bool:
+    """Tell whether what *peer* says of its clients is believed."""
+    return _address(peer) in trusted
+
+
 def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
     """Return the nearest hop that is no proxy of ours; of a broken list, the last that can be right.
 

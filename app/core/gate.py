@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     NOT_YET = "token_not_yet_valid"
     WRONG_HOST = "wrong_host"
     RATE_LIMITED = "rate_limited"
+    THROTTLED = "throttled_client"
     UNAVAILABLE = "unavailable"
 
 

@@ -21,6 +21,9 @@ WRONG_LOGINS = "{acl:logins}:wrong"
 # zset, score: second of the last right password: the clients that gave it; TTL: how long that counts.
 KNOWN_CLIENTS = "{acl:logins}:known"
 
+# zset, score: when it counts no longer: the clients with a list below; TTL: the window.
+FAILED_CLIENTS = "{acl:failures}:clients"
+
 RECORD_PATTERN = "tokens:*"
 _DIGEST_BYTES = 32
 _RECORD = re.compile(rb"tokens:([0-9a-f]{64})")
@@ -44,6 +47,11 @@ def usage(digest: str) -> str:
 def all_of(digest: str) -> tuple[str, str, str]:
     """Return all keys of one token, in the order that the scripts take them."""
     return record(digest), window(digest), usage(digest)
+
+
+def failures(client: str) -> str:
+    """Return the key of a client's bad tokens: a list of microseconds, newest first; TTL: the window."""
+    return f"{{acl:failures}}:of:{client}"
 
 
 def form(nonce: str) -> str:

@@ -13,17 +13,20 @@ from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import Rule
 
+from app.core.clients import client_of, is_trusted
+from app.core.failures import COUNTED, Failures
 from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
 from app.core.limits import Refusal
 from app.core.registry import StoreUnavailableError
 from app.logs import Sparse
-from app.services import services
+from app.services import Services, services
 from app.settings import Settings
 from app.web.forwarded import Headers, read_attempt
 
 bp = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 _outages = Sparse(log, period_s=1)
+_strangers = Sparse(log, period_s=60)
 
 
 class Outcome(NamedTuple):
@@ -45,6 +48,7 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.NOT_YET: Outcome(401, "invalid token", INVALID),
     Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
     Verdict.RATE_LIMITED: Outcome(429, "rate limit exceeded"),
+    Verdict.THROTTLED: Outcome(429, "rate limit exceeded"),
     Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
 }
 
@@ -69,6 +73,36 @@ def decide(gate: Gate, headers: Headers, sources: Sequence[str]) -> Decision:
         return Decision(Verdict.UNAVAILABLE)
     if decision.verdict is not Verdict.ALLOWED:
         _log_refusal(decision, attempt)
+    return decision
+
+
+def judge(made: Services, headers: Headers, peer: str) -> Decision:
+    """Decide; with FAIL_LIMIT_MAX, turn away the clients of our proxies whose tokens were bad too often."""
+    failures, settings = made.failures, made.settings
+    if failures is None:
+        return decide(made.gate, headers, settings.credential_sources)
+    if not is_trusted(peer, settings.trusted_proxies):
+        _strangers.error("FAIL_LIMIT_MAX stops nobody from %s, which TRUSTED_PROXIES does not name", peer)
+        return decide(made.gate, headers, settings.credential_sources)
+    client = client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
+    if refusal := failures.blocking(client):
+        return Decision(Verdict.THROTTLED, refusal=refusal)
+    return _count(made, failures, client, headers)
+
+
+def _count(made: Services, failures: Failures, client: str, headers: Headers) -> Decision:
+    """Decide and note what was bad, within one deadline; what can't be noted is not told either."""
+    settings = made.settings
+    try:
+        with gevent.Timeout(settings.redis_deadline_ms / 1000):
+            decision = decide(made.gate, headers, settings.credential_sources)
+            refusal = failures.note(client) if decision.verdict in COUNTED else None
+    except (StoreUnavailableError, gevent.Timeout) as error:
+        _outages.error("no decision: %s", error)
+        return Decision(Verdict.UNAVAILABLE)
+    if refusal:
+        log.warning("too many bad tokens from %s; it has to wait %d s", client, refusal.retry_after_s)
+        return Decision(Verdict.THROTTLED, refusal=refusal)
     return decision
 
 
@@ -130,7 +164,7 @@ def _log_refusal(decision: Decision, attempt: Attempt) -> None:
 def check() -> Response:
     """Answer a ForwardAuth sub-request."""
     made = services()
-    said = answer(decide(made.gate, request.headers, made.settings.credential_sources), made.settings)
+    said = answer(judge(made, request.headers, request.remote_addr or ""), made.settings)
     return Response(said.body, said.status, said.headers)
 
 

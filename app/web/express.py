@@ -21,7 +21,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.gate import Decision
 from app.services import Services, of
-from app.web.auth import answer, decide
+from app.web.auth import answer, judge
 
 _MAX_HEAD_BYTES = 4096
 _READ_BYTES = 8192
@@ -78,13 +78,13 @@ class Lane:
     """Answers what was recognized, as Flask and gunicorn would."""
 
     def __init__(self, services: Services) -> None:
-        self._gate = services.gate
+        self._services = services
         self._settings = services.settings
         self._around_date = lru_cache(maxsize=4096)(self._render_around_date)
 
-    def decide(self, fields: dict[str, str]) -> Decision:
+    def decide(self, fields: dict[str, str], peer: str) -> Decision:
         """Ask the gate."""
-        return decide(self._gate, fields, self._settings.credential_sources)
+        return judge(self._services, fields, peer)
 
     def render(self, decision: Decision, *, closing: bool) -> bytes:
         """Return the whole answer as gunicorn would send it."""
@@ -145,13 +145,14 @@ class ExpressWorker(GeventWorker):
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection: what the lane takes, and from the first doubt on gunicorn."""
-        rest = self._express(client, self._lane) if self._lane else client
+        rest = self._express(client, addr, self._lane) if self._lane else client
         if rest is not None:
             super().handle(listener, rest, addr)
 
-    def _express(self, client: socket.socket, lane: Lane) -> Any:
+    def _express(self, client: socket.socket, addr: Any, lane: Lane) -> Any:
         """Answer what is recognized; return the socket for gunicorn to go on with, None if it is closed."""
         client.settimeout(self.cfg.keepalive)
+        peer = addr[0] if isinstance(addr, tuple) else ""
         data, closing = b"", False
         try:
             while not closing and (data or (data := client.recv(_READ_BYTES))):
@@ -161,7 +162,7 @@ class ExpressWorker(GeventWorker):
                 fields, end = recognized
                 data = data[end:]
                 self._count()
-                decision = lane.decide(fields)
+                decision = lane.decide(fields, peer)
                 closing = not self.alive or fields.get("Connection") == "close"
                 _send(client, lane.render(decision, closing=closing))
         except OSError as error:

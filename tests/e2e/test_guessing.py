@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 
 from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
-from tests.harness import BASIC, Backend, Connection, Gunicorn, RedisServer, Traefik
+from tests.harness import (
+    BASIC,
+    Answer,
+    Backend,
+    Connection,
+    Gunicorn,
+    RedisServer,
+    Traefik,
+    bearer,
+    forwarded,
+    hammer,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -79,6 +90,77 @@ def test_many_guessers(service: Gunicorn, redis: Any) -> None:
     assert page(service, "198.51.100.2") == 429
     assert len(redis.keys("*logins*")) == 2
     assert redis.dbsize() <= 3  # and where the search for others' tokens goes on
+
+
+@pytest.fixture(scope="module", name="brake")
+def _brake(redis_server: RedisServer) -> Iterator[Gunicorn]:
+    """Run two workers that turn away a client after five bad tokens."""
+    options = {"trusted_proxies": "private", "fail_limit_max": 5, "redis_deadline_ms": 5000}
+    with Gunicorn(redis_server.port, **options) as service:
+        yield service
+
+
+def ask(service: Gunicorn, client: str, text: str = "not-ours") -> Answer:
+    """Ask /auth for *client*."""
+    return service.auth(text, headers=[("X-Forwarded-For", client)])
+
+
+def scripts_run(redis: Any) -> int:
+    """Return how many scripts Redis has run."""
+    stats = redis.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+
+
+def test_bad_tokens(brake: Gunicorn, redis: Any) -> None:
+    """Of a flood of bad tokens as many are told as may be; then good ones wait too, but not elsewhere."""
+    token = brake.issue("a.test")
+    flood = [*forwarded("a.test"), *bearer("not-ours"), ("X-Forwarded-For", "203.0.113.7")]
+    told = hammer([brake.port], flood, clients=20, each=20)
+    before = scripts_run(redis)
+    refused = [ask(brake, "203.0.113.7", text) for text in [token, "not-ours"] * 20]
+
+    assert told == {401: 5, 429: 395}
+    assert {(answer.status, answer.text) for answer in refused} == {(429, "rate limit exceeded")}
+    assert 0 < int(refused[0].headers["retry-after"]) <= 60
+    assert scripts_run(redis) == before
+    assert (ask(brake, "198.51.100.1", token).status, ask(brake, "198.51.100.1").status) == (200, 401)
+
+
+def test_good_tokens_pay_nothing(brake: Gunicorn, redis: Any) -> None:
+    """A good token costs the one round trip that it always does; what is no bad token is not counted."""
+    token = brake.issue("a.test")
+    assert ask(brake, "203.0.113.8", token).status == 200
+    before = scripts_run(redis)
+    others = [
+        brake.auth(text, host, [("X-Forwarded-For", "203.0.113.8")]).status
+        for text, host in [(token, "a.test")] * 10 + [(None, "a.test")] * 10 + [(token, "b.test")] * 10
+    ]
+
+    assert others == [200] * 10 + [401] * 10 + [403] * 10
+    assert scripts_run(redis) == before + 20
+    assert not redis.keys("{acl:failures}*")
+
+
+def test_both_lanes_turn_away(brake: Gunicorn) -> None:
+    """The express lane and Flask know of one another's refusals, and say them alike."""
+    told = [ask(brake, "203.0.113.9").status for _ in range(12)]
+    by_flask = [("X-Forwarded-For", "203.0.113.9"), ("X-Unusual", "x")]
+    answers = [ask(brake, "203.0.113.9"), brake.auth("not-ours", headers=by_flask)]
+
+    assert told == [401] * 5 + [429] * 7
+    assert [answer.status for answer in answers] == [429, 429]
+    assert [name for name, _ in answers[0].all] == [name for name, _ in answers[1].all]
+
+
+def test_bad_tokens_behind_traefik(brake: Gunicorn, echo: Backend, redis: Any) -> None:
+    """Traefik says who the client is, whatever the client says."""
+    with Traefik(brake.port, echo.port) as traefik:
+        redis.flushall()
+        claims = [[("X-Forwarded-For", f"203.0.113.{number}")] for number in range(6)]
+        codes = [traefik.call("not-ours", headers=claim).status for claim in claims]
+
+    assert codes == [401] * 5 + [429]
+    assert redis.keys("{acl:failures}:of:*") == ["{acl:failures}:of:127.0.0.1"]
 
 
 def test_forged_address(service: Gunicorn, echo: Backend) -> None:

@@ -1,0 +1,110 @@
+"""Bad tokens are counted exactly, and little is kept of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from app.core.limits import Limit
+from app.store import failures, keys
+from app.store.failures import RedisFailures
+
+LIMIT = Limit(3, 60)
+ME = "203.0.113.7"
+
+
+def worker(client: Any, limit: Limit = LIMIT) -> RedisFailures:
+    """Return what a worker knows that has just started."""
+    return RedisFailures(client, limit, deadline_s=20)
+
+
+def advance(client: Any, us: int) -> None:
+    """Let time pass by making all that is remembered of ME older."""
+    times = [int(time) - us for time in client.lrange(keys.failures(ME), 0, -1)]
+    client.pipeline().delete(keys.failures(ME)).rpush(keys.failures(ME), *times).execute()
+
+
+def test_limit(client: Any) -> None:
+    """After so many bad tokens of a client it is turned away without asking; another client is not."""
+    mine = worker(client)
+
+    assert [(mine.blocking(ME), mine.note(ME)) for _ in range(3)] == [(None, None)] * 3
+    refusal = mine.blocking(ME)
+    assert refusal
+    assert (refusal.limit, refusal.retry_after_s) == (LIMIT, 60)
+    assert mine.blocking("198.51.100.1") is None
+
+
+def test_other_worker(client: Any) -> None:
+    """A worker that saw none of them refuses to tell the first that it sees, and then turns away."""
+    mine, other = worker(client), worker(client)
+    for _ in range(3):
+        mine.note(ME)
+
+    assert other.blocking(ME) is None
+    assert other.note(ME)
+    assert other.blocking(ME)
+
+
+def test_wait(client: Any) -> None:
+    """The wait is for the oldest, and what came while refused does not prolong it."""
+    for _ in range(3):
+        worker(client).note(ME)
+        advance(client, 10_000_000)
+    for _ in range(9):
+        worker(client).note(ME)
+    refusal = worker(client).note(ME)
+
+    assert refusal
+    assert refusal.retry_after_s == 30
+    advance(client, refusal.wait_us)
+    assert worker(client).note(ME) is None
+
+
+def test_block_ends(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker forgets a block that is over."""
+    mine = worker(client)
+    for _ in range(3):
+        mine.note(ME)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+
+    assert mine.blocking(ME) is None
+    assert not mine._ends
+
+
+def test_at_once(real_client: Any) -> None:
+    """Of bad tokens that come at once, exactly as many are told as in turn."""
+    with ThreadPoolExecutor(16) as pool:
+        told = Counter(pool.map(lambda _: worker(real_client).note(ME) is None, range(200)))
+
+    assert told == {True: 3, False: 197}
+
+
+def test_little_is_kept(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More clients than are kept are not counted; those that are kept go with the window."""
+    monkeypatch.setattr(failures, "MAX_CLIENTS", 20)
+    mine = worker(client, Limit(1, 60))
+    for number in range(50):
+        mine.note(f"10.0.0.{number}")
+
+    assert len(client.keys()) == 21
+    assert len(mine._ends) == 20
+    assert all(0 < client.ttl(key) <= 61 for key in client.scan_iter())
+    client.zadd(keys.FAILED_CLIENTS, {"10.0.0.1": 1})
+    client.delete(keys.failures("10.0.0.1"))
+    mine.note("10.0.0.99")
+    assert client.exists(keys.failures("10.0.0.99"))
+
+
+def test_clock_set_back(client: Any) -> None:
+    """A clock that was far ahead turns nobody away."""
+    for _ in range(3):
+        worker(client).note(ME)
+    advance(client, -200_000_000)
+
+    assert worker(client).note(ME) is None
