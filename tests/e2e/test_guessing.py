@@ -30,17 +30,25 @@ pytestmark = pytest.mark.e2e
 N, ALL = WRONG_PER_CLIENT.max_requests, WRONG_IN_ALL.max_requests
 
 
+@pytest.fixture(scope="module", name="server")
+def _server() -> Iterator[RedisServer]:
+    """Run a Redis of our own: in a shared one, our guesses would shut out other tests."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(name="redis", autouse=True)
+def _redis(server: RedisServer) -> Any:
+    server.client().flushall()
+    return server.client()
+
+
 @pytest.fixture(scope="module", name="service")
-def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
+def _service(server: RedisServer) -> Iterator[Gunicorn]:
     """Run two workers that take our word for the address of a client."""
     options = {"trusted_proxies": "private", "web_concurrency": 2, "redis_deadline_ms": 5000}
-    with Gunicorn(redis_server.port, **options) as service:
+    with Gunicorn(server.port, **options) as service:
         yield service
-
-
-@pytest.fixture(autouse=True)
-def _empty(redis: Any) -> None:
-    redis.flushall()
 
 
 def basic(password: str) -> tuple[str, str]:
@@ -93,10 +101,10 @@ def test_many_guessers(service: Gunicorn, redis: Any) -> None:
 
 
 @pytest.fixture(scope="module", name="brake")
-def _brake(redis_server: RedisServer) -> Iterator[Gunicorn]:
+def _brake(server: RedisServer) -> Iterator[Gunicorn]:
     """Run two workers that turn away a client after five bad tokens."""
     options = {"trusted_proxies": "private", "fail_limit_max": 5, "redis_deadline_ms": 5000}
-    with Gunicorn(redis_server.port, **options) as service:
+    with Gunicorn(server.port, **options) as service:
         yield service
 
 
