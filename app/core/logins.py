@@ -6,8 +6,8 @@ from typing import Protocol
 
 from app.core.limits import Limit, Refusal
 
-WRONG_PER_CLIENT = Limit(10, 300)
-WRONG_IN_ALL = Limit(100, 300)
+WRONG_PER_CLIENT = Limit(20, 300)
+WRONG_IN_ALL = Limit(200, 300)
 
 # Clients that gave the right password lately; the limit in all does not shut them out.
 MAX_KNOWN = 100
