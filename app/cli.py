@@ -13,6 +13,7 @@ from flask.cli import AppGroup
 
 from app.core.fields import InvalidFieldsError
 from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.search import InvalidQueryError
 from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
@@ -53,11 +54,13 @@ def create(hosts: tuple[str, ...], *, as_json: bool, **options: str | None) -> N
 
 
 @tokens.command("list")
+@click.option("--host", help="Only those that open this host, or list this pattern, such as '*.example.com'.")
 @_as_json
-def list_(*, as_json: bool) -> None:
+def list_(host: str | None, *, as_json: bool) -> None:
     """List all tokens, newest first."""
     with _complaints():
-        for token in services().registry.all():
+        registry = services().registry
+        for token in registry.all() if host is None else registry.opening(host):
             click.echo(json.dumps(_fields(token)) if as_json else _line(token))
 
 
@@ -153,7 +156,7 @@ def _print_new(token: Token, text: str, *, as_json: bool) -> None:
 def _complaints() -> Iterator[None]:
     try:
         yield
-    except (InvalidFieldsError, NoSuchTokenError, ConflictError) as error:
+    except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError) as error:
         raise click.ClickException(str(error)) from None
     except StoreUnavailableError as error:
         raise click.ClickException(f"Redis is unavailable: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import lineup, report
-from benchmarks.fill import Filler
+from benchmarks.fill import HOST, Filler
 from benchmarks.full_token import DEFAULT_LIMIT, FullToken, full_token, used_memory
 from benchmarks.load import Load, Mode, Sample, loads, measure, medians
 from benchmarks.report import Goal
@@ -50,6 +51,7 @@ class Scale:
     auth: Sample
     beside_pages: Sample
     pages_ms: Mapping[str, float]
+    searched: int
     idle_bytes: float
 
 
@@ -66,14 +68,17 @@ def run(sizes: Sequence[int]) -> list[Scale]:
     with ExitStack() as stack:
         stages = [_stage(stack, size) for size in sizes]
         pages = [_pages_ms(stage) for stage in stages]
+        searched = [_searched(stage) for stage in stages]
         alone = _in_turns(stages)
         with ExitStack() as readers:
             for stage in stages:
                 readers.enter_context(_reader(stage))
             beside = _in_turns(stages)
         return [
-            Scale(stage.size, auth, with_pages, pages_ms, stage.idle_bytes)
-            for stage, auth, with_pages, pages_ms in zip(stages, alone, beside, pages, strict=True)
+            Scale(stage.size, auth, with_pages, pages_ms, passed, stage.idle_bytes)
+            for stage, auth, with_pages, pages_ms, passed in zip(
+                stages, alone, beside, pages, searched, strict=True
+            )
         ]
 
 
@@ -101,7 +106,16 @@ def _pages_ms(stage: Stage) -> dict[str, float]:
 
 def _targets(size: int) -> dict[str, str]:
     last = -(-size // PAGE_SIZE)
-    return {"first": "/?page=1", "middle": f"/?page={(last + 1) // 2}", "last": f"/?page={last}"}
+    pages = {"first": "/?page=1", "middle": f"/?page={(last + 1) // 2}", "last": f"/?page={last}"}
+    # An id is found at once; one host is that of all tokens, the other is looked for until a search gives up.
+    return pages | {"id": "/?q=1", "host": f"/?q={HOST}", "no host": "/?q=nowhere.example"}
+
+
+def _searched(stage: Stage) -> int:
+    """Return how many tokens one search in vain has passed when it answers."""
+    page = stage.service.page(_targets(stage.size)["no host"]).text
+    passed = re.search(r"Searched the newest (\d+) of", page)
+    return int(passed[1]) if passed else stage.size
 
 
 def _page_ms(service: Gunicorn, target: str) -> float:
@@ -191,6 +205,10 @@ _HEAD = (
     "first page ms",
     "middle page ms",
     "last page ms",
+    "search by id ms",
+    "by host ms",
+    "in vain ms",
+    "tokens searched by then",
     "bytes per idle token",
 )
 
@@ -210,7 +228,14 @@ def _row(scale: Scale) -> tuple[str, ...]:
     latencies = map(report.number, (auth.per_second, auth.p50_us, auth.p99_us, scale.beside_pages.p99_us))
     costs = (f"{auth.server_us:.1f}", f"{auth.redis_us:.1f}")
     pages = (f"{ms:.1f}" for ms in scale.pages_ms.values())
-    return report.number(scale.size), *latencies, *costs, *pages, f"{scale.idle_bytes:.0f}"
+    return (
+        report.number(scale.size),
+        *latencies,
+        *costs,
+        *pages,
+        report.number(scale.searched),
+        f"{scale.idle_bytes:.0f}",
+    )
 
 
 def _options() -> argparse.Namespace:

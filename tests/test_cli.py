@@ -83,11 +83,22 @@ def test_list_pages_through(run: Run) -> None:
     assert sorted(line.split("\t")[0] for line in run("list").output.splitlines()) == sorted(ids)
 
 
+def test_list_by_host(run: Run) -> None:
+    """A host lists what opens it, however many there are; a pattern lists itself alone."""
+    ids = [created(run, "*.b.example")["id"] for _ in range(51)]
+    created(run, "a.example")
+
+    listed = run("list", "--host", "x.b.example").output.splitlines()
+    assert sorted(line.split("\t")[0] for line in listed) == sorted(ids)
+    assert run("list", "--host", "*.a.example").output == ""
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["create", "https://a.example"], "write the host alone"),
         (["create", "a.example", "--ttl-seconds", "-1"], "ttl_seconds: a whole number"),
+        (["list", "--host", "https://a.example"], "write the host alone"),
         (["show", "nothing"], "no token has that id"),
         (["delete", "nothing"], "no token has that id"),
     ],

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.core import fields, tokens
+from app.core import fields, search, tokens
 from app.core.peppers import Peppers
+from app.core.search import Found, Kind, Query
 from app.core.tokens import Token, TokenSpec
 from app.core.usage import Usage
 
@@ -94,6 +95,10 @@ class TokenStore(Protocol):
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         """Return the tokens of page *number*, newest first, and the count of all."""
+        ...
+
+    def search(self, query: Query, start: str | None, size: int) -> Found:
+        """Return the newest tokens that *query* means, from the id *start* on; it may take another search."""
         ...
 
     def adopt_all(self) -> None:
@@ -211,6 +216,32 @@ class Registry:
         found, total = self._store.page(number, PAGE_SIZE)
         page = Page(tuple(found), number, total)
         return page if number <= page.count else self.page(page.count)
+
+    def search(self, typed: str, start: str | None = None) -> Found:
+        """Return the tokens that *typed* means, from the id *start* on, as far as one look gets.
+
+        Raises InvalidQueryError.
+        """
+        query = search.understand(typed, self._prefix)
+        if query.kind is Kind.DIGEST:
+            token = self._store.get(query.text)
+            return Found(query, (token,) if token else (), 1, 1)
+        return self._store.search(
+            query, start if start and tokens.TOKEN_ID.fullmatch(start) else None, PAGE_SIZE
+        )
+
+    def opening(self, host: str) -> Iterator[Token]:
+        """Yield every token that opens *host*, or lists that pattern, newest first.
+
+        Raises InvalidQueryError.
+        """
+        query, start = search.by_host(host), None
+        self._store.adopt_all()
+        while True:
+            found = self._store.search(query, start, PAGE_SIZE)
+            yield from found.tokens
+            if not (start := found.more):
+                return
 
     def all(self) -> Iterator[Token]:
         """Yield every token, newest first, those included that others have just written."""

@@ -12,6 +12,8 @@ import re
 INDEX = "acl:index"
 # string: where the search for tokens that others wrote goes on.
 ADOPTION_CURSOR = "acl:adoption"
+# string: there once that search has seen every key.
+ADOPTED = "acl:adopted"
 
 # set: fingerprints of the peppers that tokens in this database were made with.
 PEPPERS = "acl:peppers"
@@ -24,6 +26,7 @@ KNOWN_CLIENTS = "{acl:logins}:known"
 # zset, score: when it counts no longer: the clients with a list below; TTL: the window.
 FAILED_CLIENTS = "{acl:failures}:clients"
 
+ENTRY_BYTES = 48
 RECORD_PATTERN = "tokens:*"
 _DIGEST_BYTES = 32
 _RECORD = re.compile(rb"tokens:([0-9a-f]{64})")

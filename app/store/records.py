@@ -22,6 +22,9 @@ FIELDS = (
     "last_used_at",
 )
 
+# A record that has none of these is no token.
+TELLING = ("id", "hosts", "email", "comment")
+
 
 def to_fields(spec: TokenSpec) -> dict[str, str]:
     """Return the fields that an operator decides on; an empty value is not stored."""
@@ -46,8 +49,8 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         return None
     return Token(
         digest=digest,
-        id=id_of(digest, values[FIELDS.index("id")]),
-        hosts=tuple(filter(None, map(str.strip, record.get("hosts", "").lower().split(",")))),
+        id=id_of(digest, record.get("id")),
+        hosts=hosts_of(record.get("hosts", "")),
         email=record.get("email", ""),
         comment=record.get("comment", ""),
         created_at=_number(record, "created_at"),
@@ -61,10 +64,19 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
     )
 
 
-def id_of(digest: str, kept: bytes | None) -> str:
+def is_token(values: Sequence[str | None]) -> bool:
+    """Tell whether the record that holds *values*, TELLING among them, is a token's."""
+    return any(value is not None for value in values)
+
+
+def id_of(digest: str, kept: str | None) -> str:
     """Return the id that a record keeps, or the one that a record without a proper one goes by."""
-    text = (kept or b"").decode(errors="replace")
-    return text if TOKEN_ID.fullmatch(text) else inherited_id(digest)
+    return kept if kept and TOKEN_ID.fullmatch(kept) else inherited_id(digest)
+
+
+def hosts_of(kept: str) -> tuple[str, ...]:
+    """Return the patterns that a record keeps; an older deployment stored lists as they were typed."""
+    return tuple(filter(None, map(str.strip, kept.lower().split(","))))
 
 
 def _digits(number: int | None) -> str:

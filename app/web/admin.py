@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request, url_for
+import gevent
+from flask import Blueprint, redirect, render_template, request, stream_template, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from app.core.fields import InvalidFieldsError
 from app.core.registry import AlreadyIssuedError, ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.search import InvalidQueryError
 from app.core.tokens import Token
 from app.services import services
 from app.web import forms
@@ -20,6 +22,7 @@ bp = Blueprint("admin", __name__)
 
 _PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _MOST_TO_COUNT = 10_000
+_PIECES_AT_ONCE = 64
 
 Shown = str | tuple[str, int]
 
@@ -32,12 +35,22 @@ def _require_operator() -> None:
 
 @bp.get("/")
 def index() -> str:
-    """Show the tokens and the form for a new one."""
+    """Show the tokens and the form for a new one, or the tokens that were searched for."""
+    if typed := request.args.get("q", "").strip():
+        return _search(typed)
     asked = request.args.get("page", "1")
     registry = services().registry
     page = registry.page(int(asked) if _PAGE.fullmatch(asked) else 1)
     old = registry.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
     return _render("index.html", page=page, form=forms.new_nonce(), old_peppers=old)
+
+
+def _search(typed: str) -> str:
+    try:
+        found = services().registry.search(typed, request.args.get("from"))
+    except InvalidQueryError as error:
+        return _render("search.html", typed=error.shown, problem=str(error))
+    return _render("search.html", typed=typed, found=found)
 
 
 @bp.get("/tokens/<token_id>")
@@ -115,8 +128,14 @@ def _form_again(problems: dict[str, str]) -> str:
 
 
 def _render(template: str, **context: Any) -> str:
+    """Fill in *template*, and serve others in between, since a table takes a while."""
     made = services()
-    return render_template(template, settings=made.settings, now=made.registry.now_s, **context)
+    pieces = []
+    for piece in stream_template(template, settings=made.settings, now=made.registry.now_s, **context):
+        pieces.append(piece)
+        if len(pieces) % _PIECES_AT_ONCE == 0:
+            gevent.sleep(0)
+    return "".join(pieces)
 
 
 def _problem(status: int, message: str) -> tuple[str, int]:

@@ -51,6 +51,9 @@ PAGES: dict[str, Callable[[Page], object]] = {
     "fault": fault,
     "issued": lambda page: create(page, LONG_HOSTS, email="e" * 200 + "@a.test", comment="c" * 500),
     "token": open_last,
+    "found": lambda page: page.goto("/?q=a.test"),
+    "not found": lambda page: page.goto("/?q=*.nowhere.test"),
+    "not understood": lambda page: page.goto("/?q=" + "x" * 200 + "%20y"),
     "problem": lambda page: page.goto("/nowhere"),
 }
 

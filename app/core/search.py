@@ -1,0 +1,103 @@
+"""What an operator types to find tokens, and how far a search got."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.core import hosts, tokens
+from app.core.tokens import Token
+
+MAX_CHARS = 253
+
+# An id begins with a digit until the year 2318; a host that is spelled like one has no letter i, l, o or u.
+_ID_START = re.compile(f"[0-9][{tokens.BASE32}]{{0,15}}", re.ASCII)
+_SECRET_CHARS = 20
+
+
+class Kind(StrEnum):
+    """What was typed."""
+
+    ID = "id"
+    DIGEST = "digest"
+    HOST = "host"
+    PATTERN = "pattern"
+    EMAIL = "email"
+
+
+class InvalidQueryError(ValueError):
+    """Nothing can be found by what was typed; *shown* is as much of it as may be shown again."""
+
+    def __init__(self, message: str, shown: str = "") -> None:
+        super().__init__(message)
+        self.shown = shown
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for; a token has one of *patterns*, or *text* in its id or its email."""
+
+    kind: Kind
+    text: str
+    patterns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Tokens that a search came upon, newest first, and how far it got.
+
+    It has passed *searched* of *total* tokens and goes on at the id *more*, None if it is at the end;
+    *is_whole* unless tokens that others wrote may still be unknown.
+    """
+
+    query: Query
+    tokens: tuple[Token, ...]
+    searched: int
+    total: int
+    more: str | None = None
+    is_whole: bool = True
+
+    @property
+    def back_to(self) -> int | None:
+        """When the oldest token that was passed was made; None if that is not known."""
+        return tokens.id_time_ms(self.more) // 1000 if self.more and self.more > "1" else None
+
+
+def understand(typed: str, prefix: str) -> Query:
+    """Return what *typed* looks for; raises InvalidQueryError."""
+    text = typed.strip()
+    if _may_be_secret(text, prefix):
+        raise InvalidQueryError(
+            "that may be a token, and a token's text does not belong in an address: look for its id, "
+            "or pass it to flask --app wsgi tokens show"
+        )
+    if len(text) > MAX_CHARS:
+        raise InvalidQueryError(f"at most {MAX_CHARS} characters", text[:MAX_CHARS])
+    if tokens.DIGEST.fullmatch(text.lower()):
+        return Query(Kind.DIGEST, text.lower())
+    if _ID_START.fullmatch(text.lower()):
+        return Query(Kind.ID, text.lower())
+    return Query(Kind.EMAIL, text.lower()) if "@" in text else by_host(text)
+
+
+def by_host(text: str) -> Query:
+    """Return what looks for the tokens that open the host *text*, or list the pattern *text*.
+
+    Raises InvalidQueryError.
+    """
+    try:
+        pattern = hosts.parse_pattern(text)
+    except hosts.InvalidHostPatternError as error:
+        raise InvalidQueryError(str(error), text) from None
+    if pattern.startswith(hosts.ANY):
+        return Query(Kind.PATTERN, pattern, frozenset({pattern}))
+    return Query(Kind.HOST, pattern, frozenset(hosts.covering_patterns(pattern)))
+
+
+def _may_be_secret(text: str, prefix: str) -> bool:
+    if text.startswith(f"{prefix}_"):
+        return True
+    if len(text) < _SECRET_CHARS or not tokens.CREDENTIAL.fullmatch(text):
+        return False
+    return not ("." in text and hosts.normalize(text)) and not tokens.DIGEST.fullmatch(text.lower())

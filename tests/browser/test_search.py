@@ -1,0 +1,51 @@
+"""An operator looks for a token."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Open, create
+from tests.browser.test_pages import adopt, rows
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_find_with_the_keyboard(open_page: Open, javascript: bool) -> None:  # noqa: FBT001 - a parameter
+    """A host and Enter find what opens it, with and without JavaScript."""
+    page = open_page(java_script_enabled=javascript)
+    for hosts in ("a.test", "*.b.test"):
+        create(page, hosts)
+        page.goto("/")
+    page.get_by_label("Find tokens").fill("app.b.test")
+    page.keyboard.press("Enter")
+
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page)).to_contain_text("*.b.test")
+    expect(page.get_by_label("Find tokens")).to_have_value("app.b.test")
+    page.get_by_role("link", name="All tokens").click()
+    expect(rows(page)).to_have_count(2)
+
+
+def test_token_stays_out_of_the_address(page: Page) -> None:
+    """The browser does not send what begins like a token, so that no history or log has it."""
+    text = create(page)
+    page.goto("/")
+    page.get_by_label("Find tokens").fill(text)
+    page.get_by_role("button", name="Find").click()
+
+    assert text not in page.url
+    expect(page.locator("#q:invalid")).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_found_token_can_be_deleted(open_page: Open, redis: object, width: int) -> None:
+    """What was found has the same verbs as in the table."""
+    adopt(redis, 1)
+    page = open_page(viewport={"width": width, "height": 844})
+    page.goto("/?q=a.test")
+    page.locator("summary", has_text="Delete").click()
+    page.get_by_role("button", name="Delete for good").click()
+
+    expect(page.locator(".notice")).to_contain_text("is deleted")

@@ -1,0 +1,79 @@
+"""What a typed text looks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core import tokens
+from app.core.search import Found, InvalidQueryError, Kind, Query, understand
+from tests.make import NOW
+
+ID = tokens.mint_id(NOW * 1000)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "text"),
+    [
+        (ID, Kind.ID, ID),
+        (f" {ID[:5].upper()} ", Kind.ID, ID[:5]),
+        ("AB" * 32, Kind.DIGEST, "ab" * 32),
+        ("App.Example.com.", Kind.HOST, "app.example.com"),
+        ("bücher.example", Kind.HOST, "xn--bcher-kva.example"),
+        ("localhost", Kind.HOST, "localhost"),
+        ("127.0.0.1", Kind.HOST, "127.0.0.1"),
+        ("*.example.com", Kind.PATTERN, "*.example.com"),
+        ("*", Kind.PATTERN, "*"),
+        ("Ops@", Kind.EMAIL, "ops@"),
+    ],
+)
+def test_kinds(typed: str, kind: Kind, text: str) -> None:
+    """Every kind of text is told from the others, however it is spelled."""
+    query = understand(typed, "acl")
+
+    assert (query.kind, query.text) == (kind, text)
+
+
+def test_host_means_all_that_cover_it() -> None:
+    """A host finds what opens it; a pattern finds itself alone."""
+    assert understand("a.b.test", "acl").patterns == {"a.b.test", "*.b.test", "*.test", "*"}
+    assert understand("*.b.test", "acl").patterns == {"*.b.test"}
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        tokens.mint("acl"),
+        "acl_",
+        "acl_x.example.com",
+        "sk-" + "a" * 40,
+        "A" * 20,
+        "ab+/" * 8 + "==",
+        "f" * 63,
+    ],
+)
+def test_secrets_are_not_shown_again(secret: str) -> None:
+    """What may be a token is refused, and neither the message nor the field repeats it."""
+    with pytest.raises(InvalidQueryError, match="flask --app wsgi tokens show") as caught:
+        understand(secret, "acl")
+
+    assert secret not in str(caught.value)
+    assert caught.value.shown == ""
+
+
+@pytest.mark.parametrize("typed", ["https://a.test/", "a b", "a..b", "a.test:80", "x\0", "\u202e", "é" * 300])
+def test_other_mistakes_are_shown_again(typed: str) -> None:
+    """What no host, id or email could be comes back with a reason."""
+    with pytest.raises(InvalidQueryError) as caught:
+        understand(typed, "acl")
+
+    assert typed.startswith(caught.value.shown)
+    assert caught.value.shown
+
+
+def test_how_far_back() -> None:
+    """A search that goes on knows how old the tokens are that it has passed, unless their ids do not say."""
+    query = Query(Kind.HOST, "a.test")
+
+    assert Found(query, (), 1, 2, ID).back_to == NOW
+    assert Found(query, (), 1, 2, tokens.inherited_id("f" * 64)).back_to is None
+    assert Found(query, (), 2, 2).back_to is None

@@ -1,0 +1,181 @@
+"""Tokens are found by id, host and email, in requests of bounded length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.core.search import Found, understand
+from app.core.tokens import inherited_id, mint_id
+from app.store import keys, listing
+from app.store.canary import Canary
+from app.store.tokens import RedisTokens
+from tests.make import NOW, make_token
+
+
+def store_of(client: Any) -> RedisTokens:
+    """Return the store under test."""
+    return RedisTokens(client, Canary(client, ["f"]), deadline_s=2)
+
+
+def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:
+    """Keep a token made *number* seconds after NOW; return its id."""
+    made = {"id": mint_id((NOW + number) * 1000), "hosts": hosts or ("a.test",)}
+    token = make_token(f"{number:064x}", **made | fields)
+    store_of(client).add(token, 0)
+    return token.id
+
+
+def find(client: Any, typed: str, start: str | None = None, size: int = 50) -> Found:
+    """Search once."""
+    return store_of(client).search(understand(typed, "acl"), start, size)
+
+
+def ids(found: Found) -> list[str]:
+    """Return the ids that were found."""
+    return [token.id for token in found.tokens]
+
+
+def adopt_many(client: Any, count: int, hosts: str = "other.test") -> None:
+    """Keep tokens that an older deployment wrote, listed already."""
+    pipe = client.pipeline(transaction=False)
+    for number in range(count):
+        digest = f"{number:064x}"[::-1]
+        pipe.hset(keys.record(digest), "hosts", hosts)
+        pipe.zadd(keys.INDEX, {keys.index_entry(inherited_id(digest), digest): 0})
+    pipe.execute()
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("app.a.test", [4, 3, 2]),
+        ("b.test", [4]),
+        ("*.a.test", [2]),
+        ("a.test", [4, 1]),
+        ("*", [4]),
+        ("ops@", [3]),
+        ("nobody@a.test", []),
+    ],
+)
+def test_search_by_host_and_email(client: Any, typed: str, expected: list[int]) -> None:
+    """A host finds, newest first, what opens it; a pattern what lists it; an @ what has it in the email."""
+    made = {
+        1: add(client, 1, "a.test", "xa.test"),
+        2: add(client, 2, "b.c.test", "*.a.test"),
+        3: add(client, 3, "app.a.test", email="Ops@a.test"),
+        4: add(client, 4, "*"),
+    }
+
+    assert ids(find(client, typed)) == [made[number] for number in expected]
+
+
+def test_search_by_id(client: Any) -> None:
+    """An id finds its token, the beginning of one all that begin so."""
+    made = [add(client, number) for number in range(3)]
+
+    assert ids(find(client, made[1])) == [made[1]]
+    assert ids(find(client, made[0][:4])) == made[::-1]
+    assert ids(find(client, "2")) == []
+
+
+def test_search_in_an_old_list(client: Any) -> None:
+    """A list that an older deployment stored as it was typed is read as /auth reads it."""
+    client.hset(keys.record("ab" * 32), "hosts", "b.test , *.A.Test")
+    store_of(client).page(1, 10)
+
+    assert ids(find(client, "app.a.test")) == [inherited_id("ab" * 32)]
+
+
+@pytest.mark.parametrize("typed", ["a.test", "1"])
+def test_search_goes_on(client: Any, typed: str) -> None:
+    """Searches that go on where the last one stopped come upon each token once, and then end."""
+    made = [add(client, number) for number in range(7)]
+    found, came = find(client, typed, size=3), []
+    while True:
+        came += ids(found)
+        if found.more is None:
+            break
+        found = find(client, typed, found.more, 3)
+
+    assert came == made[::-1]
+    assert (found.searched, found.total) == (7, 7)
+
+
+def test_no_more_when_all_is_found(client: Any) -> None:
+    """A page that is just full is the last one if nothing follows."""
+    for number in range(3):
+        add(client, number)
+
+    assert find(client, "a.test", size=3).more is None
+
+
+def test_search_stops_in_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that has taken long enough says how far it got, and the next one finds what is older."""
+    monkeypatch.setattr(listing, "_PATIENCE_S", 0)
+    digest = "0" * 64
+    adopt_many(client, 600)
+    client.hset(keys.record(digest), "hosts", "needle.test")
+    found = find(client, "needle.test")
+
+    assert (ids(found), found.searched, found.total) == ([], 250, 600)
+    while found.more:
+        found = find(client, "needle.test", found.more)
+    assert ids(found) == [inherited_id(digest)]
+
+
+def test_unfinished_adoption_is_told(real_client: Any) -> None:
+    """A search says that tokens of others may be missing until all of Redis was looked at once."""
+    for number in range(3_000):
+        real_client.hset(keys.record(f"{number:064x}"), "hosts", "a.test")
+    store = store_of(real_client)
+
+    store.page(1, 10)
+    assert not find(real_client, "a.test").is_whole
+    store.adopt_all()
+    assert find(real_client, "a.test").is_whole
+
+
+def test_list_finds_what_came_behind_the_cursor(real_client: Any) -> None:
+    """A whole search begins at the beginning, wherever page views have got to."""
+    for number in range(3_000):
+        real_client.hset(keys.record(f"{number:064x}"), "hosts", "a.test")
+    store = store_of(real_client)
+    store.page(1, 10)
+    for number in range(3_000, 3_100):
+        real_client.hset(keys.record(f"{number:064x}"), "hosts", "late.test")
+
+    store.adopt_all()
+
+    assert real_client.zcard(keys.INDEX) == 3_100
+
+
+def test_key_of_another_type_is_no_token(client: Any) -> None:
+    """A string where a record should be neither hides the table nor is found."""
+    client.set(keys.record("ab" * 32), "?")
+    made = add(client, 1)
+
+    assert [token.id for token in store_of(client).page(1, 10)[0]] == [made]
+    assert ids(find(client, "a.test")) == [made]
+
+
+def test_many_expired_tokens(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of tokens that expired do not stand between an operator and the others."""
+    monkeypatch.setattr(listing, "_PATIENCE_S", 2)
+    made = add(client, 1, id=mint_id((NOW - 10_000_000) * 1000))
+    for number in range(2, 2_500):
+        entry = keys.index_entry(mint_id((NOW - number) * 1000), f"{number:064x}"[::-1])
+        client.zadd(keys.INDEX, {entry: 0})
+
+    found, total = store_of(client).page(1, 10)
+
+    assert ([token.id for token in found], total) == ([made], 1)
+
+
+def test_old_peppers_are_counted(client: Any) -> None:
+    """Every token counts that does not name the pepper of now."""
+    adopt_many(client, 600)
+    client.hset(keys.record("0" * 64), "pepper", "f")
+
+    assert store_of(client).count_old_peppers() == 599

@@ -1,0 +1,116 @@
+"""The field that finds tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from app.core import tokens
+from tests.web.conftest import Operator
+
+ROW = re.compile(r'<th scope="row"><code class="id">([^<]+)<')
+
+
+def issue(operator: Operator, hosts: str, **fields: str) -> str:
+    """Make a token and return its id."""
+    operator.post("/create_token", {"hosts": hosts} | fields)
+    return str(ROW.findall(operator.get().text)[0])
+
+
+def look(operator: Operator, typed: str) -> str:
+    """Search and return the page."""
+    answer = operator.get(f"/?q={quote(typed)}")
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_found_tokens(operator: Operator) -> None:
+    """The page lists what was found and nothing else, says what it means, and keeps what was typed."""
+    first, second = issue(operator, "a.test"), issue(operator, "*.b.test", email="ops@b.test")
+
+    for typed in ("app.b.test", second, "ops@", " *.B.test "):
+        page = look(operator, typed)
+        assert ROW.findall(page) == [second]
+        assert f'value="{typed.strip()}"' in page
+    assert ROW.findall(look(operator, first[:4])) == [second, first] or first[:4] != second[:4]
+    assert "Tokens that open <code>app.b.test</code>" in look(operator, "app.b.test")
+    assert "No tokens open <code>c.test</code>" in look(operator, "c.test")
+
+
+def test_digest_finds_its_token(operator: Operator, database: Any) -> None:
+    """A SHA-256 finds the token that is kept under it, in any case of its letters."""
+    made = issue(operator, "a.test")
+    (key,) = database.keys("tokens:*")
+
+    assert ROW.findall(look(operator, key.removeprefix("tokens:").upper())) == [made]
+    assert ROW.findall(look(operator, "0" * 64)) == []
+
+
+@pytest.mark.parametrize("secret", [tokens.mint("acl"), "acl_", "legacy" * 9, "a-b_c" * 5])
+def test_token_is_not_repeated(operator: Operator, secret: str) -> None:
+    """A raw token is refused with what to do instead, and is nowhere in the page."""
+    page = look(operator, secret)
+
+    assert "flask --app wsgi tokens show" in page
+    assert f'value="{secret}' not in page
+    assert secret not in page.replace("(?!acl_)", "")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "<script>alert(1)</script>",
+        '"><b>',
+        "a b",
+        "\0",
+        "\ud7ff",
+        "%",
+        "'",
+        "é" * 800,
+        "a@" + "b" * 300,
+        "{{7*7}}",
+    ],
+)
+def test_hostile_text(operator: Operator, typed: str) -> None:
+    """Whatever is typed, the answer is a page, the text is shown escaped, and the fault is said."""
+    page = look(operator, typed)
+
+    assert 'aria-invalid="true"' in page or "No tokens have" in page
+    assert "<script>alert" not in page
+    assert '"><b>' not in page
+
+
+@pytest.mark.parametrize("start", ["x", "", "0" * 16, "z" * 16, "%00", "é", "1" * 99])
+def test_hostile_start(operator: Operator, start: str) -> None:
+    """A place to go on from that means nothing is no fault."""
+    issue(operator, "a.test")
+
+    assert operator.get(f"/?q=a.test&from={start}").status_code == 200
+
+
+def test_blank_search_is_the_table(operator: Operator) -> None:
+    """Nothing to look for lists all tokens."""
+    made = issue(operator, "a.test")
+
+    assert ROW.findall(look(operator, "  ")) == [made]
+    assert "New token" in look(operator, "")
+
+
+def test_search_goes_on(operator: Operator) -> None:
+    """More than a page of tokens is one link further."""
+    for _ in range(51):
+        operator.post("/create_token", {"hosts": "a.test"})
+    page = look(operator, "a.test")
+    (more,) = re.findall(r'rel="next" href="([^"]+)"', page)
+
+    assert len(ROW.findall(page)) == 50
+    assert "Searched the newest 50 of 51 tokens" in page
+    assert len(ROW.findall(operator.get(more.replace("&amp;", "&")).text)) == 1
+
+
+def test_redis_is_gone(stranded: Any) -> None:
+    """Without Redis a search says so."""
+    assert Operator(stranded).get("/?q=a.test").status_code == 503
