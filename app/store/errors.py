@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import gevent
 import redis
 
 from app.core.registry import StoreUnavailableError
+
+_SPARED_S = 0.25
 
 
 @contextmanager
@@ -22,6 +24,15 @@ def bounded(deadline_s: float) -> Iterator[None]:
         with gevent.Timeout(deadline_s):
             yield
     except gevent.Timeout:
-        raise StoreUnavailableError(f"no answer within {deadline_s * 1000:.0f} ms") from None
+        raise StoreUnavailableError(f"Redis gave no answer within {deadline_s * 1000:.0f} ms") from None
+    except redis.ResponseError as error:
+        raise StoreUnavailableError(f"Redis refused: {str(error).rstrip('.')}") from error
     except (redis.RedisError, OSError) as error:
-        raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+        raise StoreUnavailableError(f"Redis is unavailable: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """Try what can be made up for later: that it fails is no failure of the change before it."""
+    with suppress(StoreUnavailableError), bounded(_SPARED_S):
+        yield
