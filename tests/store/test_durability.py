@@ -22,9 +22,12 @@ from tests.store.replica import Replica
 ROUNDS = 10
 
 
-def patient(server: RedisServer) -> Any:
+TOKEN = make_token()
+
+
+def patient(server: RedisServer, deadline_ms: int = 2000) -> Any:
     """Return a client like that of the pages."""
-    return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=2000))
+    return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=deadline_ms))
 
 
 @pytest.fixture(scope="module", name="valkey")
@@ -37,6 +40,17 @@ def _valkey() -> Iterator[RedisServer]:
 def said() -> list[Durability]:
     """Return where what is reported is kept."""
     return []
+
+
+@pytest.fixture
+def hasty(valkey: RedisServer, said: list[Durability]) -> Iterator[RedisTokens]:
+    """Return a store that waits for no answer longer than 0.2 seconds, with one token."""
+    valkey.client().flushall()
+    client = patient(valkey, 200)
+    made = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
+    made.add(TOKEN, 0)
+    yield made
+    client.connection_pool.disconnect()
 
 
 @pytest.fixture
@@ -73,10 +87,10 @@ def test_nothing_comes_back(valkey: RedisServer) -> None:
 
 CHANGES: dict[str, Callable[[RedisTokens], Any]] = {
     "add": lambda store: store.add(make_token("cd" * 32), 60),
-    "edit": lambda store: store.edit(make_token(), make_token(email="a@b.example"), None, 1),
-    "enable": lambda store: store.enable(make_token(), enabled=False),
-    "rotate": lambda store: store.rotate(make_token(), "cd" * 32, 0),
-    "remove": lambda store: store.remove(make_token()),
+    "edit": lambda store: store.edit(TOKEN, make_token(email="a@b.example"), None, 1),
+    "enable": lambda store: store.enable(TOKEN, enabled=False),
+    "rotate": lambda store: store.rotate(TOKEN, "cd" * 32, 0),
+    "remove": lambda store: store.remove(TOKEN),
 }
 
 
@@ -85,7 +99,7 @@ def test_every_change_is_confirmed(
     store: RedisTokens, said: list[Durability], change: Callable[[RedisTokens], Any]
 ) -> None:
     """Whatever changes a token says once that it is on disk."""
-    store.add(make_token(), 0)
+    store.add(TOKEN, 0)
     said.clear()
     change(store)
     assert said == [Durability.CONFIRMED]
@@ -93,7 +107,7 @@ def test_every_change_is_confirmed(
 
 def test_no_change(store: RedisTokens, said: list[Durability]) -> None:
     """What changed nothing says nothing."""
-    assert not store.remove(make_token())
+    assert not store.remove(TOKEN)
     assert said == []
 
 
@@ -101,19 +115,19 @@ def test_slow_disk(valkey: RedisServer, store: RedisTokens, said: list[Durabilit
     """A change that the disk did not confirm in time is done, and said to be unconfirmed."""
     valkey.client().config_set("appendfsync", "no")
     try:
-        store.add(make_token(), 0)
+        store.add(TOKEN, 0)
     finally:
         valkey.client().config_set("appendfsync", "everysec")
     assert said == [Durability.UNCONFIRMED]
     assert "not confirmed" in caplog.text
-    assert store.get(make_token().digest)
+    assert store.get(TOKEN.digest)
 
 
 def test_right_to_ask(valkey: RedisServer, store: RedisTokens, said: list[Durability]) -> None:
     """A server that forbids the question is changed, and nothing is claimed."""
     valkey.client().execute_command("ACL", "SETUSER", "default", "-waitaof")
     try:
-        store.add(make_token(), 0)
+        store.add(TOKEN, 0)
     finally:
         valkey.client().execute_command("ACL", "SETUSER", "default", "+waitaof")
     assert said == [Durability.UNTOLD]
@@ -126,8 +140,8 @@ def test_no_file(binary: Callable[[], str], said: list[Durability], caplog: Any)
     with RedisServer(binary=binary()) as server:
         client = patient(server)
         store = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
-        store.add(make_token(), 0)
-        store.remove(make_token())
+        store.add(TOKEN, 0)
+        store.remove(TOKEN)
         assert said == [store.durability()] * 2 == [Durability.NO_FILE] * 2
         server.client().config_set("appendonly", "yes")
         assert store.durability() is not Durability.NO_FILE
@@ -135,25 +149,21 @@ def test_no_file(binary: Callable[[], str], said: list[Durability], caplog: Any)
     assert caplog.text.count("appendonly yes") == 1
 
 
-def test_silence_before_the_answer(valkey: RedisServer, store: RedisTokens) -> None:
+def test_silence_before_the_answer(valkey: RedisServer, hasty: RedisTokens) -> None:
     """A change that Redis fell silent over may be done or not, and neither is claimed."""
-    store.add(make_token(), 0)
-    store._deadline_s = 0.2
     valkey.pause()
     try:
         with pytest.raises(UnknownOutcomeError):
-            store.enable(make_token(), enabled=False)
+            hasty.enable(TOKEN, enabled=False)
     finally:
         valkey.resume()
 
 
-def test_silence_after_the_answer(valkey: RedisServer, store: RedisTokens, said: list[Durability]) -> None:
-    """A change that Redis has answered is done, though the deadline ends the wait for the disk."""
-    store.add(make_token(), 0)
+def test_silence_after_the_answer(valkey: RedisServer, hasty: RedisTokens, said: list[Durability]) -> None:
+    """A change that Redis has answered is done, though its word about the disk did not come in time."""
     valkey.client().config_set("appendfsync", "no")
-    store._deadline_s = 0.2
     try:
-        assert store.remove(make_token())
+        assert hasty.remove(TOKEN)
     finally:
         valkey.client().config_set("appendfsync", "everysec")
     assert said[-1] is Durability.UNCONFIRMED
@@ -162,7 +172,7 @@ def test_silence_after_the_answer(valkey: RedisServer, store: RedisTokens, said:
 
 def test_refusal(valkey: RedisServer, store: RedisTokens) -> None:
     """A change that Redis refused is not done, and that is known."""
-    store.add(make_token(), 0)
+    store.add(TOKEN, 0)
     valkey.client().config_set("min-replicas-to-write", 1)
     try:
         for change in CHANGES.values():
@@ -171,4 +181,4 @@ def test_refusal(valkey: RedisServer, store: RedisTokens) -> None:
             assert not isinstance(refused.value, UnknownOutcomeError)
     finally:
         valkey.client().config_set("min-replicas-to-write", 0)
-    assert valkey.client().hget(keys.record(make_token().digest), "enabled") is None
+    assert valkey.client().hget(keys.record(TOKEN.digest), "enabled") is None
