@@ -127,7 +127,7 @@ def test_form_of_a_refused_token(server: RedisServer, service: Gunicorn) -> None
 
 
 def test_doubt() -> None:
-    """A delete that the disk has not confirmed says so on the page that it leads to, and so does a command."""
+    """A delete that the disk has not confirmed says so on the next page; so does a command."""
     options = [*shipped_redis(), "--appendfsync", "no"]
     with RedisServer(options=options, binary=valkey_binary()) as server, Gunicorn(server.port) as service:
         token = service.issue()
