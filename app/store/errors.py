@@ -26,7 +26,8 @@ def bounded(deadline_s: float) -> Iterator[None]:
     except gevent.Timeout:
         raise StoreUnavailableError(f"Redis gave no answer within {deadline_s * 1000:.0f} ms") from None
     except redis.ResponseError as error:
-        raise StoreUnavailableError(f"Redis refused: {str(error).rstrip('.')}") from error
+        said = str(error).rstrip(".")
+        raise StoreUnavailableError(f"Redis refused: {type(error).__name__}: {said}") from error
     except (redis.RedisError, OSError) as error:
         raise StoreUnavailableError(f"Redis is unavailable: {type(error).__name__}: {error}") from error
 
