@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from flask import Flask
 from gevent import monkey
@@ -13,7 +14,7 @@ from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.peppers import Peppers
 from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registry, StoreUnavailableError
-from app.services import Services, provide
+from app.services import Services, note, provide
 from app.settings import Settings
 from app.store.canary import Canary
 from app.store.connection import connect, dial, ping
@@ -25,7 +26,7 @@ from app.store.tokens import RedisTokens
 from app.web import admin, auth, filters, guards
 
 _MAX_FORM_BYTES = 16 * 1024
-_ADMIN_DEADLINE_S = 2.0
+_ADMIN_DEADLINE_MS = 2000
 _YEAR_S = 31_536_000
 
 
@@ -61,13 +62,15 @@ def build_services(settings: Settings) -> Services:
     canary = Canary(client, peppers.fingerprints)
     line = Pipeline(lambda: dial(client), deadline_s) if monkey.is_module_patched("socket") else None
     ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
-    store = RedisTokens(client, canary, _ADMIN_DEADLINE_S)
+    # Of its own, because a change may wait longer for the disk than /auth may wait for anything.
+    patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS))
+    store = RedisTokens(patient, canary, _ADMIN_DEADLINE_MS / 1000, note)
     defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)
     return Services(
         settings=settings,
         gate=Gate(ledger, peppers, settings.token_prefix),
         registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
-        logins=RedisLogins(client, _ADMIN_DEADLINE_S),
+        logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
         failures=RedisFailures(line or client, settings.fail_limit, deadline_s)
         if settings.fail_limit
         else None,

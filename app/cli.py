@@ -12,7 +12,7 @@ import click
 from flask.cli import AppGroup
 
 from app.core.fields import InvalidFieldsError
-from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.search import InvalidQueryError
 from app.core.tokens import Token
 from app.core.usage import total
@@ -158,8 +158,12 @@ def _complaints() -> Iterator[None]:
         yield
     except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError) as error:
         raise click.ClickException(str(error)) from None
+    except UnknownOutcomeError as error:
+        raise click.ClickException(
+            f"{error}. Whether it was done is not known; look before you go on."
+        ) from None
     except StoreUnavailableError as error:
-        raise click.ClickException(f"Redis is unavailable: {error}") from None
+        raise click.ClickException(f"{error}. Nothing was changed.") from None
 
 
 def _fields(token: Token) -> dict[str, Any]:

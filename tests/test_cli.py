@@ -11,6 +11,7 @@ import redis
 from click.testing import Result
 
 from app import create_app
+from app.core.logins import WRONG_PER_CLIENT
 from tests.harness import RedisServer, free_port
 from tests.make import make_settings
 
@@ -131,8 +132,9 @@ def test_reset_of_logins(redis_server: RedisServer) -> None:
     def guess() -> int:
         return app.test_client().get("/", auth=("operator", "wrong")).status_code
 
-    refused = [guess() for _ in range(11)]
+    most = WRONG_PER_CLIENT.max_requests
+    refused = [guess() for _ in range(most + 1)]
     result = app.test_cli_runner().invoke(args=reset)
 
-    assert (refused[-1], result.output) == (429, "forgot 10 wrong passwords\n")
+    assert (refused[-1], result.output) == (429, f"forgot {most} wrong passwords\n")
     assert guess() == 401

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.core import fields, search, tokens
+from app.core.durability import Durability
+from app.core.fields import Draft
 from app.core.peppers import Peppers
 from app.core.search import Found, Kind, Query
 from app.core.tokens import Token, TokenSpec
@@ -17,7 +19,11 @@ PAGE_SIZE = 50
 
 
 class StoreUnavailableError(Exception):
-    """Redis did not answer in time, or refused; what was asked for is not known to be done."""
+    """Redis did not answer in time, or refused; nothing was changed."""
+
+
+class UnknownOutcomeError(StoreUnavailableError):
+    """Redis did not answer in time; whether it made the change is not known."""
 
 
 class NoSuchTokenError(LookupError):
@@ -25,7 +31,7 @@ class NoSuchTokenError(LookupError):
 
 
 class AlreadyIssuedError(Exception):
-    """That form made a token before, whose text can't be shown again."""
+    """That form was sent before; the text of a token that it made can't be shown again."""
 
 
 class ConflictError(Exception):
@@ -55,10 +61,17 @@ class Defaults:
 
 
 class TokenStore(Protocol):
-    """Keeps tokens; each method raises StoreUnavailableError when it can't."""
+    """Keeps tokens; each method raises StoreUnavailableError when it can't.
+
+    Those that change a token raise UnknownOutcomeError when it is not known whether they did.
+    """
 
     def claim_form(self, nonce: str) -> bool:
         """Tell whether the form with that nonce comes for the first time."""
+        ...
+
+    def free_form(self, nonce: str) -> None:
+        """Let that form come again, if possible."""
         ...
 
     def add(self, token: Token, ttl_s: int) -> None:
@@ -87,6 +100,10 @@ class TokenStore(Protocol):
 
     def remove(self, token: Token) -> bool:
         """Forget *token* and all that belongs to it; False if it was gone already."""
+        ...
+
+    def durability(self) -> Durability:
+        """Return what is known of every change, before it is made."""
         ...
 
     def usage(self, token: Token, now_s: int) -> Usage:
@@ -142,22 +159,32 @@ class Registry:
         Raises InvalidFieldsError and AlreadyIssuedError.
         """
         draft = fields.parse_new(typed, self._defaults.ttl_s, self.now_s)
+        text = tokens.mint(self._prefix)
         if form and not self._store.claim_form(form):
             raise AlreadyIssuedError(
-                "This form was sent before and its token exists; its text is not shown twice. "
-                "Send it again for another token."
+                "This form was sent before. If it made a token, that is in the table, and its text is not "
+                "shown twice. Send the form again for another token."
             )
-        text, now = tokens.mint(self._prefix), self._now()
-        ttl_s = draft.ttl_s or 0
+        try:
+            return self._add(draft, text), text
+        except UnknownOutcomeError:
+            raise
+        except StoreUnavailableError:
+            if form:
+                self._store.free_form(form)
+            raise
+
+    def _add(self, draft: Draft, text: str) -> Token:
+        now, ttl_s = self._now(), draft.ttl_s or 0
         token = Token(
-            **{field.name: getattr(draft.spec, field.name) for field in dataclasses.fields(TokenSpec)},
+            **_fields_of(draft.spec),
             digest=self._peppers.digest(text),
             id=tokens.mint_id(int(now * 1000)),
             created_at=int(now),
-            expires_at=int(now) + ttl_s if ttl_s else None,
+            expires_at=_end(int(now), ttl_s),
         )
         self._store.add(token, ttl_s)
-        return token, text
+        return token
 
     def edit(self, name: str, typed: Mapping[str, str]) -> Token:
         """Change the fields in *typed* of the token that *name* means, and leave the others as they are.
@@ -168,7 +195,8 @@ class Registry:
         draft = fields.parse_edit(token, typed, self.now_s)
         window_s = draft.spec.rate_limit_window_s or self._defaults.window_s
         _must(self._store.edit(token, draft.spec, draft.ttl_s, window_s))
-        return self.find(token.id)
+        expires_at = token.expires_at if draft.ttl_s is None else _end(self.now_s, draft.ttl_s)
+        return dataclasses.replace(token, **_fields_of(draft.spec), expires_at=expires_at)
 
     def enable(self, name: str, *, enabled: bool) -> Token:
         """Switch the token that *name* means on or off; raises NoSuchTokenError and ConflictError."""
@@ -196,6 +224,10 @@ class Registry:
         if not self._store.remove(token):
             raise NoSuchTokenError("that token is gone already")
         return token
+
+    def durability(self) -> Durability:
+        """Return what is known of every change, before it is made."""
+        return self._store.durability()
 
     def find(self, name: str) -> Token:
         """Return the token that *name* means: its id, its digest or its text.
@@ -266,6 +298,14 @@ class Registry:
             yield digest
         if tokens.CREDENTIAL.fullmatch(name):
             yield from self._peppers.digests(name)
+
+
+def _fields_of(spec: TokenSpec) -> dict[str, Any]:
+    return {field.name: getattr(spec, field.name) for field in dataclasses.fields(TokenSpec)}
+
+
+def _end(now_s: int, ttl_s: int) -> int | None:
+    return now_s + ttl_s if ttl_s else None
 
 
 def _must(changed: bool) -> None:  # noqa: FBT001 - it is the one thing asked

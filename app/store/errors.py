@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,8 @@ import redis
 from gevent import get_hub
 
 from app.core.registry import StoreUnavailableError
+
+_SPARED_S = 0.25
 
 
 @contextmanager
@@ -95,8 +97,16 @@ class _Deadline:
 
 
 def _late(deadline_s: float) -> StoreUnavailableError:
-    return StoreUnavailableError(f"no answer within {deadline_s * 1000:.0f} ms")
+    return StoreUnavailableError(f"Redis gave no answer within {deadline_s * 1000:.0f} ms")
 
 
 def _trouble(error: Exception) -> StoreUnavailableError:
-    return StoreUnavailableError(f"{type(error).__name__}: {error}")
+    verb = "refused" if isinstance(error, redis.ResponseError) else "is unavailable"
+    return StoreUnavailableError(f"Redis {verb}: {type(error).__name__}: {str(error).rstrip('.')}")
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """Try what can be made up for later: that it fails is no failure of the change before it."""
+    with suppress(StoreUnavailableError), bounded(_SPARED_S):
+        yield

@@ -48,7 +48,8 @@ class RedisLedger:
         # The line belongs to one event loop; without it, several threads may ask.
         self._within = Deadlines(deadline_s) if line else partial(bounded, deadline_s)
         self._take = Script("take")
-        self._mover = Mover(client, canary)
+        # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
+        self._mover = Mover(client, canary, lambda script, names, args: script.run(client, names, args))
 
     def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
         """Take a permit of the first known of *digests* if it lists one of *patterns*.

@@ -56,13 +56,20 @@ class Reader:
     def _few(self, digests: Sequence[str]) -> list[Token | None]:
         pipe = self._client.pipeline(transaction=False)
         for digest in digests:
-            pipe.hmget(keys.record(digest), records.FIELDS)
-            pipe.execute_command("EXPIRETIME", keys.record(digest))
+            ask(pipe, digest)
         replies = pipe.execute()
-        return [
-            records.from_fields(digest, values, expires_at if expires_at > 0 else None)
-            for digest, values, expires_at in zip(digests, replies[::2], replies[1::2], strict=True)
-        ]
+        return [parse(*answer) for answer in zip(digests, replies[::2], replies[1::2], strict=True)]
+
+
+def ask(pipe: Any, digest: str) -> None:
+    """Ask for what ``parse`` needs of one record: two replies."""
+    pipe.hmget(keys.record(digest), records.FIELDS)
+    pipe.execute_command("EXPIRETIME", keys.record(digest))
+
+
+def parse(digest: str, values: Sequence[bytes | None], expires_at: int) -> Token | None:
+    """Return the token that two replies describe, None if there is none."""
+    return records.from_fields(digest, values, expires_at if expires_at > 0 else None)
 
 
 def upper_bound(id_start: str) -> bytes:

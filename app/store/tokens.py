@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 
+from app.core.durability import Durability
 from app.core.search import Found, Query
 from app.core.tokens import Token, TokenSpec
 from app.core.usage import Usage
 from app.store import keys, records, usage
 from app.store.canary import Canary
-from app.store.errors import bounded
+from app.store.disk import Disk
+from app.store.errors import bounded, spared
 from app.store.listing import Listing
 from app.store.moves import MAX_MOVES, Mover
-from app.store.reader import Reader
+from app.store.reader import Reader, ask, parse
 from app.store.scripts import Script, flat
 
 _FORM_TTL_S = 3600
 
 
 class RedisTokens:
-    """Keeps tokens; every method raises StoreUnavailableError when Redis does not play along."""
+    """Keeps tokens; every method raises StoreUnavailableError when Redis does not play along.
 
-    def __init__(self, client: redis.Redis, canary: Canary, deadline_s: float) -> None:
+    Every change of a token goes through the disk, which reports how safe it is.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        canary: Canary,
+        deadline_s: float,
+        report: Callable[[Durability], None] = lambda _: None,
+    ) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's answers
         self._canary = canary
         self._deadline_s = deadline_s
-        self._edit = Script("edit")
-        self._mover = Mover(client, canary)
+        self._disk = Disk(client, report)
+        self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
+        self._mover = Mover(client, canary, self._disk.change)
         self._reader = Reader(client)
         self._listing = Listing(client)
 
@@ -37,6 +49,11 @@ class RedisTokens:
         """Tell whether the form with that nonce comes for the first time."""
         with bounded(self._deadline_s):
             return bool(self._client.set(keys.form(nonce), 1, nx=True, ex=_FORM_TTL_S))
+
+    def free_form(self, nonce: str) -> None:
+        """Let that form come again, if Redis can be told so."""
+        with spared():
+            self._client.delete(keys.form(nonce))
 
     def add(self, token: Token, ttl_s: int) -> None:
         """Keep a new token, with its life or not at all.
@@ -48,20 +65,21 @@ class RedisTokens:
         with bounded(self._deadline_s):
             self._canary.check()
             self._client.zadd(keys.INDEX, {keys.index_entry(token.id, token.digest): 0})
-            pipe = self._client.pipeline(transaction=True)
-            pipe.hset(record, mapping=_without_blanks(fields | self._canary.label))
-            if ttl_s:
-                pipe.expire(record, ttl_s)
-            pipe.execute()
-            self._canary.vouch()
+            filled = _without_blanks(fields | self._canary.label)
+            self._disk.change(self._add, [record], [ttl_s * 1000, *flat(filled)])
+            with spared():
+                self._canary.vouch()
 
     def get(self, digest: str) -> Token | None:
-        """Return the token kept under *digest*, or where that moved."""
+        """Return the token kept under *digest*, or where that moved: a round trip each."""
         with bounded(self._deadline_s):
             for _ in range(MAX_MOVES):
-                moved_to = self._client.hget(keys.record(digest), "moved_to")
+                pipe = self._client.pipeline(transaction=False)
+                pipe.hget(keys.record(digest), "moved_to")
+                ask(pipe, digest)
+                moved_to, *answer = pipe.execute()
                 if moved_to is None:
-                    return self._reader.tokens([digest])[0]
+                    return parse(digest, *answer)
                 digest = moved_to.decode()
             return None
 
@@ -88,21 +106,25 @@ class RedisTokens:
         with bounded(self._deadline_s):
             self._canary.check()
             moved = self._mover.move(token.id, token.digest, digest, grace_s)
-            if moved:
-                self._canary.vouch()
-            else:
-                self._client.zrem(keys.INDEX, keys.index_entry(token.id, digest))
+            with spared():
+                if moved:
+                    self._canary.vouch()
+                else:
+                    self._client.zrem(keys.INDEX, keys.index_entry(token.id, digest))
             return moved
 
     def remove(self, token: Token) -> bool:
         """Forget *token* and all that belongs to it; False if it was gone already."""
         with bounded(self._deadline_s):
-            pipe = self._client.pipeline(transaction=True)
-            for key in keys.all_of(token.digest):
-                pipe.delete(key)
-            existed, *_ = pipe.execute()
-            self._client.zrem(keys.INDEX, keys.index_entry(token.id, token.digest))
-            return bool(existed)
+            existed = self._disk.change(self._remove, keys.all_of(token.digest), [])
+            with spared():
+                self._client.zrem(keys.INDEX, keys.index_entry(token.id, token.digest))
+            return existed
+
+    def durability(self) -> Durability:
+        """Return what Redis says of its disk; UNTOLD and NO_FILE hold for every change."""
+        with bounded(self._deadline_s):
+            return self._disk.glance()
 
     def usage(self, token: Token, now_s: int) -> Usage:
         """Return how often *token* was used."""
@@ -145,10 +167,8 @@ class RedisTokens:
     def _change(self, token: Token, fields: dict[str, str], ttl_s: int | None, window_s: int) -> bool:
         life_ms = -1 if ttl_s is None else ttl_s * 1000
         with bounded(self._deadline_s):
-            return bool(
-                self._edit.run(
-                    self._client, keys.all_of(token.digest), [life_ms, window_s * 1000, *flat(fields)]
-                )
+            return self._disk.change(
+                self._edit, keys.all_of(token.digest), [life_ms, window_s * 1000, *flat(fields)]
             )
 
 

@@ -10,19 +10,31 @@ from flask import Blueprint, redirect, render_template, request, stream_template
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
+from app.core.durability import Durability
 from app.core.fields import InvalidFieldsError
-from app.core.registry import AlreadyIssuedError, ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.registry import (
+    AlreadyIssuedError,
+    ConflictError,
+    NoSuchTokenError,
+    StoreUnavailableError,
+    UnknownOutcomeError,
+)
 from app.core.search import InvalidQueryError
 from app.core.tokens import Token
-from app.services import services
+from app.services import durability, services
 from app.web import forms
 from app.web.basic_auth import basic_auth
+from app.web.failures import why
 
 bp = Blueprint("admin", __name__)
 
 _PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _MOST_TO_COUNT = 10_000
 _PIECES_AT_ONCE = 64
+_NOT_CREATED = "No token was created"
+
+# The rest is said on the first page, for it is about the server and no single change.
+_SAID_OF_A_CHANGE = {Durability.UNCONFIRMED, Durability.NO_FILE}
 
 Shown = str | tuple[str, int]
 
@@ -42,7 +54,13 @@ def index() -> str:
     registry = services().registry
     page = registry.page(int(asked) if _PAGE.fullmatch(asked) else 1)
     old = registry.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
-    return _render("index.html", page=page, form=forms.new_nonce(), old_peppers=old)
+    return _render(
+        "index.html",
+        page=page,
+        form=forms.new_nonce(),
+        old_peppers=old,
+        disk=request.args.get("disk") or registry.durability().value,
+    )
 
 
 def _search(typed: str) -> str:
@@ -68,7 +86,7 @@ def create_token() -> Shown:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
         return _form_again({"": str(error)}), 409
-    return _render("issued.html", token=token, text=text)
+    return _render("issued.html", token=token, text=text, disk=_disk())
 
 
 @bp.post("/edit_token")
@@ -100,18 +118,24 @@ def rotate_token() -> Shown:
     name = forms.token(request.form)
     grace = forms.single(request.form, "grace_seconds", "0")
     token, text = services().registry.rotate(name, grace)
-    return _render("issued.html", token=token, text=text, grace=grace)
+    return _render("issued.html", token=token, text=text, grace=grace, disk=_disk())
 
 
 @bp.post("/delete_token")
 def delete_token() -> Response:
     """Delete a token for good."""
     token = services().registry.delete(forms.token(request.form))
-    return redirect(url_for("admin.index", deleted=token.id), 303)
+    return redirect(url_for("admin.index", deleted=token.id, disk=_disk()), 303)
 
 
 def _done(what: str, token: Token) -> Response:
-    return redirect(url_for("admin.token_page", token_id=token.id, done=what), 303)
+    return redirect(url_for("admin.token_page", token_id=token.id, done=what, disk=_disk()), 303)
+
+
+def _disk() -> str | None:
+    """Return what the answer to a change says of its durability, None if there is nothing to say."""
+    said = durability()
+    return said.value if said in _SAID_OF_A_CHANGE else None
 
 
 def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
@@ -121,10 +145,9 @@ def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
     return (page, 400) if problems else page
 
 
-def _form_again(problems: dict[str, str]) -> str:
-    return _render(
-        "create.html", problems=problems, typed=forms.as_typed(request.form), form=forms.new_nonce()
-    )
+def _form_again(problems: dict[str, str], title: str = _NOT_CREATED) -> str:
+    typed = forms.as_typed(request.form)
+    return _render("create.html", title=title, problems=problems, typed=typed, form=forms.new_nonce())
 
 
 def _render(template: str, **context: Any) -> str:
@@ -164,12 +187,12 @@ def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
     return _problem(error.code or 500, error.description or error.name)
 
 
-def show_unavailable(_error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
-    """Show that Redis did not answer; what was typed for a new token is the sender's own and is kept."""
+def show_unavailable(error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
+    """Show what Redis did not do, or may not have done; what was typed for a new token is kept."""
+    message = why(error, request.endpoint)
     if request.endpoint == "admin.create_token":
-        body = _form_again({"": "Redis did not confirm the new token. Try again in a moment."})
+        is_unknown = isinstance(error, UnknownOutcomeError)
+        body = _form_again({"": message}, "The token may exist" if is_unknown else _NOT_CREATED)
     else:
-        body, _ = _problem(
-            503, "Redis is unavailable: nothing can be shown or changed. Try again in a moment."
-        )
+        body, _ = _problem(503, message)
     return body, 503, {"Retry-After": "1"}

@@ -12,10 +12,10 @@ from tests.harness import RedisServer
 
 
 class FakeRedis(fakeredis.FakeRedis):
-    """fakeredis, which does not know the first line of a script."""
+    """fakeredis, which does not know the ``#!lua`` line of a script."""
 
     def eval(self, script: str, *args: Any) -> Any:
-        """Run *script* without its ``#!lua`` line."""
+        """Run *script* without its first line."""
         return super().eval(script.partition("\n")[2], *args)
 
 

@@ -180,7 +180,7 @@ def test_deleted_token(operator: Operator, database: Any, name: str) -> None:
     answer = operator.post("/delete_token", {"token": f" {names[name]} "})
 
     assert answer.status_code == 303
-    assert answer.headers["Location"] == f"/?deleted={names['id']}"
+    assert answer.headers["Location"] == f"/?deleted={names['id']}&disk=no_file"
     assert database.keys("*tokens:*") == []
 
 

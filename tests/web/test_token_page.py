@@ -52,7 +52,10 @@ def test_edit(operator: Operator, database: Any, name: str, text: str) -> None:
     """An edit changes what is sent and leaves the rest, and the page says so."""
     answer = operator.post("/edit_token", {"token": name, "comment": "", "ttl_seconds": "60"})
 
-    assert (answer.status_code, answer.headers["Location"]) == (303, f"/tokens/{name}?done=edited")
+    assert (answer.status_code, answer.headers["Location"]) == (
+        303,
+        f"/tokens/{name}?done=edited&disk=no_file",
+    )
     kept = database.hgetall(record_of(text))
     assert (kept["hosts"], kept["email"], kept.get("comment")) == ("example.com", "a@b.example", None)
     assert 58 <= database.ttl(record_of(text)) <= 60

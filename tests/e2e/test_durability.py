@@ -1,0 +1,157 @@
+"""A Redis that refuses to write: no change is said to be done."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness import (
+    Gunicorn,
+    RedisServer,
+    record_key,
+    redis_binary,
+    shipped_redis,
+    valkey_binary,
+)
+
+pytestmark = pytest.mark.e2e
+
+STATES = {
+    "full": ("used memory", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+    "no-replicas": ("NOREPLICAS", "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+    "replica": ("read only replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    "no-snapshot": ("MISCONF", "", "CONFIG SET save ''"),
+}
+
+
+@pytest.fixture(scope="module", name="server", params=[valkey_binary, redis_binary], ids=["valkey", "redis"])
+def _server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with RedisServer(options=shipped_redis(), binary=request.param()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", name="service")
+def _service(server: RedisServer) -> Iterator[Gunicorn]:
+    with Gunicorn(server.port, web_concurrency=1, redis_deadline_ms=2000) as service:
+        yield service
+
+
+@pytest.fixture(name="state", params=STATES)
+def _state(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Callable[[], str]]:
+    """Return what brings Redis into a state where it refuses writes and tells how it says so."""
+    word, bad, good = STATES[request.param]
+
+    def enter() -> str:
+        if word == "MISCONF":
+            _break_snapshots(server)
+        else:
+            server.client().execute_command(*bad.split())
+        return word
+
+    yield enter
+    if word == "MISCONF":
+        server.client().config_set("save", "")
+    else:
+        server.client().execute_command(*good.split())
+
+
+def _break_snapshots(server: RedisServer) -> None:
+    """Let the next snapshot fail: where it would be written is a directory."""
+    redis = server.client()
+    name = redis.config_get("dbfilename")["dbfilename"]
+    (server.dir / name).mkdir(exist_ok=True)
+    redis.config_set("save", "3600 1000000")
+    if redis.info("persistence")["rdb_last_bgsave_status"] != "err":
+        redis.bgsave()
+    while redis.info("persistence")["rdb_last_bgsave_status"] != "err":
+        time.sleep(0.01)
+
+
+def _id(server: RedisServer, token: str) -> str:
+    return str(server.client().hget(record_key(token), "id"))
+
+
+def _kept(server: RedisServer, token: str) -> tuple[dict[str, str], set[str]]:
+    return server.client().hgetall(record_key(token)), set(server.client().keys("tokens:*"))
+
+
+@pytest.mark.parametrize("verb", ["delete", "disable", "rotate", "edit", "create"])
+def test_refused_change(server: RedisServer, service: Gunicorn, state: Callable[[], str], verb: str) -> None:
+    """A change that Redis refuses is a 503 that says what was not done, and nothing of it is there."""
+    token = service.issue()
+    name = _id(server, token)
+    before = _kept(server, token)
+    word = state()
+
+    page = service.post(f"/{verb}_token", token=name, comment="new", hosts="b.test")
+
+    if (word, verb) == ("used memory", "delete"):
+        assert page.status == 303
+        assert not server.client().exists(record_key(token))
+        return
+    assert (page.status, word in page.text) == (503, True)
+    assert re.search("was not (deleted|disabled|rotated)|Nothing was changed|No token was created", page.text)
+    assert _kept(server, token) == before
+
+
+def test_refused_command(server: RedisServer, service: Gunicorn, state: Callable[[], str]) -> None:
+    """So it is for a command: one line and a status of 1."""
+    token = service.issue()
+    word = state()
+    command = [service.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "disable", token]
+
+    run = subprocess.run(
+        command, env=service.env, cwd=service.dir, capture_output=True, text=True, timeout=20, check=False
+    )
+
+    assert (run.returncode, run.stdout) == (1, "")
+    assert word in run.stderr
+    assert "Nothing was changed" in run.stderr
+    assert server.client().hget(record_key(token), "enabled") is None
+
+
+def test_form_of_a_refused_token(server: RedisServer, service: Gunicorn) -> None:
+    """A form whose token was refused may be sent again, even if Redis took the form itself."""
+    redis = server.client()
+    redis.execute_command("ACL", "SETUSER", "default", "-zadd")
+    refused = service.post("/create_token", hosts="a.test", form="a-nonce")
+    redis.execute_command("ACL", "SETUSER", "default", "+zadd")
+
+    assert (refused.status, redis.exists("acl:form:a-nonce")) == (503, 0)
+    assert service.post("/create_token", hosts="a.test", form="a-nonce").status == 200
+    assert service.post("/create_token", hosts="a.test", form="a-nonce").status == 409
+
+
+def test_doubt() -> None:
+    """A delete that the disk has not confirmed says so on the next page; so does a command."""
+    options = [*shipped_redis(), "--appendfsync", "no"]
+    with RedisServer(options=options, binary=valkey_binary()) as server, Gunicorn(server.port) as service:
+        token = service.issue()
+        answer = service.post("/delete_token", token=token)
+        assert answer.status == 303
+        assert "has not confirmed that it is on disk" in service.page(answer.headers["location"]).text
+        assert "has not confirmed" in service.log
+        assert service.auth(token).status == 401
+        command = [service.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
+        run = subprocess.run(
+            command, env=service.env, cwd=service.dir, capture_output=True, text=True, timeout=20, check=True
+        )
+    assert "has not confirmed" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "notice"),
+    [
+        (["--appendonly", "no"], "Redis has no append-only file"),
+        (["--appendonly", "yes", "--appendfsync", "always"], None),
+    ],
+)
+def test_standing_notice(options: list[str], notice: str | None) -> None:
+    """The first page says whether a crash brings deleted tokens back, before anything is changed."""
+    with RedisServer(options=options, binary=valkey_binary()) as server, Gunicorn(server.port) as service:
+        page = service.page("/").text
+    assert (notice in page) if notice else ("crash" not in page)
