@@ -6,7 +6,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
   --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench audit sbom lock docs format clean
+.PHONY: help run test check bench chaos audit sbom lock docs format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -28,6 +28,9 @@ check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the t
 
 bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for a minute of it)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+chaos: .venv/.dev ## Break things under load and print what the service did (ARGS="--quick faults" for a part)
+	$(BIN)/python -m chaos $(ARGS)
 
 audit: .venv/.dev ## Look the locked packages up among known vulnerabilities
 	$(BIN)/python scripts/audit.py

@@ -28,6 +28,7 @@ _SECURITY_HEADERS = {
 def guard(app: Flask) -> None:
     """Put the guards before and behind every view of *app*."""
     app.before_request(_refuse_subrequest)
+    app.before_request(_refuse_raw_query)
     app.before_request(_refuse_cross_site)
     app.after_request(_secure)
 
@@ -36,6 +37,12 @@ def _refuse_subrequest() -> None:
     # A 2xx to a ForwardAuth sub-request would open the backend behind it.
     if request.endpoint != "auth.check" and is_subrequest(request.headers):
         abort(403, "this address answers no ForwardAuth; send it to /auth")
+
+
+def _refuse_raw_query() -> None:
+    # Werkzeug decodes it as UTF-8 and raises; a URL has only ASCII (RFC 3986 section 2).
+    if request.endpoint != "auth.check" and not request.query_string.isascii():
+        abort(400, "the query string has bytes beyond ASCII; percent-encode them")
 
 
 def _refuse_cross_site() -> None:

@@ -94,3 +94,12 @@ def test_security_headers(client: FlaskClient, path: str) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "same-origin"
     assert headers["Cache-Control"] == "no-store" or path.startswith("/static")
+
+
+@pytest.mark.parametrize("query", ["\xff", "page=\xed\xa0\x80", "\xc3\xa9=1"])
+def test_raw_query(client: FlaskClient, query: str) -> None:
+    """A query string that is no URL's is a bad request on every route, and no error of ours."""
+    raw = {"QUERY_STRING": query}
+    answers = [client.get(path, environ_overrides=raw, auth=OPERATOR) for path in paths(client)]
+
+    assert {answer.status_code for answer in answers} == {400}

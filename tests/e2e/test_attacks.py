@@ -1,0 +1,211 @@
+"""Nobody gets in, nothing breaks and no answer goes astray, whatever bytes are sent straight to gunicorn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests import corpus
+from tests.harness import BASIC, Connection, Gunicorn, RedisServer, record_key
+from tests.wire import Reply, bearer, converse, request
+
+pytestmark = pytest.mark.e2e
+
+FIRST, SECOND, HIDDEN, OTHER = (f"token-{name}" for name in ("first", "second", "hidden", "other"))
+HERE, THERE = (
+    (b"Host: auth:8000", b"X-Forwarded-Host: a.test"),
+    (b"Host: auth:8000", b"X-Forwarded-Host: b.test"),
+)
+REFUSED = {
+    "no token": HERE,
+    "unknown": (*HERE, bearer("unknown")),
+    "token of another host": (*HERE, bearer(OTHER)),
+    "another host": (*THERE, bearer(SECOND)),
+    "no host": (b"Host: a.test", bearer(SECOND)),
+}
+NEVER = {101, 500, 502, 503, 504}
+refused = pytest.mark.parametrize("usual", REFUSED.values(), ids=REFUSED.keys())
+
+
+@pytest.fixture(scope="module", name="both", params=["express", "plain"])
+def _both(request: Any, redis_server: RedisServer) -> Iterator[Gunicorn]:
+    """Run the service, with the express lane and without, for tokens whose ids are their names."""
+    for token in (FIRST, SECOND, HIDDEN, OTHER):
+        hosts = "b.test" if token == OTHER else "a.test"
+        redis_server.client().hset(record_key(token), mapping={"hosts": hosts, "id": token})
+    lane = {"express_lane": str(request.param == "express").lower()}
+    options = {"web_concurrency": 1, "redis_deadline_ms": 5000, "rate_limit_max": 0}
+    with Gunicorn(redis_server.port, **options, **lane) as service:
+        yield service
+
+
+def _auth(token: str) -> bytes:
+    return request(corpus.PLAIN, *HERE, bearer(token))
+
+
+def _is_refused(replies: list[Reply]) -> bool:
+    """Tell whether FIRST was answered, the attack refused, and SECOND answered in its place or not at all."""
+    first, *rest = replies
+    rest = rest[:-1] if len(rest) > 1 and rest[-1] == Reply(200, SECOND) else rest
+    told = {reply.status for reply in rest}
+    return first == Reply(200, FIRST) and not (told & NEVER or any(200 <= status < 300 for status in told))
+
+
+def _astray(service: Gunicorn, attacks: Mapping[str, bytes]) -> dict[str, list[Reply]]:
+    """Send each attack between two good requests; return the answers to those that were not refused."""
+
+    def send(attack: bytes) -> list[Reply]:
+        return converse(service.port, _auth(FIRST) + attack + _auth(SECOND))
+
+    with ThreadPoolExecutor(4) as pool:
+        told = dict(zip(attacks, pool.map(send, attacks.values()), strict=True))
+    return {name: replies for name, replies in told.items() if not _is_refused(replies)}
+
+
+@refused
+def test_shapes(both: Gunicorn, usual: tuple[bytes, ...]) -> None:
+    """No request, odd, broken or one in another, opens anything without a token for its host."""
+    ends = corpus.malformed() | corpus.remarks() | corpus.smuggling(_auth(HIDDEN))
+
+    assert _astray(both, {name: request(end, *usual) for name, end in ends.items()}) == {}
+
+
+@refused
+def test_request_lines(both: Gunicorn, usual: tuple[bytes, ...]) -> None:
+    """No request line does, nor the host in it."""
+    lines = {name: line.replace(b"PATH", b"/auth") for name, line in corpus.LINES.items()}
+
+    assert (
+        _astray(both, {name: request(corpus.PLAIN, *usual, line=line) for name, line in lines.items()}) == {}
+    )
+
+
+def test_repeated_credential(both: Gunicorn) -> None:
+    """Two credentials are none, whichever they are and however their names are spelled."""
+    values = [value.replace(b"%b", SECOND.encode()) for value in corpus.CREDENTIALS]
+    attacks = {
+        f"{name!r} {pair}": request(corpus.PLAIN, *HERE, b"Authorization: " + pair[0], name + b": " + pair[1])
+        for name in (b"Authorization", b"authorization")
+        for pair in corpus.pairs(values)
+    }
+
+    assert _astray(both, attacks) == {}
+
+
+def test_repeated_host(both: Gunicorn) -> None:
+    """Two forwarded hosts are none, whichever they are and however their names are spelled."""
+    attacks = {
+        f"{name!r} {pair}": request(
+            corpus.PLAIN, HERE[0], bearer(SECOND), b"X-Forwarded-Host: " + pair[0], name + b": " + pair[1]
+        )
+        for name in (b"X-Forwarded-Host", b"X-FORWARDED-HOST")
+        for pair in corpus.pairs(corpus.HOSTS)
+    }
+
+    assert _astray(both, attacks) == {}
+
+
+@pytest.mark.parametrize("name", corpus.READ, ids=lambda name: name.decode())
+def test_every_byte_in_a_value(both: Gunicorn, name: bytes) -> None:
+    """No byte in any header that somebody reads opens anything or breaks anything."""
+    attacks = {f"{byte}": b"%b: a%bb" % (name, bytes([byte])) for byte in range(256)}
+
+    assert _astray(both, {each: request(corpus.PLAIN, *HERE, line) for each, line in attacks.items()}) == {}
+
+
+@pytest.mark.parametrize(
+    ("usual", "front", "back"),
+    [
+        (HERE, b"Author", b"ization: Bearer " + SECOND.encode()),
+        (HERE, b"", bearer(SECOND)),
+        ((*THERE, bearer(SECOND)), b"X-Forwarded", b"-Host: a.test"),
+        ((*THERE, bearer(SECOND)), b"X-Forwarded-Host", b": a.test"),
+    ],
+    ids=[
+        "inside Authorization",
+        "before Authorization",
+        "inside X-Forwarded-Host",
+        "behind X-Forwarded-Host",
+    ],
+)
+def test_every_byte_in_a_name(both: Gunicorn, usual: tuple[bytes, ...], front: bytes, back: bytes) -> None:
+    """No byte makes another name out of one that counts."""
+    attacks = {f"{byte}": request(corpus.PLAIN, *usual, front + bytes([byte]) + back) for byte in range(256)}
+
+    assert _astray(both, attacks) == {}
+
+
+def test_remarks_do_not_matter(both: Gunicorn) -> None:
+    """What else a request says costs a good token nothing."""
+    ends = {name: end for name, end in corpus.remarks().items() if " " not in name.partition("alias ")[2]}
+    told = {
+        name: [
+            reply for reply in converse(both.port, request(end, *HERE, bearer(SECOND))) if reply.status != 100
+        ]
+        for name, end in ends.items()
+    }
+    odd = {name: replies for name, replies in told.items() if replies != [Reply(200, SECOND)]}
+
+    assert {name: replies[0].status for name, replies in odd.items()}.items() <= {
+        ("upgrade to WebSocket", 400)
+    }
+
+
+def _fastest_s(ask: Callable[[], object]) -> float:
+    """Return the shortest of three times: a busy machine lengthens some, not all."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        ask()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _form(path: bytes, body: bytes, length: int, *more: bytes) -> bytes:
+    fields = (b"Host: x", b"Authorization: " + BASIC.encode(), b"Content-Length: %d" % length, *more)
+    kind = b"Content-Type: application/x-www-form-urlencoded"
+    return request(corpus.PLAIN, *fields, kind, line=b"POST %b HTTP/1.1" % path) + body
+
+
+@pytest.mark.parametrize("more", [[], [b"Expect: 100-continue"]], ids=["plain", "expect"])
+@pytest.mark.parametrize("path", [b"/create_token", b"/delete_token", b"/auth", b"/nowhere"])
+def test_announced_body_is_not_awaited(both: Gunicorn, path: bytes, more: Iterable[bytes]) -> None:
+    """A megabyte that was announced is not waited for: the answer is no, and comes in 50 ms."""
+
+    def ask() -> None:
+        with Connection(both.port) as connection:
+            connection.send(_form(path, b"", 1_000_000, *more))
+            assert connection.read().status in {401, 404, 413}
+
+    assert _fastest_s(ask) < 0.05
+
+
+def test_large_form_and_the_next_request(both: Gunicorn) -> None:
+    """A form of a megabyte is refused, and what follows it is answered in its place or not at all."""
+    attack = _form(b"/create_token", b"hosts=" + b"a" * 999_994, 1_000_000)
+
+    assert _astray(both, {"large form": attack}) == {}
+
+
+def test_every_byte_in_a_password(both: Gunicorn, redis_server: RedisServer) -> None:
+    """No byte in a target or a password opens an admin page, changes a token or breaks anything."""
+    before = set(redis_server.client().keys("tokens:*"))
+    lines = {
+        f"{byte} in the {where}": request(corpus.PLAIN, b"Host: x", authorization, line=line)
+        for byte in range(256)
+        for where, authorization, line in (
+            ("target", b"Authorization: Basic eDp5", b"GET /tokens/%bx HTTP/1.1" % bytes([byte])),
+            (
+                "password",
+                b"Authorization: Basic eDp5" + bytes([byte]),
+                b"POST /create_token?hosts=* HTTP/1.1",
+            ),
+        )
+    }
+
+    assert _astray(both, lines) == {}
+    assert set(redis_server.client().keys("tokens:*")) == before

@@ -1,0 +1,91 @@
+"""Through a real Traefik: what must not reach the backend does not, and what must does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import http2
+from tests.flood import flood, size
+from tests.harness import Backend, Connection, Gunicorn, RedisServer, Traefik
+from tests.storm import CONTROL, storm
+
+pytestmark = pytest.mark.e2e
+
+DOORS = ["web", "insecure", "all-headers", "same-method"]
+
+
+@pytest.fixture(name="other")
+def _other(service: Gunicorn) -> str:
+    """Return a new token that opens b.test."""
+    return service.issue("b.test")
+
+
+def test_storm(traefik: Traefik, backend: Backend, token: str, other: str) -> None:
+    """The backend sees the good requests alone, each once; the others get no 2xx and no 500."""
+    tally = storm([traefik.ports[door] for door in DOORS], (token, other), 2_400)
+
+    assert sum(tally.counts.values()) == 2_400
+    assert {status for kind, status in tally.counts if kind == CONTROL} == {200}
+    assert [
+        pair for pair in tally.counts if pair[0] != CONTROL and (pair[1] < 400 or pair[1] in {500, 502})
+    ] == []
+    assert sorted(seen.path for seen in backend.seen) == sorted(tally.controls)
+
+
+def test_storm_with_bodies(traefik: Traefik, backend: Backend, token: str, other: str) -> None:
+    """Nor does a Traefik that forwards bodies let any other through; what it refuses itself may be a 500."""
+    tally = storm([traefik.ports["with-body"]], (token, other), 600, seed=1)
+
+    assert {status for kind, status in tally.counts if kind == CONTROL} == {200}
+    assert sorted(seen.path for seen in backend.seen) == sorted(tally.controls)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_absolute_form(traefik: Traefik, backend: Backend, token: str, door: str) -> None:
+    """The host in the request line is the one that is routed by, decided by and told to the backend."""
+    for target, host, status in (("http://b.test/", "a.test", 403), ("http://a.test/", "b.test", 200)):
+        with Connection(traefik.ports[door]) as connection:
+            headers = [("Host", host), ("Authorization", f"Bearer {token}")]
+            assert connection.call(target, headers).status == status
+    assert [dict(seen.headers)["Host"] for seen in backend.seen] == ["a.test"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_http2_authority(traefik: Traefik, backend: Backend, token: str, door: str) -> None:
+    """With HTTP/2 it is the :authority, whatever a host field beside it says."""
+    told = {}
+    for authority, host in (("a.test", ""), ("b.test", ""), ("b.test", "a.test"), ("a.test", "b.test")):
+        pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", authority)]
+        more = [("host", host)] if host else []
+        fields = [*pseudo, *more, ("authorization", f"Bearer {token}")]
+        told[authority, host] = http2.is_ok(traefik.ports[door], fields)
+
+    assert told.pop(("a.test", ""))
+    assert not told["b.test", ""]
+    assert not told["b.test", "a.test"]
+    assert {dict(seen.headers)["Host"] for seen in backend.seen} == {"a.test"}
+
+
+def test_http2_without_a_token(traefik: Traefik, backend: Backend) -> None:
+    """Without a token HTTP/2 opens nothing either."""
+    pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a.test")]
+
+    assert not http2.is_ok(traefik.port, pseudo)
+    assert not http2.is_ok(traefik.port, [*pseudo, ("authorization", "Bearer unknown")])
+    assert backend.hits == 0
+
+
+def test_flood_of_unknown_tokens() -> None:
+    """Tokens that nobody issued cost Redis no key and no memory, though it is asked about each."""
+    options = {"web_concurrency": 1, "redis_deadline_ms": 5000, "log_level": "warning"}
+    with RedisServer() as server, Gunicorn(server.port, **options) as service:
+        redis = server.client()
+        known = service.issue("a.test")
+        assert flood(service.port, 2_000) == {401: 2_000}
+        before = size(redis)
+        assert flood(service.port, 20_000) == {401: 20_000}
+        after = size(redis)
+
+        assert (after.keys, after.asked - before.asked) == (before.keys, 20_000)
+        assert after.memory_bytes - before.memory_bytes < 1_000_000
+        assert service.auth(known).status == 200

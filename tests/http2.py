@@ -1,0 +1,40 @@
+"""As much HTTP/2 (RFC 9113, RFC 7541) as one request without a body takes."""
+
+from __future__ import annotations
+
+import socket
+from typing import BinaryIO
+
+from tests.harness import Headers
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEADERS, _RESET, _SETTINGS, _GOAWAY = 1, 3, 4, 7
+_ENDS = 0x5  # of the headers and of the stream
+_STATUS_200 = b"\x88"  # in the static table
+
+
+def is_ok(port: int, fields: Headers) -> bool:
+    """Send one request of *fields*, pseudo-header fields included; tell whether its answer is a 200."""
+    block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0) + _frame(_HEADERS, _ENDS, 1, block))
+        return _first_answer(connection.makefile("rb")).startswith(_STATUS_200)
+
+
+def _text(text: str) -> bytes:
+    return bytes([len(text)]) + text.encode()  # up to 126 bytes, no Huffman code
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def _first_answer(reader: BinaryIO) -> bytes:
+    """Return the header block of the answer, nothing if the request or the connection is refused."""
+    while head := reader.read(9):
+        payload = reader.read(int.from_bytes(head[:3], "big"))
+        if head[3] == _HEADERS:
+            return payload
+        if head[3] in {_RESET, _GOAWAY}:
+            break
+    return b""
