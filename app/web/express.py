@@ -16,10 +16,10 @@ from flask import Flask
 from gevent import socket
 from gunicorn import SERVER
 from gunicorn.util import http_date
-from gunicorn.workers.ggevent import GeventWorker
 
 from app.services import Services, of
 from app.web.auth import Answer, answer, decide
+from app.web.draining import DrainingWorker
 
 _MAX_HEAD_BYTES = 4096
 _MAX_FIELDS = 30
@@ -95,8 +95,8 @@ class Replay:
         return getattr(self._client, name)
 
 
-class ExpressWorker(GeventWorker):
-    """gunicorn's gevent worker with the express lane before it."""
+class ExpressWorker(DrainingWorker):
+    """The worker with the express lane before it."""
 
     _services: Services | None = None
 
@@ -106,11 +106,11 @@ class ExpressWorker(GeventWorker):
         if not self.cfg.is_ssl and not self.cfg.accesslog and self.cfg.keepalive:
             self._services = of(cast(Flask, self.wsgi))
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve one connection: what the lane takes, and from the first doubt on gunicorn."""
+    def converse(self, listener: Any, client: Any, addr: Any) -> None:
+        """Answer what the lane takes, and from the first doubt on leave the rest to gunicorn."""
         rest = self._express(client, self._services) if self._services else client
         if rest is not None:
-            super().handle(listener, rest, addr)
+            super().converse(listener, rest, addr)
 
     def _express(self, client: socket.socket, services: Services) -> Any:
         """Answer what is recognized; return the socket for gunicorn to go on with, None if it is closed."""
