@@ -23,6 +23,17 @@ _LINGER_S = 1.0
 _READ_BYTES = 65_536
 
 
+class Listener:
+    """What gunicorn asks of a listening socket, for each connection: its name, also when it is closed."""
+
+    def __init__(self, listener: Any) -> None:
+        self._name = listener.getsockname()
+
+    def getsockname(self) -> Any:
+        """Return the name."""
+        return self._name
+
+
 class DrainingWorker(GeventWorker):
     """gunicorn's gevent worker with another end: see docs/decisions/0008-draining.md."""
 
@@ -30,6 +41,7 @@ class DrainingWorker(GeventWorker):
         """Serve until told to stop, or until max_requests; then let the connections go."""
         self._pool = Pool(self.worker_connections)
         self._listening: dict[Any, Any] = {}
+        self._answering: set[Any] = set()
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         servers = [self._serve(listener, tls) for listener in self.sockets]
         while self.alive:
@@ -42,13 +54,17 @@ class DrainingWorker(GeventWorker):
 
     def _serve(self, listener: Any, tls: dict[str, Any]) -> StreamServer:
         listener.setblocking(1)
-        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=self._pool, **tls)
+        handle = partial(self.handle, Listener(listener))
+        server = StreamServer(listener, handle=handle, spawn=self._pool, **tls)
         if self.cfg.workers > 1:
             server.max_accept = 1
         server.start()
         return server
 
     def _drain(self) -> None:
+        """Let who asks hear that it was the last time, then hang up, then wait for answers under way."""
+        for req in self._answering:
+            req.force_close()
         if not self._is_over_within(_LAST_CALL_S):
             for client in self._listening.values():
                 _hang_up(client)
@@ -78,15 +94,19 @@ class DrainingWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""
-        if not _has_body(req):
-            return super().handle_request(listener_name, req, sock, addr)
-        self._listening.pop(gevent.getcurrent(), None)
-        req.force_close()
+        has_body = _has_body(req)
+        if has_body:
+            self._listening.pop(gevent.getcurrent(), None)
+            req.force_close()
+        self._answering.add(req)
         try:
             return super().handle_request(listener_name, req, sock, addr)
-        except StopIteration:  # answered
-            _linger(sock)
+        except StopIteration:  # answered, for the last time
+            if has_body:
+                _linger(sock)
             raise
+        finally:
+            self._answering.discard(req)
 
 
 def _take_queued(server: StreamServer) -> None:
