@@ -121,11 +121,14 @@ def test_queue(own: Gunicorn) -> None:
         connections = known + [stack.enter_context(Connection(own.port)) for _ in range(30)]
         for connection in connections:
             connection.send(_HEAD)
+        own.signal(signal.SIGTERM)
+        _until(lambda: "Handling signal: term" in own.log)
+        time.sleep(0.1)  # and has told its workers
         for pid in workers:
-            os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGCONT)
 
         assert [connection.read().status for connection in connections] == [401] * 40
+    assert own.wait() == 0
 
 
 def test_in_flight(own: Gunicorn, redis_server: RedisServer, token: str) -> None:
