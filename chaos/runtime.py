@@ -59,7 +59,8 @@ class Place(NamedTuple):
 
     def service(self, *arguments: str, **settings: object) -> Gunicorn:
         """Return a service of two workers, not yet started, with *arguments* to gunicorn."""
-        common = {"web_concurrency": 2, "rate_limit_max": 0, "log_level": "info"}
+        # Time is another drill's matter: on a busy machine a decision may take longer than usual.
+        common = {"web_concurrency": 2, "rate_limit_max": 0, "redis_deadline_ms": 5_000}
         extra = {"gunicorn_cmd_args": " ".join(arguments)} if arguments else {}
         return Gunicorn(self.redis.port, **(common | extra | settings))
 
@@ -105,7 +106,7 @@ def _rolling(place: Place) -> Iterator[Row]:
 
 
 def _restart(place: Place, how: str, *, leave: bool, retry: bool) -> Row:
-    with place.service() as one, place.service() as two:
+    with place.service(auth_realm="one") as one, place.service(auth_realm="two") as two:
         ports, exits = [one.port, two.port], []
         client = [("Host", "a.test"), *bearer(one.issue("a.test"))]
         with (
@@ -116,17 +117,17 @@ def _restart(place: Place, how: str, *, leave: bool, retry: bool) -> Row:
             for replica, other in ((one, two), (two, one)):
                 if leave:
                     traefik.spread([other.port])
-                    time.sleep(1)
+                    _until(lambda: traefik.replicas() == 1)
                 exits.append(_seconds(replica.stop))
                 replica.start()
                 traefik.spread(ports)
-                time.sleep(1)
+                _until(lambda: traefik.replicas() == 2)
     return _row("R01", how, load, 0 if leave else 10**9, exit_s=max(exits))
 
 
 def _hung(place: Place) -> Iterator[Row]:
     for lane in ("true", "false"):
-        with place.service(express_lane=lane) as service:
+        with place.service(express_lane=lane, redis_deadline_ms=250) as service:
             with Load(service.port, _asking(service), 20) as load, ExitStack() as after:
                 load.wait_for(100)
                 place.redis.pause()
@@ -146,7 +147,7 @@ def _idle(place: Place) -> Iterator[Row]:
             known = [stack.enter_context(Connection(service.port)) for _ in range(200)]
             answers = Counter(str(connection.call("/auth", asking).status) for connection in known)
             exit_s = _seconds(service.stop)
-        broken = "a stop waited for idle connections" if exit_s > 3 else ""
+        broken = "a stop waited for idle connections" if exit_s > 6 else ""
         yield Row("R02", f"SIGTERM with 200 idle connections, lane {lane}", answers, 0, exit_s, broken=broken)
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from typing import Any, Self
 
-from tests.harness import Connection, Door, Headers, Traefik
+from tests.harness import Connection, Door, Headers, Traefik, call
 
 
 class Load:
@@ -77,6 +77,11 @@ class Balancer(Traefik):
         }
         self._write("static.yml", static)
         self.spread(pool)
+
+    def replicas(self) -> int:
+        """Return how many answer, each known by the realm in its challenge."""
+        refused = (call(self.port, "/", [("Host", "a.test")]) for _ in range(10))
+        return len({answer.headers.get("www-authenticate") for answer in refused})
 
     def spread(self, pool: list[int]) -> None:
         """Take *pool* for the ports that are asked from now on."""
