@@ -14,7 +14,7 @@ _settings = settings.load()  # in the master too, so that a bad setting stops th
 wsgi_app = "wsgi:app"
 bind = _settings.bind
 workers = _settings.web_concurrency
-worker_class = "app.web.express.ExpressWorker" if _settings.express_lane else "gevent"
+worker_class = "app.web." + ("express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker")
 worker_connections = 1000
 
 # Headers alone may not move a request to another path, whoever sends them.

@@ -17,11 +17,11 @@ from flask import Flask
 from gevent import socket
 from gunicorn import SERVER
 from gunicorn.util import http_date
-from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.gate import Decision
 from app.services import Services, of
 from app.web.auth import answer, judge
+from app.web.draining import DrainingWorker
 
 _MAX_HEAD_BYTES = 4096
 _READ_BYTES = 8192
@@ -132,8 +132,8 @@ class Replay:
         return getattr(self._client, name)
 
 
-class ExpressWorker(GeventWorker):
-    """gunicorn's gevent worker with the express lane before it."""
+class ExpressWorker(DrainingWorker):
+    """The worker with the express lane before it."""
 
     _lane: Lane | None = None
 
@@ -143,11 +143,11 @@ class ExpressWorker(GeventWorker):
         if not self.cfg.is_ssl and not self.cfg.accesslog and self.cfg.keepalive:
             self._lane = Lane(of(cast(Flask, self.wsgi)))
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve one connection: what the lane takes, and from the first doubt on gunicorn."""
+    def converse(self, listener: Any, client: Any, addr: Any) -> None:
+        """Answer what the lane takes, and from the first doubt on leave the rest to gunicorn."""
         rest = self._express(client, addr, self._lane) if self._lane else client
         if rest is not None:
-            super().handle(listener, rest, addr)
+            super().converse(listener, rest, addr)
 
     def _express(self, client: socket.socket, addr: Any, lane: Lane) -> Any:
         """Answer what is recognized; return the socket for gunicorn to go on with, None if it is closed."""

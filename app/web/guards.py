@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from typing import IO
 from urllib.parse import urlsplit
 
+import gevent
 from flask import Flask, Response, abort, request
+from werkzeug.exceptions import RequestTimeout
 
 from app.web.forwarded import is_subrequest
 
+_BODY_DEADLINE_S = 5.0
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SECURITY_HEADERS = {
@@ -30,6 +35,7 @@ def guard(app: Flask) -> None:
     app.before_request(_refuse_subrequest)
     app.before_request(_refuse_raw_query)
     app.before_request(_refuse_cross_site)
+    app.before_request(_hurry)
     app.after_request(_secure)
 
 
@@ -63,6 +69,27 @@ def _is_own(origin: str) -> bool:
     except (ValueError, KeyError):
         return False
     return same_port and bool(theirs.hostname) and theirs.hostname == ours.hostname
+
+
+class _Hurried:
+    """A body that must be read by its deadline, all reads together."""
+
+    def __init__(self, body: IO[bytes], deadline_s: float) -> None:
+        self._body = body
+        self._end = time.monotonic() + deadline_s
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most *size* bytes; raises RequestTimeout."""
+        late = RequestTimeout(
+            "The request's body did not arrive in time; nothing was changed. Send it again."
+        )
+        with gevent.Timeout(max(0, self._end - time.monotonic()), late):
+            return self._body.read(size)
+
+
+def _hurry() -> None:
+    # By need, not here: who has no password is refused without a byte of the body.
+    request.environ["wsgi.input"] = _Hurried(request.environ["wsgi.input"], _BODY_DEADLINE_S)
 
 
 def _secure(response: Response) -> Response:

@@ -253,11 +253,11 @@ def test_moved_path(service: Gunicorn, token: str, name: str, value: str) -> Non
 )
 @pytest.mark.parametrize("line", [b"GET /auth HTTP/1.1", b"POST /auth HTTP/1.1"])
 def test_request_in_a_body(service: Gunicorn, token: str, line: bytes, body: list[bytes]) -> None:
-    """A body is never taken for the next request, whatever it looks like."""
+    """A body is never taken for the next request, whatever it looks like: it ends the connection."""
     nowhere = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     data = _auth(token, *body[:-2], line=line) + body[-1]
 
-    assert _answers(service, data + nowhere) == [200, 404]
+    assert _answers(service, data + nowhere) == [200]
 
 
 def test_pipeline(service: Gunicorn, token: str) -> None:
@@ -287,10 +287,5 @@ def test_announced_body(service: Gunicorn, token: str, more: list[bytes]) -> Non
 
 
 def test_large_body(service: Gunicorn, token: str) -> None:
-    """Ten megabytes behind a head don't delay the answer, or confuse the next one."""
-    body = bytes(10_000_000)
-    with Connection(service.port) as connection:
-        connection.send(_auth(token, b"Content-Length: %d" % len(body)))
-        assert connection.read().status == 200
-        connection.send(body + _auth(token))
-        assert connection.read().status == 200
+    """Ten megabytes behind a head neither delay the answer nor lose it, though nobody reads them."""
+    assert _answers(service, _auth(token, b"Content-Length: 10000000", body=bytes(10_000_000))) == [200]

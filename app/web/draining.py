@@ -1,0 +1,137 @@
+"""A gunicorn worker that leaves quickly and loses nothing, and waits for nobody's body."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent import socket
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.sock import ssl_context
+from gunicorn.workers.ggevent import GeventWorker
+
+# How soon a stop is noticed; gunicorn's own worker looks once a second.
+_LOOK_S = 0.1
+# Long enough for a segment that is sent again (after 0.2 s on Linux), and for a busy client to hear "close".
+_LAST_CALL_S = 0.3
+# An answer is lost if the client still sends when its socket is closed: the kernel resets the connection.
+_LINGER_S = 1.0
+_READ_BYTES = 65_536
+
+
+class Listener:
+    """What gunicorn asks of a listening socket, for each connection: its name, also when it is closed."""
+
+    def __init__(self, listener: Any) -> None:
+        self._name = listener.getsockname()
+
+    def getsockname(self) -> Any:
+        """Return the name."""
+        return self._name
+
+
+class DrainingWorker(GeventWorker):
+    """gunicorn's gevent worker with another end: see docs/decisions/0008-draining.md."""
+
+    def run(self) -> None:
+        """Serve until told to stop, or until max_requests; then let the connections go."""
+        self._pool = Pool(self.worker_connections)
+        self._listening: dict[Any, Any] = {}
+        self._answering: set[Any] = set()
+        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        servers = [self._serve(listener, tls) for listener in self.sockets]
+        while self.alive:
+            self.notify()
+            gevent.sleep(_LOOK_S)
+        for server in servers:
+            _take_queued(server)
+            server.close()
+        self._drain()
+
+    def _serve(self, listener: Any, tls: dict[str, Any]) -> StreamServer:
+        listener.setblocking(1)
+        handle = partial(self.handle, Listener(listener))
+        server = StreamServer(listener, handle=handle, spawn=self._pool, **tls)
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        server.start()
+        return server
+
+    def _drain(self) -> None:
+        """Let who asks hear that it was the last time, then hang up, then wait for answers under way."""
+        for req in self._answering:
+            req.force_close()
+        if not self._is_over_within(_LAST_CALL_S):
+            for client in self._listening.values():
+                _hang_up(client)
+            if not self._is_over_within(self.cfg.graceful_timeout - _LAST_CALL_S):
+                self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+                self._pool.kill(timeout=1)
+
+    def _is_over_within(self, wait_s: float) -> bool:
+        """Wait until no connection is left, at most *wait_s*."""
+        end = time.monotonic() + wait_s
+        while not (over := self._pool.join(timeout=_LOOK_S)) and time.monotonic() < end:
+            self.notify()
+        return bool(over)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection, on the list of those that a drain hangs up on."""
+        this = gevent.getcurrent()
+        self._listening[this] = client
+        try:
+            self.converse(listener, client, addr)
+        finally:
+            self._listening.pop(this, None)
+
+    def converse(self, listener: Any, client: Any, addr: Any) -> None:
+        """Answer the requests of one connection."""
+        super().handle(listener, client, addr)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""
+        has_body = _has_body(req)
+        if has_body:
+            self._listening.pop(gevent.getcurrent(), None)
+            req.force_close()
+        self._answering.add(req)
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:  # answered, for the last time
+            if has_body:
+                _linger(sock)
+            raise
+        finally:
+            self._answering.discard(req)
+
+
+def _take_queued(server: StreamServer) -> None:
+    """Accept who has connected already: the kernel resets what is queued when the last listener closes."""
+    while not server.full() and (accepted := server.do_read()):
+        server.do_handle(*accepted)
+
+
+def _hang_up(client: Any) -> None:
+    """End what *client* sends: what has arrived is still read and answered, then comes the end.
+
+    On a copy, because gevent's own shutdown would raise an error where this socket is being read.
+    """
+    with suppress(OSError), socket.fromfd(client.fileno(), client.family, client.type) as same:
+        same.shutdown(socket.SHUT_RD)
+
+
+def _has_body(req: Any) -> bool:
+    fields = dict(req.headers)
+    return "TRANSFER-ENCODING" in fields or fields.get("CONTENT-LENGTH", "0") != "0"
+
+
+def _linger(sock: Any) -> None:
+    """Drop what is still sent, for a moment, in turn with all other connections."""
+    with suppress(OSError, gevent.Timeout), gevent.Timeout(_LINGER_S):
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(_READ_BYTES):
+            gevent.sleep(0)

@@ -1,0 +1,217 @@
+"""Stops, reloads, recycling and crashes of workers lose no request, and a stop does not wait for idlers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Backend, Connection, Gunicorn, RedisServer, bearer, call, forwarded
+from tests.load import Balancer, Load
+
+pytestmark = pytest.mark.e2e
+
+_HEAD = b"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\n\r\n"
+
+
+@pytest.fixture(name="options", params=["true", "false"], ids=["express", "plain"])
+def _options(request: pytest.FixtureRequest) -> dict[str, object]:
+    """Return the settings of a service with two workers, with the express lane and without."""
+    # Time is not the matter here: on a busy machine a decision may take longer than usual.
+    common = {"web_concurrency": 2, "rate_limit_max": 0, "redis_deadline_ms": 5000}
+    return common | {"express_lane": request.param}
+
+
+@pytest.fixture(name="own")
+def _own(redis_server: RedisServer, options: dict[str, object]) -> Iterator[Gunicorn]:
+    with Gunicorn(redis_server.port, **options) as service:
+        yield service
+
+
+def _asking(token: str) -> list[tuple[str, str]]:
+    return [*forwarded("a.test"), *bearer(token)]
+
+
+def _workers(service: Gunicorn) -> list[int]:
+    """Return the process ids of the workers that run now."""
+    return [int(pid) for pid in Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()]
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_reload(own: Gunicorn, token: str) -> None:
+    """New workers take the place of old ones five times, and every request is allowed."""
+    with Load(own.port, _asking(token)) as load:
+        for times in range(1, 6):
+            own.signal(signal.SIGHUP)
+            load.wait_for(100)
+            _until(lambda times=times: own.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
+
+    assert load.lost == {}
+
+
+def test_recycling(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
+    """Workers that end after 200 requests or so, all the time, lose none."""
+    recycling = {"gunicorn_cmd_args": "--max-requests 200 --max-requests-jitter 50"}
+    with Gunicorn(redis_server.port, **(options | recycling)) as own:
+        with Load(own.port, _asking(token)) as load:
+            load.wait_for(1500)
+        assert own.log.count("Autorestarting worker") >= 5
+
+    assert load.lost == {}
+
+
+def test_idle_connections(own: Gunicorn) -> None:
+    """A stop waits neither for connections that are silent, used or new, nor for half a head."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(own.port)) for _ in range(60)]
+        for connection in connections[:40]:
+            assert connection.call("/auth").status == 401
+        for connection in connections[20:40]:
+            connection.send(_HEAD[:40])
+        began = time.monotonic()
+
+        assert own.stop() == 0
+        assert time.monotonic() - began < 4  # 0.9 on a quiet machine
+        assert all(_is_closed(connection) for connection in connections)
+
+
+def _is_closed(connection: Connection) -> bool:
+    try:
+        connection.read()
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_last_call(own: Gunicorn) -> None:
+    """Who goes on asking during a stop is answered, and told that it was the last time."""
+    with Connection(own.port) as connection:
+        assert connection.call("/auth").headers["connection"] == "keep-alive"
+        own.signal(signal.SIGTERM)
+        said = ""
+        while said != "close":
+            said = connection.call("/auth").headers["connection"]
+
+        assert _is_closed(connection)
+    assert own.wait() == 0
+
+
+def test_queue(own: Gunicorn) -> None:
+    """A connection that nobody has accepted yet is served, as is a request that nobody has read."""
+    workers = _workers(own)
+    with ExitStack() as stack:
+        known = [stack.enter_context(Connection(own.port)) for _ in range(10)]
+        assert {connection.call("/auth").status for connection in known} == {401}
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        connections = known + [stack.enter_context(Connection(own.port)) for _ in range(30)]
+        for connection in connections:
+            connection.send(_HEAD)
+        own.signal(signal.SIGTERM)
+        _until(lambda: "Handling signal: term" in own.log)
+        time.sleep(0.1)  # and has told its workers
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+        assert [connection.read().status for connection in connections] == [401] * 40
+    assert own.wait() == 0
+
+
+def test_in_flight(own: Gunicorn, redis_server: RedisServer, token: str) -> None:
+    """A stop waits for what Redis has yet to answer."""
+    redis_server.pause()
+    try:
+        with ThreadPoolExecutor(20) as pool:
+            answers = [pool.submit(call, own.port, "/auth", _asking(token)) for _ in range(20)]
+            time.sleep(0.3)  # all have asked
+            own.signal(signal.SIGTERM)
+            _until(lambda: "Handling signal: term" in own.log)
+            time.sleep(0.6)  # the last call is over
+            redis_server.resume()
+            said = [answer.result() for answer in answers]
+    finally:
+        redis_server.resume()
+
+    assert {(answer.status, answer.headers["connection"]) for answer in said} == {(200, "close")}
+    assert own.wait() == 0
+
+
+def test_redis_hung(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
+    """A hung Redis keeps nobody: its callers are told, and the stop takes no eight seconds."""
+    with Gunicorn(redis_server.port, **(options | {"redis_deadline_ms": None})) as own:
+        redis_server.pause()
+        try:
+            with ThreadPoolExecutor(20) as pool:
+                answers = [pool.submit(call, own.port, "/auth", _asking(token)) for _ in range(20)]
+                time.sleep(0.1)  # all have asked
+                began = time.monotonic()
+                assert own.stop() == 0
+                assert time.monotonic() - began < 8
+                assert {answer.result().status for answer in answers} == {503}
+        finally:
+            redis_server.resume()
+
+
+def test_crash_of_a_worker(own: Gunicorn, token: str) -> None:
+    """The kill -9 of one worker loses what it was answering, and no more."""
+    with Load(own.port, _asking(token), clients=8) as load:
+        load.wait_for(200)
+        os.kill(_workers(own)[0], signal.SIGKILL)
+        load.wait_for(400)
+        _until(lambda: own.log.count("Booting worker") == 3)
+
+    assert sum(load.lost.values()) <= 8
+    assert set(load.lost) <= {"ConnectionError", "ConnectionResetError"}
+
+
+def test_access_log(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
+    """An access log that is switched on has every request, those of the express lane too."""
+    with Gunicorn(redis_server.port, **(options | {"gunicorn_cmd_args": "--access-logfile -"})) as own:
+        assert [own.auth(token).status for _ in range(5)] == [200] * 5
+        assert own.stop() == 0
+
+        assert len(re.findall(r'"GET /auth HTTP/1.1" 200', own.log)) == 5
+
+
+@pytest.fixture(name="replicas")
+def _replicas(redis_server: RedisServer) -> Iterator[list[Gunicorn]]:
+    """Return two services of one worker each that name themselves in their challenges."""
+    common: dict[str, Any] = {"web_concurrency": 1, "rate_limit_max": 0, "redis_deadline_ms": 5000}
+    with (
+        Gunicorn(redis_server.port, **common, auth_realm="one") as one,
+        Gunicorn(redis_server.port, **common, auth_realm="two") as two,
+    ):
+        yield [one, two]
+
+
+def test_rolling_restart(replicas: list[Gunicorn], echo: Backend, token: str) -> None:
+    """Replicas that leave the balancer's pool before they stop are replaced without a loss."""
+    ports = [replica.port for replica in replicas]
+    with (
+        Balancer(ports, echo.port) as traefik,
+        Load(traefik.port, [("Host", "a.test"), *bearer(token)]) as load,
+    ):
+        for replica, other in (replicas, reversed(replicas)):
+            traefik.spread([other.port])
+            _until(lambda: traefik.replicas() == 1)
+            assert replica.stop() == 0
+            replica.start()
+            traefik.spread(ports)
+            _until(lambda: traefik.replicas() == 2)
+
+    assert load.lost == {}
+    assert load.answers["200"] > 100

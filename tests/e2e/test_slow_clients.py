@@ -1,0 +1,153 @@
+"""Clients that send slowly, or nothing, cost others nothing and are not waited for."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.harness import BASIC, Answer, Connection, Gunicorn, RedisServer, bearer, forwarded
+
+pytestmark = pytest.mark.e2e
+
+_HALF_HEAD = b"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-"
+_FORM = (
+    b"POST /create_token HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n"
+)
+_OPERATOR = f"Authorization: {BASIC}\r\n".encode()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _many_files() -> Iterator[None]:
+    """Let this process and those that it starts open as many files as they may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module", name="crowded", params=["true", "false"], ids=["express", "plain"])
+def _crowded(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
+    """Run two workers for a thousand connections each, of which each may be silent for a second."""
+    options = {"web_concurrency": 2, "rate_limit_max": 0, "express_lane": request.param}
+    patience = {"gunicorn_cmd_args": "--keep-alive 1", "redis_deadline_ms": 5000}
+    with Gunicorn(redis_server.port, **options, **patience) as service:
+        yield service
+
+
+@contextmanager
+def _silent(port: int, count: int, said: bytes) -> Iterator[list[Connection]]:
+    """Open *count* connections that say *said* and nothing more."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(port)) for _ in range(count)]
+        for connection in connections:
+            connection.send(said)
+        yield connections
+
+
+def _is_closed(connection: Connection) -> bool:
+    try:
+        connection.read()
+    except ConnectionError:
+        return True
+    return False
+
+
+def _timed(ask: Callable[[], Answer]) -> tuple[int, float]:
+    began = time.monotonic()
+    return ask().status, time.monotonic() - began
+
+
+@pytest.mark.parametrize("said", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
+def test_thousand_connections(service: Gunicorn, token: str, said: bytes) -> None:
+    """A thousand half heads, or a thousand connections without any, delay no decision."""
+    with _silent(service.port, 1000, said):
+        answers = [_timed(lambda: service.auth(token)) for _ in range(10)]
+
+    assert {status for status, _ in answers} == {200}
+    assert min(seconds for _, seconds in answers) < 0.1  # 2 ms on a quiet machine
+
+
+@pytest.mark.parametrize("said", [_HALF_HEAD, b"", b"G"], ids=["half-head", "silence", "one-byte"])
+def test_keepalive(crowded: Gunicorn, said: bytes) -> None:
+    """Silence ends a connection after the keep-alive time-out, half a head after as long again."""
+    with _silent(crowded.port, 20, said) as connections:
+        began = time.monotonic()
+        assert all(_is_closed(connection) for connection in connections)
+        assert 0.9 < time.monotonic() - began < 4
+
+
+def test_surplus(redis_server: RedisServer, token: str) -> None:
+    """Who connects beyond worker_connections waits until one of the others is gone, and is answered then."""
+    patience = {"gunicorn_cmd_args": "--worker-connections 5 --keep-alive 1", "redis_deadline_ms": 5000}
+    with Gunicorn(redis_server.port, web_concurrency=1, **patience) as own:
+        with _silent(own.port, 5, _HALF_HEAD), ThreadPoolExecutor(5) as pool:
+            answers = [pool.submit(own.auth, token) for _ in range(5)]
+            assert {answer.result().status for answer in answers} == {200}
+        assert own.log.count("Booting worker") == 1
+
+
+@pytest.mark.parametrize("lane", ["true", "false"], ids=["express", "plain"])
+def test_announced_body_on_auth(redis_server: RedisServer, token: str, lane: str) -> None:
+    """A body that /auth is promised is not waited for: the answer comes at once, then the end."""
+    head = f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\nAuthorization: Bearer {token}\r\n"
+    with (
+        Gunicorn(redis_server.port, express_lane=lane, redis_deadline_ms=5000) as own,
+        Connection(own.port) as connection,
+    ):
+        connection.send(head.encode() + b"Content-Length: 10000000\r\n\r\n")
+        answer = connection.read()
+
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert _is_closed(connection)
+
+
+def test_slow_bodies(service: Gunicorn, token: str) -> None:
+    """A form whose body does not come is given up after five seconds, and told so; others don't notice."""
+    began = time.monotonic()
+    with _silent(service.port, 200, _FORM + _OPERATOR + b"\r\nhosts=") as connections:
+        assert service.auth(token).status == 200
+        time.sleep(1)
+        for connection in connections:
+            connection.send(b"a")  # a byte now and then makes it no quicker
+        answers = [connection.read() for connection in connections]
+
+    assert {(answer.status, answer.headers["connection"]) for answer in answers} == {(408, "close")}
+    assert "did not arrive in time; nothing was changed" in answers[0].text
+    assert 4.5 < time.monotonic() - began < 8
+
+
+def test_slow_body_of_a_stranger(service: Gunicorn) -> None:
+    """Who has no password is refused without a byte of the body."""
+    with Connection(service.port) as connection:
+        connection.send(_FORM + b"\r\n")
+        status, seconds = _timed(connection.read)
+
+        assert status == 401
+        assert seconds < 1
+        assert _is_closed(connection)
+
+
+def test_form_in_pieces(service: Gunicorn) -> None:
+    """A body may come in pieces, as long as it comes."""
+    with Connection(service.port) as connection:
+        connection.send(_FORM + _OPERATOR + b"\r\n")
+        for byte in b"hosts=a.test":
+            connection.send(bytes([byte]))
+            time.sleep(0.01)
+
+        assert connection.read().status == 200
+
+
+def test_idle_crowd(service: Gunicorn, token: str) -> None:
+    """Beside 1 800 idle connections, of 2 000 that there may be, a decision takes as long as ever."""
+    ask = [*forwarded("a.test"), *bearer(token)]
+    with Connection(service.port) as known, _silent(service.port, 1800, b""):
+        times = sorted(_timed(lambda: known.call("/auth", ask))[1] for _ in range(200))
+
+    assert times[len(times) // 2] < 0.05  # 1 ms on a quiet machine
