@@ -29,7 +29,7 @@ control_socket_disable = True
 
 # Traefik keeps two idle connections; this outlives the pauses between requests and ends half-sent heads.
 keepalive = 20
-# With the second that gunicorn adds, well below the ten that Docker waits before it kills.
+# Five seconds for the body of a form and two for Redis; below the ten that Docker waits before it kills.
 graceful_timeout = 7
 timeout = 30
 
