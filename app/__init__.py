@@ -16,9 +16,8 @@ from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registr
 from app.services import Services, provide
 from app.settings import Settings
 from app.store.canary import Canary
-from app.store.connection import connect, ping
+from app.store.connection import connect, open_line, ping
 from app.store.ledger import RedisLedger
-from app.store.pipeline import Pipeline
 from app.store.tokens import RedisTokens
 from app.web import admin, auth, filters, guards
 
@@ -56,7 +55,7 @@ def build_services(settings: Settings) -> Services:
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     canary = Canary(client, peppers.fingerprints)
-    line = Pipeline(client, drain_s=deadline_s) if monkey.is_module_patched("socket") else None
+    line = open_line(client, drain_s=deadline_s) if monkey.is_module_patched("socket") else None
     ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
     store = RedisTokens(client, canary, _ADMIN_DEADLINE_S)
     defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)

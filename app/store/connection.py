@@ -9,41 +9,28 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
+from app.core.addresses import Address, Login, Several, parse_several
 from app.settings import Settings
 from app.store.canary import Canary
 from app.store.errors import bounded
+from app.store.pipeline import Pipeline
+from app.store.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
 
 POOL_SIZE = 32
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """Return the client; it opens no connection before its first command.
+    """Return the client; it opens no connection before its first command."""
+    several = parse_several(settings.redis_url) if settings.redis_url else None
+    if several:
+        return _pooled(settings, _of_sentinels(settings, several))
+    return _pooled(settings, _of_one(settings))
 
-    redis-py's own defaults try ten times, speak RESP3 and then skip the check that a pooled
-    connection holds no unread answer; each is set here on purpose.
-    """
-    target = (
-        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
-        if settings.redis_url
-        else _target(settings)
-    )
-    deadline_s = settings.redis_deadline_ms / 1000
-    pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
-        **_tls(settings, target)
-        | {
-            "protocol": 2,
-            "driver_info": None,
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_timeout": False,
-            "health_check_interval": 0,
-            "socket_timeout": deadline_s,
-            "socket_connect_timeout": deadline_s,
-            "socket_keepalive": True,
-            "max_connections": POOL_SIZE,
-            "timeout": deadline_s,
-        }
-    )
-    return redis.Redis(connection_pool=pool)
+
+def open_line(client: redis.Redis, drain_s: float) -> Pipeline:
+    """Return a pipeline to where *client* leads."""
+    pool: Any = client.connection_pool
+    return Pipeline(lambda: _connected(pool.connection_class(**pool.connection_kwargs)), drain_s)
 
 
 def ping(client: redis.Redis, canary: Canary, deadline_s: float) -> None:
@@ -53,15 +40,66 @@ def ping(client: redis.Redis, canary: Canary, deadline_s: float) -> None:
         canary.check()
 
 
-def _target(settings: Settings) -> dict[str, Any]:
-    target: dict[str, Any] = {
-        "host": settings.redis_host,
-        "port": settings.redis_port,
-        "db": settings.redis_db,
-        "username": settings.redis_username or None,
-        "password": settings.redis_password or None,
+def _pooled(settings: Settings, target: dict[str, Any]) -> redis.Redis:
+    deadline_s = settings.redis_deadline_ms / 1000
+    pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
+        **target | _options(deadline_s), max_connections=POOL_SIZE, timeout=deadline_s
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def _options(timeout_s: float) -> dict[str, Any]:
+    """Return how every connection behaves.
+
+    redis-py's own defaults try ten times, speak RESP3 and then skip the check that a pooled
+    connection holds no unread answer; each is set here on purpose.
+    """
+    return {
+        "protocol": 2,
+        "driver_info": None,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
     }
-    return target | ({"connection_class": redis.SSLConnection} if settings.redis_tls else {})
+
+
+def _connected(connection: Any) -> Any:
+    connection.connect()
+    return connection
+
+
+def _of_one(settings: Settings) -> dict[str, Any]:
+    if settings.redis_url:
+        return _tls(settings, parse_url(settings.redis_url))  # type: ignore[no-untyped-call]
+    login = Login(settings.redis_username, settings.redis_password)
+    target = _target(Address(settings.redis_host, settings.redis_port), login, tls=settings.redis_tls)
+    return _tls(settings, target | {"db": settings.redis_db})
+
+
+def _of_sentinels(settings: Settings, several: Several) -> dict[str, Any]:
+    def make(address: Address) -> Any:
+        target = _tls(settings, _target(address, several.sentinel_login, tls=several.tls))
+        connection_class = target.pop("connection_class")
+        return connection_class(**target | _options(settings.redis_deadline_ms / 2000))
+
+    return _tls(settings, _target(Address("", 0), several.login, tls=several.tls)) | {
+        "db": several.db,
+        "connection_class": PrimarySSLConnection if several.tls else PrimaryConnection,
+        "sentinels": Sentinels(several.addresses, several.service, make),
+    }
+
+
+def _target(address: Address, login: Login, *, tls: bool) -> dict[str, Any]:
+    return {
+        "host": address.host,
+        "port": address.port,
+        "username": login.username or None,
+        "password": login.password or None,
+        "connection_class": redis.SSLConnection if tls else redis.Connection,
+    }
 
 
 def _tls(settings: Settings, target: dict[str, Any]) -> dict[str, Any]:

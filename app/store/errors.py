@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import gevent
 import redis
+from redis.exceptions import MasterDownError
 
 from app.core.registry import StoreUnavailableError
 
@@ -25,3 +26,8 @@ def bounded(deadline_s: float) -> Iterator[None]:
         raise StoreUnavailableError(f"no answer within {deadline_s * 1000:.0f} ms") from None
     except (redis.RedisError, OSError) as error:
         raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+def is_no_primary(error: redis.ResponseError) -> bool:
+    """Tell whether *error* says that its server is a replica."""
+    return isinstance(error, (redis.ReadOnlyError, MasterDownError))

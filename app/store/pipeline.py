@@ -16,15 +16,21 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.hub import Waiter
 from gevent.lock import BoundedSemaphore
+from redis import exceptions
+
+from app.store.errors import is_no_primary
 
 _READ_BYTES = 65_536
 
 
 class Pipeline:
-    """Sends EVALSHA and EVAL, as redis.Redis does, over one shared connection of its own."""
+    """Sends EVALSHA and EVAL, as redis.Redis does, over one shared connection of its own.
 
-    def __init__(self, client: redis.Redis, drain_s: float) -> None:
-        self._pool: Any = client.connection_pool
+    *connect* returns a connection of redis-py that is connected and signed in.
+    """
+
+    def __init__(self, connect: Callable[[], Any], drain_s: float) -> None:
+        self._connect = connect
         self._drain_s = drain_s
         self._line: Line | None = None
         self._opening = BoundedSemaphore()
@@ -46,15 +52,15 @@ class Pipeline:
             self._retire(line)
             raise
         if isinstance(reply, redis.ResponseError):
+            if is_no_primary(reply):
+                line.close(reply)
             raise reply
         return reply
 
     def _open(self) -> Line:
         with self._opening:
             if self._line is None:
-                connection = self._pool.connection_class(**self._pool.connection_kwargs)
-                connection.connect()
-                self._line = Line(connection, self._forget)
+                self._line = Line(self._connect(), self._forget)
             return self._line
 
     def _forget(self, line: Line) -> None:
@@ -172,5 +178,12 @@ def _parse_array(data: bytes, length: int, at: int) -> tuple[Any, int] | None:
     return items, at
 
 
+_ERRORS: dict[str, type[redis.ResponseError]] = {
+    "NOSCRIPT": exceptions.NoScriptError,
+    "READONLY": redis.ReadOnlyError,
+    "MASTERDOWN": exceptions.MasterDownError,
+}
+
+
 def _error(text: str) -> redis.ResponseError:
-    return redis.exceptions.NoScriptError(text) if text.startswith("NOSCRIPT") else redis.ResponseError(text)
+    return _ERRORS.get(text.partition(" ")[0], redis.ResponseError)(text)

@@ -18,14 +18,13 @@ ROOT = Path(__file__).parents[2]
 SETTING = """
 from gevent import monkey; monkey.patch_all()
 import random, sys, gevent, redis
-from app.store.connection import connect
-from app.store.pipeline import Pipeline
+from app.store.connection import connect, open_line
 from tests.make import make_settings
 
 port = int(sys.argv[1])
 control = redis.Redis(port=port)
 client = connect(make_settings(REDIS_PORT=port))
-pipeline = Pipeline(client, drain_s=0.3)
+pipeline = open_line(client, drain_s=0.3)
 ECHO = "return {KEYS[1], ARGV[1]}"
 
 def ask(number, script=ECHO, deadline_s=0.25):
