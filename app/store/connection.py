@@ -12,28 +12,38 @@ from redis.retry import Retry
 from app.core.addresses import Address, Login, Several, parse_several
 from app.settings import Settings
 from app.store.canary import Canary
+from app.store.cluster import Client, Cluster, ClusterLine
 from app.store.errors import bounded
 from app.store.pipeline import Pipeline
 from app.store.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
+from app.store.slots import Slots
 
 POOL_SIZE = 32
 
 
-def connect(settings: Settings) -> redis.Redis:
+def connect(settings: Settings) -> Client:
     """Return the client; it opens no connection before its first command."""
     several = parse_several(settings.redis_url) if settings.redis_url else None
-    if several:
+    if several is None:
+        return _pooled(settings, _of_one(settings))
+    if several.service:
         return _pooled(settings, _of_sentinels(settings, several))
-    return _pooled(settings, _of_one(settings))
+    return _cluster(settings, several)
 
 
-def open_line(client: redis.Redis, drain_s: float) -> Pipeline:
+def open_line(client: Client, drain_s: float) -> Pipeline | ClusterLine:
     """Return a pipeline to where *client* leads."""
+    if isinstance(client, Cluster):
+        return ClusterLine(client, lambda address: _line(client.at(address), drain_s))
+    return _line(client, drain_s)
+
+
+def _line(client: redis.Redis, drain_s: float) -> Pipeline:
     pool: Any = client.connection_pool
     return Pipeline(lambda: _connected(pool.connection_class(**pool.connection_kwargs)), drain_s)
 
 
-def ping(client: redis.Redis, canary: Canary, deadline_s: float) -> None:
+def ping(client: Client, canary: Canary, deadline_s: float) -> None:
     """Ask whether Redis answers and our pepper is the one; raises StoreUnavailableError."""
     with bounded(deadline_s):
         client.ping()
@@ -79,11 +89,25 @@ def _of_one(settings: Settings) -> dict[str, Any]:
     return _tls(settings, target | {"db": settings.redis_db})
 
 
+def _cluster(settings: Settings, several: Several) -> Cluster:
+    def target(address: Address) -> dict[str, Any]:
+        return _tls(settings, _target(address, several.login, tls=several.tls))
+
+    return Cluster(
+        Slots(several.addresses, lambda address: _brief(settings, target(address))),
+        lambda address: _pooled(settings, target(address)),
+    )
+
+
+def _brief(settings: Settings, target: dict[str, Any]) -> Any:
+    """Return a connection for one question, whose answer leaves time for a decision."""
+    connection_class = target.pop("connection_class")
+    return connection_class(**target | _options(settings.redis_deadline_ms / 2000))
+
+
 def _of_sentinels(settings: Settings, several: Several) -> dict[str, Any]:
     def make(address: Address) -> Any:
-        target = _tls(settings, _target(address, several.sentinel_login, tls=several.tls))
-        connection_class = target.pop("connection_class")
-        return connection_class(**target | _options(settings.redis_deadline_ms / 2000))
+        return _brief(settings, _tls(settings, _target(address, several.sentinel_login, tls=several.tls)))
 
     return _tls(settings, _target(Address("", 0), several.login, tls=several.tls)) | {
         "db": several.db,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-
 from app.core.fields import MAX_GRACE_S
 from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Limit, Refusal
@@ -14,6 +12,7 @@ from app.core.registry import StoreUnavailableError
 from app.core.tokens import inherited_id
 from app.store import keys
 from app.store.canary import Canary
+from app.store.cluster import Client, ClusterLine
 from app.store.errors import bounded
 from app.store.moves import MAX_MOVES, Mover
 from app.store.pipeline import Pipeline
@@ -35,11 +34,11 @@ class RedisLedger:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         canary: Canary,
         default: Limit,
         deadline_s: float,
-        line: Pipeline | None = None,
+        line: Pipeline | ClusterLine | None = None,
     ) -> None:
         self._line = line or client
         self._canary = canary

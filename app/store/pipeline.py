@@ -182,8 +182,14 @@ _ERRORS: dict[str, type[redis.ResponseError]] = {
     "NOSCRIPT": exceptions.NoScriptError,
     "READONLY": redis.ReadOnlyError,
     "MASTERDOWN": exceptions.MasterDownError,
+    "MOVED": exceptions.MovedError,
+    "ASK": exceptions.AskError,
+    "TRYAGAIN": exceptions.TryAgainError,
+    "CLUSTERDOWN": exceptions.ClusterDownError,
 }
 
 
 def _error(text: str) -> redis.ResponseError:
-    return _ERRORS.get(text.partition(" ")[0], redis.ResponseError)(text)
+    code, _, rest = text.partition(" ")
+    made = _ERRORS.get(code, redis.ResponseError)
+    return made(rest if code in {"MOVED", "ASK"} else text)

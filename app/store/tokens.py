@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import redis
-
 from app.core.tokens import Token, TokenSpec, id_time_ms
 from app.core.usage import Usage
 from app.store import keys, records, usage
 from app.store.canary import Canary
+from app.store.cluster import Client
 from app.store.errors import bounded
 from app.store.moves import MAX_MOVES, Mover
 from app.store.scripts import Script, flat
@@ -25,7 +24,7 @@ _SETTLING_MS = 60_000
 class RedisTokens:
     """Keeps tokens; every method raises StoreUnavailableError when Redis does not play along."""
 
-    def __init__(self, client: redis.Redis, canary: Canary, deadline_s: float) -> None:
+    def __init__(self, client: Client, canary: Canary, deadline_s: float) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's answers
         self._canary = canary
         self._deadline_s = deadline_s
@@ -82,6 +81,10 @@ class RedisTokens:
     def enable(self, token: Token, *, enabled: bool) -> bool:
         """Switch *token* on or off; False if it is gone or moved."""
         return self._change(token, {"enabled": "" if enabled else "0"}, None, 0)
+
+    def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
+        return self._mover.choose(token.digest, candidates)
 
     def rotate(self, token: Token, digest: str, grace_s: int) -> bool:
         """Give *token* another digest, to which the old leads for *grace_s*; False if it is gone or moved."""

@@ -10,8 +10,8 @@ from typing import NamedTuple, Self
 
 import pytest
 
-from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, record_key
-from tests.store.nodes import Guarded, until
+from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, free_port, record_key
+from tests.store.nodes import Guarded, Nodes, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -133,3 +133,63 @@ class TestSentinel:
         time.sleep(1)
 
         assert {service.auth(token).status for _ in range(20)} == {200}
+
+
+@pytest.fixture(scope="module", name="nodes")
+def _nodes() -> Iterator[Nodes]:
+    with Nodes(replicas=1) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module", name="spread")
+def _spread(nodes: Nodes) -> Iterator[Gunicorn]:
+    with Gunicorn(None, redis_url=nodes.url, web_concurrency=2) as service:
+        yield service
+
+
+class TestCluster:
+    """Three primaries, each with a replica."""
+
+    def test_slots_that_move(self, nodes: Nodes, spread: Gunicorn) -> None:
+        """While slots move to and fro no answer is wrong, and afterwards all are right."""
+        tokens = kinds(spread)
+        with Load(spread, tokens) as load:
+            for token in [*tokens] * 3:
+                nodes.move_slot(record_key(token))
+        moved = {token: spread.auth(token).status for token in tokens}
+
+        assert (load.wrong, load.slowest < 1, moved) == ([], True, tokens)
+
+    def test_planned_failover(self, nodes: Nodes, spread: Gunicorn) -> None:
+        """A replica that takes over on purpose costs next to nothing."""
+        tokens = kinds(spread)
+        old = nodes.owner(record_key(next(iter(tokens))))
+        replica = next(node for node in nodes.replicas if node.client().role()[2] == old.port)
+        with Load(spread, tokens) as load:
+            replica("FAILOVER")
+            until(lambda: replica.is_primary and not old.is_primary)
+            until(lambda: spread.auth(next(iter(tokens))).status == 200)
+
+        assert (load.wrong, load.slowest < 1) == ([], True)
+        assert {token: spread.auth(token).status for token in tokens} == tokens
+
+    def test_lost_node(self, nodes: Nodes, spread: Gunicorn) -> None:
+        """A node that is killed is replaced by its replica, and the same workers go on with that."""
+        tokens = kinds(spread)
+        valid = next(iter(tokens))
+        old = nodes.owner(record_key(valid))
+        until(lambda: old.client().wait(1, 100) == 1)
+        with Load(spread, tokens) as load:
+            old.kill()
+            assert spread.page("/healthz").status == 503
+            until(lambda: spread.auth(valid).status == 200)
+
+        assert (load.wrong, load.slowest < 1, load.outage < 10) == ([], True, True)
+        until(lambda: spread.page("/healthz").status == 200)
+        assert {token: spread.auth(token).status for token in tokens} == tokens
+        assert spread.log.count("Booting worker") == 2
+
+    def test_no_cluster(self) -> None:
+        """The service starts without its Cluster, and refuses at once."""
+        with Gunicorn(None, redis_url=f"redis+cluster://127.0.0.1:{free_port()}") as service:
+            assert [service.auth("some-token").status, service.page("/").status] == [503, 503]
