@@ -69,7 +69,7 @@ class Cluster(_Commands):  # type: ignore[misc]
         return True
 
     def scan(self, cursor: int = 0, **options: Any) -> tuple[int, list[bytes]]:
-        """Go on through the keys of one node, and of the next ones if it ends; the cursor tells the node too."""
+        """Go on through the keys of a node, and of the next if it ends; the cursor tells the node too."""
         inner, first = divmod(cursor, _NODES_IN_CURSOR)
         names: list[bytes] = []
         for number, address in list(enumerate(self.slots.primaries()))[first:]:

@@ -15,7 +15,7 @@ from app.store.slots import slot_of
 
 # A text is followed through as many rotations; each is a round trip.
 MAX_MOVES = 32
-_TRIES_AT_A_TIME = 200
+_TRIES_AT_A_TIME = 50
 
 
 class Mover:

@@ -21,7 +21,7 @@ from app.store.slots import slot_of
 from tests.harness import ROOT, free_port
 from tests.make import make_settings
 from tests.store import replica as replicas
-from tests.store.nodes import Node, Nodes
+from tests.store.nodes import Node, Nodes, until
 from tests.store.replica import Replica
 
 IN_A_WORKER = """
@@ -79,6 +79,21 @@ def test_server_that_is_no_cluster(real_client: Any) -> None:
         ping(client, Replica(client, "pepper").canary, 1)
 
 
+def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica) -> None:
+    """A Cluster of which every node answers is not well unless all slots are served."""
+    ping(replica.client, replica.canary, 1)
+    node = nodes.primaries[0]
+    node("DELSLOTS", 0)
+    try:
+        until(lambda: node.state["cluster_state"] == "fail")
+        with pytest.raises(StoreUnavailableError, match="does not serve all slots"):
+            ping(replica.client, replica.canary, 1)
+    finally:
+        node("ADDSLOTS", 0)
+        nodes.settle()
+    ping(replica.client, replica.canary, 1)
+
+
 def test_rotation_keeps_the_slot(replica: Replica) -> None:
     """A new text is sought whose record lies beside the old one."""
     name, old = replica.issue()
@@ -112,13 +127,22 @@ class Move:
         self.source: Node = nodes.owner(self.key)
         self.target: Node = nodes.other(self.source)
 
+    @property
+    def refusals(self) -> int:
+        """Return how often the two nodes have said TRYAGAIN."""
+        told = [node.client().info("errorstats") for node in (self.source, self.target)]
+        return sum(errors.get("errorstat_TRYAGAIN", {}).get("count", 0) for errors in told)
+
     def begin(self) -> None:
+        """Announce the move."""
         self._nodes.begin_move(self.key, self.source, self.target)
 
     def carry(self, *names: str) -> None:
+        """Move some of the keys."""
         self._nodes.move_keys(self.source, self.target, *names)
 
     def end(self) -> None:
+        """Give the slot to its new owner."""
         self._nodes.end_move(self.key, self.target)
 
 
@@ -150,8 +174,10 @@ def test_slot_that_settles_amid_a_decision(nodes: Nodes, replica: Replica) -> No
     move.begin()
     move.carry(move.record)
 
+    before = move.refusals
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(replica.ask, text)
+        until(lambda: move.refusals > before)
         move.carry(move.window, move.usage)
         move.end()
         assert asked.result() is Verdict.ALLOWED
