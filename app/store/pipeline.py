@@ -34,6 +34,7 @@ class Pipeline:
         self._drain_s = drain_s
         self._line: Line | None = None
         self._opening = BoundedSemaphore()
+        self._failure: Exception | None = None
 
     def evalsha(self, *args: str | int) -> Any:
         """Run a script that Redis knows; raises redis.ResponseError, NoScriptError among them."""
@@ -58,10 +59,20 @@ class Pipeline:
         return reply
 
     def _open(self) -> Line:
+        """Return the line, a new one if there is none; who waits for an attempt that fails has failed too."""
+        before = self._failure
         with self._opening:
-            if self._line is None:
-                self._line = Line(self._connect(), self._forget)
-            return self._line
+            if self._line is None and self._failure is not before:
+                raise redis.ConnectionError(f"no connection: {self._failure}")
+            return self._line or self._opened()
+
+    def _opened(self) -> Line:
+        try:
+            self._line = Line(self._connect(), self._forget)
+        except (redis.RedisError, OSError) as error:
+            self._failure = error
+            raise
+        return self._line
 
     def _forget(self, line: Line) -> None:
         if self._line is line:

@@ -120,6 +120,30 @@ def test_lost_connection(redis_server: RedisServer) -> None:
     assert printed == "failed"
 
 
+def test_connection_that_fails(redis_server: RedisServer) -> None:
+    """Callers who wait for a connection fail with it, rather than try one after the other."""
+    printed = drill(
+        redis_server,
+        """
+        from gevent.event import Event
+        tried, all_wait = [], Event()
+
+        def refused():
+            tried.append(1)
+            all_wait.wait()
+            raise redis.ConnectionError("refused")
+
+        pipeline._connect = refused
+        jobs = [gevent.spawn(ask, n, deadline_s=10) for n in range(100)]
+        gevent.sleep(0)
+        all_wait.set()
+        gevent.joinall(jobs)
+        print(len(tried), {type(job.exception).__name__ for job in jobs})
+        """,
+    )
+    assert printed == "1 {'ConnectionError'}"
+
+
 def test_slow_answer_harms_nobody(redis_server: RedisServer) -> None:
     """A caller whose time is over leaves; those behind it keep their places, new ones get a new line."""
     printed = drill(
