@@ -151,7 +151,7 @@ class TestCluster:
     """Three primaries, each with a replica."""
 
     def test_slots_that_move(self, nodes: Nodes, spread: Gunicorn) -> None:
-        """While slots move to and fro no answer is wrong, and afterwards all are right."""
+        """While slots move back and forth no answer is wrong, and afterwards all are right."""
         tokens = kinds(spread)
         with Load(spread, tokens) as load:
             for token in [*tokens] * 3:
