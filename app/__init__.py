@@ -17,11 +17,10 @@ from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registr
 from app.services import Services, note, provide
 from app.settings import Settings
 from app.store.canary import Canary
-from app.store.connection import connect, dial, ping
+from app.store.connection import connect, open_line, ping
 from app.store.failures import RedisFailures
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
-from app.store.pipeline import Pipeline
 from app.store.tokens import RedisTokens
 from app.web import admin, auth, filters, guards
 
@@ -60,7 +59,7 @@ def build_services(settings: Settings) -> Services:
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     canary = Canary(client, peppers.fingerprints)
-    line = Pipeline(lambda: dial(client), deadline_s) if monkey.is_module_patched("socket") else None
+    line = open_line(client, drain_s=deadline_s) if monkey.is_module_patched("socket") else None
     ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
     # Of its own, because a change may wait longer for the disk than /auth may wait for anything.
     patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS))

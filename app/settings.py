@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from app.core.addresses import parse_several
 from app.core.clients import Proxies, parse_proxies
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
 from app.core.fields import MAX_TTL_S, whole_number
@@ -24,7 +24,6 @@ _PLACEHOLDER = re.compile(
 )
 _PLACEHOLDER_PASSWORDS = {"admin", "password", "changeit"}
 SOURCES = ("authorization", "proxy-authorization", "x-api-key", "basic")
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 class InvalidSettingsError(ValueError):
@@ -80,8 +79,8 @@ def _matching(pattern: str, hint: str) -> Callable[[str], str]:
 
 
 def _redis_url(value: str) -> str:
-    if value and urlsplit(value).scheme not in _REDIS_SCHEMES:
-        raise ValueError(f"must begin with one of {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}")
+    if value:
+        parse_several(value)
     return value
 
 
@@ -130,7 +129,8 @@ class Settings:
     redis_url: str = _setting(
         _redis_url,
         "",
-        "Address as redis://, rediss:// or unix://; replaces the REDIS_HOST group",
+        "Address as redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; replaces the "
+        "REDIS_HOST group",
         secret=True,
     )
     redis_deadline_ms: int = _setting(

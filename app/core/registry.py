@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -92,6 +92,10 @@ class TokenStore(Protocol):
 
     def enable(self, token: Token, *, enabled: bool) -> bool:
         """Switch *token* on or off; False if it is gone or moved."""
+        ...
+
+    def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
         ...
 
     def rotate(self, token: Token, digest: str, grace_s: int) -> bool:
@@ -213,8 +217,8 @@ class Registry:
         token = self.find(name)
         if not token.enabled:
             raise ConflictError("this token is disabled; enable it before you rotate it")
-        text = tokens.mint(self._prefix)
-        digest = self._peppers.digest(text)
+        texts = tokens.mint_many(self._prefix)
+        text, digest = self._store.choose(token, ((text, self._peppers.digest(text)) for text in texts))
         _must(self._store.rotate(token, digest, grace_s))
         return dataclasses.replace(token, digest=digest), text
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-
 from app.store import keys, records
+from app.store.cluster import Client
 from app.store.reader import Reader
 from app.store.scripts import Script
 
@@ -19,7 +18,7 @@ _FEW_KEYS = 2000
 class Adoption:
     """Puts tokens into the index that lack an entry; never blocks Redis for long."""
 
-    def __init__(self, client: redis.Redis, reader: Reader) -> None:
+    def __init__(self, client: Client, reader: Reader) -> None:
         self._client: Any = client
         self._reader = reader
         self._enroll = Script("enroll")

@@ -7,11 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-
 from app.core.registry import StoreUnavailableError
 from app.logs import Sparse
 from app.store import keys
+from app.store.cluster import Client
 
 _RETRY_S = 1.0
 _MESSAGE = (
@@ -28,7 +27,7 @@ class WrongPepperError(StoreUnavailableError):
 class Canary:
     """Compares fingerprints of our peppers with those under which Redis has known tokens."""
 
-    def __init__(self, client: redis.Redis, fingerprints: Sequence[str]) -> None:
+    def __init__(self, client: Client, fingerprints: Sequence[str]) -> None:
         self._client: Any = client
         self.current, *self._previous = fingerprints
         self._is_sure = False

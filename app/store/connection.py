@@ -9,67 +9,121 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
+from app.core.addresses import Address, Login, Several, parse_several
 from app.settings import Settings
 from app.store.canary import Canary
+from app.store.cluster import Client, Cluster, ClusterLine
 from app.store.errors import bounded
+from app.store.pipeline import Pipeline
+from app.store.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
+from app.store.slots import Slots
 
 POOL_SIZE = 32
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """Return the client; it opens no connection before its first command.
-
-    redis-py's own defaults try ten times, speak RESP3 and then skip the check that a pooled
-    connection holds no unread answer; each is set here on purpose.
-    """
-    target = (
-        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
-        if settings.redis_url
-        else _target(settings)
-    )
-    deadline_s = settings.redis_deadline_ms / 1000
-    pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
-        **_tls(settings, target)
-        | {
-            "protocol": 2,
-            "driver_info": None,
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_timeout": False,
-            "health_check_interval": 0,
-            "socket_timeout": deadline_s,
-            "socket_connect_timeout": deadline_s,
-            "socket_keepalive": True,
-            "max_connections": POOL_SIZE,
-            "timeout": deadline_s,
-        }
-    )
-    return redis.Redis(connection_pool=pool)
+def connect(settings: Settings) -> Client:
+    """Return the client; it opens no connection before its first command."""
+    several = parse_several(settings.redis_url) if settings.redis_url else None
+    if several is None:
+        return _pooled(settings, _of_one(settings))
+    if several.service:
+        return _pooled(settings, _of_sentinels(settings, several))
+    return _cluster(settings, several)
 
 
-def dial(client: redis.Redis) -> Any:
-    """Return a connection outside the pool of *client*, connected and signed in."""
+def open_line(client: Client, drain_s: float) -> Pipeline | ClusterLine:
+    """Return a pipeline to where *client* leads."""
+    if isinstance(client, Cluster):
+        return ClusterLine(client, lambda address: _line(client.at(address), drain_s))
+    return _line(client, drain_s)
+
+
+def _line(client: redis.Redis, drain_s: float) -> Pipeline:
     pool: Any = client.connection_pool
-    connection = pool.connection_class(**pool.connection_kwargs)
-    connection.connect()
-    return connection
+    return Pipeline(lambda: _connected(pool.connection_class(**pool.connection_kwargs)), drain_s)
 
 
-def ping(client: redis.Redis, canary: Canary, deadline_s: float) -> None:
+def ping(client: Client, canary: Canary, deadline_s: float) -> None:
     """Ask whether Redis answers and our pepper is the one; raises StoreUnavailableError."""
     with bounded(deadline_s):
         client.ping()
         canary.check()
 
 
-def _target(settings: Settings) -> dict[str, Any]:
-    target: dict[str, Any] = {
-        "host": settings.redis_host,
-        "port": settings.redis_port,
-        "db": settings.redis_db,
-        "username": settings.redis_username or None,
-        "password": settings.redis_password or None,
+def _pooled(settings: Settings, target: dict[str, Any]) -> redis.Redis:
+    deadline_s = settings.redis_deadline_ms / 1000
+    pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
+        **target | _options(deadline_s), max_connections=POOL_SIZE, timeout=deadline_s
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def _options(timeout_s: float) -> dict[str, Any]:
+    """Return how every connection behaves.
+
+    redis-py's own defaults try ten times, speak RESP3 and then skip the check that a pooled
+    connection holds no unread answer; each is set here on purpose.
+    """
+    return {
+        "protocol": 2,
+        "driver_info": None,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
     }
-    return target | ({"connection_class": redis.SSLConnection} if settings.redis_tls else {})
+
+
+def _connected(connection: Any) -> Any:
+    connection.connect()
+    return connection
+
+
+def _of_one(settings: Settings) -> dict[str, Any]:
+    if settings.redis_url:
+        return _tls(settings, parse_url(settings.redis_url))  # type: ignore[no-untyped-call]
+    login = Login(settings.redis_username, settings.redis_password)
+    target = _target(Address(settings.redis_host, settings.redis_port), login, tls=settings.redis_tls)
+    return _tls(settings, target | {"db": settings.redis_db})
+
+
+def _cluster(settings: Settings, several: Several) -> Cluster:
+    def target(address: Address) -> dict[str, Any]:
+        return _tls(settings, _target(address, several.login, tls=several.tls))
+
+    return Cluster(
+        Slots(several.addresses, lambda address: _brief(settings, target(address))),
+        lambda address: _pooled(settings, target(address)),
+    )
+
+
+def _brief(settings: Settings, target: dict[str, Any]) -> Any:
+    """Return a connection for one question, whose answer leaves time for a decision."""
+    connection_class = target.pop("connection_class")
+    return connection_class(**target | _options(settings.redis_deadline_ms / 2000))
+
+
+def _of_sentinels(settings: Settings, several: Several) -> dict[str, Any]:
+    def make(address: Address) -> Any:
+        return _brief(settings, _tls(settings, _target(address, several.sentinel_login, tls=several.tls)))
+
+    return _tls(settings, _target(Address("", 0), several.login, tls=several.tls)) | {
+        "db": several.db,
+        "connection_class": PrimarySSLConnection if several.tls else PrimaryConnection,
+        "sentinels": Sentinels(several.addresses, several.service, make),
+    }
+
+
+def _target(address: Address, login: Login, *, tls: bool) -> dict[str, Any]:
+    return {
+        "host": address.host,
+        "port": address.port,
+        "username": login.username or None,
+        "password": login.password or None,
+        "connection_class": redis.SSLConnection if tls else redis.Connection,
+    }
 
 
 def _tls(settings: Settings, target: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -11,6 +12,7 @@ import redis
 
 from app.core.durability import Durability
 from app.core.registry import UnknownOutcomeError
+from app.store.cluster import Client, at_home
 from app.store.scripts import Script
 
 # More than the second between two syncs of appendfsync everysec, less than the pages' two.
@@ -31,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Disk:
     """Makes changes, and asks on the same connection how safe each is: WAITAOF speaks of no other."""
 
-    def __init__(self, client: redis.Redis, report: Callable[[Durability], None]) -> None:
+    def __init__(self, client: Client, report: Callable[[Durability], None]) -> None:
         self._client: Any = client
         self._report = report
         self._logged: set[Durability] = set()
@@ -41,11 +43,10 @@ class Disk:
 
         Raises UnknownOutcomeError if no answer came; a refusal passes as redis-py raises it.
         """
-        with self._client.client() as own:
-            changed = _run(script, own, keys, args)
-            if changed:
-                self._tell(_ask_in_time(own))
-            return changed
+        changed, durability = at_home(self._client, keys[0], partial(_change, script, keys, args))
+        if durability:
+            self._tell(durability)
+        return changed
 
     def glance(self) -> Durability:
         """Return what this server says of its disk right now; UNTOLD and NO_FILE are about every change."""
@@ -58,6 +59,14 @@ class Disk:
             _log.warning(_OF_SERVER[durability])
             self._logged.add(durability)
         self._report(durability)
+
+
+def _change(
+    script: Script, keys: Sequence[str], args: Sequence[str | int], client: Any
+) -> tuple[bool, Durability | None]:
+    with client.client() as own:
+        changed = _run(script, own, keys, args)
+        return changed, _ask_in_time(own) if changed else None
 
 
 def _run(script: Script, own: Any, keys: Sequence[str], args: Sequence[str | int]) -> bool:

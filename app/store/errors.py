@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 import redis
 from gevent import get_hub
+from redis.exceptions import MasterDownError
 
 from app.core.registry import StoreUnavailableError
 
@@ -110,3 +111,8 @@ def spared() -> Iterator[None]:
     """Try what can be made up for later: that it fails is no failure of the change before it."""
     with suppress(StoreUnavailableError), bounded(_SPARED_S):
         yield
+
+
+def is_no_primary(error: redis.ResponseError) -> bool:
+    """Tell whether *error* says that its server is a replica."""
+    return isinstance(error, (redis.ReadOnlyError, MasterDownError))

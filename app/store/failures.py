@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from math import ceil
 
-import redis
-
 from app.core.failures import MAX_CLIENTS
 from app.core.limits import Limit, Refusal
 from app.store import keys
+from app.store.cluster import Client, ClusterLine
 from app.store.errors import bounded
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script
@@ -18,7 +17,7 @@ from app.store.scripts import Script
 class RedisFailures:
     """Counts with ``fail.lua``, once for a bad token and not at all for others."""
 
-    def __init__(self, line: redis.Redis | Pipeline, limit: Limit, deadline_s: float) -> None:
+    def __init__(self, line: Client | Pipeline | ClusterLine, limit: Limit, deadline_s: float) -> None:
         self._line = line
         self._limit = limit
         self._deadline_s = deadline_s

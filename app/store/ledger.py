@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import redis
-
 from app.core.fields import MAX_GRACE_S
 from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Limit, Refusal
@@ -15,6 +13,7 @@ from app.core.registry import StoreUnavailableError
 from app.core.tokens import inherited_id
 from app.store import keys
 from app.store.canary import Canary
+from app.store.cluster import Client, ClusterLine
 from app.store.errors import Deadlines, bounded
 from app.store.moves import MAX_MOVES, Mover
 from app.store.pipeline import Pipeline
@@ -36,11 +35,11 @@ class RedisLedger:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         canary: Canary,
         default: Limit,
         deadline_s: float,
-        line: Pipeline | None = None,
+        line: Pipeline | ClusterLine | None = None,
     ) -> None:
         self._line = line or client
         self._canary = canary

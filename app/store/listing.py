@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import redis
-
 from app.core.search import Found, Kind, Query
 from app.core.tokens import Token, id_time_ms
 from app.store import keys, records
 from app.store.adoption import Adoption
+from app.store.cluster import Client
 from app.store.reader import Reader, upper_bound
 
 _PATIENCE_S = 0.08
@@ -22,7 +21,7 @@ _PRUNED_AHEAD = 1000
 class Listing:
     """Lists and searches the index, and keeps it clean of tokens that have expired."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._client: Any = client
         self._reader = Reader(client)
         self.adoption = Adoption(client, self._reader)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis
-
 from app.core.limits import Limit, Refusal
 from app.core.logins import KNOWN_S, MAX_KNOWN, WRONG_IN_ALL, WRONG_PER_CLIENT
 from app.store import keys
+from app.store.cluster import Client
 from app.store.errors import bounded
 from app.store.scripts import Script
 
@@ -19,7 +18,7 @@ _LIMITS: dict[bytes, Limit] = {b"client": WRONG_PER_CLIENT, b"all": WRONG_IN_ALL
 class RedisLogins:
     """Counts with ``login.lua``, over all workers and replicas."""
 
-    def __init__(self, client: redis.Redis, deadline_s: float) -> None:
+    def __init__(self, client: Client, deadline_s: float) -> None:
         self._client: Any = client
         self._deadline_s = deadline_s
         self._login = Script("login")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import redis
+import gevent
 
 from app.store import keys
 from app.store.canary import Canary
+from app.store.cluster import Client, Cluster
 from app.store.errors import spared
 from app.store.scripts import Script, flat
+from app.store.slots import slot_of
 
 # A text is followed through as many rotations; each is a round trip.
 MAX_MOVES = 32
+_TRIES_AT_A_TIME = 50
 
 Run = Callable[[Script, Sequence[str], Sequence[str | int]], bool]
 
@@ -21,17 +24,35 @@ Run = Callable[[Script, Sequence[str], Sequence[str | int]], bool]
 class Mover:
     """Moves tokens with ``move.lua``, which *run* runs."""
 
-    def __init__(self, client: redis.Redis, canary: Canary, run: Run) -> None:
+    def __init__(self, client: Client, canary: Canary, run: Run) -> None:
         self._client: Any = client
         self._canary = canary
         self._run = run
         self._move = Script("move")
 
+    def choose(self, old: str, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        """Return the first of *candidates*, texts with their digests, to which digest *old* can move.
+
+        In a Cluster that takes some 16 000 tries, while which other requests are served.
+        """
+        for number, (text, new) in enumerate(candidates):
+            if self.reaches(old, new):
+                return text, new
+            if number % _TRIES_AT_A_TIME == 0:
+                gevent.sleep(0)
+        raise ValueError("no candidate is left")
+
+    def reaches(self, old: str, new: str) -> bool:
+        """Tell whether a script may touch both: in a Cluster, whether they share a slot."""
+        return not isinstance(self._client, Cluster) or slot_of(keys.record(old)) == slot_of(keys.record(new))
+
     def move(self, token_id: str, old: str, new: str, grace_s: int) -> bool:
-        """Move all of digest *old* to *new*, where *old* leads for *grace_s*; False if it is gone or moved.
+        """Move all of digest *old* to *new*, where *old* leads for *grace_s*; False if it is gone or stays.
 
         The index has the new entry before the move and again after it, since a page may prune it in between.
         """
+        if not self.reaches(old, new):
+            return False
         entry = keys.index_entry(token_id, new)
         self._client.zadd(keys.INDEX, {entry: 0})
         names = [key for both in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in both]

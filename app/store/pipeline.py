@@ -16,18 +16,25 @@ import redis
 from gevent import get_hub
 from gevent.hub import Waiter
 from gevent.lock import BoundedSemaphore
+from redis import exceptions
+
+from app.store.errors import is_no_primary
 
 _READ_BYTES = 65_536
 
 
 class Pipeline:
-    """Sends EVALSHA and EVAL, as redis.Redis does, over one shared connection of its own."""
+    """Sends EVALSHA and EVAL, as redis.Redis does, over one shared connection of its own.
+
+    *connect* returns a connection of redis-py that is connected and signed in.
+    """
 
     def __init__(self, connect: Callable[[], Any], drain_s: float) -> None:
         self._connect = connect
         self._drain_s = drain_s
         self._line: Line | None = None
         self._opening = BoundedSemaphore()
+        self._failure: Exception | None = None
 
     def evalsha(self, *args: str | int) -> Any:
         """Run a script that Redis knows; raises redis.ResponseError, NoScriptError among them."""
@@ -46,14 +53,26 @@ class Pipeline:
             self._retire(line)
             raise
         if isinstance(reply, redis.ResponseError):
+            if is_no_primary(reply):
+                line.close(reply)
             raise reply
         return reply
 
     def _open(self) -> Line:
+        """Return the line, a new one if there is none; who waits for an attempt that fails has failed too."""
+        before = self._failure
         with self._opening:
-            if self._line is None:
-                self._line = Line(self._connect(), self._forget)
-            return self._line
+            if self._line is None and self._failure is not before:
+                raise redis.ConnectionError(f"no connection: {self._failure}")
+            return self._line or self._opened()
+
+    def _opened(self) -> Line:
+        try:
+            self._line = Line(self._connect(), self._forget)
+        except (redis.RedisError, OSError) as error:
+            self._failure = error
+            raise
+        return self._line
 
     def _forget(self, line: Line) -> None:
         if self._line is line:
@@ -128,5 +147,18 @@ class Line:
         raise redis.ConnectionError("closed by the server")
 
 
+_ERRORS: dict[str, type[redis.ResponseError]] = {
+    "NOSCRIPT": exceptions.NoScriptError,
+    "READONLY": redis.ReadOnlyError,
+    "MASTERDOWN": exceptions.MasterDownError,
+    "MOVED": exceptions.MovedError,
+    "ASK": exceptions.AskError,
+    "TRYAGAIN": exceptions.TryAgainError,
+    "CLUSTERDOWN": exceptions.ClusterDownError,
+}
+
+
 def _error(text: str) -> redis.ResponseError:
-    return redis.exceptions.NoScriptError(text) if text.startswith("NOSCRIPT") else redis.ResponseError(text)
+    code, _, rest = text.partition(" ")
+    made = _ERRORS.get(code, redis.ResponseError)
+    return made(rest if code in {"MOVED", "ASK"} else text)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import redis
-
 from app.core.tokens import Token
 from app.store import keys, records
+from app.store.cluster import Client, homes
 from app.store.scripts import Script
 
 # While Python parses tokens, and while Redis runs a slice, they serve nobody else.
@@ -20,7 +19,7 @@ _SLICE = 250
 class Reader:
     """Reads what is kept; changes nothing."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._client: Any = client
         self._glance = Script("glance")
         self._cut = Script("slice")
@@ -32,8 +31,12 @@ class Reader:
 
     def fields(self, digests: Sequence[str], *names: str) -> list[tuple[str | None, ...]]:
         """Return the fields *names* of each record, None for what is not there; zero bytes become blanks."""
-        parts = (digests[i : i + _RECORDS_AT_ONCE] for i in range(0, len(digests), _RECORDS_AT_ONCE))
-        return [values for part in parts for values in self._look(part, names)]
+        found: dict[str, tuple[str | None, ...]] = {}
+        for client, held in homes(self._client, digests):
+            for i in range(0, len(held), _RECORDS_AT_ONCE):
+                part = held[i : i + _RECORDS_AT_ONCE]
+                found |= zip(part, self._look(client, part, names), strict=True)
+        return [found[digest] for digest in digests]
 
     def walk(self, upper: bytes = b"+", lower: bytes = b"-") -> Iterator[tuple[list[bytes], bytes | None]]:
         """Yield the index between two bounds, newest first: slices, each with the entry behind it."""
@@ -44,8 +47,10 @@ class Reader:
             yield entries[:_SLICE], rest
             bound = b"[" + rest if rest else None
 
-    def _look(self, digests: Sequence[str], names: Sequence[str]) -> list[tuple[str | None, ...]]:
-        said = self._glance.run(self._client, [], ["".join(digests), *names])
+    def _look(
+        self, client: Any, digests: Sequence[str], names: Sequence[str]
+    ) -> list[tuple[str | None, ...]]:
+        said = self._glance.run(client, [], ["".join(digests), *names])
         values = (text[1:] if text else None for text in said.decode(errors="replace").split("\0"))
         return list(zip(*[values] * len(names), strict=True))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from app.store.cluster import Client, ClusterLine
 from app.store.pipeline import Pipeline
 
 
@@ -19,7 +20,7 @@ class Script:
         self.source = files("app.store").joinpath("lua", f"{name}.lua").read_text("ascii")
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, client: redis.Redis | Pipeline, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    def run(self, client: Client | Pipeline | ClusterLine, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run it once and return Redis' reply; a server that says NOSCRIPT has not run it."""
         try:
             return client.evalsha(self.sha, len(keys), *keys, *args)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-
-import redis
 
 from app.core.durability import Durability
 from app.core.search import Found, Query
@@ -13,6 +11,7 @@ from app.core.tokens import Token, TokenSpec
 from app.core.usage import Usage
 from app.store import keys, records, usage
 from app.store.canary import Canary
+from app.store.cluster import Client
 from app.store.disk import Disk
 from app.store.errors import bounded, spared
 from app.store.listing import Listing
@@ -31,7 +30,7 @@ class RedisTokens:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         canary: Canary,
         deadline_s: float,
         report: Callable[[Durability], None] = lambda _: None,
@@ -100,6 +99,10 @@ class RedisTokens:
     def enable(self, token: Token, *, enabled: bool) -> bool:
         """Switch *token* on or off; False if it is gone or moved."""
         return self._change(token, {"enabled": "" if enabled else "0"}, None, 0)
+
+    def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
+        return self._mover.choose(token.digest, candidates)
 
     def rotate(self, token: Token, digest: str, grace_s: int) -> bool:
         """Give *token* another digest, to which the old leads for *grace_s*; False if it is gone or moved."""

@@ -1,7 +1,8 @@
-"""The same tests on the fake and on a real server: what passes here holds on both."""
+"""The same tests on the fake, on a real server and on a real Cluster: what passes here holds on all."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import fakeredis
@@ -9,6 +10,7 @@ import pytest
 import redis
 
 from tests.harness import RedisServer
+from tests.store.nodes import Nodes
 
 
 class FakeRedis(fakeredis.FakeRedis):
@@ -19,12 +21,22 @@ class FakeRedis(fakeredis.FakeRedis):
         return super().eval(script.partition("\n")[2], *args)
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=["fake", "real", "cluster"])
 def client(request: pytest.FixtureRequest) -> Any:
     """Return a client of an empty database."""
-    if request.param == "fake":
-        return FakeRedis(server=fakeredis.FakeServer())
-    return request.getfixturevalue("real_client")
+    return request.getfixturevalue(f"{request.param}_client")
+
+
+@pytest.fixture(params=["fake", "real"])
+def single_client(request: pytest.FixtureRequest) -> Any:
+    """Return a client of an empty database of one server: in a Cluster tokens do not move to a new pepper."""
+    return request.getfixturevalue(f"{request.param}_client")
+
+
+@pytest.fixture
+def fake_client() -> Any:
+    """Return a client of an empty database of the fake."""
+    return FakeRedis(server=fakeredis.FakeServer())
 
 
 @pytest.fixture
@@ -33,3 +45,18 @@ def real_client(redis_server: RedisServer) -> Any:
     with redis.Redis(port=redis_server.port, protocol=2) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """Run a Cluster for all tests that share one."""
+    with Nodes() as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def cluster_client(nodes: Nodes) -> Any:
+    """Return a client of an empty Cluster."""
+    client = nodes.client()
+    client.flushall()
+    return client

@@ -24,10 +24,10 @@ class Replica:
     def __init__(self, client: Any, *peppers: str, limit: Limit = LIMIT) -> None:
         self.client = client
         self.peppers = Peppers(peppers[0], tuple(peppers[1:]))
-        canary = Canary(client, self.peppers.fingerprints)
-        store = RedisTokens(client, canary, DEADLINE_S)
+        self.canary = Canary(client, self.peppers.fingerprints)
+        store = RedisTokens(client, self.canary, DEADLINE_S)
         self.registry = Registry(store, self.peppers, "acl", Defaults(0, limit.window_s), lambda: NOW)
-        self.gate = Gate(RedisLedger(client, canary, limit, DEADLINE_S), self.peppers, "acl")
+        self.gate = Gate(RedisLedger(client, self.canary, limit, DEADLINE_S), self.peppers, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
         """Make a token; return its id and its text."""

@@ -276,19 +276,19 @@ def test_quota_is_shared_through_a_rotation(crowd: Any) -> None:
     assert outcomes.count(Verdict.RATE_LIMITED) == 10
 
 
-def test_new_pepper(client: Any) -> None:
+def test_new_pepper(single_client: Any) -> None:
     """A token that is used under a new pepper moves to it, with its life, window and usage."""
-    name, text = Replica(client, "old").issue(ttl_seconds="600", rate_limit_max="2")
-    Replica(client, "old").ask(text)
-    replica = Replica(client, "new", "old")
+    name, text = Replica(single_client, "old").issue(ttl_seconds="600", rate_limit_max="2")
+    Replica(single_client, "old").ask(text)
+    replica = Replica(single_client, "new", "old")
 
     verdicts = [replica.ask(text) for _ in range(2)]
 
     assert verdicts == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
-    assert 595 < client.ttl(replica.record(text)) <= 600
+    assert 595 < single_client.ttl(replica.record(text)) <= 600
     assert replica.registry.find(name).digest == replica.peppers.digest(text)
     assert len(replica.registry.page(1).tokens) == 1
-    assert Replica(client, "new").ask(text) is Verdict.RATE_LIMITED
+    assert Replica(single_client, "new").ask(text) is Verdict.RATE_LIMITED
 
 
 def test_only_use_moves_a_token(client: Any) -> None:
@@ -300,16 +300,16 @@ def test_only_use_moves_a_token(client: Any) -> None:
     assert not client.exists(replica.record(text))
 
 
-def test_count_of_old_peppers(client: Any) -> None:
+def test_count_of_old_peppers(single_client: Any) -> None:
     """The tokens that have not met the new pepper are counted."""
-    texts = [Replica(client, "old").issue()[1] for _ in range(3)]
-    replica = Replica(client, "new", "old")
+    texts = [Replica(single_client, "old").issue()[1] for _ in range(3)]
+    replica = Replica(single_client, "new", "old")
     replica.issue()
     replica.ask(texts[0])
     replica.registry.rotate(texts[1], "0")
 
     assert replica.registry.count_old_peppers() == 1
-    assert Replica(client, "old").registry.count_old_peppers() == 0
+    assert Replica(single_client, "old").registry.count_old_peppers() == 0
 
 
 @pytest.mark.parametrize("waiting", [("old",), ("old", "new")])
@@ -373,11 +373,11 @@ def test_forgotten_pepper(client: Any) -> None:
     assert Replica(client, "wrong").ask("some-text") is Verdict.UNKNOWN
 
 
-def test_pepper_that_was_replaced(client: Any) -> None:
+def test_pepper_that_was_replaced(single_client: Any) -> None:
     """When no replica names the old pepper any more, one that was left behind with it is found out."""
-    _, text = Replica(client, "old").issue()
+    _, text = Replica(single_client, "old").issue()
     for peppers in (("old",), ("new", "old"), ("new",)):
-        assert Replica(client, *peppers).ask(text) is Verdict.ALLOWED
+        assert Replica(single_client, *peppers).ask(text) is Verdict.ALLOWED
 
     with pytest.raises(WrongPepperError):
-        Replica(client, "old").ask("some-text")
+        Replica(single_client, "old").ask("some-text")

@@ -18,14 +18,13 @@ ROOT = Path(__file__).parents[2]
 SETTING = """
 from gevent import monkey; monkey.patch_all()
 import random, sys, gevent, redis
-from app.store.connection import connect, dial
-from app.store.pipeline import Pipeline
+from app.store.connection import connect, open_line
 from tests.make import make_settings
 
 port = int(sys.argv[1])
 control = redis.Redis(port=port)
 client = connect(make_settings(REDIS_PORT=port))
-pipeline = Pipeline(lambda: dial(client), drain_s=0.3)
+pipeline = open_line(client, drain_s=0.3)
 ECHO = "return {KEYS[1], ARGV[1]}"
 
 def ask(number, script=ECHO, deadline_s=0.25):
@@ -119,6 +118,30 @@ def test_lost_connection(redis_server: RedisServer) -> None:
         """,
     )
     assert printed == "failed"
+
+
+def test_connection_that_fails(redis_server: RedisServer) -> None:
+    """Callers who wait for a connection fail with it, rather than try one after the other."""
+    printed = drill(
+        redis_server,
+        """
+        from gevent.event import Event
+        tried, all_wait = [], Event()
+
+        def refused():
+            tried.append(1)
+            all_wait.wait()
+            raise redis.ConnectionError("refused")
+
+        pipeline._connect = refused
+        jobs = [gevent.spawn(ask, n, deadline_s=10) for n in range(100)]
+        gevent.sleep(0)
+        all_wait.set()
+        gevent.joinall(jobs)
+        print(len(tried), {type(job.exception).__name__ for job in jobs})
+        """,
+    )
+    assert printed == "1 {'ConnectionError'}"
 
 
 def test_slow_answer_harms_nobody(redis_server: RedisServer) -> None:

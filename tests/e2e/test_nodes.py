@@ -1,0 +1,195 @@
+"""Redis of several servers: one is lost under load, and the service decides rightly or not at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import NamedTuple, Self
+
+import pytest
+
+from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, free_port, record_key
+from tests.store.nodes import Guarded, Nodes, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+class Asked(NamedTuple):
+    """One answer under load: when it came, after how long, and what had to be said."""
+
+    at: float
+    seconds: float
+    status: int
+    expected: int
+
+
+class Load:
+    """Clients that ask for tokens without a pause, each status as it has to be or 503."""
+
+    def __init__(self, service: Gunicorn, tokens: Mapping[str, int], clients: int = 8) -> None:
+        self.asked: list[Asked] = []
+        self._service = service
+        self._tokens = tokens
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask_on) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def wrong(self) -> list[Asked]:
+        """Return the answers that are neither right nor 503."""
+        return [one for one in self.asked if one.status not in {one.expected, 503}]
+
+    @property
+    def slowest(self) -> float:
+        """Return the seconds of the slowest answer."""
+        return max(one.seconds for one in self.asked)
+
+    @property
+    def outage(self) -> float:
+        """Return the seconds from the first 503 to the last."""
+        moments = [one.at for one in self.asked if one.status == 503]
+        return max(moments) - min(moments) if moments else 0.0
+
+    def _ask_on(self) -> None:
+        with Connection(self._service.port) as connection:
+            while not self._ended.is_set():
+                for token, expected in self._tokens.items():
+                    began = time.monotonic()
+                    status = connection.call("/auth", [*forwarded("a.test"), *bearer(token)]).status
+                    now = time.monotonic()
+                    self.asked.append(Asked(now, now - began, status, expected))
+
+
+def kinds(service: Gunicorn) -> dict[str, int]:
+    """Return tokens that are allowed, revoked and for another host, with the status of each."""
+    valid, revoked, elsewhere = service.issue(), service.issue(), service.issue("b.test")
+    assert service.post("/delete_token", token=revoked).status in {200, 302, 303}
+    return {valid: 200, revoked: 401, elsewhere: 403}
+
+
+def writes_reach(service: Gunicorn, server: RedisServer) -> bool:
+    """Tell whether a new token is kept by *server*; in the midst of a failover there may be none."""
+    with suppress(AssertionError):
+        return bool(server.client().exists(record_key(service.issue())))
+    return False
+
+
+@pytest.fixture(scope="module", name="guarded")
+def _guarded() -> Iterator[Guarded]:
+    with Guarded() as guarded:
+        yield guarded
+
+
+@pytest.fixture(scope="module", name="service")
+def _service(guarded: Guarded) -> Iterator[Gunicorn]:
+    with Gunicorn(None, redis_url=guarded.url, web_concurrency=2) as service:
+        yield service
+
+
+class TestSentinel:
+    """A primary and two replicas under three sentinels."""
+
+    def test_planned_failover(self, guarded: Guarded, service: Gunicorn) -> None:
+        """Replaced on purpose, the old primary loses its clients long before it hears of it."""
+        old, tokens = guarded.primary, kinds(service)
+        with Load(service, tokens) as load:
+            guarded.fail_over()
+            new = guarded.primary
+            switched_s = until(lambda: writes_reach(service, new))
+
+        assert (load.wrong, load.slowest < 1, switched_s < 2) == ([], True, True)
+        assert old.client().role()[0] == "master"
+        assert {token: service.auth(token).status for token in tokens} == tokens
+
+    def test_lost_primary(self, guarded: Guarded, service: Gunicorn) -> None:
+        """A primary that is killed is replaced, and the same workers go on with the new one."""
+        old, tokens = guarded.primary, kinds(service)
+        until(lambda: guarded.primary.client().wait(1, 100) >= 1)
+        with Load(service, tokens) as load:
+            old.kill()
+            until(lambda: guarded.primary is not old)
+            recovered_s = until(lambda: service.auth(next(iter(tokens))).status == 200)
+
+        assert (load.wrong, load.slowest < 1, recovered_s < 2) == ([], True, True)
+        assert {token: service.auth(token).status for token in tokens} == tokens
+        assert service.log.count("Booting worker") == 2
+
+    def test_all_sentinels_lost(self, guarded: Guarded, service: Gunicorn) -> None:
+        """While the primary lives, decisions need no sentinel."""
+        token = service.issue()
+        for sentinel in guarded.sentinels:
+            sentinel.kill()
+        time.sleep(1)
+
+        assert {service.auth(token).status for _ in range(20)} == {200}
+
+
+@pytest.fixture(scope="module", name="nodes")
+def _nodes() -> Iterator[Nodes]:
+    with Nodes(replicas=1) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module", name="spread")
+def _spread(nodes: Nodes) -> Iterator[Gunicorn]:
+    with Gunicorn(None, redis_url=nodes.url, web_concurrency=2) as service:
+        yield service
+
+
+class TestCluster:
+    """Three primaries, each with a replica."""
+
+    def test_slots_that_move(self, nodes: Nodes, spread: Gunicorn) -> None:
+        """While slots move back and forth no answer is wrong, and afterwards all are right."""
+        tokens = kinds(spread)
+        with Load(spread, tokens) as load:
+            for token in [*tokens] * 3:
+                nodes.move_slot(record_key(token))
+        moved = {token: spread.auth(token).status for token in tokens}
+
+        assert (load.wrong, load.slowest < 1, moved) == ([], True, tokens)
+
+    def test_planned_failover(self, nodes: Nodes, spread: Gunicorn) -> None:
+        """A replica that takes over on purpose costs next to nothing."""
+        tokens = kinds(spread)
+        old = nodes.owner(record_key(next(iter(tokens))))
+        replica = next(node for node in nodes.replicas if node.client().role()[2] == old.port)
+        with Load(spread, tokens) as load:
+            replica("FAILOVER")
+            until(lambda: replica.is_primary and not old.is_primary)
+            until(lambda: spread.auth(next(iter(tokens))).status == 200)
+
+        assert (load.wrong, load.slowest < 1) == ([], True)
+        assert {token: spread.auth(token).status for token in tokens} == tokens
+
+    def test_lost_node(self, nodes: Nodes, spread: Gunicorn) -> None:
+        """A node that is killed is replaced by its replica, and the same workers go on with that."""
+        tokens = kinds(spread)
+        valid = next(iter(tokens))
+        old = nodes.owner(record_key(valid))
+        until(lambda: old.client().wait(1, 100) == 1)
+        with Load(spread, tokens) as load:
+            old.kill()
+            assert spread.page("/healthz").status == 503
+            until(lambda: spread.auth(valid).status == 200)
+
+        assert (load.wrong, load.slowest < 1, load.outage < 10) == ([], True, True)
+        until(lambda: spread.page("/healthz").status == 200)
+        assert {token: spread.auth(token).status for token in tokens} == tokens
+        assert spread.log.count("Booting worker") == 2
+
+    def test_no_cluster(self) -> None:
+        """The service starts without its Cluster, and refuses at once."""
+        with Gunicorn(None, redis_url=f"redis+cluster://127.0.0.1:{free_port()}") as service:
+            assert [service.auth("some-token").status, service.page("/").status] == [503, 503]

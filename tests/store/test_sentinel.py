@@ -1,0 +1,127 @@
+"""The primary is whoever the sentinels name, whatever becomes of some of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from app.store.connection import connect
+from tests.harness import ROOT, RedisServer, free_port
+from tests.make import make_settings
+from tests.store.nodes import SERVICE, Sentinel
+
+
+@pytest.fixture(scope="module", name="primary")
+def _primary() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", name="sentinels")
+def _sentinels(primary: RedisServer) -> Iterator[list[Sentinel]]:
+    with Sentinel(primary) as one, Sentinel(primary) as two, Sentinel(primary) as three:
+        yield [one, two, three]
+
+
+def client_url(*ports: int, service: str = SERVICE, login: str = "", options: str = "") -> str:
+    """Return the REDIS_URL of the sentinels on *ports*."""
+    return f"redis+sentinel://{login}{','.join(f'127.0.0.1:{port}' for port in ports)}/{service}{options}"
+
+
+def client(*ports: int, **parts: str) -> Any:
+    """Return a client that finds its primary by the sentinels on *ports*."""
+    return connect(make_settings(REDIS_URL=client_url(*ports, **parts)))
+
+
+def test_finds_the_primary(primary: RedisServer, sentinels: list[Sentinel]) -> None:
+    """A client knows sentinels and no server, and speaks to the primary."""
+    found = client(*(sentinel.port for sentinel in sentinels))
+
+    assert found.info("server")["tcp_port"] == primary.port
+
+
+def test_most_sentinels_are_down(sentinels: list[Sentinel]) -> None:
+    """One sentinel that answers is enough, wherever it stands in the list."""
+    assert client(free_port(), free_port(), sentinels[0].port).ping()
+
+
+IN_A_WORKER = """
+from gevent import monkey; monkey.patch_all()
+import sys, time
+from app.store.connection import connect
+from tests.make import make_settings
+
+def timed():
+    client, began = connect(make_settings(REDIS_URL=sys.argv[1])), time.monotonic()
+    assert client.ping()
+    return time.monotonic() - began
+
+print(min(timed() for _ in range(3)))
+"""
+
+
+def test_hung_sentinel(sentinels: list[Sentinel]) -> None:
+    """A sentinel that accepts and says nothing costs a worker no time, though it stands first."""
+    url = client_url(*(sentinel.port for sentinel in sentinels))
+    sentinels[0].pause()
+    try:
+        printed = subprocess.check_output([sys.executable, "-c", IN_A_WORKER, url], cwd=ROOT, timeout=20)
+    finally:
+        sentinels[0].resume()
+    assert float(printed) < 0.1
+
+
+def test_database(primary: RedisServer, sentinels: list[Sentinel]) -> None:
+    """The number behind the service is the database."""
+    client(sentinels[0].port, options="/3").set("key", "in three")
+
+    with redis.Redis(port=primary.port, db=3, protocol=2) as direct:
+        assert direct.get("key") == b"in three"
+
+
+def test_passwords(primary: RedisServer, sentinels: list[Sentinel]) -> None:
+    """Servers have one name and password, sentinels another; both may hold any character."""
+    primary.client().acl_setuser("us/er", enabled=True, passwords=["+p@s/s?"], commands=["+@all"], keys="*")
+    sentinels[0].client().acl_setuser("wat:ch", enabled=True, passwords=["+s&cret"], commands=["+@all"])
+    login, option = "us%2Fer:p%40s%2Fs%3F@", "?sentinel_username=wat%3Ach&sentinel_password=s%26cret"
+
+    assert client(sentinels[0].port, login=login, options=option).acl_whoami() == "us/er"
+    with pytest.raises(redis.ConnectionError):
+        client(sentinels[0].port, login=login, options=option + "x").ping()
+
+
+def test_service_that_nobody_knows(sentinels: list[Sentinel]) -> None:
+    """A service that no sentinel watches is named in the error."""
+    with pytest.raises(
+        redis.ConnectionError, match=r"no sentinel names a primary of 'other'.*no such service"
+    ):
+        client(*(sentinel.port for sentinel in sentinels), service="other").ping()
+
+
+def test_replica_in_the_place_of_a_primary(primary: RedisServer) -> None:
+    """A server that is named as the primary and says that it is none is not used."""
+    with (
+        RedisServer(options=["--replicaof", f"127.0.0.1 {primary.port}"]) as replica,
+        Sentinel(replica) as mistaken,
+        pytest.raises(redis.ConnectionError, match="is no primary"),
+    ):
+        client(mistaken.port).ping()
+
+
+def test_replica_after_all(primary: RedisServer, sentinels: list[Sentinel]) -> None:
+    """A connection whose server became a replica is not used again."""
+    found = client(sentinels[0].port)
+    found.set("key", 1)
+    primary.client().replicaof("127.0.0.1", free_port())
+    with pytest.raises(redis.RedisError):
+        found.set("key", 2)
+    primary.client().replicaof("NO", "ONE")
+    before = primary.client().info("stats")["total_connections_received"]
+    found.set("key", 3)
+
+    assert primary.client().info("stats")["total_connections_received"] == before + 1
