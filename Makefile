@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs format clean
+.PHONY: help run test check bench chaos docs format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,6 +23,9 @@ check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the t
 
 bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for a minute of it)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+chaos: .venv/.dev ## Break things under load and print what the service did (ARGS="--quick faults" for a part)
+	$(BIN)/python -m chaos $(ARGS)
 
 docs: .venv/.dev ## Write the settings into README.md and .env.example
 	$(BIN)/python scripts/docs.py

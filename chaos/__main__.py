@@ -1,0 +1,51 @@
+"""python -m chaos [--quick] [--write] [faults mixups …]: what the service does when things go wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from chaos.report import Table, machine, write
+
+SUBJECTS = ("faults", "mixups", "attacks", "runtime", "limits")
+
+
+def main() -> None:
+    """Print each subject's tables as soon as they are done; the exit code is 1 if a promise was broken."""
+    options = _options()
+    print(f"{machine()}.\n")
+    failures: list[str] = []
+    for subject in options.subjects or _present():
+        tables = _tables(subject)(options.quick)
+        print("\n".join(table.markdown() for table in tables), flush=True)
+        failures += [failure for table in tables for failure in table.failures]
+        if options.write:
+            write(subject, tables)
+    sys.exit(f"{len(failures)} promises were broken." if failures else 0)
+
+
+def _tables(subject: str) -> Callable[[bool], list[Table]]:
+    tables: Callable[[bool], list[Table]] = import_module(f"chaos.{subject}").tables
+    return tables
+
+
+def _present() -> list[str]:
+    return [name for name in SUBJECTS if Path(__file__).with_name(f"{name}.py").exists()]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m chaos", description=__doc__)
+    parser.add_argument("subjects", nargs="*", metavar="subject", help=f"some of {', '.join(SUBJECTS)}")
+    parser.add_argument("--quick", action="store_true", help="a shorter form of each")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
+    options = parser.parse_args()
+    if strangers := [name for name in options.subjects if name not in SUBJECTS]:
+        parser.error(f"no such subject: {', '.join(strangers)}")
+    return options
+
+
+if __name__ == "__main__":
+    main()
