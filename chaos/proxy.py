@@ -6,7 +6,6 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
 from typing import Any, Self
 
 from tests.harness import free_port
@@ -144,7 +143,7 @@ class Proxy:
             elif self.delay_s:
                 due = max(due + 1e-6, self._loop.time() + self.delay_s)  # never before what came before
                 self._loop.call_at(due, writer.write, chunk)
-            else:
+            elif not writer.is_closing():
                 writer.write(chunk)
 
     @staticmethod
@@ -152,5 +151,6 @@ class Proxy:
         for pause_s, piece in pieces:
             if pause_s:
                 await asyncio.sleep(pause_s)
-            with suppress(RuntimeError):
-                writer.write(piece)
+            if writer.is_closing():
+                break
+            writer.write(piece)

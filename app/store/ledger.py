@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import redis
@@ -46,6 +47,7 @@ class RedisLedger:
         self._defaults = (default.max_requests, default.window_s)
         self._deadline_s = deadline_s
         self._take = Script("take")
+        self._calls = count()
         self._mover = Mover(client, canary)
 
     def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
@@ -74,9 +76,12 @@ class RedisLedger:
         """Decide on *digest*, or on where it moved: one more round trip each time."""
         for _ in range(MAX_MOVES):
             record, window, usage = keys.all_of(digest)
-            echo, outcome, *rest = self._take.run(self._line, (record, window, usage), args)
-            if echo != record.encode():
+            call = f"{next(self._calls)}"
+            reply = self._take.run(self._line, (record, window, usage), [*args, call])
+            if not isinstance(reply, list) or reply[:1] + reply[-1:] != [record.encode(), call.encode()]:
+                self._line.close()  # what else comes on it is out of step too
                 raise StoreUnavailableError("the answer belongs to another request")
+            outcome, *rest = reply[1:-1]
             if outcome != _MOVED:
                 return _decision(digest, outcome, *rest)
             digest = rest[0].decode()

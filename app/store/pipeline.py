@@ -37,6 +37,11 @@ class Pipeline:
         """Run a script by its source; raises redis.ResponseError."""
         return self._call("EVAL", *args)
 
+    def close(self) -> None:
+        """Let the connection go, and whoever waits on it; the next caller gets a new one."""
+        if self._line:
+            self._line.close(redis.ConnectionError("the connection was given up"))
+
     def _call(self, *parts: str | int) -> Any:
         line = self._line or self._open()
         waiter = line.send(_encode(parts))

@@ -95,12 +95,12 @@ class RedisTokens:
             return moved
 
     def remove(self, token: Token) -> bool:
-        """Forget *token* and all that belongs to it; False if it was gone already."""
+        """Forget *token* and all that belongs to it; False if it was gone already.
+
+        One DEL and no transaction: a server whose memory is full refuses to queue even a DEL.
+        """
         with bounded(self._deadline_s):
-            pipe = self._client.pipeline(transaction=True)
-            for key in keys.all_of(token.digest):
-                pipe.delete(key)
-            existed, *_ = pipe.execute()
+            existed = self._client.delete(*keys.all_of(token.digest))
             self._client.zrem(keys.INDEX, keys.index_entry(token.id, token.digest))
             return bool(existed)
 

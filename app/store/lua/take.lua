@@ -6,26 +6,29 @@
 -- ARGV[1]  the default limit    requests per window, 0 is unlimited
 -- ARGV[2]  the default window   seconds
 -- ARGV[3+] patterns that cover the host asked for, each between commas: ",example.com,"
--- Returns  { KEYS[1], "unknown" }
---          { KEYS[1], "moved", digest }   the record lives under that digest now
---          { KEYS[1], outcome, id, email, comment }
+-- ARGV[-1] the call             text that no other call on this connection has
+-- Returns  { KEYS[1], "unknown", call }
+--          { KEYS[1], "moved", digest, call }   the record lives under that digest now
+--          { KEYS[1], outcome, id, email, comment, call }
 --              outcome: "disabled", "not_yet", "wrong_host" or "allowed"
---          { KEYS[1], "limited", id, email, comment, limit, window_s, wait_us }
+--          { KEYS[1], "limited", id, email, comment, limit, window_s, wait_us, call }
 --          an error if the record can't be read
 -- One script, because between reading the times and adding one no other request may read them, and a use may
--- not be noted for a token that was deleted meanwhile. KEYS[1] comes back so that the caller can tell its own
--- answer from another's. Without flags in the first line Redis refuses it wherever it could not write, so a
--- replica or a full server never judges by what it last heard.
+-- not be noted for a token that was deleted meanwhile. KEYS[1] and the call come back, first and last, so that
+-- the caller can tell its own answer, whole, from another's or from parts of two. Without flags in the first
+-- line Redis refuses it wherever it could not write, so a replica or a full server never judges by what it last
+-- heard.
 
 local record = redis.call('HMGET', KEYS[1], 'hosts', 'id', 'email', 'comment', 'enabled', 'moved_to',
   'rate_limit_max', 'rate_limit_window_sec', 'not_before', 'last_used_at')
+local call = ARGV[#ARGV]
 local hosts, id, email, comment, enabled = record[1], record[2], record[3], record[4], record[5]
 
 if record[6] then
-  return { KEYS[1], 'moved', record[6] }
+  return { KEYS[1], 'moved', record[6], call }
 end
 if not (hosts or id or email or comment) then
-  return { KEYS[1], 'unknown' }
+  return { KEYS[1], 'unknown', call }
 end
 
 local time = redis.call('TIME')
@@ -68,7 +71,7 @@ end
 
 local function outcome(name, counter)
   count(counter)
-  return { KEYS[1], name, id or '', email or '', comment or '' }
+  return { KEYS[1], name, id or '', email or '', comment or '', call }
 end
 
 local ALLOWED, WRONG_HOST, LIMITED, INACTIVE = 0, 1, 2, 3
@@ -91,7 +94,7 @@ if listed:find('[%s%u]') then
   listed = listed:lower():gsub('%s*,%s*', ',')
 end
 local covered = false
-for i = 3, #ARGV do
+for i = 3, #ARGV - 1 do
   if listed:find(ARGV[i], 1, true) then
     covered = true
     break
@@ -115,7 +118,8 @@ if limit > 0 then
   local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
   if oldest and oldest + window_us > now then
     count(LIMITED)
-    return { KEYS[1], 'limited', id or '', email or '', comment or '', limit, window_s, oldest + window_us - clock }
+    local wait_us = oldest + window_us - clock
+    return { KEYS[1], 'limited', id or '', email or '', comment or '', limit, window_s, wait_us, call }
   end
 
   -- tostring() would print 14 of the 16 digits.
