@@ -16,6 +16,7 @@ from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registr
 from app.services import Services, provide
 from app.settings import Settings
 from app.store.canary import Canary
+from app.store.checkup import Checkup
 from app.store.connection import connect, ping
 from app.store.ledger import RedisLedger
 from app.store.pipeline import Pipeline
@@ -56,6 +57,7 @@ def build_services(settings: Settings) -> Services:
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     canary = Canary(client, peppers.fingerprints)
+    checkup = Checkup(client)
     line = Pipeline(client, drain_s=deadline_s) if monkey.is_module_patched("socket") else None
     ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
     store = RedisTokens(client, canary, _ADMIN_DEADLINE_S)
@@ -64,5 +66,5 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         gate=Gate(ledger, peppers, settings.token_prefix),
         registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
-        ping=lambda: ping(client, canary, deadline_s),
+        ping=lambda: ping(client, canary, checkup, deadline_s),
     )

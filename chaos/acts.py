@@ -13,7 +13,8 @@ from chaos.load import auth
 from chaos.stage import UNAVAILABLE, Act, Stage
 from tests.harness import RedisServer, record_key
 
-SPARE, STRANGE = "spare", "strange"
+SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
+SPARE = "spare"
 _LOADED_KEYS = 20_000
 _FLUSH_PERIOD_S = 0.05
 
@@ -95,10 +96,9 @@ def tries_to_delete_in_vain(stage: Stage) -> Iterator[str]:
 def make_replica(stage: Stage) -> None:
     """Start another Redis that follows the first one."""
     issue_spare(stage)
-    other = stage.stack.enter_context(RedisServer())
+    other = stage.stack.enter_context(RedisServer(options=SYNC_AT_ONCE))
     other.client().replicaof("127.0.0.1", stage.redis.port)
-    while other.client().info("replication").get("master_link_status") != "up":
-        time.sleep(0.01)
+    _until_followed(other)
     stage.kept["other"] = other
 
 
@@ -107,6 +107,17 @@ def change_roles(stage: Stage) -> None:
     other = stage.kept["other"]
     other.client().replicaof("NO", "ONE")
     stage.command(f"REPLICAOF 127.0.0.1 {other.port}")
+
+
+def change_back(stage: Stage) -> None:
+    """Make the first Redis the primary again, once it has what happened at the other."""
+    _until_followed(stage.redis)
+    stage.command("REPLICAOF NO ONE")
+
+
+def _until_followed(replica: RedisServer) -> None:
+    while replica.client().info("replication").get("master_link_status") != "up":
+        time.sleep(0.01)
 
 
 def deletes_on_the_primary(stage: Stage) -> Iterator[str]:

@@ -92,7 +92,8 @@ FAULTS = (
     Fault(
         "primary becomes a replica",
         inject=acts.change_roles,
-        heal=commands("REPLICAOF NO ONE"),
+        heal=acts.change_back,
+        options=acts.SYNC_AT_ONCE,
         prepare=acts.make_replica,
         watch=acts.deletes_on_the_primary,
         verify=acts.stays_deleted,

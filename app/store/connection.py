@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from app.settings import Settings
 from app.store.canary import Canary
+from app.store.checkup import Checkup
 from app.store.errors import bounded
 
 POOL_SIZE = 32
@@ -46,11 +47,12 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-def ping(client: redis.Redis, canary: Canary, deadline_s: float) -> None:
+def ping(client: redis.Redis, canary: Canary, checkup: Checkup, deadline_s: float) -> None:
     """Ask whether Redis answers and our pepper is the one; raises StoreUnavailableError."""
     with bounded(deadline_s):
         client.ping()
         canary.check()
+        checkup.run()
 
 
 def _target(settings: Settings) -> dict[str, Any]:
