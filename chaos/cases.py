@@ -12,7 +12,7 @@ from benchmarks.load import cpu_us
 from chaos.acts import cut_clients, resolve
 from chaos.load import Load, auth, livez, percentile, statuses, volleys
 from chaos.report import Table
-from chaos.stage import AS_EVER, OK, UNAVAILABLE, Fault, Stage, nothing, staged
+from chaos.stage import AS_EVER, BUSY, OK, UNAVAILABLE, Fault, Stage, nothing, staged
 from tests.harness import ROOT, record_key
 
 CROWD = 500
@@ -152,9 +152,6 @@ CASES = (
         in_quick=True,
     ),
 )
-
-
-BUSY = 4.0  # the slack where other tests run too
 
 
 def try_out(case: Case, slack: float) -> Outcome:

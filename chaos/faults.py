@@ -7,7 +7,7 @@ import sys
 from chaos import acts, cases
 from chaos.acts import commands
 from chaos.report import Table
-from chaos.stage import AS_EVER, FULL, PER_SECOND, QUICK, Fault, try_out
+from chaos.stage import AS_EVER, FULL, QUICK, Fault, try_out
 from tests.harness import ROOT
 
 _USER, _PASSWORD = "service", "password-of-the-service"
@@ -155,7 +155,7 @@ _LATENCIES = ("p50 ms", "p99 ms", "max ms", "/livez max ms", "recovered in ms", 
 def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - what the command line says
     """Try every fault, or the most telling ones, then the single cases."""
     pace = QUICK if quick else FULL
-    table = Table(f"Redis faults under {PER_SECOND} requests per second", (*_COLUMNS, *_LATENCIES))
+    table = Table(f"Redis faults under {pace.per_second} requests per second", (*_COLUMNS, *_LATENCIES))
     for fault in FAULTS:
         if fault.in_quick or not quick:
             print(fault.name, file=sys.stderr, flush=True)

@@ -13,13 +13,14 @@ from chaos.proxy import Proxy
 from tests.harness import Gunicorn, RedisServer
 
 PER_SECOND = 200
+BUSY = 4.0
 OK, UNAVAILABLE = 200, 503
 NO_EVICTION = ("--maxmemory-policy", "noeviction")
 GOOD, UNKNOWN, ELSEWHERE = "good", "unknown", "wrong host"
 OUTAGE: Mapping[str, int] = dict.fromkeys((GOOD, UNKNOWN, ELSEWHERE), UNAVAILABLE)
 AS_EVER: Mapping[str, int] = {}
 
-_STRAY = 0.01  # the share of answers that may be a 503 without a fault, on a busy machine
+_P99_MS = 300.0
 _RECOVERY_S = 1.0
 _PATIENCE_S = 15.0
 
@@ -80,16 +81,21 @@ class Fault:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long each phase lasts, and how slow an answer may be."""
+    """How long each phase lasts, how dense the load is, and how far a busy machine may stretch a promise.
+
+    *stray* is the share of answers that may be a 503 though nothing is wrong with Redis.
+    """
 
     before_s: float
     during_s: float
     after_s: float
-    p99_ms: float
+    per_second: int
+    slack: float
+    stray: float
 
 
-FULL = Pace(3, 10, 5, 300)
-QUICK = Pace(0.7, 1.5, 0.7, 1000)  # where other tests run too, only that nobody waits long
+FULL = Pace(3, 10, 5, PER_SECOND, slack=1, stray=0.01)
+QUICK = Pace(0.5, 1.5, 0.5, 60, slack=BUSY, stray=0.5)  # where other tests run too
 
 
 @contextmanager
@@ -118,7 +124,7 @@ def _asks(good: str) -> list[Ask]:
 
 def try_out(fault: Fault, pace: Pace) -> tuple[tuple[str, ...], list[str]]:
     """Load the service before, during and after *fault*; return its row and the promises that broke."""
-    with staged(fault, pace.during_s) as stage, Load(stage.service.port, stage.asks, PER_SECOND) as load:
+    with staged(fault, pace.during_s) as stage, Load(stage.service.port, stage.asks, pace.per_second) as load:
         time.sleep(pace.before_s)
         start = time.monotonic()
         fault.inject(stage)
@@ -186,13 +192,13 @@ class Phases:
         if wrong := self._without_right(fault):
             yield f"{len(wrong)} answers of 200 without right"
         for title, shots in (("before", self.before), ("after", self.after)):
-            yield from _unexpected(title, shots, AS_EVER)
-        yield from _unexpected("during", self.during, fault.during)
+            yield from _unexpected(title, shots, AS_EVER, pace.stray)
+        yield from _unexpected("during", self.during, fault.during, pace.stray)
         p99 = percentile(_auths(self.touched), 99)
-        if p99 > pace.p99_ms:
-            yield f"p99 was {p99:.0f} ms, not at most {pace.p99_ms:.0f}"
-        if self.recovered_s is None or self.recovered_s > _RECOVERY_S:
-            yield f"recovery took {self.recovered_s} s, not at most {_RECOVERY_S:.0f}"
+        if p99 > _P99_MS * pace.slack:
+            yield f"p99 was {p99:.0f} ms, not at most {_P99_MS * pace.slack:.0f}"
+        if self.recovered_s is None or self.recovered_s > _RECOVERY_S * pace.slack:
+            yield f"recovery took {self.recovered_s} s, not at most {_RECOVERY_S * pace.slack:.0f}"
 
     def _without_right(self, fault: Fault) -> list[Shot]:
         """Return the 200s of whoever never has a right, and those of tokens that the fault closes."""
@@ -204,11 +210,11 @@ def _auths(shots: Iterable[Shot]) -> list[Shot]:
     return [shot for shot in shots if shot.ask.name != livez().name]
 
 
-def _unexpected(title: str, shots: Sequence[Shot], expected: Mapping[str, int]) -> Iterator[str]:
+def _unexpected(title: str, shots: Sequence[Shot], expected: Mapping[str, int], most: float) -> Iterator[str]:
     """Complain about every other status than the expected one; a few of 503 may be the machine's."""
     others = [shot for shot in shots if shot.status != expected.get(shot.ask.name, shot.ask.expected)]
     stray = [shot for shot in others if shot.status == UNAVAILABLE]
     if not shots:
         yield f"nothing was answered {title} it"
-    if len(others) > len(stray) or len(stray) > _STRAY * len(shots):
+    if len(others) > len(stray) or len(stray) > most * len(shots):
         yield f"{title} it, unexpected answers: {statuses(others)}"

@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 
 from chaos import cases, faults, mixups
-from chaos.stage import QUICK, try_out
+from chaos.stage import BUSY, QUICK, Fault, try_out
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize("fault", [f for f in faults.FAULTS if f.in_quick], ids=lambda fault: fault.name)
-def test_fault(fault: faults.Fault) -> None:
+def test_fault(fault: Fault) -> None:
     """A fault of Redis opens nothing, is answered at once, and is over when it ends."""
     _, broken = try_out(fault, QUICK)
 
@@ -24,7 +24,7 @@ def test_fault(fault: faults.Fault) -> None:
 @pytest.mark.parametrize("case", [c for c in cases.CASES if c.in_quick], ids=lambda case: case.name)
 def test_case(case: cases.Case) -> None:
     """What is promised of a single case is kept."""
-    seen, is_kept = cases.try_out(case, slack=cases.BUSY)
+    seen, is_kept = cases.try_out(case, slack=BUSY)
 
     assert is_kept, seen
 
