@@ -6,6 +6,7 @@ one in its place. A caller that gives up leaves its place taken, and its reply i
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from gevent.hub import Waiter
 from gevent.lock import BoundedSemaphore
 
 _READ_BYTES = 65_536
+_PAUSE_S = 0.025  # between attempts to connect, so that a crowd does not make one each
 
 
 class Pipeline:
@@ -28,6 +30,7 @@ class Pipeline:
         self._drain_s = drain_s
         self._line: Line | None = None
         self._opening = BoundedSemaphore()
+        self._next_try = 0.0
 
     def evalsha(self, *args: str | int) -> Any:
         """Run a script that Redis knows; raises redis.ResponseError, NoScriptError among them."""
@@ -57,9 +60,13 @@ class Pipeline:
     def _open(self) -> Line:
         with self._opening:
             if self._line is None:
+                if time.monotonic() < self._next_try:
+                    raise redis.ConnectionError("no connection a moment ago")
+                self._next_try = time.monotonic() + _PAUSE_S
                 connection = self._pool.connection_class(**self._pool.connection_kwargs)
                 connection.connect()
                 self._line = Line(connection, self._forget)
+                self._next_try = 0.0
             return self._line
 
     def _forget(self, line: Line) -> None:
