@@ -17,6 +17,7 @@ from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registr
 from app.services import Services, note, provide
 from app.settings import Settings
 from app.store.canary import Canary
+from app.store.checkup import Checkup
 from app.store.connection import connect, open_line, ping
 from app.store.failures import RedisFailures
 from app.store.ledger import RedisLedger
@@ -59,6 +60,7 @@ def build_services(settings: Settings) -> Services:
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     canary = Canary(client, peppers.fingerprints)
+    checkup = Checkup(client)
     line = open_line(client, drain_s=deadline_s) if monkey.is_module_patched("socket") else None
     ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
     # Of its own, because a change may wait longer for the disk than /auth may wait for anything.
@@ -73,5 +75,5 @@ def build_services(settings: Settings) -> Services:
         failures=RedisFailures(line or client, settings.fail_limit, deadline_s)
         if settings.fail_limit
         else None,
-        ping=lambda: ping(client, canary, deadline_s),
+        ping=lambda: ping(client, canary, checkup, deadline_s),
     )

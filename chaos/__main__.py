@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -16,6 +17,7 @@ SUBJECTS = ("faults", "mixups", "attacks", "runtime", "limits")
 def main() -> None:
     """Print each subject's tables as soon as they are done; the exit code is 1 if a promise was broken."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended; so are the servers it had started."))
     print(f"{machine()}.\n")
     failures: list[str] = []
     for subject in options.subjects or _present():

@@ -58,10 +58,18 @@ class Canary:
         """Note our pepper, for a token was made or found under it; without a previous one drop all others."""
         if self._is_noted:
             return
+        self._is_noted = True  # by now only this caller tries: a crowd would wait for the pool, each in vain
+        try:
+            self._note()
+        except BaseException:
+            self._is_noted = False
+            raise
+        self._is_sure, self._is_wrong = True, False
+
+    def _note(self) -> None:
         self._client.sadd(keys.PEPPERS, self.current)
         if not self._previous and (others := self._seen() - {self.current}):
             self._client.srem(keys.PEPPERS, *others)
-        self._is_sure, self._is_wrong, self._is_noted = True, False, True
 
     def forget(self) -> None:
         """Give up the peppers seen so far: the next one under which a token is made is the right one."""

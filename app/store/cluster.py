@@ -56,6 +56,9 @@ class Cluster(_Commands):  # type: ignore[misc]
         _, reply = pipe.execute()
         return reply
 
+    def close(self) -> None:
+        """Do nothing: each command takes a connection from a pool that looks whether it is clean."""
+
     def pipeline(self, *, transaction: bool = True) -> Batch:
         """Return a collector of commands; those of a transaction have one key tag."""
         return Batch(self, transaction=transaction)
@@ -162,6 +165,11 @@ class ClusterLine:
     def eval(self, *args: str | int) -> Any:
         """Run a script by its source; raises redis.ResponseError."""
         return self._route(args, "EVAL", lambda address: self._line(address).eval(*args))
+
+    def close(self) -> None:
+        """Let all connections go, and whoever waits on them."""
+        for line in self._lines.values():
+            line.close()
 
     def _route(self, args: Sequence[str | int], verb: str, send: Callable[[Address], Any]) -> Any:
         _, _, key, *_ = args

@@ -12,6 +12,7 @@ from redis.retry import Retry
 from app.core.addresses import Address, Login, Several, parse_several
 from app.settings import Settings
 from app.store.canary import Canary
+from app.store.checkup import Checkup
 from app.store.cluster import Client, Cluster, ClusterLine
 from app.store.errors import bounded
 from app.store.pipeline import Pipeline
@@ -43,11 +44,12 @@ def _line(client: redis.Redis, drain_s: float) -> Pipeline:
     return Pipeline(lambda: _connected(pool.connection_class(**pool.connection_kwargs)), drain_s)
 
 
-def ping(client: Client, canary: Canary, deadline_s: float) -> None:
+def ping(client: Client, canary: Canary, checkup: Checkup, deadline_s: float) -> None:
     """Ask whether Redis answers and our pepper is the one; raises StoreUnavailableError."""
     with bounded(deadline_s):
         client.ping()
         canary.check()
+        checkup.run()
 
 
 def _pooled(settings: Settings, target: dict[str, Any]) -> redis.Redis:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 from app.core.fields import MAX_GRACE_S
@@ -47,6 +48,7 @@ class RedisLedger:
         # The line belongs to one event loop; without it, several threads may ask.
         self._within = Deadlines(deadline_s) if line else partial(bounded, deadline_s)
         self._take = Script("take")
+        self._calls = count()
         # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
         self._mover = Mover(client, canary, lambda script, names, args: script.run(client, names, args))
 
@@ -76,9 +78,12 @@ class RedisLedger:
         """Decide on *digest*, or on where it moved: one more round trip each time."""
         for _ in range(MAX_MOVES):
             record, window, usage = keys.all_of(digest)
-            echo, outcome, *rest = self._take.run(self._line, (record, window, usage), args)
-            if echo != record.encode():
+            call = f"{next(self._calls)}"
+            reply = self._take.run(self._line, (record, window, usage), [*args, call])
+            if not isinstance(reply, list) or reply[:1] + reply[-1:] != [record.encode(), call.encode()]:
+                self._line.close()  # what else comes on it is out of step too
                 raise StoreUnavailableError("the answer belongs to another request")
+            outcome, *rest = reply[1:-1]
             if outcome != _MOVED:
                 return _decision(digest, outcome, *rest)
             digest = rest[0].decode()

@@ -6,6 +6,7 @@ one in its place. A caller that gives up leaves its place taken, and its reply i
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from redis import exceptions
 from app.store.errors import is_no_primary
 
 _READ_BYTES = 65_536
+_PAUSE_S = 0.025  # between attempts to connect, so that a crowd does not make one each
 
 
 class Pipeline:
@@ -34,7 +36,8 @@ class Pipeline:
         self._drain_s = drain_s
         self._line: Line | None = None
         self._opening = BoundedSemaphore()
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
+        self._next_try = 0.0
 
     def evalsha(self, *args: str | int) -> Any:
         """Run a script that Redis knows; raises redis.ResponseError, NoScriptError among them."""
@@ -43,6 +46,11 @@ class Pipeline:
     def eval(self, *args: str | int) -> Any:
         """Run a script by its source; raises redis.ResponseError."""
         return self._call("EVAL", *args)
+
+    def close(self) -> None:
+        """Let the connection go, and whoever waits on it; the next caller gets a new one."""
+        if self._line:
+            self._line.close(redis.ConnectionError("the connection was given up"))
 
     def _call(self, *parts: Any) -> Any:
         line = self._line or self._open()
@@ -59,18 +67,17 @@ class Pipeline:
         return reply
 
     def _open(self) -> Line:
-        """Return the line, a new one if there is none; who waits for an attempt that fails has failed too."""
-        before = self._failure
+        """Return the line, a new one if there is none; who comes just after a failure has failed too."""
         with self._opening:
-            if self._line is None and self._failure is not before:
-                raise redis.ConnectionError(f"no connection: {self._failure}")
+            if self._line is None and time.monotonic() < self._next_try:
+                raise redis.ConnectionError(f"no connection a moment ago: {self._failure}")
             return self._line or self._opened()
 
     def _opened(self) -> Line:
         try:
             self._line = Line(self._connect(), self._forget)
-        except (redis.RedisError, OSError) as error:
-            self._failure = error
+        except (redis.RedisError, OSError, gevent.Timeout) as error:
+            self._failure, self._next_try = error, time.monotonic() + _PAUSE_S
             raise
         return self._line
 

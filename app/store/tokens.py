@@ -117,7 +117,10 @@ class RedisTokens:
             return moved
 
     def remove(self, token: Token) -> bool:
-        """Forget *token* and all that belongs to it; False if it was gone already."""
+        """Forget *token* and all that belongs to it; False if it was gone already.
+
+        One DEL and no transaction: a server whose memory is full refuses to queue even a DEL.
+        """
         with bounded(self._deadline_s):
             existed = self._disk.change(self._remove, keys.all_of(token.digest), [])
             with spared():

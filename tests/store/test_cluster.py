@@ -16,6 +16,7 @@ from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.core.registry import StoreUnavailableError
 from app.store import keys
+from app.store.checkup import Checkup
 from app.store.connection import connect, ping
 from app.store.slots import slot_of
 from tests.harness import ROOT, free_port
@@ -37,7 +38,7 @@ take = Script("take")
 
 def ask(number):
     names = [f"tokens:{number:064x}", "{tokens:%064x}:window" % number, "{tokens:%064x}:usage" % number]
-    return take.run(line, names, [100, 60]) == [names[0].encode(), b"unknown"]
+    return take.run(line, names, [100, 60, "call"]) == [names[0].encode(), b"unknown", b"call"]
 
 jobs = [gevent.spawn(ask, number) for number in range(2000)]
 gevent.joinall(jobs, raise_error=True)
@@ -76,22 +77,22 @@ def test_server_that_is_no_cluster(real_client: Any) -> None:
     client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}"))
 
     with pytest.raises(StoreUnavailableError, match="cluster support disabled"):
-        ping(client, Replica(client, "pepper").canary, 1)
+        ping(client, Replica(client, "pepper").canary, Checkup(client), 1)
 
 
 def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica) -> None:
     """A Cluster of which every node answers is not well unless all slots are served."""
-    ping(replica.client, replica.canary, 1)
+    ping(replica.client, replica.canary, Checkup(replica.client), 1)
     node = nodes.primaries[0]
     node("DELSLOTS", 0)
     try:
         until(lambda: node.state["cluster_state"] == "fail")
         with pytest.raises(StoreUnavailableError, match="does not serve all slots"):
-            ping(replica.client, replica.canary, 1)
+            ping(replica.client, replica.canary, Checkup(replica.client), 1)
     finally:
         node("ADDSLOTS", 0)
         nodes.settle()
-    ping(replica.client, replica.canary, 1)
+    ping(replica.client, replica.canary, Checkup(replica.client), 1)
 
 
 def test_rotation_keeps_the_slot(replica: Replica) -> None:

@@ -162,6 +162,30 @@ def test_slow_answer_harms_nobody(redis_server: RedisServer) -> None:
     assert printed == "Timeout"
 
 
+def test_crowd_knocks_seldom(redis_server: RedisServer) -> None:
+    """While nobody listens, a crowd of callers does not make an attempt each, and all are told at once."""
+    printed = drill(
+        redis_server,
+        """
+        attempts = []
+        nobody = connect(make_settings(REDIS_PORT=1))
+
+        class Counted(redis.Connection):
+            def connect(self):
+                attempts.append(1)
+                super().connect()
+
+        nobody.connection_pool.connection_class = Counted
+        pipeline = Pipeline(nobody, drain_s=0.3)
+        jobs = [gevent.spawn(ask, n, deadline_s=10) for n in range(500)]
+        gevent.joinall(jobs)
+        assert {type(job.exception) for job in jobs} == {redis.ConnectionError}
+        print(len(attempts) < 100)
+        """,
+    )
+    assert printed == "True"
+
+
 def test_kills_and_time_outs(redis_server: RedisServer) -> None:
     """Under random kills, deadlines and lost connections nobody ever gets another's reply."""
     printed = drill(

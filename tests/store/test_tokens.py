@@ -79,6 +79,20 @@ def test_removed_token_leaves_nothing(client: Any) -> None:
     assert client.zcard(keys.INDEX) == 0
 
 
+def test_token_is_removed_from_a_full_server(real_client: Any) -> None:
+    """A server that has no memory for anything else still revokes."""
+    digest = add(real_client, 1)
+    token = tokens(real_client).get(digest)
+    assert token
+
+    real_client.config_set("maxmemory", 1)
+    try:
+        assert tokens(real_client).remove(token)
+    finally:
+        real_client.config_set("maxmemory", 0)
+    assert real_client.keys("*tokens:*") == []
+
+
 def test_pages_are_newest_first(client: Any) -> None:
     """Pages cut one list, newest first, and say how long it is."""
     digests = [add(client, number) for number in range(1, 6)]

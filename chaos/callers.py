@@ -1,0 +1,136 @@
+"""python -m chaos.callers REDIS RELAY COMPLETED SEED: callers, each of whom knows its own answer.
+
+Runs as a worker does, patched first of all; prints what it counted as JSON.
+"""
+
+# ruff: noqa: E402 - patched before anything imports redis
+from gevent import monkey
+
+monkey.patch_all()
+
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import gevent
+import redis
+
+from app import build_services
+from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
+from app.core.registry import Registry, StoreUnavailableError
+from app.store import keys
+from tests.make import make_settings
+
+TOKENS = 60
+CALLERS = 150
+DEADLINES_S = (0.001, 0.01, 0.05, 1.0)
+KILL_PERIOD_S = 0.02
+PATIENCE_S = 300
+DAY_S = "86400"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """An attempt, and the only decision about it that is right."""
+
+    attempt: Attempt
+    verdict: Verdict
+    identity: Identity | None
+
+    def is_met(self, decision: Decision) -> bool:
+        """Tell whether *decision* is that one."""
+        return (decision.verdict, decision.identity) == (self.verdict, self.identity)
+
+
+def expectations(registry: Registry, gate: Gate, client: redis.Redis) -> list[Expectation]:
+    """Make tokens of every verdict; those that are let in are also asked for a host that they don't list."""
+    return [one for number in range(TOKENS) for one in _of(number, registry, gate, client)]
+
+
+def _of(number: int, registry: Registry, gate: Gate, client: redis.Redis) -> Iterator[Expectation]:
+    host = f"h{number}.test"
+    verdicts = (Verdict.ALLOWED, Verdict.DISABLED, Verdict.NOT_YET, Verdict.RATE_LIMITED, Verdict.UNKNOWN)
+    verdict = verdicts[number % len(verdicts)]
+    typed = {"hosts": host, "email": f"{number}@mail.test", "comment": f"comment {number} " * (number % 5)}
+    limit = {
+        "rate_limit_max": "1" if verdict is Verdict.RATE_LIMITED else "0",
+        "rate_limit_window_sec": DAY_S,
+    }
+    later = {"not_before": "2999-01-01T00:00:00Z"} if verdict is Verdict.NOT_YET else {}
+    token, text = registry.issue(typed | limit | later)
+    right, wrong = Attempt(text, host), Attempt(text, f"x{number}.test")
+    identity = Identity(token.id.encode(), token.email.encode(), token.comment.encode())
+    if verdict is Verdict.UNKNOWN:
+        client.delete(keys.record(token.digest))
+    if verdict is Verdict.DISABLED:
+        registry.enable(token.id, enabled=False)
+    if verdict is Verdict.RATE_LIMITED:
+        gate.check(right)
+    yield Expectation(right, verdict, None if verdict is Verdict.UNKNOWN else identity)
+    if verdict in {Verdict.ALLOWED, Verdict.RATE_LIMITED}:
+        yield Expectation(wrong, Verdict.WRONG_HOST, identity)
+
+
+class Crowd:
+    """Callers that come, are killed or run out of time, and others in their place."""
+
+    def __init__(self, gate: Gate, expected: list[Expectation], goal: int) -> None:
+        self.counted: Counter[str] = Counter({"completed": 0, "mixed_up": 0, "refused": 0, "killed": 0})
+        self.examples: list[str] = []
+        self._gate = gate
+        self._expected = expected
+        self._goal = goal
+        self._until = time.monotonic() + PATIENCE_S
+
+    def run(self) -> None:
+        """Go on until enough calls are completed."""
+        callers = [gevent.spawn(self._call) for _ in range(CALLERS)]
+        while not self._is_done():
+            gevent.sleep(KILL_PERIOD_S)
+            place = random.randrange(CALLERS)
+            callers[place].kill(block=False)
+            callers[place] = gevent.spawn(self._call)
+            self.counted["killed"] += 1
+        gevent.killall(callers)
+
+    def _is_done(self) -> bool:
+        return self.counted["completed"] >= self._goal or time.monotonic() > self._until
+
+    def _call(self) -> None:
+        while not self._is_done():
+            expected = random.choice(self._expected)
+            with suppress(gevent.Timeout), gevent.Timeout(random.choice(DEADLINES_S)):
+                self._compare(expected)
+            gevent.sleep(0)
+
+    def _compare(self, expected: Expectation) -> None:
+        try:
+            decision = self._gate.check(expected.attempt)
+        except (StoreUnavailableError, ValueError, LookupError, TypeError):  # each is a 503
+            self.counted["refused"] += 1
+            return
+        self.counted["completed"] += 1
+        if not expected.is_met(decision):
+            self.counted["mixed_up"] += 1
+            self.examples.append(f"{expected} got {decision}")
+
+
+def main() -> None:
+    """Make the tokens past the relay, then ask for them through it."""
+    direct, relayed, goal, seed = map(int, sys.argv[1:])
+    random.seed(seed)
+    plain = build_services(make_settings(REDIS_PORT=direct))
+    spoiled = build_services(make_settings(REDIS_PORT=relayed))
+    expected = expectations(plain.registry, plain.gate, redis.Redis(port=direct))
+    crowd = Crowd(spoiled.gate, expected, goal)
+    crowd.run()
+    print(json.dumps(crowd.counted | {"examples": crowd.examples[:3]}))
+
+
+if __name__ == "__main__":
+    main()
