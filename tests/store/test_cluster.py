@@ -94,6 +94,17 @@ def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica) -> None:
     ping(replica.client, replica.canary, 1)
 
 
+def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
+    """What has no key is asked on the very connection of the command before, wherever that went."""
+    for key in ("a", "b", "c"):
+        with cluster_client.client() as own:
+            own.set(key, 1)
+            number = own.client_id()
+            (last,) = [c for c in nodes.owner(key).client().client_list() if c["id"] == str(number)]
+            assert last["cmd"] == "client|id"
+    assert cluster_client.dbsize() == 3
+
+
 def test_rotation_keeps_the_slot(replica: Replica) -> None:
     """A new text is sought whose record lies beside the old one."""
     name, old = replica.issue()
