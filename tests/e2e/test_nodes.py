@@ -126,8 +126,9 @@ class TestSentinel:
         assert {token: service.auth(token).status for token in tokens} == tokens
 
     def test_all_sentinels_lost(self, guarded: Guarded, service: Gunicorn) -> None:
-        """While the primary lives, decisions need no sentinel."""
+        """While the primary lives, a worker that has its connection needs no sentinel."""
         token = service.issue()
+        assert {service.auth(token).status for _ in range(100)} == {200}
         for sentinel in guarded.sentinels:
             sentinel.kill()
         time.sleep(1)
