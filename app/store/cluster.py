@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import redis
 from redis.commands import CoreCommands
@@ -16,13 +16,11 @@ from redis.exceptions import AskError, TryAgainError
 from app.core.addresses import Address
 from app.store.crowd import at_once
 from app.store.keys import record
-from app.store.pipeline import Pipeline
 from app.store.slots import Slots, slot_of
 
-T = TypeVar("T")
 _Commands: Any = CoreCommands  # whose types demand a whole client
 _NODES_IN_CURSOR = 1024
-_KEYLESS = {"INFO", "TIME", "WAIT", "WAITAOF"}
+_KEYLESS = {"CLIENT ID", "INFO", "TIME", "WAIT", "WAITAOF"}
 
 
 class Cluster(_Commands):  # type: ignore[misc]
@@ -63,6 +61,14 @@ class Cluster(_Commands):  # type: ignore[misc]
         """Return a collector of commands; those of a transaction have one key tag."""
         return Batch(self, transaction=transaction)
 
+    def client(self) -> Pinned:
+        """Return a client that stays on one connection, as redis.Redis.client does."""
+        return Pinned(self)
+
+    def dbsize(self) -> int:
+        """Return how many keys there are on all nodes."""
+        return sum(self.at(address).dbsize() for address in self.slots.primaries())
+
     def ping(self) -> bool:
         """Tell that all slots are served; raises redis.RedisError otherwise."""
         for answer in at_once([partial(self._state, address) for address in self.slots.primaries()]):
@@ -73,13 +79,9 @@ class Cluster(_Commands):  # type: ignore[misc]
                 raise redis.ConnectionError("the Cluster does not serve all slots")
         return True
 
-    def dbsize(self) -> int:
-        """Return how many keys all nodes hold."""
-        return sum(self.at(address).dbsize() for address in self.slots.primaries())
-
     def scan(self, cursor: int = 0, **options: Any) -> tuple[int, list[bytes]]:
         """Go on through the keys of a node, and of the next if it ends; the cursor tells the node too."""
-        inner, first = divmod(cursor, _NODES_IN_CURSOR)
+        inner, first = divmod(int(cursor), _NODES_IN_CURSOR)
         names: list[bytes] = []
         for number, address in list(enumerate(self.slots.primaries()))[first:]:
             inner, found = self.at(address).scan(inner, **options)
@@ -90,6 +92,43 @@ class Cluster(_Commands):  # type: ignore[misc]
 
     def _state(self, address: Address) -> Any:
         return self.at(address).execute_command("CLUSTER INFO")
+
+
+class Pinned(_Commands):  # type: ignore[misc]
+    """Sends commands without a key over the connection that took the last one with a key, say WAITAOF."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._own: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._own:
+            self._own.close()
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command; the first one has a key."""
+        key = _key_of(args)
+        if key is None:
+            return self._own.execute_command(*args, **options)
+        return self._cluster.slots.route(
+            slot_of(key),
+            lambda address: self._pin(address).execute_command(*args, **options),
+            lambda address: self._ask(address, *args, **options),
+        )
+
+    def _ask(self, address: Address, *args: Any, **options: Any) -> Any:
+        own = self._pin(address)
+        own.execute_command("ASKING")
+        return own.execute_command(*args, **options)
+
+    def _pin(self, address: Address) -> Any:
+        if self._own:
+            self._own.close()
+        self._own = self._cluster.at(address).client()
+        return self._own
 
 
 class Batch(_Commands):  # type: ignore[misc]
@@ -150,39 +189,6 @@ class Batch(_Commands):  # type: ignore[misc]
         return reply
 
 
-class ClusterLine:
-    """Sends EVALSHA and EVAL as Pipeline does, over one shared connection to each node."""
-
-    def __init__(self, cluster: Cluster, open_line: Callable[[Address], Pipeline]) -> None:
-        self._cluster = cluster
-        self._open_line = open_line
-        self._lines: dict[Address, Pipeline] = {}
-
-    def evalsha(self, *args: str | int) -> Any:
-        """Run a script that the node knows; raises redis.ResponseError, NoScriptError among them."""
-        return self._route(args, "EVALSHA", lambda address: self._line(address).evalsha(*args))
-
-    def eval(self, *args: str | int) -> Any:
-        """Run a script by its source; raises redis.ResponseError."""
-        return self._route(args, "EVAL", lambda address: self._line(address).eval(*args))
-
-    def close(self) -> None:
-        """Let all connections go, and whoever waits on them."""
-        for line in self._lines.values():
-            line.close()
-
-    def _route(self, args: Sequence[str | int], verb: str, send: Callable[[Address], Any]) -> Any:
-        _, _, key, *_ = args
-        return self._cluster.slots.route(
-            slot_of(str(key)), send, lambda address: self._cluster.ask(address, verb, *args)
-        )
-
-    def _line(self, address: Address) -> Pipeline:
-        if address not in self._lines:
-            self._lines[address] = self._open_line(address)
-        return self._lines[address]
-
-
 def _not_while_moving(_: Address) -> Any:
     """Wait: each command of a transaction would have to ask for itself."""
     raise TryAgainError
@@ -195,15 +201,6 @@ def _key_of(args: Sequence[Any]) -> Any:
 
 
 Client = redis.Redis | Cluster
-
-
-def at_home(client: Client, key: str, do: Callable[[Any], T]) -> T:
-    """Return what *do* gets from the client of the one server that holds *key*."""
-    if not isinstance(client, Cluster):
-        return do(client)
-    slots: Slots = client.slots
-    answer: T = slots.route(slot_of(key), lambda address: do(client.at(address)), _not_while_moving)
-    return answer
 
 
 def homes(client: Client, digests: Sequence[str]) -> Iterator[tuple[Any, Sequence[str]]]:

@@ -13,8 +13,9 @@ from app.core.addresses import Address, Login, Several, parse_several
 from app.settings import Settings
 from app.store.canary import Canary
 from app.store.checkup import Checkup
-from app.store.cluster import Client, Cluster, ClusterLine
+from app.store.cluster import Client, Cluster
 from app.store.errors import bounded
+from app.store.lines import ClusterLine
 from app.store.pipeline import Pipeline
 from app.store.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
 from app.store.slots import Slots

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import gevent
@@ -12,7 +11,7 @@ import redis
 
 from app.core.durability import Durability
 from app.core.registry import UnknownOutcomeError
-from app.store.cluster import Client, at_home
+from app.store.cluster import Client
 from app.store.scripts import Script
 
 # More than the second between two syncs of appendfsync everysec, less than the pages' two.
@@ -43,10 +42,11 @@ class Disk:
 
         Raises UnknownOutcomeError if no answer came; a refusal passes as redis-py raises it.
         """
-        changed, durability = at_home(self._client, keys[0], partial(_change, script, keys, args))
-        if durability:
-            self._tell(durability)
-        return changed
+        with self._client.client() as own:
+            changed = _run(script, own, keys, args)
+            if changed:
+                self._tell(_ask_in_time(own))
+            return changed
 
     def glance(self) -> Durability:
         """Return what this server says of its disk right now; UNTOLD and NO_FILE are about every change."""
@@ -59,14 +59,6 @@ class Disk:
             _log.warning(_OF_SERVER[durability])
             self._logged.add(durability)
         self._report(durability)
-
-
-def _change(
-    script: Script, keys: Sequence[str], args: Sequence[str | int], client: Any
-) -> tuple[bool, Durability | None]:
-    with client.client() as own:
-        changed = _run(script, own, keys, args)
-        return changed, _ask_in_time(own) if changed else None
 
 
 def _run(script: Script, own: Any, keys: Sequence[str], args: Sequence[str | int]) -> bool:

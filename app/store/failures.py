@@ -8,8 +8,9 @@ from math import ceil
 from app.core.failures import MAX_CLIENTS
 from app.core.limits import Limit, Refusal
 from app.store import keys
-from app.store.cluster import Client, ClusterLine
+from app.store.cluster import Client
 from app.store.errors import bounded
+from app.store.lines import ClusterLine
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script
 

@@ -14,8 +14,9 @@ from app.core.registry import StoreUnavailableError
 from app.core.tokens import inherited_id
 from app.store import keys
 from app.store.canary import Canary
-from app.store.cluster import Client, ClusterLine
+from app.store.cluster import Client
 from app.store.errors import Deadlines, bounded
+from app.store.lines import ClusterLine
 from app.store.moves import MAX_MOVES, Mover
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script

@@ -9,7 +9,8 @@ from typing import Any
 
 import redis
 
-from app.store.cluster import Client, ClusterLine
+from app.store.cluster import Client
+from app.store.lines import ClusterLine
 from app.store.pipeline import Pipeline
 
 
