@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -182,7 +183,8 @@ class _Client(asyncio.Protocol):
 
 def volleys(port: int, ask: Ask, at_once: int, times: int, beside: Ask | None = None) -> list[Shot]:
     """Send *ask* on *at_once* connections at the same moment, *times* over, and *beside* amid each."""
-    return asyncio.run(_volleys(port, ask, at_once, times, beside))
+    with ThreadPoolExecutor(1) as aside:  # who calls may have a loop of its own
+        return aside.submit(asyncio.run, _volleys(port, ask, at_once, times, beside)).result()
 
 
 async def _volleys(port: int, ask: Ask, at_once: int, times: int, beside: Ask | None) -> list[Shot]:

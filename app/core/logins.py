@@ -6,11 +6,11 @@ from typing import Protocol
 
 from app.core.limits import Limit, Refusal
 
-WRONG_PER_CLIENT = Limit(20, 300)
-WRONG_IN_ALL = Limit(200, 300)
+WRONG_PER_CLIENT = Limit(60, 60)
+WRONG_IN_ALL = Limit(200, 60)
 
 # Clients that gave the right password lately; the limit in all does not shut them out.
-MAX_KNOWN = 100
+MAX_KNOWN = 20
 KNOWN_S = 30 * 86_400
 
 

@@ -68,8 +68,9 @@ class Pipeline:
 
     def _open(self) -> Line:
         """Return the line, a new one if there is none; who comes just after a failure has failed too."""
+        asked = time.monotonic()
         with self._opening:
-            if self._line is None and time.monotonic() < self._next_try:
+            if self._line is None and asked < self._next_try:
                 raise redis.ConnectionError(f"no connection a moment ago: {self._failure}")
             return self._line or self._opened()
 

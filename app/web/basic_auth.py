@@ -15,6 +15,7 @@ from app.core.limits import Refusal
 from app.core.logins import WRONG_IN_ALL
 from app.logs import Sparse
 from app.services import services
+from app.settings import Settings
 
 basic_auth = HTTPBasicAuth(realm="acl-auth-service admin")
 log = logging.getLogger(__name__)
@@ -26,10 +27,8 @@ def _verify(user: str, password: str) -> bool:
     """Tell whether both are right; without any, as a browser begins, nothing was guessed."""
     if not (user or password):
         return False
-    made = services()
-    # Digests, because compare_digest takes no non-ASCII text; `&`, so that both are always compared.
-    is_right = _same(user, made.settings.admin_user) & _same(password, made.settings.admin_pass)
-    client = _client()
+    made, client = services(), _client()
+    is_right = matches(user, password, made.settings)
     # Asked whatever came of the comparison, so that neither a refusal nor its delay tells right from wrong.
     refusal = made.logins.weigh(client, is_right=is_right)
     if refusal:
@@ -38,6 +37,12 @@ def _verify(user: str, password: str) -> bool:
     if not is_right:
         log.warning("wrong user name or password from %s", client)
     return is_right
+
+
+def matches(user: str, password: str, settings: Settings) -> bool:
+    """Tell whether both are right, in the same time whatever is wrong."""
+    # Digests, because compare_digest takes no non-ASCII text; `&`, so that both are always compared.
+    return _same(user, settings.admin_user) & _same(password, settings.admin_pass)
 
 
 def _same(sent: str, kept: str) -> bool:

@@ -48,4 +48,4 @@ def test_found_token_can_be_deleted(open_page: Open, redis: object, width: int) 
     page.locator("summary", has_text="Delete").click()
     page.get_by_role("button", name="Delete for good").click()
 
-    expect(page.locator(".notice")).to_contain_text("is deleted")
+    expect(page.locator(".notice").first).to_contain_text("is deleted")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.store import keys
 from tests.harness import Backend, Door, Gunicorn, RedisServer, Traefik, free_port
 
 
@@ -26,6 +27,12 @@ def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
     # Time is test_outage's matter; elsewhere a busy machine may take longer to decide.
     with Gunicorn(redis_server.port, web_concurrency=2, redis_deadline_ms=5000) as service:
         yield service
+
+
+@pytest.fixture(autouse=True)
+def _forgiven(redis: Any) -> None:
+    """Forget the passwords that other tests guessed."""
+    redis.delete(keys.WRONG_LOGINS)
 
 
 @pytest.fixture(name="token")

@@ -176,7 +176,7 @@ def test_crowd_knocks_seldom(redis_server: RedisServer) -> None:
                 super().connect()
 
         nobody.connection_pool.connection_class = Counted
-        pipeline = Pipeline(nobody, drain_s=0.3)
+        pipeline = open_line(nobody, drain_s=0.3)
         jobs = [gevent.spawn(ask, n, deadline_s=10) for n in range(500)]
         gevent.joinall(jobs)
         assert {type(job.exception) for job in jobs} == {redis.ConnectionError}
@@ -201,6 +201,7 @@ def test_kills_and_time_outs(redis_server: RedisServer) -> None:
                 try:
                     reply = ask(key, deadline_s=random.choice([0.0005, 0.002, 0.02, 1]))
                 except (gevent.Timeout, redis.ConnectionError):
+                    gevent.sleep(0.01)
                     continue
                 completed += 1
                 mixed += reply != own(key)
