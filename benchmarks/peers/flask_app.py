@@ -35,5 +35,5 @@ def auth() -> Response:
 
 def ask(digest: str, host: str) -> bytes:
     """Return the script's outcome for that token and host."""
-    outcome: bytes = take(keys=keys.all_of(digest), args=(LIMIT, WINDOW_S, f",{host},"))[1]
+    outcome: bytes = take(keys=keys.all_of(digest), args=(LIMIT, WINDOW_S, f",{host},", "the call"))[1]
     return outcome

@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 
 from app.core.tokens import mint_id
 from app.web.basic_auth import matches
+from tests.make import make_settings
 from tests.web.conftest import OPERATOR
 from tests.web.test_auth import RECORD, TOKEN
 
