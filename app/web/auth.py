@@ -191,6 +191,11 @@ def _plain(body: str, status: int) -> Response:
 
 @bp.record_once
 def _route_every_method(state: BlueprintSetupState) -> None:
-    """Register /auth by hand: Flask's own way wants a list of methods and answers OPTIONS itself."""
-    state.app.url_map.add(Rule("/auth", endpoint="auth.check", methods=None, merge_slashes=False))
+    """Register /auth by hand: Flask's own way wants a list of methods and answers OPTIONS itself.
+
+    Twice, because a request that asks for a WebSocket meets only rules for such.
+    """
+    for is_socket in (False, True):
+        rule = Rule("/auth", endpoint="auth.check", methods=None, merge_slashes=False, websocket=is_socket)
+        state.app.url_map.add(rule)
     state.app.view_functions["auth.check"] = check

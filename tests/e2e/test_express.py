@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from binascii import crc32
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,10 +129,16 @@ def exchange(port: int, data: bytes) -> list[bytes]:
     return re.split(rb"(?<=\r\n)Date: [^\r]+\r\n", received)
 
 
-@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(400)
+@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=heads())
 def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> None:
-    """Whatever is sent, the lane and plain gunicorn answer alike: status, headers, body and end."""
+    """Whatever is sent, the lane and plain gunicorn answer alike: status, headers, body and end.
+
+    What the lane does not recognize is gunicorn's in both; of that, one in ten is sent.
+    """
+    if recognize(data) is None and crc32(data) % 10:
+        return
     lane, plain = lanes
 
     assert exchange(lane, data) == exchange(plain, data)
