@@ -79,7 +79,7 @@ class _Deadline:
         self.is_met = False
 
     def miss(self) -> None:
-        if not self.is_met:
+        if not (self.is_met or self._greenlet.dead):
             self._greenlet.throw(gevent.Timeout)
 
     def __enter__(self) -> None:

@@ -201,7 +201,7 @@ def test_kills_and_time_outs(redis_server: RedisServer) -> None:
                 try:
                     reply = ask(key, deadline_s=random.choice([0.0005, 0.002, 0.02, 1]))
                 except (gevent.Timeout, redis.ConnectionError):
-                    gevent.sleep(0.01)
+                    gevent.sleep(0.05)
                     continue
                 completed += 1
                 mixed += reply != own(key)
@@ -216,7 +216,7 @@ def test_kills_and_time_outs(redis_server: RedisServer) -> None:
                     control.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
         gevent.spawn(havoc).join()
-        print(mixed, completed > 3000)
+        print(mixed, completed > 1000)
         """,
     )
     assert printed == "0 True"
