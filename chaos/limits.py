@@ -147,7 +147,7 @@ def _bursts(place: Place) -> Row:
     asked, script = 5_000 if place.quick else 20_000, Script("take")
     pipe = place.client.pipeline(transaction=False)
     for _ in range(asked):
-        pipe.evalsha(script.sha, 3, *keys.all_of(_DIGEST), 1_000, 60, ",*,")
+        pipe.evalsha(script.sha, 3, *keys.all_of(_DIGEST), 1_000, 60, ",*,", "the call")
     outcomes = [said[1] for said in pipe.execute()]
     times = sorted(int(at) for at in place.client.lrange(_WINDOW, 0, -1))
     gap = min(later - earlier for earlier, later in pairwise(times))

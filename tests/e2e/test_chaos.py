@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from chaos import cases, faults, mixups
+from chaos import cases, faults, limits, mixups
 from chaos.stage import BUSY, QUICK, Fault, try_out
 
 pytestmark = pytest.mark.e2e
@@ -34,6 +34,11 @@ def test_mixups() -> None:
     (table,) = mixups.tables(quick=True)
 
     assert table.failures == []
+
+
+def test_limits() -> None:
+    """The limiter keeps what is promised of it, by every drill."""
+    assert [table.failures for table in limits.tables(quick=True)] == [[]]
 
 
 def test_spoiler_harms() -> None:
