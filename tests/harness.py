@@ -111,6 +111,14 @@ class Connection:
         length = fields.get("Content-Length")
         return Answer(status, fields.items(), self._reader.read(int(length) if length else -1))
 
+    def is_closed(self) -> bool:
+        """Tell whether the other side ends the connection rather than answers."""
+        try:
+            self.read()
+        except ConnectionError:
+            return True
+        return False
+
     def call(
         self, target: str = "/", headers: Headers = (), method: str = "GET", body: bytes | None = None
     ) -> Answer:

@@ -51,9 +51,12 @@ class Deadlines:
         begun = _Deadline(self)
         self._running.append(begun)
         if self._timer is None:
-            self._timer = get_hub().loop.timer(self.deadline_s)
-            self._timer.start(self._expire)
+            self._wake_after(self.deadline_s)
         return begun
+
+    def _wake_after(self, seconds: float) -> None:
+        self._timer = get_hub().loop.timer(seconds)
+        self._timer.start(self._expire)
 
     def _expire(self) -> None:
         """End those that are due; sleep until the next one is."""
@@ -63,8 +66,7 @@ class Deadlines:
         self._timer.close()
         self._timer = None
         if self._running:
-            self._timer = get_hub().loop.timer(self._running[0].due - now)
-            self._timer.start(self._expire)
+            self._wake_after(self._running[0].due - now)
 
 
 class _Deadline:

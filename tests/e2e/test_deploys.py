@@ -86,15 +86,7 @@ def test_idle_connections(own: Gunicorn) -> None:
 
         assert own.stop() == 0
         assert time.monotonic() - began < 4  # 0.9 on a quiet machine
-        assert all(_is_closed(connection) for connection in connections)
-
-
-def _is_closed(connection: Connection) -> bool:
-    try:
-        connection.read()
-    except ConnectionError:
-        return True
-    return False
+        assert all(connection.is_closed() for connection in connections)
 
 
 def test_last_call(own: Gunicorn) -> None:
@@ -106,7 +98,7 @@ def test_last_call(own: Gunicorn) -> None:
         while said != "close":
             said = connection.call("/auth").headers["connection"]
 
-        assert _is_closed(connection)
+        assert connection.is_closed()
     assert own.wait() == 0
 
 

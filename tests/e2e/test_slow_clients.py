@@ -50,14 +50,6 @@ def _silent(port: int, count: int, said: bytes) -> Iterator[list[Connection]]:
         yield connections
 
 
-def _is_closed(connection: Connection) -> bool:
-    try:
-        connection.read()
-    except ConnectionError:
-        return True
-    return False
-
-
 def _timed(ask: Callable[[], Answer]) -> tuple[int, float]:
     began = time.monotonic()
     return ask().status, time.monotonic() - began
@@ -78,7 +70,7 @@ def test_keepalive(crowded: Gunicorn, said: bytes) -> None:
     """Silence ends a connection after the keep-alive time-out, half a head after as long again."""
     with _silent(crowded.port, 20, said) as connections:
         began = time.monotonic()
-        assert all(_is_closed(connection) for connection in connections)
+        assert all(connection.is_closed() for connection in connections)
         assert 0.9 < time.monotonic() - began < 4
 
 
@@ -104,7 +96,7 @@ def test_announced_body_on_auth(redis_server: RedisServer, token: str, lane: str
         answer = connection.read()
 
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert _is_closed(connection)
+        assert connection.is_closed()
 
 
 def test_slow_bodies(service: Gunicorn, token: str) -> None:
@@ -130,7 +122,7 @@ def test_slow_body_of_a_stranger(service: Gunicorn) -> None:
 
         assert status == 401
         assert seconds < 1
-        assert _is_closed(connection)
+        assert connection.is_closed()
 
 
 def test_form_in_pieces(service: Gunicorn) -> None:
