@@ -16,6 +16,8 @@ from gunicorn.workers.ggevent import GeventWorker
 
 # How soon a stop is noticed; gunicorn's own worker looks once a second.
 _LOOK_S = 0.1
+# How often it is looked, while draining, whether all have gone.
+_STEP_S = 0.02
 # Long enough for a segment that is sent again (after 0.2 s on Linux), and for a busy client to hear "close".
 _LAST_CALL_S = 0.3
 # An answer is lost if the client still sends when its socket is closed: the kernel resets the connection.
@@ -42,8 +44,7 @@ class DrainingWorker(GeventWorker):
         self._pool = Pool(self.worker_connections)
         self._listening: dict[Any, Any] = {}
         self._answering: set[Any] = set()
-        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
-        servers = [self._serve(listener, tls) for listener in self.sockets]
+        servers = [self._serve(listener) for listener in self.sockets]
         while self.alive:
             self.notify()
             gevent.sleep(_LOOK_S)
@@ -52,22 +53,26 @@ class DrainingWorker(GeventWorker):
             server.close()
         self._drain()
 
-    def _serve(self, listener: Any, tls: dict[str, Any]) -> StreamServer:
+    def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
-        handle = partial(self.handle, Listener(listener))
-        server = StreamServer(listener, handle=handle, spawn=self._pool, **tls)
+        server = self.listen(listener)
         if self.cfg.workers > 1:
             server.max_accept = 1
         server.start()
         return server
+
+    def listen(self, listener: Any) -> StreamServer:
+        """Serve *listener*, each connection in its own greenlet."""
+        tls: dict[str, Any] = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        handle = partial(self.handle, Listener(listener))
+        return StreamServer(listener, handle=handle, spawn=self._pool, **tls)
 
     def _drain(self) -> None:
         """Let who asks hear that it was the last time, then hang up, then wait for answers under way."""
         for req in self._answering:
             req.force_close()
         if not self._is_over_within(_LAST_CALL_S):
-            for client in self._listening.values():
-                _hang_up(client)
+            self.hang_up()
             if not self._is_over_within(self.cfg.graceful_timeout - _LAST_CALL_S):
                 self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
                 self._pool.kill(timeout=1)
@@ -75,22 +80,28 @@ class DrainingWorker(GeventWorker):
     def _is_over_within(self, wait_s: float) -> bool:
         """Wait until no connection is left, at most *wait_s*."""
         end = time.monotonic() + wait_s
-        while not (over := self._pool.join(timeout=_LOOK_S)) and time.monotonic() < end:
+        while self.count_open() and time.monotonic() < end:
             self.notify()
-        return bool(over)
+            gevent.sleep(_STEP_S)
+        return not self.count_open()
+
+    def count_open(self) -> int:
+        """Return how many connections are open."""
+        return len(self._pool)
+
+    def hang_up(self) -> None:
+        """End what clients send."""
+        for client in self._listening.values():
+            _hang_up(client)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, on the list of those that a drain hangs up on."""
         this = gevent.getcurrent()
         self._listening[this] = client
         try:
-            self.converse(listener, client, addr)
+            super().handle(listener, client, addr)
         finally:
             self._listening.pop(this, None)
-
-    def converse(self, listener: Any, client: Any, addr: Any) -> None:
-        """Answer the requests of one connection."""
-        super().handle(listener, client, addr)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""

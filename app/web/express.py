@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import re
 import time
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
 from flask import Flask
 from gevent import socket
+from gevent.server import StreamServer
 from gunicorn import SERVER
 from gunicorn.util import http_date
 
 from app.core.gate import Decision
 from app.services import Services, of
 from app.web.auth import answer, judge
-from app.web.draining import DrainingWorker
+from app.web.connections import Connection, Connections
+from app.web.draining import DrainingWorker, Listener
 
 _MAX_HEAD_BYTES = 4096
 _READ_BYTES = 8192
@@ -102,13 +104,6 @@ class Lane:
         )
 
 
-def _send(client: socket.socket, data: bytes) -> None:
-    """Send *data*, nearly always in one system call; sendall asks for the buffer's size first."""
-    sent = client.send(data)
-    if sent < len(data):
-        client.sendall(data[sent:])
-
-
 @lru_cache(maxsize=1)
 def _date(now_s: int) -> bytes:
     return http_date(now_s).encode()
@@ -143,32 +138,57 @@ class ExpressWorker(DrainingWorker):
         if not self.cfg.is_ssl and not self.cfg.accesslog and self.cfg.keepalive:
             self._lane = Lane(of(cast(Flask, self.wsgi)))
 
-    def converse(self, listener: Any, client: Any, addr: Any) -> None:
-        """Answer what the lane takes, and from the first doubt on leave the rest to gunicorn."""
-        rest = self._express(client, addr, self._lane) if self._lane else client
-        if rest is not None:
-            super().converse(listener, rest, addr)
+    def listen(self, listener: Any) -> StreamServer:
+        """Serve *listener*, its connections at first without a greenlet each."""
+        if not self._lane:
+            return super().listen(listener)
+        return self._connections.listen(listener, Listener(listener))
 
-    def _express(self, client: socket.socket, addr: Any, lane: Lane) -> Any:
-        """Answer what is recognized; return the socket for gunicorn to go on with, None if it is closed."""
-        client.settimeout(self.cfg.keepalive)
-        peer = addr[0] if isinstance(addr, tuple) else ""
-        data, closing = b"", False
+    def count_open(self) -> int:
+        """Return how many connections are open."""
+        return len(self._connections) if self._lane else super().count_open()
+
+    def hang_up(self) -> None:
+        """End what clients send, also those that gunicorn does not know of."""
+        super().hang_up()
+        if self._lane:
+            self._connections.hang_up()
+
+    @cached_property
+    def _connections(self) -> Connections:
+        return Connections(self._attend, self.cfg.keepalive, self.worker_connections)
+
+    def _attend(self, connection: Connection) -> None:
+        """Answer what the lane takes, and from the first doubt on leave the connection to gunicorn."""
         try:
-            while not closing and (data or (data := client.recv(_READ_BYTES))):
-                recognized = recognize(data)
-                if recognized is None:
-                    return Replay(client, data)
-                fields, end = recognized
-                data = data[end:]
-                self._count()
-                decision = lane.decide(fields, peer)
-                closing = not self.alive or fields.get("Connection") == "close"
-                _send(client, lane.render(decision, closing=closing))
+            self._answer(connection, cast(Lane, self._lane))
+        except BlockingIOError:  # it has not sent anything yet
+            self._connections.wait(connection)
         except OSError as error:
             self.log.debug("Closing connection. %s", error)
-        client.close()
-        return None
+            self._connections.close(connection)
+
+    def _answer(self, connection: Connection, lane: Lane) -> None:
+        data, closing = connection.socket.recv(_READ_BYTES), False
+        while data and not closing:
+            recognized = recognize(data)
+            if recognized is None:
+                return self._hand_over(connection, data)
+            fields, end = recognized
+            data = data[end:]
+            self._count()
+            decision = lane.decide(fields, connection.peer)
+            closing = not self.alive or fields.get("Connection") == "close"
+            connection.send(lane.render(decision, closing=closing), self.cfg.keepalive)
+            if not (data or closing):
+                return self._connections.wait(connection)
+        return self._connections.close(connection)
+
+    def _hand_over(self, connection: Connection, unread: bytes) -> None:
+        """Let gunicorn go on with all that was not answered."""
+        client = Replay(connection.detach(), unread)
+        greenlet = self._pool.spawn(self.handle, connection.listener, client, connection.address)
+        greenlet.link(lambda _: self._connections.gone())
 
     def _count(self) -> None:
         """Count one request, and ask to be replaced at the last (gunicorn's max_requests)."""

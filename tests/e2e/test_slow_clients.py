@@ -74,11 +74,12 @@ def test_keepalive(crowded: Gunicorn, said: bytes) -> None:
         assert 0.9 < time.monotonic() - began < 4
 
 
-def test_surplus(redis_server: RedisServer, token: str) -> None:
+@pytest.mark.parametrize("said", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
+def test_surplus(redis_server: RedisServer, token: str, said: bytes) -> None:
     """Who connects beyond worker_connections waits until one of the others is gone, and is answered then."""
     patience = {"gunicorn_cmd_args": "--worker-connections 5 --keep-alive 1", "redis_deadline_ms": 5000}
     with Gunicorn(redis_server.port, web_concurrency=1, **patience) as own:
-        with _silent(own.port, 5, _HALF_HEAD), ThreadPoolExecutor(5) as pool:
+        with _silent(own.port, 5, said), ThreadPoolExecutor(5) as pool:
             answers = [pool.submit(own.auth, token) for _ in range(5)]
             assert {answer.result().status for answer in answers} == {200}
         assert own.log.count("Booting worker") == 1

@@ -1,0 +1,189 @@
+"""Connections that cost a greenlet only while they are being answered.
+
+gevent's server gives each a socket with two watchers and a new greenlet, whose stack is mapped and unmapped
+again. Under load Traefik opens a connection for nearly every request, so that is paid as often as an answer.
+Here a silent connection is an entry in a table, and greenlets that have answered rest until they are needed.
+"""
+
+from __future__ import annotations
+
+import _socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from socket import SHUT_RD, SOCK_STREAM
+from typing import Any
+
+import gevent
+from gevent import get_hub, socket
+from gevent.server import StreamServer
+from greenlet import greenlet
+
+_READABLE = 1  # libev's EV_READ
+_SWEEP_S = 0.5
+_MAX_RESTING = 100
+
+
+class Connection:
+    """A socket that never waits; *listener* is the name it came in by, *address* who is at its other end."""
+
+    __slots__ = ("address", "listener", "socket", "watcher")
+
+    def __init__(self, listener: Any, client: _socket.socket, address: Any) -> None:
+        self.listener = listener
+        self.socket = client
+        self.address = address
+        self.watcher = get_hub().loop.io(client.fileno(), _READABLE)
+
+    @property
+    def peer(self) -> str:
+        """Return the client's IP address, "" on a Unix socket."""
+        return self.address[0] if isinstance(self.address, tuple) else ""
+
+    def send(self, data: bytes, patience_s: float) -> None:
+        """Send *data*, nearly always in one system call; TimeoutError if the client doesn't read it."""
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            with socket.fromfd(self.socket.fileno(), self.socket.family, SOCK_STREAM) as patient:
+                patient.settimeout(patience_s)
+                patient.sendall(data[sent:])
+
+    def detach(self) -> socket.socket:
+        """Return the socket as one of gevent's, for somebody else to go on with."""
+        self.watcher.close()
+        return socket.socket(self.socket.family, SOCK_STREAM, 0, fileno=self.socket.detach())
+
+    def close(self) -> None:
+        """End it."""
+        self.watcher.close()
+        self.socket.close()
+
+
+class Connections:
+    """All that are open, at most *most* of them.
+
+    A greenlet calls *attend* with a connection that is new or has sent something; that has to end in
+    ``wait``, ``close``, or in ``detach`` and ``gone``. One that is silent for *keepalive_s* is closed.
+    """
+
+    def __init__(self, attend: Callable[[Connection], None], keepalive_s: float, most: int) -> None:
+        self._attend = attend
+        self._keepalive_s = keepalive_s
+        self._most = most
+        self._count = 0
+        self._silent: dict[Connection, float] = {}  # since when; in that order
+        self._resting: list[greenlet] = []
+        self._acceptors: list[Acceptor] = []
+        self._sweeper = get_hub().loop.timer(_SWEEP_S, _SWEEP_S)
+        self._sweeper.start(self._sweep)
+
+    def __len__(self) -> int:
+        """Return how many are open, those among them that somebody else goes on with."""
+        return self._count
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether the next one has to wait to be accepted."""
+        return self._count >= self._most
+
+    def listen(self, listener: Any, name: Any) -> Acceptor:
+        """Take in whoever connects to *listener*."""
+        acceptor = Acceptor(listener, name, self)
+        self._acceptors.append(acceptor)
+        return acceptor
+
+    def enter(self, connection: Connection) -> None:
+        """Take in one that was accepted."""
+        self._count += 1
+        get_hub().loop.run_callback(self._wake, connection)
+
+    def wait(self, connection: Connection) -> None:
+        """Attend to it again once it has sent something."""
+        self._silent[connection] = time.monotonic()
+        connection.watcher.start(self._hear, connection)
+
+    def close(self, connection: Connection) -> None:
+        """End it."""
+        connection.close()
+        self.gone()
+
+    def gone(self) -> None:
+        """Make room for another."""
+        was_full = self.is_full
+        self._count -= 1
+        if was_full:
+            for acceptor in self._acceptors:
+                acceptor.go_on()
+
+    def hang_up(self) -> None:
+        """End what the silent ones send: what has arrived is still read and answered, then comes the end."""
+        for connection in self._silent:
+            with suppress(OSError):
+                connection.socket.shutdown(SHUT_RD)
+
+    def _hear(self, connection: Connection) -> None:
+        connection.watcher.stop()
+        del self._silent[connection]
+        self._wake(connection)
+
+    def _wake(self, connection: Connection) -> None:
+        """Have a greenlet attend to it; called from the event loop, as nobody else gets control back."""
+        hand = self._resting.pop() if self._resting else greenlet(self._work, get_hub())
+        hand.switch(connection)
+
+    def _work(self, connection: Connection) -> None:
+        hub, this = get_hub(), gevent.getcurrent()
+        while True:
+            try:
+                self._attend(connection)
+            except Exception:  # noqa: BLE001 - nobody else would see it or end the connection
+                hub.handle_error(connection, *sys.exc_info())
+                self.close(connection)
+            if len(self._resting) == _MAX_RESTING:
+                return
+            self._resting.append(this)
+            connection = hub.switch()
+
+    def _sweep(self) -> None:
+        """Close those that have been silent for too long."""
+        until = time.monotonic() - self._keepalive_s
+        while self._silent and (oldest := next(iter(self._silent.items())))[1] <= until:
+            del self._silent[oldest[0]]
+            self.close(oldest[0])
+
+
+class Acceptor(StreamServer):
+    """gevent's server, without a greenlet for each connection; *name* is what gunicorn asks a listener."""
+
+    def __init__(self, listener: Any, name: Any, connections: Connections) -> None:
+        self._name = name
+        self._connections = connections
+        super().__init__(listener, handle=self.do_handle, spawn=None)
+
+    def full(self) -> bool:
+        """Tell whether to stop accepting until ``go_on``."""
+        return self._connections.is_full
+
+    def go_on(self) -> None:
+        """Accept again, unless closed."""
+        if self.started:
+            self.start_accepting()
+
+    def do_read(self) -> Any:
+        """Accept a connection; return its socket and its address, None if nobody has connected."""
+        listener: Any = self.socket
+        try:
+            descriptor, address = listener._accept()  # noqa: SLF001 - accept() would make a socket of Python's
+        except BlockingIOError:
+            return None
+        client = _socket.socket(listener.family, SOCK_STREAM, 0, descriptor)
+        client.settimeout(0)
+        return client, address
+
+    def do_handle(self, client: Any, address: Any) -> None:
+        """Take it in."""
+        self._connections.enter(Connection(self._name, client, address))
