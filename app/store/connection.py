@@ -129,9 +129,24 @@ def _target(address: Address, login: Login, *, tls: bool) -> dict[str, Any]:
     }
 
 
+class SSLConnection(redis.SSLConnection):
+    """A connection on which one answer was read.
+
+    TLS 1.3 sends tickets after the handshake (RFC 8446 section 4.6.1); while they are unread, redis-py takes
+    them for an answer that somebody left, and never uses the connection.
+    """
+
+    def on_connect_check_health(self, *args: Any, **options: Any) -> None:
+        """Sign in, and read an answer even if nothing had to be said."""
+        super().on_connect_check_health(*args, **options)
+        self.send_command("PING")  # type: ignore[no-untyped-call]
+        self.read_response()
+
+
 def _tls(settings: Settings, target: dict[str, Any]) -> dict[str, Any]:
     if target.get("connection_class") is not redis.SSLConnection:
         return target
+    target = target | {"connection_class": SSLConnection}
     if settings.redis_tls_skip_verify:
         return target | {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
     return (

@@ -32,15 +32,16 @@ class Sentinel(RedisServer):
 
     name = "sentinel"
 
-    def __init__(self, primary: RedisServer) -> None:
+    def __init__(self, primary: RedisServer, port: int = 0, options: Sequence[str] = ()) -> None:
         super().__init__()
         lines = [
             f"port {self.port}",
             "bind 127.0.0.1",
             f"dir {self.dir}",
-            f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {port or primary.port} 2",
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_MS}",
             f"sentinel failover-timeout {SERVICE} 3000",
+            *options,
         ]
         config = self.dir / "sentinel.conf"
         config.write_text("\n".join(lines))
@@ -116,7 +117,7 @@ class Node(RedisServer):
 
     name = "node"
 
-    def __init__(self) -> None:
+    def __init__(self, more: Sequence[str] = ()) -> None:
         self.bus_port = free_port()
         options = {"enabled": "yes", "node-timeout": NODE_TIMEOUT_MS, "port": self.bus_port}
         super().__init__(
@@ -124,6 +125,7 @@ class Node(RedisServer):
             options=[
                 *(word for name, value in options.items() for word in (f"--cluster-{name}", str(value))),
                 *("--repl-diskless-sync-delay", "0"),
+                *more,
             ],
         )
 
@@ -150,8 +152,8 @@ class Node(RedisServer):
 class Nodes:
     """A Cluster of three primaries, each with so many replicas."""
 
-    def __init__(self, replicas: int = 0) -> None:
-        self.primaries = [Node() for _ in range(3)]
+    def __init__(self, replicas: int = 0, options: Callable[[], Sequence[str]] = list) -> None:
+        self.primaries = [Node(options()) for _ in range(3)]
         self.replicas = [Node() for _ in range(3 * replicas)]
         self._stack = ExitStack()
 
