@@ -8,6 +8,7 @@ from hmac import compare_digest
 
 from flask import Response, request
 from flask_httpauth import HTTPBasicAuth
+from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import TooManyRequests
 
 from app.core.clients import client_of
@@ -17,9 +18,20 @@ from app.logs import Sparse
 from app.services import services
 from app.settings import Settings
 
-basic_auth = HTTPBasicAuth(realm="acl-auth-service admin")
 log = logging.getLogger(__name__)
 _refusals = Sparse(log, period_s=10)
+
+
+class _Basic(HTTPBasicAuth):  # type: ignore[misc]
+    """Flask-HTTPAuth's own takes a password behind any scheme, "Bearer" for instance."""
+
+    def get_auth(self) -> Authorization | None:
+        """Return the user and password that were sent."""
+        scheme, _, _ = request.headers.get("Authorization", "").partition(" ")
+        return super().get_auth() if scheme.lower() == "basic" else None
+
+
+basic_auth = _Basic(realm="acl-auth-service admin")
 
 
 @basic_auth.verify_password  # type: ignore[untyped-decorator]

@@ -48,6 +48,7 @@ def record_of(text: str) -> str:
         "Basic " + b64encode(b":correct horse").decode(),
         "Basic " + b64encode(b"operator:" + b"a" * 10_000).decode(),
         "Bearer correct-horse",
+        "Bearer " + b64encode(":".join(OPERATOR).encode()).decode(),
         "Digest username=operator",
     ],
 )
