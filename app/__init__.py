@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any, cast
 
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 from gevent import monkey
 from werkzeug.exceptions import HTTPException
 
@@ -23,7 +25,8 @@ from app.store.failures import RedisFailures
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.tokens import RedisTokens
-from app.web import admin, auth, filters, guards
+from app.web import admin, api, auth, filters, guards
+from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 16 * 1024
 _ADMIN_DEADLINE_MS = 2000
@@ -38,12 +41,14 @@ def create_app(settings: Settings) -> Flask:
         PROVIDE_AUTOMATIC_OPTIONS=False,
         SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # static addresses carry a hash of the content
     )
+    cast(DefaultJSONProvider, app.json).sort_keys = False
     provide(app.extensions, build_services(settings))
     guards.guard(app)
     filters.register(app)
     app.register_blueprint(auth.bp)
     app.register_blueprint(admin.bp)
-    app.register_error_handler(HTTPException, admin.show_http_error)
+    app.register_blueprint(api.bp)
+    app.register_error_handler(HTTPException, _show_http_error)
     app.register_error_handler(InvalidFieldsError, admin.show_invalid)
     app.register_error_handler(NoSuchTokenError, admin.show_missing)
     app.register_error_handler(ConflictError, admin.show_conflict)
@@ -52,6 +57,10 @@ def create_app(settings: Settings) -> Flask:
     app.cli.add_command(cli.logins)
     app.shell_context_processor(cli.shell_context)
     return app
+
+
+def _show_http_error(error: HTTPException) -> Any:
+    return (api if is_api() else admin).show_http_error(error)
 
 
 def build_services(settings: Settings) -> Services:

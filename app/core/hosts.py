@@ -13,6 +13,7 @@ MAX_PATTERNS = 100
 
 _MAX_NAME = 253
 _MAX_SENT = _MAX_NAME + len(".:65535")
+SEPARATOR = re.compile(r"[,\s]+")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+?)\.?(?::[0-9]{0,5})?", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 
@@ -51,7 +52,7 @@ def parse_patterns(text: str) -> tuple[str, ...]:
 
     Raises InvalidHostPatternError.
     """
-    patterns = tuple(dict.fromkeys(map(parse_pattern, re.split(r"[,\s]+", text.strip(", \t\r\n")))))
+    patterns = tuple(dict.fromkeys(map(parse_pattern, SEPARATOR.split(text.strip(", \t\r\n")))))
     if len(patterns) > MAX_PATTERNS:
         raise InvalidHostPatternError(f"at most {MAX_PATTERNS} hosts, not {len(patterns)}")
     return patterns

@@ -86,8 +86,19 @@ class TokenStore(Protocol):
         """Return the digest of the token with that public id."""
         ...
 
-    def edit(self, token: Token, spec: TokenSpec, ttl_s: int | None, window_s: int) -> bool:
-        """Make *token* what *spec* says; a *ttl_s* of None leaves its life. False if it is gone or moved."""
+    def edit(
+        self,
+        token: Token,
+        spec: TokenSpec,
+        ttl_s: int | None,
+        window_s: int,
+        *,
+        enabled: bool | None = None,
+    ) -> bool:
+        """Make *token* what *spec* says, and switch it on or off; False if it is gone or moved.
+
+        A *ttl_s* of None leaves its life, an *enabled* of None leaves that.
+        """
         ...
 
     def enable(self, token: Token, *, enabled: bool) -> bool:
@@ -190,17 +201,18 @@ class Registry:
         self._store.add(token, ttl_s)
         return token
 
-    def edit(self, name: str, typed: Mapping[str, str]) -> Token:
+    def edit(self, name: str, typed: Mapping[str, str], *, enabled: bool | None = None) -> Token:
         """Change the fields in *typed* of the token that *name* means, and leave the others as they are.
 
-        Raises InvalidFieldsError, NoSuchTokenError and ConflictError.
+        *enabled* switches it on or off too. Raises InvalidFieldsError, NoSuchTokenError and ConflictError.
         """
         token = self.find(name)
         draft = fields.parse_edit(token, typed, self.now_s)
         window_s = draft.spec.rate_limit_window_s or self._defaults.window_s
-        _must(self._store.edit(token, draft.spec, draft.ttl_s, window_s))
+        _must(self._store.edit(token, draft.spec, draft.ttl_s, window_s, enabled=enabled))
         expires_at = token.expires_at if draft.ttl_s is None else _end(self.now_s, draft.ttl_s)
-        return dataclasses.replace(token, **_fields_of(draft.spec), expires_at=expires_at)
+        enabled = token.enabled if enabled is None else enabled
+        return dataclasses.replace(token, **_fields_of(draft.spec), expires_at=expires_at, enabled=enabled)
 
     def enable(self, name: str, *, enabled: bool) -> Token:
         """Switch the token that *name* means on or off; raises NoSuchTokenError and ConflictError."""
@@ -253,7 +265,11 @@ class Registry:
         page = Page(tuple(found), number, total)
         return page if number <= page.count else self.page(page.count)
 
-    def search(self, typed: str, start: str | None = None) -> Found:
+    def newest(self, start: str | None = None, size: int = PAGE_SIZE) -> Found:
+        """Return the newest tokens, from the id *start* on."""
+        return self._store.search(Query(Kind.ID, ""), start, size)
+
+    def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
         """Return the tokens that *typed* means, from the id *start* on, as far as one look gets.
 
         Raises InvalidQueryError.
@@ -262,9 +278,7 @@ class Registry:
         if query.kind is Kind.DIGEST:
             token = self._store.get(query.text)
             return Found(query, (token,) if token else (), 1, 1)
-        return self._store.search(
-            query, start if start and tokens.TOKEN_ID.fullmatch(start) else None, PAGE_SIZE
-        )
+        return self._store.search(query, start if start and tokens.TOKEN_ID.fullmatch(start) else None, size)
 
     def opening(self, host: str) -> Iterator[Token]:
         """Yield every token that opens *host*, or lists that pattern, newest first.

@@ -41,6 +41,8 @@ class Listing:
     def search(self, query: Query, start: str | None, size: int) -> Found:
         """Return the newest tokens that *query* means, from the id *start* on; it may take another search."""
         until = time.monotonic() + _PATIENCE_S
+        if start is None:
+            self.adoption.go_on()
         hits: list[bytes] = []
         more: bytes | None = None
         for entries, rest in self._reader.walk(*_bounds(query, start)):

@@ -69,12 +69,15 @@ class Reader:
 def ask(pipe: Any, digest: str) -> None:
     """Ask for what ``parse`` needs of one record: two replies."""
     pipe.hmget(keys.record(digest), records.FIELDS)
-    pipe.execute_command("EXPIRETIME", keys.record(digest))
+    pipe.execute_command("PEXPIRETIME", keys.record(digest))
 
 
-def parse(digest: str, values: Sequence[bytes | None], expires_at: int) -> Token | None:
-    """Return the token that two replies describe, None if there is none."""
-    return records.from_fields(digest, values, expires_at if expires_at > 0 else None)
+def parse(digest: str, values: Sequence[bytes | None], expires_ms: int) -> Token | None:
+    """Return the token that two replies describe, None if there is none.
+
+    A life is whole seconds from some fraction of one: the second that it ends in is the one that was meant.
+    """
+    return records.from_fields(digest, values, expires_ms // 1000 if expires_ms > 0 else None)
 
 
 def upper_bound(id_start: str) -> bytes:

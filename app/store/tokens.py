@@ -91,14 +91,26 @@ class RedisTokens:
             found = [token for token in self._reader.tokens(digests) if token]
             return found[0].digest if found else None
 
-    def edit(self, token: Token, spec: TokenSpec, ttl_s: int | None, window_s: int) -> bool:
-        """Make *token* what *spec* says; a *ttl_s* of None leaves its life. False if it is gone or moved."""
+    def edit(
+        self,
+        token: Token,
+        spec: TokenSpec,
+        ttl_s: int | None,
+        window_s: int,
+        *,
+        enabled: bool | None = None,
+    ) -> bool:
+        """Make *token* what *spec* says, and switch it on or off; False if it is gone or moved.
+
+        A *ttl_s* of None leaves its life, an *enabled* of None leaves that.
+        """
         before, after = records.to_fields(token), records.to_fields(spec)
-        return self._change(token, {n: v for n, v in after.items() if v != before[n]}, ttl_s, window_s)
+        changed = {name: value for name, value in after.items() if value != before[name]}
+        return self._change(token, changed | _switch(enabled), ttl_s, window_s)
 
     def enable(self, token: Token, *, enabled: bool) -> bool:
         """Switch *token* on or off; False if it is gone or moved."""
-        return self._change(token, {"enabled": "" if enabled else "0"}, None, 0)
+        return self._change(token, _switch(enabled), None, 0)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
@@ -176,6 +188,10 @@ class RedisTokens:
             return self._disk.change(
                 self._edit, keys.all_of(token.digest), [life_ms, window_s * 1000, *flat(fields)]
             )
+
+
+def _switch(enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 - it is the one thing asked
+    return {} if enabled is None else {"enabled": "" if enabled else "0"}
 
 
 def _without_blanks(fields: dict[str, str]) -> dict[str, str]:

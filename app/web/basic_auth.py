@@ -17,6 +17,7 @@ from app.core.logins import WRONG_IN_ALL
 from app.logs import Sparse
 from app.services import services
 from app.settings import Settings
+from app.web.problems import refusal as refuse
 
 log = logging.getLogger(__name__)
 _refusals = Sparse(log, period_s=10)
@@ -80,7 +81,7 @@ def _hint(client: str) -> str:
 
 def _too_many(refusal: Refusal) -> Response:
     wait = {"Retry-After": f"{refusal.retry_after_s}"}
-    return Response(f"{_message(refusal)}\n", 429, wait, mimetype="text/plain")
+    return refuse(429, _message(refusal), wait)
 
 
 def _message(refusal: Refusal) -> str:
@@ -90,4 +91,4 @@ def _message(refusal: Refusal) -> str:
 
 @basic_auth.error_handler  # type: ignore[untyped-decorator]
 def _refuse(status: int) -> Response:
-    return Response("wrong or missing user name and password\n", status, mimetype="text/plain")
+    return refuse(status, "wrong or missing user name and password")

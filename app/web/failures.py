@@ -1,32 +1,31 @@
-"""What an operator is told when Redis did not do what a page asked for, or may not have done it."""
+"""What an operator is told when Redis did not do what was asked for, or may not have done it."""
 
 from __future__ import annotations
 
 from app.core.registry import StoreUnavailableError, UnknownOutcomeError
 
 _UNDONE = {
-    "admin.create_token": "No token was created.",
-    "admin.edit_token": "Nothing was changed.",
-    "admin.disable_token": "The token was not disabled: whoever uses it is let in as before.",
-    "admin.enable_token": "The token was not enabled.",
-    "admin.rotate_token": "The token was not rotated: it has its old text.",
-    "admin.delete_token": "The token was not deleted: whoever uses it is let in as before.",
+    "create_token": "No token was created.",
+    "edit_token": "Nothing was changed.",
+    "disable_token": "The token was not disabled: whoever uses it is let in as before.",
+    "enable_token": "The token was not enabled.",
+    "rotate_token": "The token was not rotated: it has its old text.",
+    "delete_token": "The token was not deleted: whoever uses it is let in as before.",
 }
 _UNKNOWN = {
-    "admin.create_token": "Whether the token was created is not known. If it is in the table, delete it: "
+    "create_token": "Whether the token was created is not known. If it is in the table, delete it: "
     "its text is lost.",
-    "admin.edit_token": "Whether the token was changed is not known. Look at it before you rely on it.",
-    "admin.disable_token": "Whether the token was disabled is not known. Disable it again to be sure.",
-    "admin.enable_token": "Whether the token was enabled is not known. Enable it again to be sure.",
-    "admin.rotate_token": "Whether the token was rotated is not known. Rotate it again: a new text is lost.",
-    "admin.delete_token": "Whether the token was deleted is not known. Delete it again to be sure.",
+    "edit_token": "Whether the token was changed is not known. Look at it before you rely on it.",
+    "disable_token": "Whether the token was disabled is not known. Disable it again to be sure.",
+    "enable_token": "Whether the token was enabled is not known. Enable it again to be sure.",
+    "rotate_token": "Whether the token was rotated is not known. Rotate it again: a new text is lost.",
+    "delete_token": "Whether the token was deleted is not known. Delete it again to be sure.",
 }
 
 
 def why(error: StoreUnavailableError, endpoint: str | None) -> str:
-    """Return what the view *endpoint* has not done, or may not have done, and why."""
+    """Return what *endpoint*, a page or the API, has not done, or may not have done, and why."""
+    view = (endpoint or "").rpartition(".")[2]
     if isinstance(error, UnknownOutcomeError):
-        return f"{_UNKNOWN.get(endpoint or '', 'Whether it was done is not known.')} {error}."
-    return (
-        f"{_UNDONE.get(endpoint or '', 'Nothing can be shown or changed.')} {error}. Try again in a moment."
-    )
+        return f"{_UNKNOWN.get(view, 'Whether it was done is not known.')} {error}."
+    return f"{_UNDONE.get(view, 'Nothing can be shown or changed.')} {error}. Try again in a moment."

@@ -1,0 +1,253 @@
+"""The JSON API: what the pages do, for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, abort, g, request, url_for
+from werkzeug.exceptions import HTTPException
+
+from app.core import fields
+from app.core.fields import InvalidFieldsError
+from app.core.hosts import SEPARATOR
+from app.core.registry import PAGE_SIZE, ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.search import InvalidQueryError
+from app.core.tokens import DIGEST, TOKEN_ID, Token
+from app.core.usage import Counts, total
+from app.services import durability, services
+from app.web.basic_auth import basic_auth
+from app.web.failures import why
+from app.web.openapi import DESCRIPTION, MAX_LIMIT
+from app.web.problems import API, problem
+
+bp = Blueprint("api", __name__, url_prefix=API)
+
+_NUMBERS = {"ttl_seconds", "rate_limit_max", "rate_limit_window_sec", "grace_seconds"}
+
+Shown = dict[str, Any]
+Made = tuple[Shown, int, dict[str, str]]
+
+
+@bp.before_request
+@basic_auth.login_required  # type: ignore[untyped-decorator]
+def _require_operator() -> None:
+    """Everything here is the operator's."""
+
+
+@bp.get("/openapi.json")
+def openapi() -> Shown:
+    """Describe this API."""
+    return DESCRIPTION
+
+
+@bp.get("/tokens")
+def list_tokens() -> Shown:
+    """Return the newest tokens, all or those that ``q`` means, from ``cursor`` on."""
+    registry, typed = services().registry, request.args.get("q", "").strip()
+    cursor, limit = _cursor(), _limit()
+    found = registry.search(typed, cursor, limit) if typed else registry.newest(cursor, limit)
+    return {
+        "tokens": [_shown(token) for token in found.tokens],
+        "next_cursor": found.more,
+        "total": found.total,
+    }
+
+
+@bp.post("/tokens")
+def create_token() -> Made:
+    """Make a token and return its text, this one time."""
+    token, text = services().registry.issue(_typed(_body()))
+    return _made(token, text)
+
+
+@bp.get("/tokens/<name>")
+def show_token(name: str) -> Shown:
+    """Return one token and its use."""
+    registry = services().registry
+    token = registry.find(_public(name))
+    usage = registry.usage(token)
+    used = {"last_24_hours": _counts(total(usage.hours[-24:])), "last_90_days": _counts(total(usage.days))}
+    return _shown(token) | {"usage": used}
+
+
+@bp.patch("/tokens/<name>")
+def edit_token(name: str) -> Shown:
+    """Change what is sent of a token, as one, and leave the rest."""
+    body = _body()
+    enabled = body.pop("enabled", None)
+    if not isinstance(enabled, bool | None):
+        raise InvalidFieldsError({"enabled": "true or false"})
+    return _shown(services().registry.edit(_public(name), _typed(body), enabled=enabled))
+
+
+@bp.post("/tokens/<name>/rotate")
+def rotate_token(name: str) -> Made:
+    """Give a token a new text and return it, this one time."""
+    body = _body() if request.content_length or request.mimetype else {}
+    if unknown := body.keys() - {"grace_seconds"}:
+        raise InvalidFieldsError(dict.fromkeys(unknown, "unknown field; known is grace_seconds"))
+    token, text = services().registry.rotate(_public(name), _text("grace_seconds", body.get("grace_seconds")))
+    return _made(token, text)
+
+
+@bp.delete("/tokens/<name>")
+def delete_token(name: str) -> tuple[str, int]:
+    """Delete a token for good."""
+    services().registry.delete(_public(name))
+    return "", 204
+
+
+@bp.after_request
+def _tell_durability(response: Response) -> Response:
+    """Say of a change whether it is on disk."""
+    if "durability" in g:
+        response.headers["X-Durability"] = durability().value
+    return response
+
+
+def _made(token: Token, text: str) -> Made:
+    where = url_for("api.show_token", name=token.id)
+    return {"token": text} | _shown(token), 201, {"Location": where}
+
+
+def _shown(token: Token) -> Shown:
+    return {
+        "id": token.id,
+        "sha256": token.digest,
+        "hosts": list(token.hosts),
+        "email": token.email,
+        "comment": token.comment,
+        "enabled": token.enabled,
+        "status": token.status(services().registry.now_s),
+        "rate_limit_max": token.rate_limit_max,
+        "rate_limit_window_sec": token.rate_limit_window_s,
+        "created_at": _moment(token.created_at),
+        "not_before": _moment(token.not_before),
+        "expires_at": _moment(token.expires_at),
+        "first_used_at": _moment(token.first_used_at),
+        "last_used_at": _moment(token.last_used_at),
+    }
+
+
+def _moment(seconds: int | None) -> str | None:
+    """Return a time as RFC 3339 writes it, which ends with the year 9999."""
+    if seconds is None:
+        return None
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # as others may have written
+        at = datetime.max.replace(tzinfo=UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {
+        "allowed": counts.allowed,
+        "wrong_host": counts.wrong_host,
+        "rate_limited": counts.rate_limited,
+        "inactive": counts.inactive,
+    }
+
+
+def _public(name: str) -> str:
+    """Return *name* if it is an id or a digest: a token's text does not belong in an address."""
+    if not (TOKEN_ID.fullmatch(name) or DIGEST.fullmatch(name)):
+        raise NoSuchTokenError("no token has that id or SHA-256")
+    return name
+
+
+def _cursor() -> str | None:
+    cursor = request.args.get("cursor")
+    if cursor and not TOKEN_ID.fullmatch(cursor):
+        raise InvalidFieldsError({"cursor": "the next_cursor of another answer"})
+    return cursor or None
+
+
+def _limit() -> int:
+    try:
+        return fields.whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
+    except ValueError as error:
+        raise InvalidFieldsError({"limit": str(error)}) from None
+
+
+def _body() -> dict[str, Any]:
+    """Return the object that was sent."""
+    if request.mimetype != "application/json":
+        abort(415, "send a JSON object, with Content-Type: application/json")
+    try:
+        body = json.loads(request.get_data(), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
+        abort(400, f"the body can't be read as JSON: {error}")
+    if not isinstance(body, dict):
+        abort(400, "send a JSON object")
+    return body
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{', '.join(sorted(twice))} sent twice")
+    return dict(pairs)
+
+
+def _typed(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return *body* as it would have been typed; raises InvalidFieldsError for a value of another type."""
+    typed: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for name, value in body.items():
+        try:
+            typed[name] = _text(name, value) if name in fields.FIELDS else ""
+        except InvalidFieldsError as error:
+            problems |= error.problems
+    if problems:
+        raise InvalidFieldsError(problems)
+    return typed
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name == "hosts" and isinstance(value, list) and all(isinstance(host, str) for host in value):
+        if several := next(filter(SEPARATOR.search, value), None):
+            raise InvalidFieldsError({name: f"one host in each text, not {several!r}"})
+        return "\n".join(value)
+    if type(value) is not (int if name in _NUMBERS else str):
+        kind = "a list of texts" if name == "hosts" else "a whole number" if name in _NUMBERS else "a text"
+        raise InvalidFieldsError({name: f"{kind}, or null"})
+    return str(value)
+
+
+@bp.errorhandler(InvalidFieldsError)
+def _show_invalid(error: InvalidFieldsError) -> Response:
+    return problem(400, str(error), errors=error.problems)
+
+
+@bp.errorhandler(InvalidQueryError)
+def _show_invalid_query(error: InvalidQueryError) -> Response:
+    return problem(400, f"q: {error}", errors={"q": str(error)})
+
+
+@bp.errorhandler(NoSuchTokenError)
+def _show_missing(error: NoSuchTokenError) -> Response:
+    return problem(404, str(error))
+
+
+@bp.errorhandler(ConflictError)
+def _show_conflict(error: ConflictError) -> Response:
+    return problem(409, str(error))
+
+
+@bp.errorhandler(StoreUnavailableError)
+def _show_unavailable(error: StoreUnavailableError) -> Response:
+    return problem(503, why(error, request.endpoint), {"Retry-After": "1"})
+
+
+def show_http_error(error: HTTPException) -> Response:
+    """Show an HTTP error to a program."""
+    if isinstance(error.response, Response):
+        return error.response
+    kept = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
+    return problem(error.code or 500, error.description or error.name, kept)

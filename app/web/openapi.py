@@ -1,0 +1,235 @@
+"""What GET /api/v1/openapi.json says: OpenAPI 3.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.core.durability import Durability
+from app.core.fields import MAX_COMMENT_CHARS, MAX_EMAIL_CHARS, MAX_GRACE_S, MAX_TTL_S
+from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
+from app.core.registry import PAGE_SIZE
+from app.core.search import MAX_CHARS
+from app.core.tokens import DIGEST, TOKEN_ID, Status
+from app.web.problems import API
+
+MAX_LIMIT = 500
+
+Schema = dict[str, Any]
+
+
+def _text(description: str, **more: Any) -> Schema:
+    return {"type": "string", "description": description, **more}
+
+
+def _number(description: str, low: int, high: int) -> Schema:
+    return {"type": ["integer", "null"], "minimum": low, "maximum": high, "description": description}
+
+
+def _moment(description: str) -> Schema:
+    return {"type": ["string", "null"], "format": "date-time", "description": description}
+
+
+def _object(properties: Schema, required: list[str], **more: Any) -> Schema:
+    return {"type": "object", "properties": properties, "required": required, **more}
+
+
+_HOSTS = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "exact names, *.example.com for everything below it, or *",
+}
+_SAID: Schema = {
+    "hosts": {**_HOSTS, "type": ["array", "string"], "description": "hosts, in one text separated by commas"},
+    "email": _text("handed to the backend", maxLength=MAX_EMAIL_CHARS),
+    "comment": _text("handed to the backend", maxLength=MAX_COMMENT_CHARS),
+    "not_before": _moment("when it begins to be valid"),
+    "rate_limit_max": _number("requests per window; 0 is unlimited, null the default", 0, MAX_REQUESTS),
+    "rate_limit_window_sec": _number("seconds of the window; null is the default", 1, MAX_WINDOW_S),
+}
+_LIFE: Schema = {
+    "ttl_seconds": _number("life from now on; 0 is for ever; instead of expires_at", 0, MAX_TTL_S),
+    "expires_at": _moment("when it ends"),
+}
+_KNOWN: Schema = {
+    "id": _text("its public name", pattern=f"^{TOKEN_ID.pattern}$"),
+    "sha256": _text(
+        "what it is kept under: SHA-256 of its text and the pepper", pattern=f"^{DIGEST.pattern}$"
+    ),
+    **_SAID,
+    "hosts": _HOSTS,
+    "enabled": {"type": "boolean"},
+    "status": _text("how it stands", enum=[*Status]),
+    "created_at": _moment("when it was made; null if that is not known"),
+    "expires_at": _moment("when it ends; null is never"),
+    "first_used_at": _moment("when it was first used, to the minute"),
+    "last_used_at": _moment("when it was last used, to the minute"),
+}
+_COUNT = {"type": "integer", "minimum": 0}
+_COUNTS = _object(
+    dict.fromkeys(counted := ["allowed", "wrong_host", "rate_limited", "inactive"], _COUNT), counted
+)
+_USAGE = _object({"last_24_hours": _COUNTS, "last_90_days": _COUNTS}, ["last_24_hours", "last_90_days"])
+_PROBLEM = _object(
+    {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": _text("what is wrong and what to do"),
+        "errors": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "what is wrong with each field",
+        },
+    },
+    ["type", "title", "status", "detail"],
+    description="RFC 9457",
+)
+_DURABILITY = {"type": "string", "enum": [said.value for said in Durability]}
+_TEXT = _text("the token itself; in this one answer only")
+
+_SCHEMAS: Schema = {
+    "Token": _object(_KNOWN, [*_KNOWN]),
+    "UsedToken": _object(_KNOWN | {"usage": _USAGE}, [*_KNOWN, "usage"]),
+    "IssuedToken": _object({"token": _TEXT} | _KNOWN, ["token", *_KNOWN]),
+    "NewToken": _object({**_SAID, **_LIFE}, ["hosts"], additionalProperties=False),
+    "Change": _object({**_SAID, **_LIFE, "enabled": {"type": "boolean"}}, [], additionalProperties=False),
+    "Rotation": _object(
+        {"grace_seconds": _number("how long the old text stays valid", 0, MAX_GRACE_S)},
+        [],
+        additionalProperties=False,
+    ),
+    "Tokens": _object(
+        {
+            "tokens": {"type": "array", "items": {"$ref": "#/components/schemas/Token"}},
+            "next_cursor": {
+                "type": ["string", "null"],
+                "description": "where the rest begins; null at the end",
+            },
+            "total": {**_COUNT, "description": "how many tokens there are, found or not"},
+        },
+        ["tokens", "next_cursor", "total"],
+    ),
+    "Problem": _PROBLEM,
+}
+
+
+def _json(name: str, kind: str = "application/json") -> Schema:
+    return {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
+def _operation(name: str, summary: str, answers: Schema, *refusals: int, **more: Any) -> Schema:
+    refused = {
+        str(status): {"$ref": "#/components/responses/Problem"} for status in (401, 429, 503, *refusals)
+    }
+    return {"operationId": name, "summary": summary, "responses": answers | refused, **more}
+
+
+def _answer(status: int, what: str, schema: str) -> Schema:
+    return {str(status): {"description": what, "content": _json(schema)}}
+
+
+def _change(status: int, what: str, schema: str | None = None) -> Schema:
+    said = {"X-Durability": {"description": "whether Redis has it on disk", "schema": _DURABILITY}}
+    content = {"content": _json(schema)} if schema else {}
+    return {str(status): {"description": what, "headers": said, **content}}
+
+
+def _body(schema: str, *, required: bool = True) -> Schema:
+    return {"required": required, "content": _json(schema)}
+
+
+def _query(name: str, description: str, **schema: Any) -> Schema:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "the token's id or its SHA-256",
+    "schema": {"type": "string", "pattern": f"^({TOKEN_ID.pattern}|{DIGEST.pattern})$"},
+}
+
+DESCRIPTION: Schema = {
+    "openapi": "3.1.0",
+    "info": {"title": "acl-auth-service", "version": "1", "license": {"name": "MIT", "identifier": "MIT"}},
+    "servers": [{"url": API}],
+    "security": [{"operator": []}],
+    "paths": {
+        "/tokens": {
+            "get": _operation(
+                "list_tokens",
+                "List tokens, newest first",
+                _answer(200, "Some of the tokens", "Tokens"),
+                400,
+                parameters=[
+                    _query(
+                        "q",
+                        "a host, an id or its beginning, a SHA-256, a part of an email",
+                        type="string",
+                        maxLength=MAX_CHARS,
+                    ),
+                    _query("cursor", "the next_cursor of another answer", type="string"),
+                    _query(
+                        "limit",
+                        "how many at most",
+                        type="integer",
+                        minimum=1,
+                        maximum=MAX_LIMIT,
+                        default=PAGE_SIZE,
+                    ),
+                ],
+            ),
+            "post": _operation(
+                "create_token",
+                "Make a token",
+                _change(201, "The token and its text", "IssuedToken"),
+                *(400, 413, 415),
+                requestBody=_body("NewToken"),
+            ),
+        },
+        "/tokens/{name}": {
+            "parameters": [_NAME],
+            "get": _operation(
+                "show_token", "Show a token and its use", _answer(200, "The token", "UsedToken"), 404
+            ),
+            "patch": _operation(
+                "edit_token",
+                "Change what is sent of a token, and leave the rest",
+                _change(200, "The token as it is now", "Token"),
+                *(400, 404, 409, 413, 415),
+                requestBody=_body("Change"),
+            ),
+            "delete": _operation("delete_token", "Delete a token for good", _change(204, "It is gone"), 404),
+        },
+        "/tokens/{name}/rotate": {
+            "parameters": [_NAME],
+            "post": _operation(
+                "rotate_token",
+                "Give a token a new text",
+                _change(201, "The token and its new text", "IssuedToken"),
+                *(400, 404, 409, 413, 415),
+                requestBody=_body("Rotation", required=False),
+            ),
+        },
+        "/openapi.json": {
+            "get": _operation(
+                "openapi",
+                "Describe this API",
+                {
+                    "200": {
+                        "description": "This document",
+                        "content": {"application/json": {"schema": {"type": "object"}}},
+                    }
+                },
+            )
+        },
+    },
+    "components": {
+        "securitySchemes": {"operator": {"type": "http", "scheme": "basic"}},
+        "responses": {
+            "Problem": {"description": "Why not", "content": _json("Problem", "application/problem+json")}
+        },
+        "schemas": _SCHEMAS,
+    },
+}

@@ -1,0 +1,404 @@
+"""The JSON API; each answer in here is held against the API's own description."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from json import dumps
+from typing import Any, NamedTuple
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings, strategies as st
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from werkzeug.datastructures import Headers
+
+from app.core import fields
+from app.web.openapi import DESCRIPTION
+from tests.web.conftest import OPERATOR, written
+from tests.web.test_admin import record_of
+
+OLD = "ab" * 32
+Created = dict[str, Any]
+
+
+class Api:
+    """The API with the password."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> Said:
+        """Send a request and compare the answer with what is promised."""
+        said = ask(self.client, method, path, **{"auth": OPERATOR, "json": body} | more)
+        assert_described(method, path, said)
+        return said
+
+    def make(self, **fields: Any) -> Created:
+        """Make a token and return all that is said of it."""
+        said = self("POST", "/tokens", {"hosts": ["a.test"]} | fields)
+        assert said.status == 201, said.text
+        return dict(said.json)
+
+    def auth(self, text: str, host: str = "a.test") -> int:
+        """Ask /auth as Traefik does."""
+        headers = {"Authorization": f"Bearer {text}", "X-Forwarded-Host": host}
+        return self.client.get("/auth", headers=headers).status_code
+
+
+class Said(NamedTuple):
+    """An answer."""
+
+    status: int
+    kind: str
+    headers: Headers
+    text: str
+    json: Any
+
+
+def ask(client: FlaskClient, method: str, path: str, **more: Any) -> Said:
+    """Send a request."""
+    answer = client.open(f"/api/v1{path}", method=method, **more)
+    json = answer.json if answer.is_json else None
+    return Said(answer.status_code, answer.mimetype or "", answer.headers, answer.text, json)
+
+
+def operations() -> Iterator[tuple[str, str, Any]]:
+    """Yield method, path and description of all that can be done."""
+    for path, item in DESCRIPTION["paths"].items():
+        for method in item.keys() - {"parameters"}:
+            yield method.upper(), path, item[method]
+
+
+def assert_described(method: str, path: str, said: Said) -> None:
+    """Compare status, kind and body with what the description promises of the operation."""
+    operation = next(
+        described
+        for known, template, described in operations()
+        if known == method and re.fullmatch(template.replace("{name}", "[^/]+"), path.partition("?")[0])
+    )
+    components = DESCRIPTION["components"]
+    promised = operation["responses"][f"{said.status}"]
+    if "$ref" in promised:
+        promised = components["responses"][promised["$ref"].rpartition("/")[2]]
+    if "content" in promised:
+        schema = promised["content"][said.kind]["schema"]
+        Draft202012Validator(schema | {"components": components}).validate(said.json)
+    assert ("content" in promised) == bool(said.text)
+    assert ("X-Durability" in promised.get("headers", {})) == ("X-Durability" in said.headers)
+
+
+@pytest.fixture(name="api")
+def _api(client: FlaskClient) -> Api:
+    return Api(client)
+
+
+def test_description(api: Api) -> None:
+    """What can be done is described, and nothing else; its schemas are schemas."""
+    rules = [rule for rule in api.client.application.url_map.iter_rules() if rule.endpoint.startswith("api.")]
+    routes = {
+        (method, rule.rule.removeprefix("/api/v1").replace("<name>", "{name}"))
+        for rule in rules
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+    assert routes == {(method, path) for method, path, _ in operations()}
+    assert {*DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]} == {*fields.FIELDS}
+    for schema in DESCRIPTION["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    assert api("GET", "/openapi.json").json == DESCRIPTION
+
+
+def test_create(api: Api) -> None:
+    """A new token opens its hosts; its text is in that one answer only."""
+    answer = api("POST", "/tokens", {"hosts": ["a.test", "*.b.test"], "comment": "ci"})
+    text, where = answer.json["token"], answer.headers["Location"]
+
+    assert answer.status == 201
+    assert [api.auth(text, host) for host in ("a.test", "c.b.test", "b.test")] == [200, 200, 403]
+    assert record_of(text) == f"tokens:{answer.json['sha256']}"
+    assert where == f"/api/v1/tokens/{answer.json['id']}"
+    assert text not in api("GET", where.removeprefix("/api/v1")).text + api("GET", "/tokens").text
+
+
+def test_fields(api: Api) -> None:
+    """Every field comes back as it was sent."""
+    sent = {
+        "hosts": ["a.test"],
+        "email": "ops@example.com",
+        "comment": "naïve ☃",
+        "not_before": "2001-02-03T04:05:06Z",
+        "expires_at": "2101-02-03T04:05:06Z",
+        "rate_limit_max": 5,
+        "rate_limit_window_sec": 60,
+    }
+    made = api.make(**sent)
+
+    assert made | sent == made
+    shown = api("GET", f"/tokens/{made['id']}").json
+    assert shown | sent == shown
+    assert api("GET", f"/tokens/{made['sha256']}").json["id"] == made["id"]
+
+
+def test_life(api: Api, database: Any) -> None:
+    """ttl_seconds is the life of the key; a host may be given alone; use is counted."""
+    made = api.make(hosts="a.test", ttl_seconds=60)
+    assert api.auth(made["token"]) == 200
+
+    shown = api("GET", f"/tokens/{made['id']}").json
+    assert 58 < database.ttl(record_of(made["token"])) <= 60
+    assert shown["usage"]["last_24_hours"] == {
+        "allowed": 1,
+        "wrong_host": 0,
+        "rate_limited": 0,
+        "inactive": 0,
+    }
+    assert shown["last_used_at"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hosts", []),
+        ("hosts", None),
+        ("hosts", 5),
+        ("hosts", ["a.test", 5]),
+        ("hosts", ["a b"]),
+        ("hosts", ["a,b"]),
+        ("hosts", {"a": 1}),
+        ("email", "nobody"),
+        ("email", 5),
+        ("comment", "\ud800"),
+        ("comment", ["a"]),
+        ("comment", True),
+        ("ttl_seconds", -1),
+        ("ttl_seconds", 1.5),
+        ("ttl_seconds", "60"),
+        ("ttl_seconds", True),
+        ("ttl_seconds", 10**30),
+        ("expires_at", 1_900_000_000),
+        ("expires_at", "tomorrow"),
+        ("not_before", "2001-02-30T00:00:00Z"),
+        ("rate_limit_max", 10_001),
+        ("rate_limit_window_sec", 0),
+        ("enabled", False),
+        ("token", "mine"),
+        ("", ""),
+    ],
+)
+def test_bad_field(api: Api, database: Any, field: str, value: Any) -> None:
+    """A bad value is refused with its field named, and nothing is written."""
+    answer = api("POST", "/tokens", {"hosts": ["a.test"], field: value})
+
+    assert answer.status == 400
+    assert set(answer.json["errors"]) == {field}
+    assert not written(database)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (415, "text/plain", b'{"hosts": ["a.test"]}'),
+        (415, "application/x-www-form-urlencoded", b"hosts=a.test"),
+        (415, None, b""),
+        (400, "application/json", b""),
+        (400, "application/json", b"{"),
+        (400, "application/json", b'["a.test"]'),
+        (400, "application/json", b'{"hosts": ["a.test"], "hosts": ["b.test"]}'),
+        (400, "application/json", b'{"hosts": ["\xff"]}'),
+        (400, "application/json", b"[" * 10_000),
+        (413, "application/json", b'{"comment": "' + b"a" * 20_000),
+    ],
+)
+def test_bad_body(api: Api, database: Any, status: int, kind: str | None, body: bytes) -> None:
+    """What is no JSON object is refused."""
+    answer = api("POST", "/tokens", None, data=body, content_type=kind, json=None)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json")
+    assert not written(database)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["a.test", "60"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+FIELDS = st.sampled_from(
+    [*DESCRIPTION["components"]["schemas"]["Change"]["properties"], "grace_seconds", "id"]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(body=st.dictionaries(FIELDS, VALUES, max_size=4) | VALUES)
+def test_any_body(api: Api, database: Any, body: Any) -> None:
+    """Whatever is sent as JSON is done or refused; each bad field is one that was sent, or the hosts."""
+    database.hset(f"tokens:{OLD}", "hosts", "old.test")
+    for method, path in (("POST", "/tokens"), ("PATCH", f"/tokens/{OLD}"), ("POST", f"/tokens/{OLD}/rotate")):
+        said = api(method, path, None, data=dumps(body), content_type="application/json", json=None)
+        assert said.status in {200, 201, 400, 404, 409}
+        assert set(said.json.get("errors", {})) <= {*(body if isinstance(body, dict) else ()), "hosts"}
+
+
+def test_edit(api: Api) -> None:
+    """What is sent changes, at once with the switch; null takes the default again; the rest stays."""
+    made = api.make(comment="a", rate_limit_max=1)
+    path = f"/tokens/{made['id']}"
+
+    assert api("PATCH", path, {"hosts": ["b.test"], "enabled": False}).json["status"] == "disabled"
+    assert api.auth(made["token"], "b.test") == 401
+    assert api("PATCH", path, {"enabled": True, "rate_limit_max": None}).json["rate_limit_max"] is None
+    assert [api.auth(made["token"], host) for host in ("b.test", "b.test", "a.test")] == [200, 200, 403]
+    assert api("GET", path).json["comment"] == "a"
+
+
+@pytest.mark.parametrize("body", [{"enabled": "yes"}, {"enabled": 1}, {"enabled": False, "comment": 5}])
+def test_bad_edit(api: Api, body: Any) -> None:
+    """An edit is done as a whole or not at all."""
+    made = api.make()
+
+    assert api("PATCH", f"/tokens/{made['id']}", body).status == 400
+    assert api.auth(made["token"]) == 200
+
+
+def test_rotate(api: Api) -> None:
+    """A rotated token has a new text at once; the old one lives for the grace period, by default none."""
+    made = api.make()
+    path = f"/tokens/{made['id']}/rotate"
+
+    second = api("POST", path, {"grace_seconds": 60})
+    assert [api.auth(text) for text in (made["token"], second.json["token"])] == [200, 200]
+    third = api("POST", path)
+    assert third.status == second.status == 201
+    assert [api.auth(one["token"]) for one in (made, second.json, third.json)] == [401, 401, 200]
+    assert third.json["id"] == made["id"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"grace_seconds": 604_801}, {"grace_seconds": "60"}, {"grace": 60}, {"grace_seconds": -1}]
+)
+def test_bad_rotation(api: Api, body: Any) -> None:
+    """A bad grace period leaves the token as it was."""
+    made = api.make()
+
+    assert api("POST", f"/tokens/{made['id']}/rotate", body).status == 400
+    assert api.auth(made["token"]) == 200
+
+
+def test_conflict(api: Api) -> None:
+    """A disabled token is not rotated."""
+    made = api.make()
+    api("PATCH", f"/tokens/{made['id']}", {"enabled": False})
+
+    assert api("POST", f"/tokens/{made['id']}/rotate").status == 409
+
+
+def test_delete(api: Api, database: Any) -> None:
+    """A deleted token is gone, and said to be."""
+    made = api.make()
+    answer = api("DELETE", f"/tokens/{made['id']}")
+
+    assert (answer.status, answer.text) == (204, "")
+    assert answer.headers["X-Durability"] in {"confirmed", "unconfirmed", "no_file", "untold"}
+    assert api.auth(made["token"]) == 401
+    assert api("DELETE", f"/tokens/{made['id']}").status == 404
+    assert written(database) == ["acl:peppers"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_text_in_address(api: Api, method: str) -> None:
+    """A token's text names no token in an address, and is not said back."""
+    made = api.make()
+    answer = api(method, f"/tokens/{made['token']}", {} if method == "PATCH" else None)
+
+    assert answer.status == 404
+    assert made["token"] not in answer.text
+    assert api.auth(made["token"]) == 200
+
+
+def test_list(api: Api, database: Any) -> None:
+    """Page by page every token comes once, newest first, those of an older deployment too."""
+    database.hset(f"tokens:{OLD}", "hosts", "old.test")
+    made = [api.make(comment=f"{number}")["id"] for number in range(7)]
+
+    pages = [api("GET", "/tokens?limit=3").json]
+    while cursor := pages[-1]["next_cursor"]:
+        pages.append(api("GET", f"/tokens?limit=3&cursor={cursor}").json)
+
+    assert [len(page["tokens"]) for page in pages] == [3, 3, 2]
+    assert [token["id"] for page in pages for token in page["tokens"]][:7] == made[::-1]
+    assert {page["total"] for page in pages} == {8}
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "count"),
+    [
+        ("q=a.test", 200, 2),
+        ("q=b.test", 200, 1),
+        ("q=ops%40", 200, 1),
+        ("q=nobody.test", 200, 0),
+        ("q=a%20b", 400, None),
+        ("q=acl_secret", 400, None),
+        ("limit=0", 400, None),
+        ("limit=501", 400, None),
+        ("limit=", 400, None),
+        ("cursor=here", 400, None),
+    ],
+)
+def test_search(api: Api, query: str, status: int, count: int | None) -> None:
+    """Tokens are found by host and email; what can't be looked for is refused."""
+    api.make(email="ops@example.com")
+    api.make(hosts=["a.test", "b.test"])
+    answer = api("GET", f"/tokens?{query}")
+
+    assert answer.status == status
+    assert len(answer.json.get("tokens", [])) == (count or 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "more"),
+    [
+        (401, "GET", "/tokens", {"auth": None}),
+        (401, "POST", "/tokens", {"auth": ("operator", "wrong")}),
+        (401, "GET", "/openapi.json", {"auth": None}),
+        (404, "GET", "/", {}),
+        (404, "GET", "/nowhere", {}),
+        (405, "PUT", "/tokens", {}),
+        (405, "OPTIONS", "/tokens", {}),
+        (403, "DELETE", f"/tokens/{'0' * 16}", {"headers": {"Sec-Fetch-Site": "cross-site"}}),
+        (403, "GET", "/tokens", {"headers": {"X-Forwarded-Uri": "/"}}),
+        (400, "GET", "/tokens?q=\xff", {}),
+    ],
+)
+def test_refusals(client: FlaskClient, status: int, method: str, path: str, more: Any) -> None:
+    """Every refusal is a problem that says what is wrong."""
+    environ = {"QUERY_STRING": path.partition("?")[2]} if "?" in path else {}
+    options = {"auth": OPERATOR, "environ_overrides": environ} | more
+    answer = ask(client, method, path.partition("?")[0], **options)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json")
+    assert answer.json["status"] == status
+    assert answer.json["detail"]
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_without_redis(stranded: FlaskClient) -> None:
+    """Without Redis nothing is done, and that is said."""
+    answer = Api(stranded)("POST", "/tokens", {"hosts": ["a.test"]})
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json["detail"].startswith("No token was created.")
+
+
+def test_too_many_wrong_passwords(make_client: Callable[..., FlaskClient]) -> None:
+    """Who guesses passwords hears when to try again."""
+    client = make_client()
+    answers = [ask(client, "GET", "/tokens", auth=("operator", f"{number}")) for number in range(61)]
+
+    assert (answers[-1].status, answers[-1].kind) == (429, "application/problem+json")
+    assert int(answers[-1].headers["Retry-After"]) > 0
