@@ -5,9 +5,11 @@ from gevent import monkey
 # Before anything imports redis: what it copies from `time` and `socket` must be gevent's.
 monkey.patch_all()
 
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-from app import logs, settings
+from app import logs, settings, tally
 
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
@@ -39,3 +41,14 @@ limit_request_field_size = 8190
 
 loglevel = _settings.log_level
 logger_class = logs.gunicorn_logger(_settings.log_format)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a worker a row of the tally that no other one writes to."""
+    taken = {other.row for other in server.WORKERS.values()}
+    worker.row = next(row for row in count() if row not in taken)
+
+
+def post_fork(_: Any, worker: Any) -> None:
+    """Let it write there."""
+    tally.SHARED.write_to(worker.row)

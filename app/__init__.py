@@ -25,7 +25,8 @@ from app.store.failures import RedisFailures
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.tokens import RedisTokens
-from app.web import admin, api, auth, filters, guards
+from app.tally import SHARED, Tally
+from app.web import admin, api, auth, filters, guards, metrics
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 16 * 1024
@@ -33,7 +34,7 @@ _ADMIN_DEADLINE_MS = 2000
 _YEAR_S = 31_536_000
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     """Join the parts into one WSGI application."""
     app = Flask(__name__)
     app.config.update(
@@ -42,10 +43,12 @@ def create_app(settings: Settings) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # static addresses carry a hash of the content
     )
     cast(DefaultJSONProvider, app.json).sort_keys = False
-    provide(app.extensions, build_services(settings))
+    provide(app.extensions, build_services(settings, tally))
     guards.guard(app)
     filters.register(app)
     app.register_blueprint(auth.bp)
+    if settings.metrics_enabled:
+        app.register_blueprint(metrics.bp)
     app.register_blueprint(admin.bp)
     app.register_blueprint(api.bp)
     app.register_error_handler(HTTPException, _show_http_error)
@@ -63,7 +66,7 @@ def _show_http_error(error: HTTPException) -> Any:
     return (api if is_api() else admin).show_http_error(error)
 
 
-def build_services(settings: Settings) -> Services:
+def build_services(settings: Settings, tally: Tally = SHARED) -> Services:
     """Make the shared objects; nothing connects yet, so that workers may fork first."""
     client = connect(settings)
     deadline_s = settings.redis_deadline_ms / 1000
@@ -85,4 +88,5 @@ def build_services(settings: Settings) -> Services:
         if settings.fail_limit
         else None,
         ping=lambda: ping(client, canary, checkup, deadline_s),
+        tally=tally,
     )

@@ -14,6 +14,7 @@ from app.core.gate import Gate
 from app.core.logins import Logins
 from app.core.registry import Registry
 from app.settings import Settings
+from app.tally import Tally
 
 _KEY = "acl-auth-service"
 
@@ -28,6 +29,7 @@ class Services:
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]
+    tally: Tally
 
 
 def services() -> Services:

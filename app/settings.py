@@ -176,6 +176,7 @@ class Settings:
     )
     web_concurrency: int = _setting(_integer(1, 256), "2", "Worker processes")
     express_lane: bool = _setting(_flag, "true", "Answer plain requests to /auth without Flask")
+    metrics_enabled: bool = _setting(_flag, "true", "Answer `GET /metrics`, without a password")
     log_level: str = _setting(
         _matching("debug|info|warning|error", "debug, info, warning or error"),
         "info",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
@@ -77,6 +78,14 @@ def decide(gate: Gate, headers: Headers, sources: Sequence[str]) -> Decision:
 
 
 def judge(made: Services, headers: Headers, peer: str) -> Decision:
+    """Decide, and count that."""
+    began = time.perf_counter()
+    decision = _judge(made, headers, peer)
+    made.tally.note(decision.verdict, time.perf_counter() - began)
+    return decision
+
+
+def _judge(made: Services, headers: Headers, peer: str) -> Decision:
     """Decide; with FAIL_LIMIT_MAX, turn away the clients of our proxies whose tokens were bad too often."""
     failures, settings = made.failures, made.settings
     if failures is None:

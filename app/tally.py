@@ -1,0 +1,61 @@
+"""How many decisions there were and how long they took, over all workers of this service."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from mmap import mmap
+
+from app.core.gate import Verdict
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+MAX_ROWS = 1024  # twice as many as there may be workers, for a reload has old and new ones
+
+_VERDICTS = {verdict: column for column, verdict in enumerate(Verdict)}
+_BUCKET = len(_VERDICTS)
+_MICROSECONDS = _BUCKET + len(BUCKETS_S) + 1
+_COLUMNS = _MICROSECONDS + 1
+_CELL_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Decisions by verdict, and by time: up to each of BUCKETS_S, then the rest; the seconds of all."""
+
+    verdicts: Mapping[Verdict, int]
+    buckets: Sequence[int]
+    seconds: float
+
+
+class Tally:
+    """Numbers in memory that this process shares with those that it forks.
+
+    Each worker adds to a row of its own, so that none waits for another and nothing is lost; whoever is asked
+    adds the rows up. A row outlives its worker and is taken on by a later one.
+    """
+
+    def __init__(self) -> None:
+        self._cells = memoryview(mmap(-1, MAX_ROWS * _COLUMNS * _CELL_BYTES)).cast("Q")
+        self._row = 0
+
+    def write_to(self, row: int) -> None:
+        """Add to *row* from now on."""
+        self._row = row % MAX_ROWS * _COLUMNS
+
+    def note(self, verdict: Verdict, seconds: float) -> None:
+        """Count a decision that took *seconds*."""
+        cells, row = self._cells, self._row
+        cells[row + _VERDICTS[verdict]] += 1
+        cells[row + _BUCKET + bisect_left(BUCKETS_S, seconds)] += 1
+        cells[row + _MICROSECONDS] += int(seconds * 1_000_000)
+
+    def totals(self) -> Totals:
+        """Return the sums over all workers, past ones among them."""
+        sums = [sum(self._cells[column::_COLUMNS]) for column in range(_COLUMNS)]
+        verdicts = {verdict: sums[column] for verdict, column in _VERDICTS.items()}
+        return Totals(verdicts, sums[_BUCKET:_MICROSECONDS], sums[_MICROSECONDS] / 1_000_000)
+
+
+# One for the process that forks the workers, which is why it belongs to no app.
+SHARED = Tally()

@@ -1,0 +1,60 @@
+"""/metrics, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from flask import Blueprint, Response, request
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from app.core.registry import StoreUnavailableError
+from app.services import Services, services
+from app.tally import BUCKETS_S, Totals
+
+bp = Blueprint("metrics", __name__)
+
+
+@bp.get("/metrics", provide_automatic_options=False)
+def metrics() -> Response:
+    """Tell what was decided since the service started, by all its workers."""
+    registry = CollectorRegistry()
+    registry.register(_Decisions(services()))
+    encode, kind = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(registry), content_type=kind, headers={"Cache-Control": "no-store"})
+
+
+class _Decisions(Collector):
+    def __init__(self, made: Services) -> None:
+        self._made = made
+
+    def collect(self) -> Iterator[Metric]:
+        totals = self._made.tally.totals()
+        decisions = CounterMetricFamily(
+            "acl_auth_decisions", "Answers of /auth, by verdict", labels=["verdict"]
+        )
+        for verdict, count in totals.verdicts.items():
+            decisions.add_metric([verdict], count)
+        yield decisions
+        yield _durations(totals)
+        yield GaugeMetricFamily("acl_auth_redis_up", "Whether decisions can be made now", value=self._is_up())
+
+    def _is_up(self) -> bool:
+        try:
+            self._made.ping()
+        except StoreUnavailableError:
+            return False
+        return True
+
+
+def _durations(totals: Totals) -> HistogramMetricFamily:
+    bounds = [*map(str, BUCKETS_S), "+Inf"]
+    return HistogramMetricFamily(
+        "acl_auth_decision_seconds",
+        "How long a decision took",
+        buckets=[*zip(bounds, accumulate(totals.buckets), strict=True)],
+        sum_value=totals.seconds,
+    )

@@ -1,0 +1,35 @@
+"""One tally for all processes that were forked."""
+
+from __future__ import annotations
+
+import os
+
+from app.core.gate import Verdict
+from app.tally import MAX_ROWS, Tally
+
+
+def test_processes() -> None:
+    """What children note in rows of their own is added up, also when they are gone."""
+    tally = Tally()
+    for row in (1, 2, MAX_ROWS - 1):
+        if not (child := os.fork()):
+            tally.write_to(row)
+            for _ in range(1000):
+                tally.note(Verdict.ALLOWED, 0.002)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    tally.note(Verdict.UNKNOWN, 5)
+
+    totals = tally.totals()
+    assert (totals.verdicts[Verdict.ALLOWED], totals.verdicts[Verdict.UNKNOWN]) == (3000, 1)
+    assert totals.buckets == [0, 3000, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert round(totals.seconds, 3) == 11
+
+
+def test_bounds() -> None:
+    """A bucket holds what is not longer than its bound, as Prometheus counts."""
+    tally = Tally()
+    for seconds in (0, 0.001, 0.0010001, 1, 1.0001):
+        tally.note(Verdict.ALLOWED, seconds)
+
+    assert tally.totals().buckets == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]

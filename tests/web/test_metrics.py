@@ -1,0 +1,79 @@
+"""/metrics, read as Prometheus reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from app import create_app
+from app.core.gate import Verdict
+from app.tally import Tally
+from tests.harness import RedisServer
+from tests.make import make_settings
+from tests.web.conftest import Operator
+from tests.web.test_admin import create
+
+
+@pytest.fixture(name="client")
+def _client(redis_server: RedisServer, database: object) -> FlaskClient:
+    """Return a client of an app that has decided nothing yet."""
+    assert database
+    return create_app(make_settings(REDIS_PORT=redis_server.port, RATE_LIMIT_MAX=1), Tally()).test_client()
+
+
+def values(client: FlaskClient) -> dict[str, float]:
+    """Return every sample by its name and labels."""
+    families = parse(client.get("/metrics").text)
+    samples = (sample for family in families for sample in family.samples)
+    return {"".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
+
+
+def test_verdicts(client: FlaskClient) -> None:
+    """Each answer of /auth is counted once, by its verdict; verdicts that nobody met are 0."""
+    text = create(Operator(client), hosts="a.test")
+    for token, host in [
+        (text, "a.test"),
+        (text, "a.test"),
+        (text, "b.test"),
+        ("x", "a.test"),
+        ("", "a.test"),
+    ]:
+        client.get("/auth", headers={"Authorization": f"Bearer {token}", "X-Forwarded-Host": host})
+    client.get("/auth")
+
+    found = values(client)
+    met = {"allowed", "rate_limited", "wrong_host", "unknown_token", "malformed_credential", "no_credential"}
+    counts = {verdict: found[f"acl_auth_decisions_total{verdict}"] for verdict in Verdict}
+    assert counts == {verdict: int(verdict in met) for verdict in Verdict}
+    assert found["acl_auth_decision_seconds_count"] == found["acl_auth_decision_seconds_bucket+Inf"] == 6
+    assert 0 < found["acl_auth_decision_seconds_sum"] < 6
+    assert found["acl_auth_redis_up"] == 1
+
+
+def test_openmetrics(client: FlaskClient) -> None:
+    """Who asks for OpenMetrics gets it."""
+    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert answer.mimetype == "application/openmetrics-text"
+    families = parse_openmetrics(answer.text)  # type: ignore[no-untyped-call]
+    assert "acl_auth_decisions" in {family.name for family in families}
+
+
+def test_without_redis(stranded: FlaskClient) -> None:
+    """Without Redis the numbers are there, and say so."""
+    assert values(stranded)["acl_auth_redis_up"] == 0
+
+
+def test_switched_off(make_client: Callable[..., FlaskClient]) -> None:
+    """METRICS_ENABLED=false: no such address."""
+    assert make_client(METRICS_ENABLED="false").get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "OPTIONS", "DELETE"])
+def test_methods(client: FlaskClient, method: str) -> None:
+    """It is only read."""
+    assert client.open("/metrics", method=method).status_code == 405
