@@ -442,8 +442,8 @@ class _Echo(socketserver.StreamRequestHandler):
             return
         self._skip_body(fields)
         body = json.dumps(seen._asdict()).encode()
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
-        self.wfile.write(b"Content-Length: %d\r\n\r\n" % len(body) + (b"" if seen.method == "HEAD" else body))
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        self.wfile.write(head + (b"" if seen.method == "HEAD" else body))  # at once, or Nagle waits 40 ms
 
     def _skip_body(self, fields: Mapping[str, str]) -> None:
         if fields.get("transfer-encoding") == "chunked":
