@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.harness import BASIC, Connection, Gunicorn, call
+from tests.harness import BASIC, Connection, Gunicorn, RedisServer, call
 
 pytestmark = pytest.mark.e2e
 
@@ -266,6 +269,23 @@ def test_pipeline(service: Gunicorn, token: str) -> None:
     last = _auth(token, b"Connection: close")
 
     assert _answers(service, b"".join(requests) + last) == [200, 401, 200, 200, 401, 200]
+
+
+@pytest.mark.parametrize("lane", ["true", "false"], ids=["express", "plain"])
+def test_unix_socket(redis_server: RedisServer, token: str, tmp_path: Path, lane: str) -> None:
+    """Several listeners, a Unix socket among them, answer alike."""
+    own = Gunicorn(redis_server.port, web_concurrency=1, redis_deadline_ms=5000, express_lane=lane)
+    path = tmp_path / "auth.sock"
+    own.env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{own.port} --bind unix:{path}"
+    ask = _auth(token) + _LIVEZ + _auth("x")
+
+    with own, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(ask)
+        client.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+        assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"200", b"401"]
+        assert own.auth(token).status == 200
 
 
 def test_head_in_pieces(service: Gunicorn, token: str) -> None:
