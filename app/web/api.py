@@ -86,7 +86,7 @@ def edit_token(name: str) -> Shown:
 @bp.post("/tokens/<name>/rotate")
 def rotate_token(name: str) -> Made:
     """Give a token a new text and return it, this one time."""
-    body = _body() if request.content_length or request.mimetype else {}
+    body = _body() if request.get_data() else {}
     if unknown := body.keys() - {"grace_seconds"}:
         raise InvalidFieldsError(dict.fromkeys(unknown, "unknown field; known is grace_seconds"))
     token, text = services().registry.rotate(_public(name), _text("grace_seconds", body.get("grace_seconds")))
