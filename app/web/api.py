@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -80,6 +81,8 @@ def edit_token(name: str) -> Shown:
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
+    if "expires_at" in body and body["expires_at"] is None:
+        body.setdefault("ttl_seconds", 0)  # as it is shown of a token that never ends
     return _shown(services().registry.edit(_public(name), _typed(body), enabled=enabled))
 
 
@@ -187,9 +190,9 @@ def _body() -> dict[str, Any]:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"{', '.join(sorted(twice))} sent twice")
+    times = Counter(name for name, _ in pairs)
+    if twice := [name for name, count in times.items() if count > 1]:
+        raise ValueError(f"{', '.join(twice)} sent twice")
     return dict(pairs)
 
 

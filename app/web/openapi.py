@@ -48,7 +48,7 @@ _SAID: Schema = {
 }
 _LIFE: Schema = {
     "ttl_seconds": _number("life from now on; 0 is for ever; instead of expires_at", 0, MAX_TTL_S),
-    "expires_at": _moment("when it ends"),
+    "expires_at": _moment("when it ends; null in a change is never, in a new token the default"),
 }
 _KNOWN: Schema = {
     "id": _text("its public name", pattern=f"^{TOKEN_ID.pattern}$"),

@@ -256,6 +256,17 @@ def test_edit(api: Api) -> None:
     assert api("GET", path).json["comment"] == "a"
 
 
+def test_no_end(api: Api, database: Any) -> None:
+    """What is shown of a token may be sent again: a moment is that moment, null never."""
+    made = api.make(ttl_seconds=60)
+    path = f"/tokens/{made['id']}"
+
+    assert api("PATCH", path, {"expires_at": made["expires_at"]}).json["expires_at"] == made["expires_at"]
+    assert api("PATCH", path, {"ttl_seconds": None, "comment": "a"}).json["expires_at"] == made["expires_at"]
+    assert api("PATCH", path, {"expires_at": None}).json["expires_at"] is None
+    assert database.ttl(record_of(made["token"])) == -1
+
+
 @pytest.mark.parametrize("body", [{"enabled": "yes"}, {"enabled": 1}, {"enabled": False, "comment": 5}])
 def test_bad_edit(api: Api, body: Any) -> None:
     """An edit is done as a whole or not at all."""
