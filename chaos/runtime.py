@@ -172,8 +172,7 @@ def _recycle(place: Place) -> Iterator[Row]:
 def _crash(place: Place) -> Iterator[Row]:
     with place.service() as service, Load(service.port, _asking(service), 20) as load:
         load.wait_for(500)
-        children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
+        os.kill(service.workers[0], signal.SIGKILL)
         load.wait_for(1_000)
     yield _row("R06", "kill -9 of one of two workers, 20 clients", load, 20)
 
@@ -229,15 +228,10 @@ def _overcrowd(place: Place) -> Iterator[Row]:
     with place.service("--keep-alive 5") as service:
         token = service.issue("a.test")
         with _crowd(service.port, 5_000, b""):
-            rss = sum(_rss_kb(pid) for pid in _family(service))
+            rss = sum(_rss_kb(pid) for pid in [service.pid, *service.workers])
             answers, times = _times(lambda: service.auth(token).status, 3)
     noted = f"RSS of all {rss / 1024:.0f} MiB; keep-alive 5 s ends the idle ones"
     yield Row("R13", "5 000 connections, 2 x 1 000 allowed", answers, times[-1], None, noted)
-
-
-def _family(service: Gunicorn) -> list[int]:
-    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
-    return [service.pid, *map(int, children)]
 
 
 def _rss_kb(pid: int) -> int:
@@ -275,9 +269,9 @@ def _soak(place: Place) -> Iterator[Row]:
     duration_s = 60
     with place.service() as service, Load(service.port, _asking(service), 8) as load:
         load.wait_for(2_000)
-        before = [(_rss_kb(pid), _files(pid)) for pid in _family(service)[1:]]
+        before = [(_rss_kb(pid), _files(pid)) for pid in service.workers]
         time.sleep(duration_s)
-        after = [(_rss_kb(pid), _files(pid)) for pid in _family(service)[1:]]
+        after = [(_rss_kb(pid), _files(pid)) for pid in service.workers]
     growth = 100 * (sum(rss for rss, _ in after) / sum(rss for rss, _ in before) - 1)
     files = f"{sum(n for _, n in before)} → {sum(n for _, n in after)}"
     row = _row("R07", f"{duration_s} s of load", load, noted=f"RSS {growth:+.1f} %, files {files}")
@@ -297,7 +291,7 @@ def _hostile(place: Place) -> Iterator[Row]:
         "59 fields": [(f"X-{n}", "a" * 100) for n in range(57)],
     }
     with place.service(web_concurrency=1, log_level="error") as service:
-        worker = _family(service)[1]
+        worker = service.workers[0]
         for what, fields in inputs.items():
             with Connection(service.port) as connection:
                 ask = lambda: connection.call("/auth", fields).status  # noqa: B023, E731

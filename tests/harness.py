@@ -331,6 +331,11 @@ class Gunicorn(Process):
         """Tell whether a worker answers /livez."""
         return call(self.port, "/livez").status == 200
 
+    @property
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers that run now."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def auth(self, token: str | None = None, host: str = "a.test", headers: Headers = ()) -> Answer:
         """Ask /auth as Traefik would."""
         return call(self.port, "/auth", [*forwarded(host), *bearer(token), *headers])

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,11 +37,6 @@ def _own(redis_server: RedisServer, options: dict[str, object]) -> Iterator[Guni
 
 def _asking(token: str) -> list[tuple[str, str]]:
     return [*forwarded("a.test"), *bearer(token)]
-
-
-def _workers(service: Gunicorn) -> list[int]:
-    """Return the process ids of the workers that run now."""
-    return [int(pid) for pid in Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()]
 
 
 def _until(is_so: Callable[[], bool]) -> None:
@@ -104,7 +98,7 @@ def test_last_call(own: Gunicorn) -> None:
 
 def test_queue(own: Gunicorn) -> None:
     """A connection that nobody has accepted yet is served, as is a request that nobody has read."""
-    workers = _workers(own)
+    workers = own.workers
     with ExitStack() as stack:
         known = [stack.enter_context(Connection(own.port)) for _ in range(10)]
         assert {connection.call("/auth").status for connection in known} == {401}
@@ -162,7 +156,7 @@ def test_crash_of_a_worker(own: Gunicorn, token: str) -> None:
     """The kill -9 of one worker loses what it was answering, and no more."""
     with Load(own.port, _asking(token), clients=8) as load:
         load.wait_for(200)
-        os.kill(_workers(own)[0], signal.SIGKILL)
+        os.kill(own.workers[0], signal.SIGKILL)
         load.wait_for(400)
         _until(lambda: own.log.count("Booting worker") == 3)
 

@@ -107,7 +107,9 @@ class TestSentinel:
         with Load(service, tokens) as load:
             old.kill()
             until(lambda: guarded.primary is not old, deadline_s=40)
-            recovered_s = until(lambda: service.auth(next(iter(tokens))).status == 200)
+            valid = next(iter(tokens))
+            # Often, for both workers have to; one that has just failed does not try again at once.
+            recovered_s = until(lambda: {service.auth(valid).status for _ in range(20)} == {200})
 
         assert (load.wrong, load.slowest < 1, recovered_s < 2) == ([], True, True)
         assert {token: service.auth(token).status for token in tokens} == tokens

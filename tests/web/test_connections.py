@@ -12,7 +12,7 @@ from gevent import socket
 
 from app.web.connections import Connection, Connections
 
-MOST, KEEPALIVE_S, PATIENCE_S = 2, 0.2, 1
+MOST, KEEPALIVE_S, PATIENCE_S = 2, 0.5, 3
 TIMES = 20_000_000  # more than the buffers of both ends hold
 
 
