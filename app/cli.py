@@ -167,21 +167,7 @@ def _complaints() -> Iterator[None]:
 
 
 def _fields(token: Token) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "sha256": token.digest,
-        "hosts": list(token.hosts),
-        "email": token.email,
-        "comment": token.comment,
-        "status": token.status(services().registry.now_s),
-        "created_at": token.created_at,
-        "expires_at": token.expires_at,
-        "not_before": token.not_before,
-        "rate_limit_max": token.rate_limit_max,
-        "rate_limit_window_sec": token.rate_limit_window_s,
-        "first_used_at": token.first_used_at,
-        "last_used_at": token.last_used_at,
-    }
+    return token.described(services().registry.now_s)
 
 
 def _line(token: Token) -> str:

@@ -8,6 +8,7 @@ from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -127,3 +128,21 @@ class Token(TokenSpec):
         if self.expires_at is not None and self.expires_at - now_s <= EXPIRING_S:
             return Status.EXPIRING
         return Status.ACTIVE
+
+    def described(self, now_s: int) -> dict[str, Any]:
+        """Return all that may be told of it to a program, under the names that fields have outside."""
+        return {
+            "id": self.id,
+            "sha256": self.digest,
+            "hosts": list(self.hosts),
+            "email": self.email,
+            "comment": self.comment,
+            "status": self.status(now_s),
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "not_before": self.not_before,
+            "rate_limit_max": self.rate_limit_max,
+            "rate_limit_window_sec": self.rate_limit_window_s,
+            "first_used_at": self.first_used_at,
+            "last_used_at": self.last_used_at,
+        }

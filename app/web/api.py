@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, abort, g, request, url_for
@@ -21,11 +20,13 @@ from app.core.usage import Counts, total
 from app.services import durability, services
 from app.web.basic_auth import basic_auth
 from app.web.failures import why
+from app.web.filters import rfc3339
 from app.web.openapi import DESCRIPTION, MAX_LIMIT
 from app.web.problems import API, problem
 
 bp = Blueprint("api", __name__, url_prefix=API)
 
+_MOMENTS = ("created_at", "expires_at", "not_before", "first_used_at", "last_used_at")
 _NUMBERS = {"ttl_seconds", "rate_limit_max", "rate_limit_window_sec", "grace_seconds"}
 
 Shown = dict[str, Any]
@@ -117,33 +118,9 @@ def _made(token: Token, text: str) -> Made:
 
 
 def _shown(token: Token) -> Shown:
-    return {
-        "id": token.id,
-        "sha256": token.digest,
-        "hosts": list(token.hosts),
-        "email": token.email,
-        "comment": token.comment,
-        "enabled": token.enabled,
-        "status": token.status(services().registry.now_s),
-        "rate_limit_max": token.rate_limit_max,
-        "rate_limit_window_sec": token.rate_limit_window_s,
-        "created_at": _moment(token.created_at),
-        "not_before": _moment(token.not_before),
-        "expires_at": _moment(token.expires_at),
-        "first_used_at": _moment(token.first_used_at),
-        "last_used_at": _moment(token.last_used_at),
-    }
-
-
-def _moment(seconds: int | None) -> str | None:
-    """Return a time as RFC 3339 writes it, which ends with the year 9999."""
-    if seconds is None:
-        return None
-    try:
-        at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # as others may have written
-        at = datetime.max.replace(tzinfo=UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    said = token.described(services().registry.now_s)
+    moments = {name: rfc3339(said[name]) or None for name in _MOMENTS}
+    return said | moments | {"enabled": token.enabled}
 
 
 def _counts(counts: Counts) -> dict[str, int]:

@@ -71,8 +71,14 @@ def duration(seconds: int) -> str:
 
 
 def rfc3339(seconds: int | None) -> str:
-    """Return a time as it may be typed again, nothing for None."""
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    """Return a time as it may be typed again, at most the end of the year 9999, nothing for None."""
+    if seconds is None:
+        return ""
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # beyond that, as others may have written
+        at = datetime.max.replace(tzinfo=UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def blank(number: int | None) -> str:

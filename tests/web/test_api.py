@@ -267,6 +267,16 @@ def test_no_end(api: Api, database: Any) -> None:
     assert database.ttl(record_of(made["token"])) == -1
 
 
+@pytest.mark.parametrize("path", ["/tokens/{}", "/api/v1/tokens/{}"])
+def test_beyond_the_calendar(client: FlaskClient, database: Any, path: str) -> None:
+    """A moment that has no date, as others may have written, breaks neither page nor API."""
+    database.hset(f"tokens:{OLD}", mapping={"hosts": "a.test", "not_before": "999999999999"})
+    answer = client.get(path.format(OLD), auth=OPERATOR)
+
+    assert answer.status_code == 200
+    assert "9999-12-31T23:59:59Z" in answer.text
+
+
 @pytest.mark.parametrize("body", [{"enabled": "yes"}, {"enabled": 1}, {"enabled": False, "comment": 5}])
 def test_bad_edit(api: Api, body: Any) -> None:
     """An edit is done as a whole or not at all."""
