@@ -17,7 +17,7 @@ from statistics import median
 from typing import cast
 
 from benchmarks.fill import HOST
-from tests.harness import Connection, Headers, bearer, forwarded
+from tests.harness import Connection, Headers, bearer, children, forwarded
 
 SCRIPT = Path(__file__).with_name("load.lua")
 OK, TRIES = 200, 3
@@ -143,11 +143,7 @@ def cpu_us(pid: int) -> float:
     """Return the CPU time of a process and its descendants, in microseconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = int(fields[11]) + int(fields[12])  # utime and stime
-    return own * MICROSECONDS_PER_TICK + sum(map(cpu_us, _children(pid)))
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return own * MICROSECONDS_PER_TICK + sum(map(cpu_us, children(pid)))
 
 
 def _wrk() -> str:

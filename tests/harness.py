@@ -17,7 +17,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -334,7 +334,7 @@ class Gunicorn(Process):
     @property
     def workers(self) -> list[int]:
         """Return the process ids of the workers that run now."""
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return children(self.pid)
 
     def auth(self, token: str | None = None, host: str = "a.test", headers: Headers = ()) -> Answer:
         """Ask /auth as Traefik would."""
@@ -355,6 +355,20 @@ class Gunicorn(Process):
         made = re.search(r"acl_[0-9A-Za-z]{38}", page.text)
         assert page.status == 200 and made, page.text  # noqa: PT018
         return made[0]
+
+
+def until(is_so: Callable[[], bool], deadline_s: float = 20) -> float:
+    """Wait until *is_so*; return how many seconds that took."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() < began + deadline_s, "it takes too long"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def children(pid: int) -> list[int]:
+    """Return the process ids of the children of a process."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def bearer(token: str | None) -> list[tuple[str, str]]:

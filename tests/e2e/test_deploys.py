@@ -6,14 +6,14 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.harness import Backend, Connection, Gunicorn, RedisServer, bearer, call, forwarded
+from tests.harness import Backend, Connection, Gunicorn, RedisServer, bearer, call, forwarded, until
 from tests.load import Balancer, Load
 
 pytestmark = pytest.mark.e2e
@@ -39,20 +39,13 @@ def _asking(token: str) -> list[tuple[str, str]]:
     return [*forwarded("a.test"), *bearer(token)]
 
 
-def _until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_reload(own: Gunicorn, token: str) -> None:
     """New workers take the place of old ones five times, and every request is allowed."""
     with Load(own.port, _asking(token)) as load:
         for times in range(1, 6):
             own.signal(signal.SIGHUP)
             load.wait_for(100)
-            _until(lambda times=times: own.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
+            until(lambda times=times: own.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
 
     assert load.lost == {}
 
@@ -108,7 +101,7 @@ def test_queue(own: Gunicorn) -> None:
         for connection in connections:
             connection.send(_HEAD)
         own.signal(signal.SIGTERM)
-        _until(lambda: "Handling signal: term" in own.log)
+        until(lambda: "Handling signal: term" in own.log)
         time.sleep(0.1)  # and has told its workers
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
@@ -125,7 +118,7 @@ def test_in_flight(own: Gunicorn, redis_server: RedisServer, token: str) -> None
             answers = [pool.submit(call, own.port, "/auth", _asking(token)) for _ in range(20)]
             time.sleep(0.3)  # all have asked
             own.signal(signal.SIGTERM)
-            _until(lambda: "Handling signal: term" in own.log)
+            until(lambda: "Handling signal: term" in own.log)
             time.sleep(0.6)  # the last call is over
             redis_server.resume()
             said = [answer.result() for answer in answers]
@@ -158,7 +151,7 @@ def test_crash_of_a_worker(own: Gunicorn, token: str) -> None:
         load.wait_for(200)
         os.kill(own.workers[0], signal.SIGKILL)
         load.wait_for(400)
-        _until(lambda: own.log.count("Booting worker") == 3)
+        until(lambda: own.log.count("Booting worker") == 3)
 
     assert sum(load.lost.values()) <= 8
     assert set(load.lost) <= {"ConnectionError", "ConnectionResetError"}
@@ -193,11 +186,11 @@ def test_rolling_restart(replicas: list[Gunicorn], echo: Backend, token: str) ->
     ):
         for replica, other in (replicas, reversed(replicas)):
             traefik.spread([other.port])
-            _until(lambda: traefik.replicas() == 1)
+            until(lambda: traefik.replicas() == 1)
             assert replica.stop() == 0
             replica.start()
             traefik.spread(ports)
-            _until(lambda: traefik.replicas() == 2)
+            until(lambda: traefik.replicas() == 2)
 
     assert load.lost == {}
     assert load.answers["200"] > 100

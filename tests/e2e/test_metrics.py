@@ -8,8 +8,7 @@ import signal
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.harness import Gunicorn, RedisServer, bearer, forwarded, hammer
-from tests.store.nodes import until
+from tests.harness import Gunicorn, RedisServer, bearer, forwarded, hammer, until
 
 pytestmark = pytest.mark.e2e
 

@@ -10,8 +10,8 @@ from typing import NamedTuple, Self
 
 import pytest
 
-from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, free_port, record_key
-from tests.store.nodes import Guarded, Nodes, until
+from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, free_port, record_key, until
+from tests.store.nodes import Guarded, Nodes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

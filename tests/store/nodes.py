@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
@@ -10,21 +9,12 @@ from typing import Any, Self
 from app.store.cluster import Cluster
 from app.store.connection import connect
 from app.store.slots import slot_of
-from tests.harness import RedisServer, free_port
+from tests.harness import RedisServer, free_port, until
 from tests.make import make_settings
 
 SERVICE = "tokens"
 DOWN_MS = 500
 NODE_TIMEOUT_MS = 1000
-
-
-def until(is_so: Callable[[], bool], deadline_s: float = 20) -> float:
-    """Wait until *is_so*; return how many seconds that took."""
-    began = time.monotonic()
-    while not is_so():
-        assert time.monotonic() < began + deadline_s, "it takes too long"
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 class Sentinel(RedisServer):

@@ -19,10 +19,10 @@ from app.store import keys
 from app.store.checkup import Checkup
 from app.store.connection import connect, ping
 from app.store.slots import slot_of
-from tests.harness import ROOT, free_port
+from tests.harness import ROOT, free_port, until
 from tests.make import make_settings
 from tests.store import replica as replicas
-from tests.store.nodes import Node, Nodes, until
+from tests.store.nodes import Node, Nodes
 from tests.store.replica import Replica
 
 IN_A_WORKER = """
