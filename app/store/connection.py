@@ -75,7 +75,6 @@ def _options(timeout_s: float) -> dict[str, Any]:
         "health_check_interval": 0,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
-        "socket_keepalive": True,
     }
 
 
@@ -86,7 +85,10 @@ def _connected(connection: Any) -> Any:
 
 def _of_one(settings: Settings) -> dict[str, Any]:
     if settings.redis_url:
-        return _tls(settings, parse_url(settings.redis_url))  # type: ignore[no-untyped-call]
+        target = parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
+        if target.get("connection_class") is not redis.UnixDomainSocketConnection:
+            target["socket_keepalive"] = True
+        return _tls(settings, target)
     login = Login(settings.redis_username, settings.redis_password)
     target = _target(Address(settings.redis_host, settings.redis_port), login, tls=settings.redis_tls)
     return _tls(settings, target | {"db": settings.redis_db})
@@ -126,6 +128,7 @@ def _target(address: Address, login: Login, *, tls: bool) -> dict[str, Any]:
         "username": login.username or None,
         "password": login.password or None,
         "connection_class": redis.SSLConnection if tls else redis.Connection,
+        "socket_keepalive": True,
     }
 
 
