@@ -23,6 +23,8 @@ worker_connections = 1000
 forwarder_headers = ""
 header_map = "drop"
 forwarded_allow_ips = "127.0.0.1"
+# No page asks for the scheme; two headers that contradict each other would be a 400 to a good token.
+secure_scheme_headers: dict[str, str] = {}
 
 # The heartbeat file: on a disk, a slow write would look like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108

@@ -88,9 +88,9 @@ def with_prefix(text: str) -> str:
 def any_host(text: str) -> str:
     """Return a recipe for the host of the recorded clients."""
     names = {
-        "[app.example.com, ": '["*"] #',
-        "server_name app.example.com": "server_name _",
-        "app.example.com {": " {",
+        "[ollama.example.com, ": '["*"] #',
+        "server_name ollama.example.com": "server_name _",
+        "ollama.example.com {": " {",
     }
     for old, new in names.items():
         text = text.replace(old, new)
@@ -101,7 +101,7 @@ def capture(port: int, seen: list[bytes], *, http_2: bool) -> list[tuple[str, by
     """Send every client's request to *port* and return what the proxy there asked about it."""
     found = []
     for title, head in clients():
-        found += [(title, each) for each in _asked(port, seen, head, _send)]
+        found += [(title, each) for each in _asked(port, seen, head, send)]
         if http_2:
             found += [(f"{title}, HTTP/2", each) for each in _asked(port, seen, head, _send_http2)]
     return found
@@ -113,7 +113,8 @@ def _asked(port: int, seen: list[bytes], head: bytes, send: Callable[[int, bytes
     return list(seen)
 
 
-def _send(port: int, head: bytes) -> None:
+def send(port: int, head: bytes) -> None:
+    """Send a head with a body as it says, and wait for the answer."""
     length = _LENGTH.search(head)
     body = b"x" * int(length[1]) if length else b""
     chunked = b"5\r\nhello\r\n0\r\n\r\n" if b"chunked" in head else b""
