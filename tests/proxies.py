@@ -105,14 +105,14 @@ class Caddy(Proxy):
     """Caddy, which would like certificates."""
 
     name = binary = "caddy"
-    _GLOBAL = "{\n admin off\n persist_config off\n auto_https off\n servers {\n protocols h1 h2c\n }\n}\n"
+    _OPTIONS = "{\n admin off\n persist_config off\n auto_https off\n servers {\n protocols h1 h2c"
 
     def _configure(self, change: Change) -> None:
-        text = change(recipe("Caddy", "caddyfile"))
+        text = change(recipe("Caddy", "caddyfile").replace("{\n\tservers {", self._OPTIONS, 1))
         site = re.sub(
             r"^([\w.]*) {$", rf"http://\1:{self.port} {{\n bind 127.0.0.1", text, flags=re.MULTILINE
         )
-        self.argv = [self.path(), "run", "--config", str(self._write("Caddyfile", self._GLOBAL + site))]
+        self.argv = [self.path(), "run", "--config", str(self._write("Caddyfile", site))]
 
 
 class Nginx(Proxy):
