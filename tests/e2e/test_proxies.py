@@ -243,6 +243,7 @@ def test_rate_limit(proxy: Proxy, backend: EventsBackend, service: Gunicorn) -> 
     first, second = proxy.call(token), proxy.call(token)
 
     assert (first.status, second.status, second.text) == (200, 429, "rate limit exceeded")
+    assert ("ratelimit-policy" in second.headers) == (not isinstance(proxy, Nginx))
     assert 0 < int(second.headers["retry-after"]) <= 600
     assert backend.hits == 1
 
@@ -311,6 +312,27 @@ _HOLES: dict[str, tuple[type[Proxy], Callable[[str], str], str, Headers]] = {
     "envoy, any domain": (Envoy, replaced("domains: [", 'domains: ["*", '), OTHER, []),
     "envoy, no mutation": (Envoy, replaced("key: x-forwarded-host", "key: x-other"), HOST, _FORGED),
 }
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/static/style.css", "/a/b%2f..//c?d=e"])
+def test_envoy_with_a_prefix(service: Gunicorn, backend: EventsBackend, token: str, path: str) -> None:
+    """Envoy that puts the client's path behind ours is answered as if it did not."""
+    change = replaced("path_override: /auth", "path_prefix: /auth")
+    with installed(Envoy)(service.port, backend.port, change) as envoy:
+        assert [envoy.call(each, target=path).status for each in (None, "wrong", token)] == [401, 401, 200]
+        assert backend.hits == 1
+
+
+def test_why_envoy_needs_our_path(service: Gunicorn, backend: EventsBackend) -> None:
+    """An Envoy that asks the client's path opens what we serve to everybody, and the marks close that."""
+    asks_anything = without(r".*path_override.*\n")
+    unmarked = without(r".*exact: x-forwarded-(method|uri).*\n")
+    with installed(Envoy)(service.port, backend.port, lambda text: unmarked(asks_anything(text))) as envoy:
+        assert envoy.call(target="/livez").status == 200
+        assert backend.hits == 1
+    with Envoy(service.port, backend.port, asks_anything) as envoy:
+        assert envoy.call(target="/livez").status == 403
+        assert backend.hits == 1
 
 
 @pytest.mark.parametrize("hole", _HOLES)
