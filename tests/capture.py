@@ -80,9 +80,7 @@ def all_headers(text: str) -> str:
 def with_prefix(text: str) -> str:
     """Return Envoy's recipe with the client's path behind our own and all of its headers."""
     asked = text.replace("path_override: /auth", "path_prefix: /auth")
-    return re.sub(
-        r"patterns:\n +- {exact: authorization}\n.*\n", 'patterns: [{safe_regex: {regex: ".*"}}]\n', asked
-    )
+    return re.sub(r"patterns:\n( +- {exact: .*}\n)+", 'patterns: [{safe_regex: {regex: ".*"}}]\n', asked)
 
 
 def any_host(text: str) -> str:
