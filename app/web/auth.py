@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from itertools import product
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 import gevent
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
-from werkzeug.routing import Rule
+from werkzeug.routing import BaseConverter, Rule
 
 from app.core.clients import client_of, is_trusted
 from app.core.failures import COUNTED, Failures
@@ -170,7 +171,7 @@ def _log_refusal(decision: Decision, attempt: Attempt) -> None:
         log.info("refused verdict=%s token=%s host=%.80r", decision.verdict, token_id, attempt.host)
 
 
-def check() -> Response:
+def check(**_: str) -> Response:
     """Answer a ForwardAuth sub-request."""
     made = services()
     said = answer(judge(made, request.headers, request.remote_addr or ""), made.settings)
@@ -198,13 +199,22 @@ def _plain(body: str, status: int) -> Response:
     return Response(body, status, mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
+class _Anything(BaseConverter):
+    """The rest of a path, whatever it is."""
+
+    regex = "[\\s\\S]*"
+    part_isolating = False
+
+
 @bp.record_once
 def _route_every_method(state: BlueprintSetupState) -> None:
     """Register /auth by hand: Flask's own way wants a list of methods and answers OPTIONS itself.
 
-    Twice, because a request that asks for a WebSocket meets only rules for such.
+    Envoy appends the client's path. Each rule twice, because a request that asks for a WebSocket meets only
+    rules for such.
     """
-    for is_socket in (False, True):
-        rule = Rule("/auth", endpoint="auth.check", methods=None, merge_slashes=False, websocket=is_socket)
+    state.app.url_map.converters["anything"] = _Anything
+    for path, is_socket in product(("/auth", "/auth/<anything:_>"), (False, True)):
+        rule = Rule(path, endpoint="auth.check", methods=None, merge_slashes=False, websocket=is_socket)
         state.app.url_map.add(rule)
     state.app.view_functions["auth.check"] = check

@@ -66,6 +66,9 @@ SOURCES: Mapping[str, Source] = {
     "basic": Source("Authorization", _basic),
 }
 
+# All that an answer of /auth depends on; X-Forwarded-For only under FAIL_LIMIT_MAX.
+READ_HEADERS = (*{source.header: None for source in SOURCES.values()}, "X-Forwarded-Host", "X-Forwarded-For")
+
 
 def read_attempt(headers: Headers, sources: Sequence[str]) -> Attempt:
     """Return what the client presented in the first of *sources* that it sent, good or bad.

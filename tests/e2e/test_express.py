@@ -155,8 +155,8 @@ def test_usual_requests_take_the_lane() -> None:
     recognized = recognize(head + b"rest")
 
     assert recognized
-    assert recognized[1] == len(head)
-    assert recognized[0].get("X-Forwarded-Host") == "a.test"
+    assert recognized.end == len(head)
+    assert recognized.fields["X-Forwarded-Host"] == "a.test"
 
 
 def test_connection_changes_lanes(lanes: tuple[int, int]) -> None:
