@@ -30,26 +30,22 @@ from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
 _READ_BYTES = 8192
 _READ_ON_BYTES = 65_536
 
-# Every method but HEAD, whose answer has no body, and CONNECT.
-_BEGINNING = re.compile(rb"(?:GET|POST|PUT|PATCH|DELETE|OPTIONS) /auth")
+_BEGINNING = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /auth")
+_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n"  # RFC 9110 section 5, obs-text included
 _HEAD = re.compile(
-    _BEGINNING.pattern
-    + rb"(?:[/?][!-~]*+)? HTTP/1\.([01])\r\n((?:[A-Za-z0-9-]++:[\t -~\x80-\xff]*+\r\n){1,%d}+)\r\n"
-    % MAX_FIELDS
+    rb"%b(?:[/?][!-~]*+)? HTTP/1\.([01])\r\n((?:%b){1,%d}+)\r\n" % (_BEGINNING.pattern, _LINE, MAX_FIELDS)
 )
 # What the answer depends on, and what says how the request ends; no other field matters, here or in Flask.
-_SINGLE = ("Host", "Connection", "Content-Length", "Content-Type")
-_DOUBTFUL = ("Transfer-Encoding", "Expect")
-_NAMES = {name.lower().encode(): name for name in (*READ_HEADERS, *_SINGLE)}
-_FIELD = re.compile(
-    rb"^(%b):(.*)\r$" % b"|".join([*_NAMES, *(name.encode() for name in _DOUBTFUL)]),
-    re.IGNORECASE | re.MULTILINE,
-)
-_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", re.ASCII)
+_FRAMING = ("Host", "Connection", "Content-Length", "Content-Type")
+_NAMES = {name.lower().encode(): name for name in (*READ_HEADERS, *_FRAMING)}
+_DOUBTFUL = {b"transfer-encoding", b"expect"}
 # By minor version: how the status line begins, and what it means to say nothing of the connection.
 _VERSIONS, _UNSAID = (b"HTTP/1.0", b"HTTP/1.1"), ("close", "keep-alive")
 _KEEP_ALIVE, _CLOSE = b"\r\nConnection: keep-alive\r\n", b"\r\nConnection: close\r\n"
 _MAX_RENDERED_BYTES = 4 * 1024 * 1024
+
+
+Rendered = tuple[bytes, bytes, bytes]
 
 
 class Request(NamedTuple):
@@ -57,6 +53,7 @@ class Request(NamedTuple):
 
     fields: dict[str, str]  # those that matter
     version: int  # the minor one of HTTP/1
+    is_head: bool  # whose answer has no body
     is_last: bool  # on its connection
     end: int  # where the next request begins
 
@@ -66,17 +63,28 @@ def recognize(data: bytes) -> Request | None:
     head = _HEAD.match(data, 0, MAX_HEAD_BYTES)
     if not head:
         return None
-    sent = _FIELD.findall(data, *head.span(2))
-    fields = {_NAMES.get(name.lower(), ""): value.strip(b" \t").decode("latin-1") for name, value in sent}
-    if "" in fields or len(fields) < len(sent):  # a doubtful name, or one twice
+    fields, version = _read(head[3]), int(head[2])
+    if fields is None:
         return None
-    version = int(head[1])
     fate = fields.get("Connection", _UNSAID[version]).lower()
     if fate not in _UNSAID or fields.get("Content-Length", "0") != "0":
         return None
-    if not _HOST.fullmatch(fields.get("Host", "")):
-        return None
-    return Request(fields, version, fate == "close", head.end())
+    return Request(fields, version, head[1] == b"HEAD", fate == "close", head.end())
+
+
+def _read(lines: bytes) -> dict[str, str] | None:
+    """Return the fields that matter; None if one of them came twice, or one that is doubtful."""
+    fields: dict[str, str] = {}
+    for line in lines.split(b"\r\n"):
+        sent, _, value = line.partition(b":")
+        sent = sent.lower()
+        if name := _NAMES.get(sent):
+            if name in fields:
+                return None
+            fields[name] = value.strip(b" \t").decode("latin-1")
+        elif sent in _DOUBTFUL:
+            return None
+    return fields
 
 
 def is_unfinished(data: bytes | bytearray) -> bool:
@@ -97,31 +105,33 @@ class Lane:
         self._services.tally.note_express()
         return judge(self._services, fields, peer)
 
-    def render(self, decision: Decision, version: int, *, closing: bool) -> bytes:
+    def render(self, request: Request, decision: Decision, *, closing: bool) -> bytes:
         """Return the whole answer as gunicorn would send it."""
-        before, after = self._rendered(decision)
+        before, after, body = self._rendered(decision)
         fate = _CLOSE if closing else _KEEP_ALIVE
-        return b"".join((_VERSIONS[version], before, _date(int(time.time())), fate, after))
+        body = b"" if request.is_head else body
+        return b"".join((_VERSIONS[request.version], before, _date(int(time.time())), fate, after, body))
 
-    def _rendered(self, decision: Decision) -> tuple[bytes, bytes]:
+    def _rendered(self, decision: Decision) -> Rendered:
         """Return what is kept if it may be: of refusals one a verdict, and none that tells a time to wait."""
         if decision.refusal:
             return self._render_around_date(decision)
         is_allowed = decision.verdict is Verdict.ALLOWED
         return self._around_date(decision if is_allowed else Decision(decision.verdict))
 
-    def _render_around_date(self, decision: Decision) -> tuple[bytes, bytes]:
-        """Return what stands between the version and the date, and what follows the Connection field."""
+    def _render_around_date(self, decision: Decision) -> Rendered:
+        """Return what stands between version and date, the fields behind Connection, and the body."""
         said = answer(decision, self._settings)
         status = f"{said.status} {HTTPStatus(said.status).phrase.upper()}"
         fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers])
         return (
             f" {status}\r\nServer: {SERVER}\r\nDate: ".encode(),
-            f"{fields}Content-Length: {len(said.body)}\r\n\r\n{said.body}".encode("latin-1"),
+            f"{fields}Content-Length: {len(said.body)}\r\n\r\n".encode("latin-1"),
+            said.body.encode(),
         )
 
 
-def _size(decision: Decision, rendered: tuple[bytes, bytes]) -> int:
+def _size(decision: Decision, rendered: Rendered) -> int:
     return 600 + sum(map(len, rendered)) + sum(map(len, decision.identity or ()))
 
 
@@ -193,7 +203,7 @@ class ExpressWorker(DrainingWorker):
             self._count()
             decision = lane.decide(request.fields, connection.peer)
             closing = request.is_last or not self.alive
-            connection.send(lane.render(decision, request.version, closing=closing), self.cfg.keepalive)
+            connection.send(lane.render(request, decision, closing=closing), self.cfg.keepalive)
             if not (data or closing):
                 return self._connections.wait(connection)
         return self._connections.close(connection)
