@@ -264,8 +264,8 @@ class Registry:
         if digest and tokens.DIGEST.fullmatch(digest) and (token := self._store.get(digest)):
             return token
         raise NoSuchTokenError(
-            "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and no "
-            "command line: send it in a form, or to the standard input of flask --app wsgi tokens show -"
+            "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
+            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -"
         )
 
     def usage(self, token: Token) -> Usage:

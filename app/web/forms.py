@@ -29,9 +29,9 @@ def require(sent: Request) -> None:
 
 
 def typed(form: Form, *own: str) -> dict[str, str]:
-    """Return what *form* says besides the fields *own*, one text per field; ``hosts`` may be sent several times.
+    """Return what *form* says besides the fields *own*, one text per field.
 
-    Raises InvalidFieldsError for any other field sent twice.
+    ``hosts`` may be sent several times; raises InvalidFieldsError for any other field sent twice.
     """
     repeated = [name for name, values in form.lists() if len(values) > 1 and name != "hosts"]
     if repeated:
