@@ -16,6 +16,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
 from app.core.clients import client_of, is_trusted
+from app.core.credentials import BASIC, BEARER, IDENTITY_HEADERS, schemes
 from app.core.failures import COUNTED, Failures
 from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
 from app.core.limits import Refusal
@@ -54,6 +55,7 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
 }
 
+_API_KEY = "ApiKey"
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -128,24 +130,34 @@ def answer(decision: Decision, settings: Settings) -> Answer:
         headers += _limit_headers(decision.refusal)
     if decision.verdict is Verdict.UNAVAILABLE:
         headers.append(("Retry-After", "1"))
-    return Answer(outcome.status, headers, outcome.body)
+    return Answer(outcome.status, headers, _body(decision.verdict, outcome, settings))
+
+
+def _body(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
+    if verdict is Verdict.NO_CREDENTIAL and BEARER not in schemes(settings.credential_sources):
+        return "missing token"
+    return outcome.body
 
 
 def _challenges(outcome: Outcome, settings: Settings) -> list[tuple[str, str]]:
-    """RFC 6750 section 3; git and its like send a password only after a challenge for Basic (RFC 7617)."""
+    """Return a challenge for each accepted scheme; a 403 is Bearer's alone (RFC 6750 section 3.1).
+
+    X-Api-Key is no scheme. It is challenged where there is no other, because a 401 must have a challenge
+    (RFC 9110 section 15.5.2); before another it would hide that from clients that read the first alone.
+    """
+    accepted = schemes(settings.credential_sources) or (_API_KEY,)
+    if outcome.status == HTTPStatus.FORBIDDEN:
+        accepted = tuple(scheme for scheme in accepted if scheme == BEARER)
+    said = {BEARER: outcome.challenge, BASIC: 'charset="UTF-8"', _API_KEY: 'header="X-Api-Key"'}
     realm = f'realm="{settings.auth_realm}"'
-    bearer = ("WWW-Authenticate", ", ".join(filter(None, [f"Bearer {realm}", outcome.challenge])))
-    if outcome.status == HTTPStatus.UNAUTHORIZED and "basic" in settings.credential_sources:
-        return [bearer, ("WWW-Authenticate", f'Basic {realm}, charset="UTF-8"')]
-    return [bearer]
+    return [
+        ("WWW-Authenticate", ", ".join(filter(None, [f"{scheme} {realm}", said[scheme]])))
+        for scheme in accepted
+    ]
 
 
 def _identity_headers(identity: Identity) -> list[tuple[str, str]]:
-    return [
-        ("X-Auth-Token-Id", _header_text(identity.token_id)),
-        ("X-Auth-Email", _header_text(identity.email)),
-        ("X-Auth-Comment", _header_text(identity.comment)),
-    ]
+    return list(zip(IDENTITY_HEADERS, map(_header_text, identity), strict=True))
 
 
 def _header_text(value: bytes) -> str:
