@@ -64,6 +64,12 @@ class Connection:
         self.watcher.close()
         return socket.socket(self.socket.family, SOCK_STREAM, 0, fileno=self.socket.detach())
 
+    def attach(self, client: socket.socket) -> None:
+        """Go on with what was detached."""
+        self.socket = _socket.socket(client.family, SOCK_STREAM, 0, client.detach())
+        self.socket.settimeout(0)
+        self.watcher = get_hub().loop.io(self.socket.fileno(), _READABLE)
+
     def close(self) -> None:
         """End it."""
         self.watcher.close()
@@ -78,8 +84,8 @@ class Connections:
     """All that are open, at most *most* of them.
 
     A greenlet calls *attend* with a connection that is new or has sent something; that has to end in
-    ``wait``, ``wait_for_more``, ``close``, or in ``detach`` and ``gone``. One that is silent for
-    *keepalive_s* is closed, and so is one whose request takes as long to arrive.
+    ``wait``, ``wait_for_more``, ``close``, or in ``detach`` and then ``gone``, or ``attach`` and ``wait``.
+    One that is silent for *keepalive_s* is closed, and so is one whose request takes as long to arrive.
     """
 
     def __init__(

@@ -103,8 +103,11 @@ class DrainingWorker(GeventWorker):
         """What all connections hold of unfinished heads."""
         return Heads()
 
-    def handle(self, listener: Any, client: Any, addr: Any, read: bytes = b"") -> None:
-        """Serve one connection, of which *read* was read; a drain hangs up on it."""
+    def handle(self, listener: Any, client: Any, addr: Any, read: bytes = b"") -> Any:
+        """Serve one connection, of which *read* was read; tell whether it is open still.
+
+        A drain hangs up on it.
+        """
         this = gevent.getcurrent()
         self._listening[this] = client
         try:
@@ -112,6 +115,7 @@ class DrainingWorker(GeventWorker):
             super().handle(listener, bounded, addr)
         finally:
             self._listening.pop(this, None)
+        return bounded.is_released
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
 from flask import Flask
+from gevent import socket
 from gevent.server import StreamServer
 from gunicorn import SERVER
 from gunicorn.util import http_date
@@ -172,7 +173,7 @@ class ExpressWorker(DrainingWorker):
         return Connections(self._attend, self.cfg.keepalive, self.worker_connections, self.heads)
 
     def _attend(self, connection: Connection) -> None:
-        """Answer what the lane takes, and from the first doubt on leave the connection to gunicorn."""
+        """Answer what the lane takes, and leave to gunicorn what is doubtful."""
         try:
             if connection.unread:
                 self._read_on(connection)
@@ -217,9 +218,26 @@ class ExpressWorker(DrainingWorker):
 
     def _hand_over(self, connection: Connection, unread: bytes) -> None:
         """Let gunicorn go on with all that was not answered."""
-        listener, address = connection.listener, connection.address
-        greenlet = self._pool.spawn(self.handle, listener, connection.detach(), address, unread)
-        greenlet.link(lambda _: self._connections.gone())
+        self._pool.spawn(self._serve_doubtful, connection, connection.detach(), unread)
+
+    def _serve_doubtful(self, connection: Connection, client: socket.socket, unread: bytes) -> None:
+        """Serve it as gunicorn does until the doubt is over; proxies keep their connections for long."""
+        is_open = False
+        try:
+            is_open = self.handle(connection.listener, client, connection.address, unread)
+        finally:
+            if is_open:
+                connection.attach(client)
+                self._connections.wait(connection)
+            else:
+                self._connections.gone()
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Answer one request as gunicorn does; then its connection is the lane's again, if all was read."""
+        super().handle_request(listener_name, req, sock, addr)
+        if self._lane and self.alive and not (sock.has_unread or req.unreader.buf.getvalue()):
+            sock.release()
+            raise StopIteration
 
     def _count(self) -> None:
         """Count one request, and ask to be replaced at the last (gunicorn's max_requests)."""

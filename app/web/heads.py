@@ -64,6 +64,7 @@ class HeadSocket:
         self._client = client
         self._heads = heads
         self._read = read
+        self.is_released = False
         self.begin_head()
 
     def begin_head(self) -> None:
@@ -89,6 +90,11 @@ class HeadSocket:
             self._count(data)
         return data
 
+    @property
+    def has_unread(self) -> bool:
+        """Tell whether some of what was read before is still to come."""
+        return bool(self._read)
+
     def give_up(self) -> None:
         """End what the client sends, so that whoever reads comes to the end."""
         end_reading(self._client)
@@ -103,10 +109,15 @@ class HeadSocket:
             raise LimitRequestHeaders("the head is too large")
         self._heads.note(self, self._size)
 
+    def release(self) -> None:
+        """Leave the connection open, for somebody else to go on with, when gunicorn closes it."""
+        self.is_released = True
+
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, unless it was released."""
         self._heads.drop(self)
-        self._client.close()
+        if not self.is_released:
+            self._client.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from app.web.express import recognize
 from tests import subrequests
-from tests.harness import Gunicorn, RedisServer, record_key
+from tests.harness import Connection, Gunicorn, RedisServer, record_key
 
 pytestmark = pytest.mark.e2e
 
@@ -182,6 +182,24 @@ def test_proxies_take_the_lane(proxy: str) -> None:
 
     assert len(sent) > 20
     assert [data for data in sent if not ((request := recognize(data)) and request.end == len(data))] == []
+
+
+def test_doubt_ends_with_its_request() -> None:
+    """A request that goes to gunicorn does not keep the connection of a proxy out of the lane."""
+    with (
+        RedisServer() as redis,
+        Gunicorn(redis.port, web_concurrency=1) as lane,
+        Connection(lane.port) as proxy,
+    ):
+        doubtful = [*USUAL.items(), ("Authorization", "Bearer another")]
+        statuses = [
+            proxy.call("/auth", fields).status
+            for fields in (doubtful, USUAL.items(), doubtful, USUAL.items())
+        ]
+        counted = lane.page("/metrics").text
+
+    assert statuses == [401] * 4
+    assert "acl_auth_express_total 2.0" in counted
 
 
 def test_connection_changes_lanes(lanes: tuple[int, int]) -> None:
