@@ -6,6 +6,7 @@ connection hold 16 MiB.
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ MAX_HEAD_BYTES = 256 * 1024
 MAX_HELD_BYTES = 8 * 1024 * 1024
 
 _START_BYTES = 64
+_READ_BYTES = 65_536  # gunicorn looks at all that it has of a head after each read
+_log = logging.getLogger(__name__)
 
 
 class Holder(Protocol):
@@ -43,6 +46,7 @@ class Heads:
         self._total += size - self._held.get(holder, 0)
         self._held[holder] = size
         while self._total > self._max_bytes and (oldest := self._oldest_but(holder)):
+            _log.warning("ended a connection whose request had begun first, to make room for others")
             self.drop(oldest)
             oldest.give_up()
 
@@ -75,15 +79,16 @@ class HeadSocket:
 
     def end_head(self) -> None:
         """Note that the head is complete."""
-        self._is_in_head = False
+        self._is_in_head, self._size = False, 0
         self._heads.drop(self)
 
     def recv(self, size: int) -> bytes:
-        """Return at most *size* bytes, those that were read first; raises LimitRequestHeaders.
+        """Return at most *size* bytes, of a large head more, those that were read first.
 
-        Raises StopIteration when the client leaves before its head is complete, as gunicorn's parser does
-        before the first byte: NoMoreData would take the head, credential included, to a debugging log.
+        Raises LimitRequestHeaders, and StopIteration when the client leaves before its head is complete, as
+        gunicorn's parser does before the first byte: NoMoreData would take the head to a debugging log.
         """
+        size = _READ_BYTES if self._size else size
         part, self._read = self._read[:size], self._read[size:]
         data: bytes = part or self._client.recv(size)
         if self._is_in_head:

@@ -15,7 +15,6 @@ from typing import Any
 from gunicorn.http import errors
 from gunicorn.util import http_date
 
-from app.logs import Sparse
 from app.web.heads import HeadSocket
 from app.web.problems import API
 
@@ -26,13 +25,13 @@ _STATUSES: dict[type[BaseException], HTTPStatus] = {
 }
 _API = re.compile(rb"[A-Z]+ " + API.encode() + rb"[/? ]")
 _log = logging.getLogger(__name__)
-_refusals = Sparse(_log, period_s=10)
 
 
 def reject(client: HeadSocket, address: Any, error: errors.ParseException) -> None:
     """Answer a request that gunicorn's parser refused with *error*, of which only the class is logged."""
-    peer = address[0] if isinstance(address, tuple) else "a Unix socket"
-    _refusals.error("refused a request from %s that is not HTTP: %s", peer, type(error).__name__)
+    peer = address[0] if isinstance(address, tuple) else "unix"
+    said = {"client": peer, "error": type(error).__name__}
+    _log.warning("refused what is not HTTP: error=%(error)s client=%(client)s", said)
     _send(client, _STATUSES.get(type(error), HTTPStatus.BAD_REQUEST))
 
 
