@@ -68,6 +68,7 @@ class HeadSocket:
         self._client = client
         self._heads = heads
         self._read = read
+        self._is_given_up = False
         self.is_released = False
         self.begin_head()
 
@@ -101,11 +102,12 @@ class HeadSocket:
         return bool(self._read)
 
     def give_up(self) -> None:
-        """End what the client sends, so that whoever reads comes to the end."""
+        """End what the client sends, and wake whoever reads; what has arrived is not read any more."""
+        self._is_given_up = True
         end_reading(self._client)
 
     def _count(self, data: bytes) -> None:
-        if not data:
+        if not data or self._is_given_up:
             raise StopIteration
         self._size += len(data)
         if len(self.start) < _START_BYTES:

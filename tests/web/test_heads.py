@@ -77,3 +77,17 @@ def test_half_a_head_is_repeated_to_nobody() -> None:
         socket.recv(1)
     socket.end_head()
     assert socket.recv(1) == b""
+
+
+def test_given_up_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What had arrived on a connection that was given up is not taken for a head that has just begun."""
+    monkeypatch.setattr("app.web.heads.end_reading", lambda _: None)
+    heads = Heads(max_bytes=100)
+    slow, young = HeadSocket(Client(b"a" * 60, b"a" * 60), heads), Holder()
+    slow.recv(60)
+    heads.note(young, 90)
+
+    with pytest.raises(StopIteration):
+        slow.recv(60)
+    heads.note(young, 95)
+    assert not young.is_gone
