@@ -5,11 +5,13 @@ from gevent import monkey
 # Before anything imports redis: what it copies from `time` and `socket` must be gevent's.
 monkey.patch_all()
 
+import os
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app import logs, settings, tally
+from app import listening, logs, settings, tally
 
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
@@ -19,10 +21,15 @@ workers = _settings.web_concurrency
 worker_class = "app.web." + ("express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker")
 worker_connections = 1000
 
+# Else it is another one as soon as gunicorn_h1c is installed; limits and express lane count on this one.
+http_parser = "python"
+
 # Headers alone may not move a request to another path, whoever sends them.
 forwarder_headers = ""
 header_map = "drop"
 forwarded_allow_ips = "127.0.0.1"
+# gunicorn reads it with each request, and would answer 500 to every path that does not begin with it.
+os.environ.pop("SCRIPT_NAME", None)
 
 # The heartbeat file: on a disk, a slow write would look like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -41,6 +48,14 @@ limit_request_field_size = 8190
 
 loglevel = _settings.log_level
 logger_class = logs.gunicorn_logger(_settings.log_format)
+
+
+def on_starting(server: Any) -> None:
+    """End with one message where gunicorn could not listen, unless the sockets are inherited."""
+    if not {"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys():
+        problems = "\n".join(filter(None, map(listening.problem, server.cfg.address)))
+        if problems:
+            sys.exit(f"BIND: {problems}")
 
 
 def pre_fork(server: Any, worker: Any) -> None:
