@@ -16,7 +16,7 @@ from app import listening, logs, settings, tally
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
 wsgi_app = "wsgi:app"
-bind = _settings.bind
+bind = _settings.bind.split(",")
 workers = _settings.web_concurrency
 worker_class = "app.web." + ("express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker")
 worker_connections = 1000

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import socket
-import stat
 import sys
 import time
 from collections.abc import Iterable
@@ -42,9 +41,16 @@ def _parsed(text: str) -> str:
     if not found or not 0 < int(found["port"]) <= _MAX_PORT:
         raise ValueError(f"{_HINT}, with a port from 1 to {_MAX_PORT}, not {text!r}")
     if found["v6"] is not None:
-        return f"[{IPv6Address(found['v6'])}]:{int(found['port'])}"
+        return f"[{_ipv6(found['v6'])}]:{int(found['port'])}"
     host = "0.0.0.0" if found["name"] in {"", "*"} else found["name"]  # noqa: S104 - said in so many words
     return f"{host}:{int(found['port'])}"
+
+
+def _ipv6(text: str) -> str:
+    try:
+        return str(IPv6Address(text))
+    except ValueError:
+        raise ValueError(_HINT) from None
 
 
 def _socket_path(path: str) -> str:
@@ -83,11 +89,14 @@ def _try_port(host: str, port: int) -> None:
 
 
 def _try_socket(path: Path) -> None:
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        path.parent.stat()
-        raise PermissionError(errno.EACCES, f"no permission to write to {path.parent}")
-    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+    if not path.exists():
+        with socket.socket(socket.AF_UNIX) as trial:
+            trial.bind(str(path))
+        path.unlink()
+    elif not path.is_socket():
         raise FileExistsError(errno.EEXIST, "something that is no socket is there")
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"no permission to remove an old socket from {path.parent}")
 
 
 def _named(address: object) -> str:
