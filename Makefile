@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# Python itself reads it whenever it starts here; why, it says.
+PTH = @cp app/web_concurrency.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command 'make lock'
 
@@ -55,10 +57,12 @@ clean: ## Remove what was installed and cached; data/ and .env stay
 
 .venv/.run: requirements-run.txt | .venv/bin/python
 	$(PIP) -r requirements-run.txt
+	$(PTH)
 	@touch $@
 
 .venv/.dev: requirements-dev.txt | .venv/bin/python
 	$(PIP) -r requirements-dev.txt
+	$(PTH)
 	@touch $@
 
 .venv/.bench: requirements-bench.txt .venv/.dev
