@@ -14,7 +14,7 @@ COPY app ./app
 COPY wsgi.py gunicorn.conf.py ./
 # Readable whatever the umask of the checkout was, and compiled because nobody can write here later.
 RUN chmod -R a+rX,go-w . \
- && cp app/web_concurrency.pth "$(/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+ && cp app/early.pth "$(/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && python -m compileall -q --invalidation-mode unchecked-hash app wsgi.py
 
 FROM ${PYTHON_IMAGE}

@@ -51,8 +51,8 @@ logger_class = logs.gunicorn_logger(_settings.log_format)
 
 
 def on_starting(server: Any) -> None:
-    """End with one message where gunicorn could not listen, unless the sockets are inherited."""
-    if not {"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys():
+    """End with one message where gunicorn could not listen, unless sockets are inherited or shared."""
+    if not ({"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys() or server.cfg.reuse_port):
         problems = "\n".join(filter(None, map(listening.problem, server.cfg.address)))
         if problems:
             sys.exit(f"BIND: {problems}")

@@ -70,6 +70,20 @@ def test_what_can_not_be_read(content: bytes, said: str) -> None:
     assert "hush" not in str(caught.value)
 
 
+def test_what_others_own(tmp_path: Path) -> None:
+    """A file that may not be read is no empty one."""
+    tmp_path.chmod(0o755)
+    Path(".env").write_text("A=b")
+    Path(".env").chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        with pytest.raises(ValueError, match="can't be read: Permission denied"):
+            origins.gather()
+    finally:
+        os.seteuid(user)
+
+
 def test_what_is_no_file() -> None:
     """Docker makes a directory where a file to mount is missing; a link that leads nowhere is one to mend."""
     Path(".env").mkdir()

@@ -298,8 +298,8 @@ class TestSurroundings:
             assert "another parser" not in service.log
 
 
-class TestWebConcurrency:
-    """gunicorn reads it before our file is, so Python's own start comes first."""
+class TestEarly:
+    """What gunicorn and flask read before any file of ours is seen to when Python starts."""
 
     @pytest.fixture(name="python")
     def _python(self, tmp_path: Path) -> str:
@@ -307,11 +307,11 @@ class TestWebConcurrency:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
         (packages,) = (tmp_path / "venv").glob("lib/python3*/site-packages")
         (packages / "a.pth").write_text(sysconfig.get_path("purelib"))
-        shutil.copy(ROOT / "app" / "web_concurrency.pth", packages)
+        shutil.copy(ROOT / "app" / "early.pth", packages)
         return str(tmp_path / "venv" / "bin" / "python")
 
     @pytest.mark.parametrize("value", ["", "\n"])
-    def test_empty(self, redis_server: RedisServer, python: str, value: str) -> None:
+    def test_no_workers_named(self, redis_server: RedisServer, python: str, value: str) -> None:
         """Set to nothing, it is the default."""
         service = Gunicorn(redis_server.port, web_concurrency=value)
         service.argv = [python, *service.argv[1:]]
@@ -320,12 +320,28 @@ class TestWebConcurrency:
             assert service.auth(service.issue()).status == 200
 
     @pytest.mark.parametrize("value", ["x", "1.5", "0", "-1", " "])
-    def test_nonsense(self, python: str, value: str) -> None:
+    def test_nonsense_of_workers(self, python: str, value: str) -> None:
         """Set to nonsense, it is a problem among others."""
         (problem,) = _refusal(1, python=python, web_concurrency=value)[1:]
         assert problem.startswith("  WEB_CONCURRENCY: a whole number from 1 to 256")
 
+    def test_commands(self, python: str, tmp_path: Path) -> None:
+        """A .env that can't be read is one problem for the flask command too."""
+        (tmp_path / ".env").write_bytes("PEPPER=é".encode("latin-1"))
+        command = [python, "-m", "flask", "--app", "wsgi", "tokens", "list"]
+        run = subprocess.run(
+            command,
+            env=Gunicorn(1).env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode != 0
+        assert run.stderr.splitlines()[1:] == ["  .env: is no UTF-8 text in line 1; save it as UTF-8"]
+
     def test_installed(self) -> None:
         """Both that install put the file where Python looks."""
         for name in ("Makefile", "Dockerfile"):
-            assert "cp app/web_concurrency.pth" in (ROOT / name).read_text("utf-8")
+            assert "cp app/early.pth" in (ROOT / name).read_text("utf-8")
