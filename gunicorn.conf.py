@@ -53,9 +53,9 @@ logger_class = logs.gunicorn_logger(_settings.log_format)
 def on_starting(server: Any) -> None:
     """End with one message where gunicorn could not listen, unless sockets are inherited or shared."""
     if not ({"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys() or server.cfg.reuse_port):
-        problems = "\n".join(filter(None, map(listening.problem, server.cfg.address)))
+        problems = [("BIND", said) for said in map(listening.problem, server.cfg.address) if said]
         if problems:
-            sys.exit(f"BIND: {problems}")
+            sys.exit(str(settings.InvalidSettingsError(*problems)))
 
 
 def pre_fork(server: Any, worker: Any) -> None:

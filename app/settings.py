@@ -7,7 +7,7 @@ import re
 import ssl
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,11 @@ SOURCES = ("authorization", "proxy-authorization", "x-api-key", "basic")
 
 
 class InvalidSettingsError(ValueError):
-    """The environment can't be used; the message lists every problem, one a line."""
+    """The environment can't be used; the message lists every problem, one a line, with its name."""
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        lines = (f"  {name}: {said}" for name, said in problems)
+        super().__init__("\n".join(["acl-auth-service can't start with these settings:", *lines]))
 
 
 def _optional(value: str) -> str:
@@ -240,20 +244,24 @@ class Settings:
         problems: list[tuple[str, str]] = []
         values, given = {}, set()
         for declared in fields(cls):
-            name, facts = declared.name, declared.metadata
             try:
-                raw = origins.value(name.upper(), environ, is_secret=facts["secret"])
-                if raw:
-                    given.add(name)
-                elif facts["default"] is None:
-                    raise ValueError(f"is required; set it or {name.upper()}_FILE")  # noqa: TRY301 - one problem of many
-                values[name] = facts["parse"](raw or facts["default"])
+                if raw := _raw(declared, environ):
+                    given.add(declared.name)
+                values[declared.name] = declared.metadata["parse"](raw or declared.metadata["default"])
             except ValueError as error:
-                problems.append((name.upper(), str(error)))
+                problems.append((declared.name.upper(), str(error)))
         problems += ((name.upper(), said) for name, said in contradictions(values, given))
         if problems:
-            raise _invalid(*problems)
+            raise InvalidSettingsError(*problems)
         return cls(**values)
+
+
+def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
+    name = declared.name.upper()
+    found = origins.value(name, environ, is_secret=declared.metadata["secret"])
+    if not found and declared.metadata["default"] is None:
+        raise ValueError(f"is required; set it or {name}_FILE")
+    return found
 
 
 def load() -> Settings:
@@ -268,9 +276,4 @@ def _gathered() -> dict[str, str]:
     try:
         return origins.gather()
     except ValueError as error:
-        raise _invalid((".env", str(error))) from None
-
-
-def _invalid(*problems: tuple[str, str]) -> InvalidSettingsError:
-    lines = (f"  {name}: {said}" for name, said in problems)
-    return InvalidSettingsError("\n".join(["acl-auth-service can't start with these settings:", *lines]))
+        raise InvalidSettingsError((".env", str(error))) from None

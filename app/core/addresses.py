@@ -30,6 +30,8 @@ _INSTEAD = {
     "socket_timeout": "set REDIS_DEADLINE_MS",
     "socket_connect_timeout": "set REDIS_DEADLINE_MS",
     "timeout": "set REDIS_DEADLINE_MS",
+    "ssl": "write rediss:// for TLS",
+    "tls": "write rediss:// for TLS",
 } | dict.fromkeys(
     (
         *(

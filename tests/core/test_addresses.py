@@ -88,6 +88,7 @@ def test_several_servers(url: str, location: Location) -> None:
         ("two databases", ["redis://a/1?db=2"]),
         ("twice or empty", ["redis://a?db=1&db=1", "redis://a?db", "redis://a?db="]),
         ("not one of db", ["redis://a?hush=1", "redis://a?DB=1", "redis://a?sentinel_password=hush"]),
+        ("rediss://", ["redis://a?ssl=true", "unix:///s?tls=1"]),
         ("leave it out", ["redis://a?decode_responses=true", "redis://a/0?protocol=3&db=1"]),
         ("REDIS_DEADLINE_MS", ["redis://a?socket_timeout=1", "unix:///s?socket_connect_timeout=1"]),
         ("REDIS_TLS_CA_FILE", ["rediss://a?ssl_ca_certs=/hush.pem"]),

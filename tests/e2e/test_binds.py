@@ -119,11 +119,11 @@ def _end(bind: str, **settings: object) -> str:
 )
 def test_nowhere_to_listen(bind: str, reason: str) -> None:
     """What turns out when it is tried is said as what is found in the text: once, and with BIND's name."""
-    assert len(re.findall(f"^ *BIND: {reason}", _end(bind), re.MULTILINE)) == 1
+    assert len(re.findall(f"^  BIND: {reason}", _end(bind), re.MULTILINE)) == 1
 
 
 def test_port_in_use() -> None:
     """A port that stays taken is named, after a while in which its owner may be about to end."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert f"BIND: can't listen at {bind}: Address already in use" in _end(bind)
+        assert f"settings:\n  BIND: can't listen at {bind}: Address already in use" in _end(bind)
