@@ -23,14 +23,17 @@ _TCP = re.compile(
     r"(tcp://)?(\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>\*|[a-z0-9_-]{0,63}(\.[a-z0-9_-]{1,63})*)):(?P<port>[0-9]{1,5})"
 )
 _MAX_PORT, _MAX_PATH_BYTES = 65535, 107
-_PATIENCE_S = 5
+_PATIENCE_S, _PAUSE_S = 5, 0.2
 _TIMEOUT_S = 2
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to whom one speaks who listens everywhere
 
 
 def parse(text: str) -> str:
     """Return BIND as gunicorn takes it; raises ValueError."""
-    return ",".join(_parsed(one) for one in text.split(","))
+    found = [_parsed(one) for one in text.split(",")]
+    if len(set(found)) < len(found):
+        raise ValueError("names an address twice")
+    return ",".join(found)
 
 
 def _parsed(text: str) -> str:
@@ -63,40 +66,39 @@ def _socket_path(path: str) -> str:
 
 def problem(address: object) -> str:
     """Return why gunicorn can't listen at *address*, in its own form; one that is in use may get free."""
-    try:
-        if isinstance(address, tuple):
-            _try_port(*address)
-        elif isinstance(address, str):
-            _try_socket(Path(address))
-    except OSError as error:
-        return f"can't listen at {_named(address)}: {error.strerror}"
-    return ""
-
-
-def _try_port(host: str, port: int) -> None:
     give_up_at = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                trial.bind((host, port))
+            _try(address)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > give_up_at:
-                raise
-            time.sleep(0.2)
+                return f"can't listen at {_named(address)}: {error.strerror}"
+            time.sleep(_PAUSE_S)
         else:
-            return
+            return ""
+
+
+def _try(address: object) -> None:
+    if isinstance(address, str):
+        _try_socket(Path(address))
+    elif isinstance(address, tuple):
+        with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
 
 
 def _try_socket(path: Path) -> None:
-    if not path.exists():
-        with socket.socket(socket.AF_UNIX) as trial:
-            trial.bind(str(path))
-        path.unlink()
-    elif not path.is_socket():
+    """Try what gunicorn does, which would take the path away from whoever listens there now."""
+    if path.exists() and not path.is_socket():
         raise FileExistsError(errno.EEXIST, "something that is no socket is there")
-    elif not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, f"no permission to remove an old socket from {path.parent}")
+    with suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as trial:
+        trial.settimeout(_TIMEOUT_S)
+        trial.connect(str(path))
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as trial:
+        trial.bind(str(path))
+    path.unlink()
 
 
 def _named(address: object) -> str:

@@ -46,10 +46,18 @@ def test_what_is_meant(bind: str, for_gunicorn: str) -> None:
             "unix:/run/",
             "unix:@a",
         ),
-        *("unix:/a\nb", "unix:/a\x00b", f"unix:/{'a' * 107}", "/run/a.sock", "udp://a:1"),
+        *(
+            "unix:/a\nb",
+            "unix:/a\x00b",
+            f"unix:/{'a' * 107}",
+            "/run/a.sock",
+            "udp://a:1",
+            "a:1,A:1",
+            ":1,*:1",
+        ),
     ],
 )
 def test_what_is_refused(bind: str) -> None:
     """What gunicorn would fail at, misread or listen to where nobody could ask for its health is refused."""
-    with pytest.raises(ValueError, match=r"unix:|at most"):
+    with pytest.raises(ValueError, match=r"unix:|at most|twice"):
         listening.parse(bind)

@@ -35,8 +35,9 @@ class Place:
 
     def __init__(self, stack: ExitStack, directory: Path) -> None:
         self.dir = directory
+        both = ["--bind", "127.0.0.1", "-::1"]  # the minus: where there is no IPv6, that is no error
         self.open, self.named, self.locked = (
-            stack.enter_context(RedisServer(options=["--unixsocket", str(directory / f"{name}.sock")]))
+            stack.enter_context(RedisServer(options=[*both, "--unixsocket", str(directory / f"{name}.sock")]))
             for name in ("open", "a b", "locked")
         )
         admit(self.open)
@@ -91,6 +92,12 @@ FORMS: list[tuple[dict[str, Any], int]] = [
     ({"redis_host": "LocalHost", "redis_port": "{named}", "redis_db": 7} | LOGIN, 7),
     ({"redis_port": "{locked}", "redis_password": PASSWORD, "redis_url": ""}, 0),
 ]
+
+if Path("/proc/net/if_inet6").exists() and Path("/proc/net/if_inet6").read_text():
+    FORMS += [
+        ({"redis_url": "redis://[::1]:{open}/1"}, 1),
+        ({"redis_host": "::1", "redis_port": "{open}"}, 0),
+    ]
 
 
 @pytest.mark.parametrize(("settings", "db"), FORMS)

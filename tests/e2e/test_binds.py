@@ -127,3 +127,15 @@ def test_port_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         assert f"settings:\n  BIND: can't listen at {bind}: Address already in use" in _end(bind)
+
+
+def test_socket_in_use(redis_server: RedisServer, tmp_path: Path) -> None:
+    """A path at which somebody listens stays theirs; one that a crash left behind is taken over."""
+    bind = f"unix:{tmp_path / 'auth.sock'}"
+    with Bound(redis_server.port, bind, bind) as first:
+        assert f"settings:\n  BIND: can't listen at {bind}: Address already in use" in _end(bind)
+        assert first.is_ready()
+        first.kill()
+        assert (tmp_path / "auth.sock").is_socket()
+        with Bound(redis_server.port, bind, bind) as second:
+            assert second.is_ready()
