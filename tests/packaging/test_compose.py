@@ -198,8 +198,8 @@ def test_secrets_stay(tmp_path: Path) -> None:
 
 
 def test_own_secrets(tmp_path: Path) -> None:
-    """What is set in the environment is used, is not printed, and stays when it is set no longer."""
-    printed = make_secrets(tmp_path, PEPPER="salt", ADMIN_USER="operator", ADMIN_PASS="correct horse")
+    """What is set is used, less a line end, is not printed, and stays when it is set no longer."""
+    printed = make_secrets(tmp_path, PEPPER="salt\r\n", ADMIN_USER="operator\n", ADMIN_PASS="correct horse\n")
     make_secrets(tmp_path)
     settings = settings_from(tmp_path)
 
