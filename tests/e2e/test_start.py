@@ -312,8 +312,8 @@ class TestEarly:
 
     @pytest.mark.parametrize("value", ["", "\n"])
     def test_no_workers_named(self, redis_server: RedisServer, python: str, value: str) -> None:
-        """Set to nothing, it is the default."""
-        service = Gunicorn(redis_server.port, web_concurrency=value)
+        """Set to nothing, it is the default; what is nothing to us may be nonsense."""
+        service = Gunicorn(redis_server.port, web_concurrency=value, forwarded_allow_ips="x")
         service.argv = [python, *service.argv[1:]]
         with service:
             until(lambda: len(service.workers) == 2)
