@@ -21,7 +21,8 @@ def contradictions(values: Mapping[str, Any], given: Collection[str]) -> Iterato
         yield from _tls_for_nothing(values)
     if values.get("redis_tls_skip_verify") and values.get("redis_tls_ca_file"):
         yield "redis_tls_ca_file", "verifies nothing beside REDIS_TLS_SKIP_VERIFY=true; keep one of them"
-    yield from _certificate(values.get("redis_tls_cert_file", ""), values.get("redis_tls_key_file", ""))
+    if {"redis_tls_cert_file", "redis_tls_key_file"} <= values.keys():
+        yield from _certificate(values["redis_tls_cert_file"], values["redis_tls_key_file"])
     if values.get("fail_limit_max") and values.get("trusted_proxies") == Proxies():
         yield "fail_limit_max", "needs TRUSTED_PROXIES, or there is but one client: Traefik"
 
