@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from app.core.addresses import parse_url
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -61,3 +63,14 @@ def test_evidence_of_the_threat_model() -> None:
 
     assert len(files) > 20
     assert all((ROOT / file).is_file() for file in files)
+
+
+def test_addresses_of_redis() -> None:
+    """Every address that the documents show is taken, and none is of a form that they leave out."""
+    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/redis.md"))
+    shown = [
+        url for url in re.findall(r"`((?:unix|rediss?(?:\+\w+)?)://[^`…]+)`", text) if not url.endswith("://")
+    ]
+
+    assert {url.partition("://")[0] for url in shown} >= {"redis", "unix", "redis+sentinel", "redis+cluster"}
+    assert all(parse_url(url) for url in shown)
