@@ -1,20 +1,79 @@
-"""Log lines for people or for machines."""
+"""Log lines for people or for machines; of what repeats, a few and the number of the rest."""
 
 from __future__ import annotations
 
 import json
 import logging
 import logging.config
+import os
 import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from textwrap import indent
+from types import TracebackType
+from typing import Any, TextIO
 
+import gevent
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
+from app.core.text import visible
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC, RFC 3339), level, logger, message and, if any, exception."""
+PERIOD_S = 10
+# Lines in full in a period: of one kind (a message, and a verdict if it has one), and of one source of it.
+MAX_OF_KIND = 10
+MAX_OF_SOURCE = 3
+MAX_KINDS = 32
+# As many clients, hosts and tokens are told apart when they are summed up.
+MAX_COUNTED = 256
+
+_MAX_FIELD = 80
+_MAX_MESSAGE = 1_000
+_MAX_TRACEBACK = 4_000
+_SOURCE = ("client", "token")
+_COUNTED = {"client": "clients", "host": "hosts", "token": "tokens"}
+
+_Error = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    """Return what a line of ours names; gunicorn's access log names every header, secrets too."""
+    return record.args if record.name.startswith("app") and isinstance(record.args, Mapping) else {}
+
+
+def _sums(record: logging.LogRecord) -> Mapping[str, int]:
+    """Return how many lines *record* stands for, if it does, and of how many clients, hosts and tokens."""
+    sums: Mapping[str, int] = getattr(record, "sums", {})
+    return sums
+
+
+def _message(record: logging.LogRecord) -> str:
+    return visible(record.getMessage()[:_MAX_MESSAGE])
+
+
+class _Formatter(logging.Formatter):
+    def formatException(self, ei: _Error) -> str:  # noqa: N802 - logging's name
+        """Return the end of the traceback."""
+        lines = super().formatException(ei)[-_MAX_TRACEBACK:].split("\n")
+        return "\n".join(map(visible, lines))
+
+
+class TextFormatter(_Formatter):
+    """One line, and a traceback below it if there is one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return *record* as a line."""
+        record.message = " ".join([_message(record), *(f"{name}={n}" for name, n in _sums(record).items())])
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _Error) -> str:
+        """Return the traceback, no line of which can be taken for one of the log."""
+        return indent(super().formatException(ei), "  ")
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line: time (UTC, RFC 3339), level, logger, message, what it names, any exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as JSON."""
@@ -23,32 +82,120 @@ class JsonFormatter(logging.Formatter):
             "time": f"{moment:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
+            **{name: _value(value) for name, value in _fields(record).items()},
+            **_sums(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
 
 
-class Sparse:
-    """Logs an error that may come a thousand times a second once per period, and how often it came."""
+def _value(value: object) -> object:
+    return value if value is None or isinstance(value, int | float) else visible(str(value)[:_MAX_FIELD])
 
-    def __init__(self, log: logging.Logger, period_s: float) -> None:
-        self._log = log
-        self._period_s = period_s
-        self._last = float("-inf")
-        self._left_out = 0
 
-    def error(self, message: str, *args: object, exc_info: bool = False) -> None:
-        """Log unless the period is not over."""
-        now = time.monotonic()
-        if now - self._last < self._period_s:
-            self._left_out += 1
-            return
-        if self._left_out:
-            message, args = f"{message} (and %d more since the last line)", (*args, self._left_out)
-        self._log.error(message, *args, exc_info=exc_info)
-        self._last, self._left_out = now, 0
+class _Kind:
+    """What a period has brought of one message."""
+
+    def __init__(self) -> None:
+        self.in_full: Counter[object] = Counter()  # by source
+        self.held: logging.LogRecord | None = None  # the last that was not written
+        self.count = 0
+        self._seen: defaultdict[str, set[object]] = defaultdict(set)
+
+    def admits(self, record: logging.LogRecord) -> bool:
+        """Tell whether *record* is to be written in full."""
+        fields = _fields(record)
+        source = tuple(map(fields.get, _SOURCE)) if fields else repr(record.args)[:_MAX_MESSAGE]
+        if self.in_full.total() >= MAX_OF_KIND or self.in_full[source] >= MAX_OF_SOURCE:
+            return False
+        self.in_full[source] += 1
+        return True
+
+    def hold(self, record: logging.LogRecord) -> None:
+        """Count *record* instead."""
+        self.held, self.count = record, self.count + 1
+        fields = _fields(record)
+        for name in _COUNTED.keys() & fields.keys():
+            if len(self._seen[name]) < MAX_COUNTED:
+                self._seen[name].add(hash(fields[name]))
+
+    def summary(self) -> logging.LogRecord | None:
+        """Return the last record that was held, and how many it stands for; one alone is written as it is."""
+        if self.held is None or self.count == 1:
+            return self.held
+        now = time.time()
+        made = logging.makeLogRecord(vars(self.held) | {"created": now, "msecs": now % 1 * 1000})
+        made.exc_info = made.exc_text = None
+        numbers = {_COUNTED[name]: len(seen) for name, seen in sorted(self._seen.items())}
+        made.__dict__["sums"] = {"count": self.count} | numbers
+        return made
+
+
+class Handler(logging.StreamHandler[TextIO]):
+    """Writes to stderr, and sums up what comes too often, so that no flood of requests fills a disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[object, _Kind] = {}
+        self._end = 0.0
+        self._pid = os.getpid()
+        self._is_waiting = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write *record*, or count it; a line for debugging, or of an access log, was asked for."""
+        try:
+            if self._is_due(record):
+                super().emit(record)
+        except Exception:  # noqa: BLE001 - a line that can't be written harms no request
+            self.handleError(record)
+
+    def _is_due(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.INFO or record.name == "gunicorn.access":
+            return True
+        if time.monotonic() >= self._end or self._pid != os.getpid():
+            self._begin()
+        kind = self._kind(record)
+        if kind.admits(record):
+            return True
+        kind.hold(record)
+        self._wait()
+        return False
+
+    def _kind(self, record: logging.LogRecord) -> _Kind:
+        name = record.name, record.msg, _fields(record).get("verdict")
+        if name not in self._kinds and len(self._kinds) >= MAX_KINDS:
+            name = record.name, None, None
+        return self._kinds.setdefault(name, _Kind())
+
+    def _wait(self) -> None:
+        """See to it that what was held is written though nothing more comes."""
+        if not self._is_waiting:
+            self._is_waiting = True
+            gevent.spawn_later(max(0, self._end - time.monotonic()), self.settle)
+
+    def _begin(self) -> None:
+        """Begin a period; what a process held before it forked is its own to write."""
+        kinds, self._kinds = self._kinds, {}
+        pid, self._pid = self._pid, os.getpid()
+        self._end, self._is_waiting = time.monotonic() + PERIOD_S, False
+        for summary in (kind.summary() for kind in kinds.values() if pid == self._pid):
+            if summary:
+                super().emit(summary)
+
+    def settle(self) -> None:
+        """Write what was held."""
+        self.acquire()
+        try:
+            self._begin()
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Write what was held, as the process ends."""
+        self.settle()
+        super().close()
 
 
 def gunicorn_logger(form: str) -> type[Logger]:
@@ -57,8 +204,15 @@ def gunicorn_logger(form: str) -> type[Logger]:
     class Configured(Logger):
         def setup(self, cfg: Config) -> None:
             logging.config.dictConfig(config(cfg.loglevel, form))
+            logging.captureWarnings(capture=True)
+            vars(gevent.get_hub())["print_exception"] = _log_greenlet
 
     return Configured
+
+
+def _log_greenlet(_: object, *error: Any) -> None:
+    """Log what ended a greenlet, which gevent would print."""
+    logging.getLogger("gevent").error("a greenlet failed", exc_info=error)
 
 
 def config(level: str, form: str) -> dict[str, Any]:
@@ -67,10 +221,13 @@ def config(level: str, form: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "text": {"format": "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"},
+            "text": {
+                "()": "app.logs.TextFormatter",
+                "fmt": "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
+            },
             "json": {"()": "app.logs.JsonFormatter"},
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form}},
+        "handlers": {"stderr": {"class": "app.logs.Handler", "formatter": form}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "gunicorn.error": {"level": level.upper(), "handlers": [], "propagate": True},

@@ -14,13 +14,11 @@ from werkzeug.exceptions import TooManyRequests
 from app.core.clients import client_of
 from app.core.limits import Refusal
 from app.core.logins import WRONG_IN_ALL
-from app.logs import Sparse
 from app.services import services
 from app.settings import Settings
 from app.web.problems import refusal as refuse
 
 log = logging.getLogger(__name__)
-_refusals = Sparse(log, period_s=10)
 
 
 class _Basic(HTTPBasicAuth):  # type: ignore[misc]
@@ -45,10 +43,11 @@ def _verify(user: str, password: str) -> bool:
     # Asked whatever came of the comparison, so that neither a refusal nor its delay tells right from wrong.
     refusal = made.logins.weigh(client, is_right=is_right)
     if refusal:
-        _refusals.error("refused a login from %s: too many were wrong%s", client, _hint(client))
+        fields = {"client": client, "wait_s": refusal.retry_after_s, "hint": _hint(client)}
+        log.error("too many wrong passwords client=%(client)s wait_s=%(wait_s)d%(hint)s", fields)
         raise TooManyRequests(_message(refusal), _too_many(refusal), refusal.retry_after_s)
     if not is_right:
-        log.warning("wrong user name or password from %s", client)
+        log.warning("wrong user name or password client=%(client)s", {"client": client})
     return is_right
 
 
