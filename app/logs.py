@@ -7,9 +7,9 @@ import logging
 import logging.config
 import os
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from textwrap import indent
 from types import TracebackType
 from typing import Any, TextIO
@@ -31,15 +31,16 @@ MAX_COUNTED = 256
 _MAX_FIELD = 80
 _MAX_MESSAGE = 1_000
 _MAX_TRACEBACK = 4_000
-_SOURCE = ("client", "token")
 _COUNTED = {"client": "clients", "host": "hosts", "token": "tokens"}
+
+_NONE: Mapping[str, object] = {}
 
 _Error = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
-    """Return what a line of ours names; gunicorn's access log names every header, secrets too."""
-    return record.args if record.name.startswith("app") and isinstance(record.args, Mapping) else {}
+    """Return what a line of ours names; gunicorn's access log, in a type of its own, names secrets too."""
+    return record.args if type(record.args) is dict else _NONE
 
 
 def _sums(record: logging.LogRecord) -> Mapping[str, int]:
@@ -67,7 +68,7 @@ class TextFormatter(_Formatter):
         record.message = " ".join([_message(record), *(f"{name}={n}" for name, n in _sums(record).items())])
         return super().formatMessage(record)
 
-    def formatException(self, ei: _Error) -> str:
+    def formatException(self, ei: _Error) -> str:  # noqa: N802 - logging's name
         """Return the traceback, no line of which can be taken for one of the log."""
         return indent(super().formatException(ei), "  ")
 
@@ -95,31 +96,49 @@ def _value(value: object) -> object:
     return value if value is None or isinstance(value, int | float) else visible(str(value)[:_MAX_FIELD])
 
 
+class Late:
+    """A text that is worked out only if it is written or counted."""
+
+    def __init__(self, make: Callable[..., str], *args: object) -> None:
+        self._make = make
+        self._args = args
+
+    @cached_property
+    def _text(self) -> str:
+        return self._make(*self._args)
+
+    def __str__(self) -> str:
+        return self._text
+
+
 class _Kind:
     """What a period has brought of one message."""
 
     def __init__(self) -> None:
-        self.in_full: Counter[object] = Counter()  # by source
+        self.in_full = 0
         self.held: logging.LogRecord | None = None  # the last that was not written
         self.count = 0
-        self._seen: defaultdict[str, set[object]] = defaultdict(set)
+        self._sources: dict[str, int] = {}
+        self._seen: dict[str, set[str]] = {name: set() for name in _COUNTED}
 
-    def admits(self, record: logging.LogRecord) -> bool:
+    def admits(self, record: logging.LogRecord, fields: Mapping[str, object]) -> bool:
         """Tell whether *record* is to be written in full."""
-        fields = _fields(record)
-        source = tuple(map(fields.get, _SOURCE)) if fields else repr(record.args)[:_MAX_MESSAGE]
-        if self.in_full.total() >= MAX_OF_KIND or self.in_full[source] >= MAX_OF_SOURCE:
+        if self.in_full == MAX_OF_KIND:
             return False
-        self.in_full[source] += 1
+        source = f"{fields['client']} {fields.get('token')}" if "client" in fields else str(record.args)
+        times = self._sources.get(source, 0)
+        if times == MAX_OF_SOURCE:
+            return False
+        self._sources[source] = times + 1
+        self.in_full += 1
         return True
 
-    def hold(self, record: logging.LogRecord) -> None:
+    def hold(self, record: logging.LogRecord, fields: Mapping[str, object]) -> None:
         """Count *record* instead."""
         self.held, self.count = record, self.count + 1
-        fields = _fields(record)
-        for name in _COUNTED.keys() & fields.keys():
-            if len(self._seen[name]) < MAX_COUNTED:
-                self._seen[name].add(hash(fields[name]))
+        for name, seen in self._seen.items():
+            if name in fields and len(seen) < MAX_COUNTED:
+                seen.add(str(fields[name])[:_MAX_FIELD])
 
     def summary(self) -> logging.LogRecord | None:
         """Return the last record that was held, and how many it stands for; one alone is written as it is."""
@@ -128,7 +147,7 @@ class _Kind:
         now = time.time()
         made = logging.makeLogRecord(vars(self.held) | {"created": now, "msecs": now % 1 * 1000})
         made.exc_info = made.exc_text = None
-        numbers = {_COUNTED[name]: len(seen) for name, seen in sorted(self._seen.items())}
+        numbers = {_COUNTED[name]: len(seen) for name, seen in self._seen.items() if seen}
         made.__dict__["sums"] = {"count": self.count} | numbers
         return made
 
@@ -156,18 +175,21 @@ class Handler(logging.StreamHandler[TextIO]):
             return True
         if time.monotonic() >= self._end or self._pid != os.getpid():
             self._begin()
-        kind = self._kind(record)
-        if kind.admits(record):
+        fields = _fields(record)
+        kind = self._kind(record.name, record.msg, fields.get("verdict"))
+        if kind.admits(record, fields):
             return True
-        kind.hold(record)
+        kind.hold(record, fields)
         self._wait()
         return False
 
-    def _kind(self, record: logging.LogRecord) -> _Kind:
-        name = record.name, record.msg, _fields(record).get("verdict")
-        if name not in self._kinds and len(self._kinds) >= MAX_KINDS:
-            name = record.name, None, None
-        return self._kinds.setdefault(name, _Kind())
+    def _kind(self, *names: object) -> _Kind:
+        """Return the kind of a logger, a message and a verdict; of too many, one for all of the logger."""
+        if names not in self._kinds and len(self._kinds) >= MAX_KINDS:
+            names = names[:1]
+        if names not in self._kinds:
+            self._kinds[names] = _Kind()
+        return self._kinds[names]
 
     def _wait(self) -> None:
         """See to it that what was held is written though nothing more comes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -15,6 +16,9 @@ _PRIVATE = tuple(
 )
 # What one customer gets at least, and can fill with addresses (RFC 6177).
 _IPV6_PREFIX = 64
+# Who floods is asked for with each request; of long lists, which anybody may send, none is kept.
+_MAX_CACHED = 128
+_MAX_HOPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,10 @@ class Proxies:
 
     networks: tuple[Network, ...] = ()
     is_unix_trusted: bool = False
+
+    def __hash__(self) -> int:
+        """Return the same for most: the hash of a network takes longer than comparing it with itself."""
+        return len(self.networks)
 
     def __contains__(self, hop: Address | None) -> bool:
         """Tell whether *hop* is one; None stands for the other end of a Unix socket."""
@@ -62,11 +70,20 @@ def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
 
     *peer* is empty at a Unix socket; to *forwarded_for*, X-Forwarded-For, each proxy appends its own peer.
     """
+    if len(peer) + len(forwarded_for or "") > _MAX_CACHED:
+        return _client_of(peer, forwarded_for, trusted)
+    return _cached_client_of(peer, forwarded_for, trusted)
+
+
+def _client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
     hop = _address(peer)
-    hops = forwarded_for.split(",") if forwarded_for else []
+    hops = forwarded_for.rsplit(",", _MAX_HOPS) if forwarded_for else []
     while hop in trusted and hops and (before := _address(hops.pop())) is not None:
         hop = before
     return _name(hop)
+
+
+_cached_client_of = lru_cache(maxsize=1024)(_client_of)
 
 
 def _address(text: str) -> Address | None:

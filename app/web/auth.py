@@ -19,6 +19,7 @@ from app.core.failures import COUNTED, Failures
 from app.core.gate import Decision, Gate, Identity, Verdict
 from app.core.limits import Refusal
 from app.core.registry import StoreUnavailableError
+from app.logs import Late
 from app.services import Services, services
 from app.settings import Settings
 from app.web.forwarded import Headers, read_attempt
@@ -85,7 +86,7 @@ def judge(made: Services, headers: Headers, peer: str) -> Decision:
     decision = _judge(made, headers, peer)
     made.tally.note(decision.verdict, time.perf_counter() - began)
     if decision.verdict not in _NO_REFUSAL and log.isEnabledFor(logging.INFO):
-        _log_refusal(decision, headers, _client(made.settings, headers, peer))
+        _log_refusal(decision, headers, Late(_client, made.settings, headers, peer))
     return decision
 
 
@@ -172,7 +173,7 @@ def _client(settings: Settings, headers: Headers, peer: str) -> str:
     return client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
 
 
-def _log_refusal(decision: Decision, headers: Headers, client: str) -> None:
+def _log_refusal(decision: Decision, headers: Headers, client: Late) -> None:
     fields = {
         "verdict": decision.verdict,
         "token": _header_text(decision.identity.token_id) if decision.identity else "-",

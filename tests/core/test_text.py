@@ -20,7 +20,10 @@ from app.core.text import visible
         ("\u202egnp.exe\u2066\u200b\ufeff", r"\u202egnp.exe\u2066\u200b\ufeff"),
         ("\u2028\u2029", r"\u2028\u2029"),
         ("\udc80\ue000\U000e0041", r"\udc80\ue000\U000e0041"),
-        ("naïve 日本 👩\u200d💻 می\u200cخواهم\u00a0", "naïve 日本 👩\u200d💻 می\u200cخواهم\u00a0"),
+        (
+            "naïve 日本 👩\u200d💻 \u0645\u06cc\u200c\u062e\u00a0",
+            "naïve 日本 👩\u200d💻 \u0645\u06cc\u200c\u062e\u00a0",
+        ),
     ],
 )
 def test_visible(text: str, shown: str) -> None:

@@ -27,7 +27,7 @@ def _serve(redis_server: RedisServer) -> Iterator[Serve]:
     def serve(**settings: object) -> Gunicorn:
         options = {"web_concurrency": 1, "log_format": "json", "trusted_proxies": "private"}
         slow = {"redis_port": redis_server.port, "redis_deadline_ms": 5000}
-        running.append(Gunicorn(**slow | options | settings).__enter__())  # type: ignore[arg-type]
+        running.append(Gunicorn(**slow | options | settings).__enter__())
         return running[-1]
 
     yield serve
@@ -67,7 +67,9 @@ def test_one_refusal(serve: Serve) -> None:
     for line in lines(service):
         token_id = line["token"]
         assert (line["verdict"], line["host"], line["client"]) == ("wrong_host", "b.test", "203.0.113.9")
-        assert line["message"] == f"refused verdict=wrong_host token={token_id} host='b.test' client=203.0.113.9"
+        assert (
+            line["message"] == f"refused verdict=wrong_host token={token_id} host='b.test' client=203.0.113.9"
+        )
     assert len(lines(service)) == 2
 
 
@@ -96,7 +98,9 @@ def test_refusal_amid_a_flood(serve: Serve) -> None:
     service = serve()
     with Connection(service.port) as connection:
         for at in range(200):
-            connection.call("/auth", [*forwarded(f"{at}.test"), *bearer("x"), ("X-Forwarded-For", "10.9.9.9")])
+            connection.call(
+                "/auth", [*forwarded(f"{at}.test"), *bearer("x"), ("X-Forwarded-For", "10.9.9.9")]
+            )
     service.auth("x", "a.test", [("X-Forwarded-For", "203.0.113.9")])
 
     assert ("a.test", "203.0.113.9") in {(line["host"], line["client"]) for line in lines(service)}
