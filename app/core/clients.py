@@ -1,4 +1,4 @@
-"""Whose request it is: the address that wrong passwords and tokens are counted under."""
+"""Whose request it is: the address, and the networks, that wrong passwords and tokens are counted under."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ _PRIVATE = tuple(
 )
 # What one customer gets at least, and can fill with addresses (RFC 6177).
 _IPV6_PREFIX = 64
+# What one customer may hold besides, the narrowest first.
+_WIDER_PREFIXES = {4: (24,), 6: (56, 48)}
+# All of IPv4 as a translator in front of us presents it (RFC 6052).
+_NAT64 = IPv6Network("64:ff9b::/96")
 # Who floods is asked for with each request; of long lists, which anybody may send, none is kept.
 _MAX_CACHED = 128
 _MAX_HOPS = 16
@@ -98,6 +102,24 @@ def _address(text: str) -> Address | None:
 def _name(hop: Address | None) -> str:
     if hop is None:
         return UNIX
-    if isinstance(hop, IPv4Address):
-        return str(hop)
-    return str(IPv6Network((int(hop), _IPV6_PREFIX), strict=False))
+    counted = _embedded(hop) if isinstance(hop, IPv6Address) else hop
+    if isinstance(counted, IPv4Address):
+        return str(counted)
+    return str(IPv6Network((int(counted), _IPV6_PREFIX), strict=False))
+
+
+def _embedded(hop: IPv6Address) -> Address:
+    """Return the IPv4 address behind *hop*: to count by, never to trust, for it may be claimed."""
+    if hop in _NAT64:
+        return IPv4Address(int(hop) & 0xFFFFFFFF)
+    return hop.sixtofour or (hop.teredo[1] if hop.teredo else hop)
+
+
+@lru_cache(maxsize=1024)
+def networks_of(client: str) -> tuple[str, ...]:
+    """Return the networks around *client*, as client_of names it, the narrowest first."""
+    try:
+        own = ip_network(client)
+    except ValueError:  # a Unix socket
+        return ()
+    return tuple(str(own.supernet(new_prefix=prefix)) for prefix in _WIDER_PREFIXES[own.version])

@@ -13,7 +13,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from app.core.clients import client_of
 from app.core.limits import Refusal
-from app.core.logins import WRONG_IN_ALL
+from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
 from app.services import services
 from app.settings import Settings
 from app.web.problems import refusal as refuse
@@ -29,6 +29,8 @@ class _Basic(HTTPBasicAuth):  # type: ignore[misc]
         scheme, _, _ = request.headers.get("Authorization", "").partition(" ")
         return super().get_auth() if scheme.lower() == "basic" else None
 
+
+_WHOSE = {WRONG_PER_CLIENT: "from your address", WRONG_IN_ALL: "from many addresses"}
 
 basic_auth = _Basic(realm="acl-auth-service admin")
 
@@ -84,7 +86,7 @@ def _too_many(refusal: Refusal) -> Response:
 
 
 def _message(refusal: Refusal) -> str:
-    whose = "from many addresses" if refusal.limit == WRONG_IN_ALL else "from your address"
+    whose = _WHOSE.get(refusal.limit, "from your network")
     return f"too many wrong passwords {whose}; try again in {refusal.retry_after_s} seconds"
 
 

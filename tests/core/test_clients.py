@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from app.core.clients import client_of, parse_proxies
+from app.core.clients import client_of, networks_of, parse_proxies
 
 TRAEFIK = "172.18.0.2"
 
@@ -27,6 +27,11 @@ TRAEFIK = "172.18.0.2"
         (f"::ffff:{TRAEFIK}", "203.0.113.7", "203.0.113.7"),
         (TRAEFIK, "::ffff:203.0.113.7", "203.0.113.7"),
         (TRAEFIK, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        (TRAEFIK, "64:ff9b::203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "2002:cb00:7107::1", "203.0.113.7"),
+        (TRAEFIK, "2001:0:4136:e378:8000:63bf:34ff:8ef8", "203.0.113.7"),
+        (TRAEFIK, "203.0.113.7" + ", 172.18.0.3" * 99, "172.18.0.3"),
+        ("2002:ac12:0002::1", "203.0.113.7", TRAEFIK),
         ("fe80::1%eth0", "203.0.113.7", "fe80::/64"),
         ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
         ("203.0.113.7", TRAEFIK, "203.0.113.7"),
@@ -57,6 +62,19 @@ def test_client(peer: str, forwarded_for: str | None, client: str) -> None:
 def test_trusted(names: str, peer: str, client: str) -> None:
     """A proxy is named by address, by network, as private, or as the other end of a Unix socket."""
     assert client_of(peer, "203.0.113.7", parse_proxies(names)) == client
+
+
+@pytest.mark.parametrize(
+    ("client", "networks"),
+    [
+        ("2001:db8:1:203::/64", ("2001:db8:1:200::/56", "2001:db8:1::/48")),
+        ("203.0.113.7", ("203.0.113.0/24",)),
+        ("unix", ()),
+    ],
+)
+def test_networks(client: str, networks: tuple[str, ...]) -> None:
+    """What one customer may hold around an address is counted too."""
+    assert networks_of(client) == networks
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
+from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT, WRONG_PER_NETWORK
 from tests.web.conftest import OPERATOR
 
 N, ALL = WRONG_PER_CLIENT.max_requests, WRONG_IN_ALL.max_requests
@@ -84,11 +84,24 @@ def test_guesses(client: FlaskClient, guess: tuple[str, str]) -> None:
     assert [login(client, guess).status_code for _ in range(N + 1)] == [401] * N + [429]
 
 
-def test_right_password_clears(client: FlaskClient) -> None:
-    """Who mistypes now and then is never refused."""
-    passwords = [*[WRONG] * (N - 1), OPERATOR] * 3
+def test_right_passwords_between(client: FlaskClient) -> None:
+    """However often the right password comes between, no more wrong ones are answered."""
+    codes = [login(client, password).status_code for password in [*[WRONG] * (N - 1), OPERATOR] * 10]
 
-    assert {login(client, password).status_code for password in passwords} == {200, 401}
+    assert (codes.count(401), codes.count(200)) == (N, 1)
+
+
+def test_network(client: FlaskClient) -> None:
+    """A customer with many addresses is told so, and shuts out nobody else."""
+    guesses = [
+        login(client, WRONG, f"2001:db8:0:{number}::1").status_code for number in range(4) for _ in range(60)
+    ]
+
+    assert guesses.count(401) == WRONG_PER_NETWORK["56"].max_requests
+    assert login(client, OPERATOR, "2001:db8:0:7::1").text.startswith(
+        "too many wrong passwords from your network"
+    )
+    assert login(client, OPERATOR, "2001:db8:1::1").status_code == 200
 
 
 def test_unknown_proxy(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
