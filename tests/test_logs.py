@@ -55,8 +55,9 @@ class Log:
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
-    """Return a logger of the test's own."""
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    """Return a logger of the test's own, whose period does not end by itself."""
+    monkeypatch.setattr(logs, "PERIOD_S", 3_600)
     made = Log()
     yield made
     made.handler.close()
