@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest
 
@@ -28,6 +29,10 @@ class _Basic(HTTPBasicAuth):  # type: ignore[misc]
         """Return the user and password that were sent."""
         scheme, _, _ = request.headers.get("Authorization", "").partition(" ")
         return super().get_auth() if scheme.lower() == "basic" else None
+
+    def authenticate_header(self) -> str:
+        """Return the challenge, which asks for UTF-8 (RFC 7617 section 2.1)."""
+        return f'{super().authenticate_header()}, charset="UTF-8"'
 
 
 _WHOSE = {WRONG_PER_CLIENT: "from your address", WRONG_IN_ALL: "from many addresses"}
@@ -55,16 +60,24 @@ def _verify(user: str, password: str) -> bool:
 
 def matches(user: str, password: str, settings: Settings) -> bool:
     """Tell whether both are right, in the same time whatever is wrong."""
-    # Digests, because compare_digest takes no non-ASCII text; `&`, so that both are always compared.
+    # Digests, because they are equally long whatever was sent; `&`, so that both are always compared.
     return _same(user, settings.admin_user) & _same(password, settings.admin_pass)
 
 
 def _same(sent: str, kept: str) -> bool:
-    return compare_digest(_digest(sent), _digest(kept))
+    digest = sha256(_bytes(sent)).digest()
+    return bool(sum(compare_digest(digest, sha256(form).digest()) for form in _forms(kept)))
 
 
-def _digest(text: str) -> bytes:
-    return sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _forms(kept: str) -> list[bytes]:
+    """Return what a client may send: UTF-8, and from those that know no better Latin-1."""
+    with suppress(UnicodeEncodeError):
+        return [_bytes(kept), kept.encode("latin-1")]
+    return [_bytes(kept)]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _client() -> str:

@@ -131,6 +131,35 @@ def test_unix_socket(client: FlaskClient) -> None:
     assert [login(client, WRONG, "").status_code for _ in range(N + 1)] == [401] * N + [429]
 
 
+@pytest.mark.parametrize("kept", ["pässwörd", "Ã¤Â", "naïve ✓", "日本", "plain:with:colons"])
+def test_characters(make_client: Callable[..., FlaskClient], kept: str) -> None:
+    """A password is taken in UTF-8, as we ask for, and in Latin-1 if that has its characters; else not."""
+    client = make_client(ADMIN_USER="ädmin", ADMIN_PASS=kept)
+
+    def code(user: bytes, password: bytes) -> int:
+        return client.get(
+            "/", headers={"Authorization": f"Basic {b64encode(user + b':' + password).decode()}"}
+        ).status_code
+
+    latin_1 = kept.encode("latin-1", "replace")
+    assert code("ädmin".encode(), kept.encode()) == 200
+    assert code("ädmin".encode("latin-1"), latin_1) == (401 if b"?" in latin_1 else 200)
+    for wrong in (
+        kept.encode("utf-16"),
+        kept.encode("ascii", "replace"),
+        kept.encode("utf-8") + b"\xff",
+        b"\xff",
+    ):
+        assert code("ädmin".encode(), wrong) == (200 if wrong == kept.encode() else 401)
+
+
+def test_challenge(client: FlaskClient) -> None:
+    """The browser is asked for UTF-8, by pages and API alike."""
+    challenges = {client.get(path).headers["WWW-Authenticate"] for path in ("/", "/api/v1/tokens")}
+
+    assert challenges == {'Basic realm="acl-auth-service admin", charset="UTF-8"'}
+
+
 def test_nobody_remembers(stranded: FlaskClient) -> None:
     """When Redis is down, no password is answered, right or wrong."""
     answers = [login(stranded, password) for password in (WRONG, OPERATOR)]
