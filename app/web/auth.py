@@ -74,9 +74,11 @@ def decide(gate: Gate, headers: Headers, sources: Sequence[str]) -> Decision:
 
 
 def _undecided(error: BaseException) -> Decision:
-    fields = {"verdict": Verdict.UNAVAILABLE, "error": error}
-    unforeseen = not isinstance(error, StoreUnavailableError | gevent.Timeout)
-    log.error("no decision, redis unavailable: %(error)s", fields, exc_info=unforeseen)
+    """Return that there is no decision, and log why: with the traceback if it is a fault of ours."""
+    is_foreseen = isinstance(error, StoreUnavailableError)
+    why = error if is_foreseen else f"{type(error).__name__}: {error}"
+    fields = {"verdict": Verdict.UNAVAILABLE, "error": why}
+    log.error("no decision, redis unavailable: %(error)s", fields, exc_info=None if is_foreseen else error)
     return Decision(Verdict.UNAVAILABLE)
 
 
@@ -113,11 +115,7 @@ def _count(made: Services, failures: Failures, client: str, headers: Headers) ->
             refusal = failures.note(client) if decision.verdict in COUNTED else None
     except (StoreUnavailableError, gevent.Timeout) as error:
         return _undecided(error)
-    if refusal:
-        fields = {"client": client, "wait_s": refusal.retry_after_s}
-        log.warning("too many bad tokens client=%(client)s wait_s=%(wait_s)d", fields)
-        return Decision(Verdict.THROTTLED, refusal=refusal)
-    return decision
+    return Decision(Verdict.THROTTLED, refusal=refusal) if refusal else decision
 
 
 def answer(decision: Decision, settings: Settings) -> Answer:
