@@ -22,6 +22,11 @@ def network_limit(network: str, of_client: int) -> int:
     return NETWORK_FACTORS[network.rpartition("/")[2]] * of_client
 
 
+def is_one_customers(network: str) -> bool:
+    """Tell whether all of *network* waits where bad tokens came from: an IPv4 /24 is many people's."""
+    return ":" in network
+
+
 class Failures(Protocol):
     """Remembers bad tokens by client."""
 

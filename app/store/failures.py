@@ -6,7 +6,7 @@ import time
 from math import ceil
 
 from app.core.clients import networks_of
-from app.core.failures import MAX_CLIENTS, network_limit
+from app.core.failures import MAX_CLIENTS, is_one_customers, network_limit
 from app.core.limits import Limit, Refusal
 from app.store import keys
 from app.store.cluster import Client
@@ -54,12 +54,14 @@ class RedisFailures:
             is_refused, *waits_us = self._fail.run(
                 self._line, names, [client, self._limit.window_s, MAX_CLIENTS, *limits]
             )
-        for name, wait_us in zip((client, *networks), waits_us, strict=True):
-            if wait_us:
-                self._block(name, wait_us)
+        self._block(client, max(waits_us))
+        for network, wait_us in zip(filter(is_one_customers, networks), waits_us[1:], strict=False):
+            self._block(network, wait_us)
         return Refusal(self._limit, max(waits_us)) if is_refused else None
 
     def _block(self, name: str, wait_us: int) -> None:
+        if not wait_us:
+            return
         self._ends.pop(name, None)
         self._ends[name] = time.monotonic() + wait_us / 1_000_000
         if len(self._ends) > MAX_CLIENTS:
