@@ -125,7 +125,11 @@ class _Kind:
         """Tell whether *record* is to be written in full."""
         if self.in_full == MAX_OF_KIND:
             return False
-        source = f"{fields['client']} {fields.get('token')}" if "client" in fields else str(record.args)
+        source = (
+            f"{fields['client']} {fields.get('token')}"
+            if "client" in fields
+            else str(record.args)[:_MAX_FIELD]
+        )
         times = self._sources.get(source, 0)
         if times == MAX_OF_SOURCE:
             return False

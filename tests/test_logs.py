@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -226,3 +227,25 @@ def test_failing_line(log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert sys.exc_info() == (None, None, None)
+
+
+BESIDE = """
+import warnings
+from gevent import monkey, spawn
+monkey.patch_all()
+from gunicorn.config import Config
+from app.logs import gunicorn_logger
+gunicorn_logger("json")(Config())
+warnings.warn("foreign \\x1b[31m")
+spawn(lambda: 1 / 0).join()
+"""
+
+
+def test_beside_the_log() -> None:
+    """What Python and gevent would print is a line as well."""
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, check=True, timeout=60)
+    warning, failure = map(json.loads, done.stderr.splitlines())
+
+    assert (warning["logger"], failure["logger"]) == ("py.warnings", "gevent")
+    assert "ZeroDivisionError" in failure["exception"]
+    assert warning["message"].isprintable()

@@ -70,24 +70,32 @@ def is_trusted(peer: str, trusted: Proxies) -> bool:
 
 
 def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
+    """Return what a request is counted under: its address, or the network that this stands for."""
+    return _found(peer, forwarded_for, trusted)[1]
+
+
+def address_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
     """Return the nearest hop that is no proxy of ours; of a broken list, the last that can be right.
 
     *peer* is empty at a Unix socket; to *forwarded_for*, X-Forwarded-For, each proxy appends its own peer.
     """
-    if len(peer) + len(forwarded_for or "") > _MAX_CACHED:
-        return _client_of(peer, forwarded_for, trusted)
-    return _cached_client_of(peer, forwarded_for, trusted)
+    return _found(peer, forwarded_for, trusted)[0]
 
 
-def _client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
+def _found(peer: str, forwarded_for: str | None, trusted: Proxies) -> tuple[str, str]:
+    is_long = len(peer) + len(forwarded_for or "") > _MAX_CACHED
+    return (_find if is_long else _cached_find)(peer, forwarded_for, trusted)
+
+
+def _find(peer: str, forwarded_for: str | None, trusted: Proxies) -> tuple[str, str]:
     hop = _address(peer)
     hops = forwarded_for.rsplit(",", _MAX_HOPS) if forwarded_for else []
     while hop in trusted and hops and (before := _address(hops.pop())) is not None:
         hop = before
-    return _name(hop)
+    return _text(hop), _name(hop)
 
 
-_cached_client_of = lru_cache(maxsize=1024)(_client_of)
+_cached_find = lru_cache(maxsize=1024)(_find)
 
 
 def _address(text: str) -> Address | None:
@@ -97,6 +105,11 @@ def _address(text: str) -> Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+def _text(hop: Address | None) -> str:
+    """Return the address without a scope, in which anything may stand."""
+    return UNIX if hop is None else str(type(hop)(int(hop)))
 
 
 def _name(hop: Address | None) -> str:

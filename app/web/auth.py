@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import Rule
 
-from app.core.clients import client_of, is_trusted
+from app.core.clients import address_of, client_of, is_trusted
 from app.core.failures import COUNTED, Failures
 from app.core.gate import Decision, Gate, Identity, Verdict
 from app.core.limits import Refusal
@@ -88,7 +88,7 @@ def judge(made: Services, headers: Headers, peer: str) -> Decision:
     decision = _judge(made, headers, peer)
     made.tally.note(decision.verdict, time.perf_counter() - began)
     if decision.verdict not in _NO_REFUSAL and log.isEnabledFor(logging.INFO):
-        _log_refusal(decision, headers, Late(_client, made.settings, headers, peer))
+        _log_refusal(decision, headers, _client(headers, peer, made.settings))
     return decision
 
 
@@ -100,7 +100,7 @@ def _judge(made: Services, headers: Headers, peer: str) -> Decision:
     if not is_trusted(peer, settings.trusted_proxies):
         log.error("FAIL_LIMIT_MAX ignores client=%(client)s: not in TRUSTED_PROXIES", {"client": peer})
         return decide(made.gate, headers, settings.credential_sources)
-    client = _client(settings, headers, peer)
+    client = client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
     if refusal := failures.blocking(client):
         return Decision(Verdict.THROTTLED, refusal=refusal)
     return _count(made, failures, client, headers)
@@ -167,8 +167,8 @@ def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
     ]
 
 
-def _client(settings: Settings, headers: Headers, peer: str) -> str:
-    return client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
+def _client(headers: Headers, peer: str, settings: Settings) -> Late:
+    return Late(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
 
 
 def _log_refusal(decision: Decision, headers: Headers, client: Late) -> None:

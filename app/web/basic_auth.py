@@ -12,7 +12,7 @@ from flask_httpauth import HTTPBasicAuth
 from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import TooManyRequests
 
-from app.core.clients import client_of
+from app.core.clients import Proxies, address_of, client_of, is_trusted
 from app.core.limits import Refusal
 from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
 from app.services import services
@@ -45,16 +45,16 @@ def _verify(user: str, password: str) -> bool:
     """Tell whether both are right; without any, as a browser begins, nothing was guessed."""
     if not (user or password):
         return False
-    made, client = services(), _client()
+    made, hops = services(), _hops()
     is_right = matches(user, password, made.settings)
     # Asked whatever came of the comparison, so that neither a refusal nor its delay tells right from wrong.
-    refusal = made.logins.weigh(client, is_right=is_right)
+    refusal = made.logins.weigh(client_of(*hops), is_right=is_right)
     if refusal:
-        fields = {"client": client, "wait_s": refusal.retry_after_s, "hint": _hint(client)}
+        fields = {"client": address_of(*hops), "wait_s": refusal.retry_after_s, "hint": _hint(*hops)}
         log.error("too many wrong passwords client=%(client)s wait_s=%(wait_s)d%(hint)s", fields)
         raise TooManyRequests(_message(refusal), _too_many(refusal), refusal.retry_after_s)
     if not is_right:
-        log.warning("wrong user name or password client=%(client)s", {"client": client})
+        log.warning("wrong user name or password client=%(client)s", {"client": address_of(*hops)})
     return is_right
 
 
@@ -80,15 +80,14 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _client() -> str:
+def _hops() -> tuple[str, str | None, Proxies]:
     forwarded_for = request.headers.get("X-Forwarded-For")
-    return client_of(request.remote_addr or "", forwarded_for, services().settings.trusted_proxies)
+    return request.remote_addr or "", forwarded_for, services().settings.trusted_proxies
 
 
-def _hint(client: str) -> str:
+def _hint(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
     """Say why one guesser shuts out all that come through a proxy."""
-    peer = client_of(request.remote_addr or "", None, services().settings.trusted_proxies)
-    if "X-Forwarded-For" in request.headers and client == peer:
+    if forwarded_for is not None and not is_trusted(peer, trusted):
         return "; if that is your proxy, name it in TRUSTED_PROXIES, or its clients count as one"
     return ""
 
