@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Note a right or a wrong password, unless too many were wrong lately.
--- KEYS[1]  the wrong ones       list of "microseconds name name ...", newest first; written here. The names are those
---                               that it counts for, the client first; "+" is that of those below beyond a limit
+-- KEYS[1]  the wrong ones       list of "microseconds name name ... ", newest first; written here. The names are those
+--                               that it counts for, the client first; "+" is that of one beyond what others may
 -- KEYS[2]  the known clients    zset; score: second of the last right password; written here
 -- ARGV[1]  1 if the password is right, else 0
 -- ARGV[2]  the window           seconds
@@ -9,7 +9,7 @@
 -- ARGV[4]  how long             seconds
 -- ARGV[5]  how many wrong ones in a window all known clients may send beyond the limits that others reached
 -- ARGV[6]  the client, then how many wrong ones in a window it may send
---      ... and the same for each network around it, and for all, named "*"
+--      ... and the same for each network around it, each in the next one, and for all
 -- Returns  { reached, wait_us }
 --              reached: 0 if the password counts; else, whatever it is, it does not, by the limit so numbered
 --              wait_us: until it may count
@@ -21,11 +21,12 @@
 local is_right = ARGV[1] == '1'
 local window_us = tonumber(ARGV[2]) * 1000000
 local most_known, known_s, most_of_known = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local client, scopes, limits = ARGV[6], {}, {}
+local scopes, limits = {}, {}
 for place = 6, #ARGV, 2 do
   table.insert(scopes, ARGV[place])
-  limits[ARGV[place]] = tonumber(ARGV[place + 1])
+  table.insert(limits, tonumber(ARGV[place + 1]))
 end
+local client, all = scopes[1], #scopes
 
 local time = redis.call('TIME')
 local second = tonumber(time[1])
@@ -39,46 +40,57 @@ if newest > clock + window_us then
 end
 local now = math.max(clock, newest) -- never back, whatever the clock does
 
+local function ends(place)
+  return tonumber(entries[place]:match('^%d+')) + window_us
+end
+
+local recent, beyond = 0, #entries + 1 -- by halves, for parsing every time would take longer than all the rest
+while beyond - recent > 1 do
+  local middle = math.floor((recent + beyond) / 2)
+  if ends(middle) > now then
+    recent = middle
+  else
+    beyond = middle
+  end
+end
+
+local counts, reached, wait_us = {}, 0, 0
+local function reach(scope, place)
+  reached = reached > 0 and math.min(reached, scope) or scope
+  wait_us = math.max(wait_us, ends(place) - clock)
+end
+for place = 1, recent do
+  for scope = all - 1, 1, -1 do
+    if not entries[place]:find(' ' .. scopes[scope] .. ' ', 1, true) then
+      break
+    end
+    counts[scope] = (counts[scope] or 0) + 1
+    if counts[scope] == limits[scope] then
+      reach(scope, place)
+    end
+  end
+end
+if recent >= limits[all] then
+  reach(all, limits[all])
+end
+
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - known_s)
-local known = {}
-for _, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  known[name] = true
+local function may_go_on()
+  if not redis.call('ZSCORE', KEYS[2], client) then
+    return false
+  end
+  local known, of_known = {}, 0
+  for _, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    known[name] = true
+  end
+  for place = 1, recent do
+    if entries[place]:sub(-2) == '+ ' or known[entries[place]:match(' (%S+)')] then
+      of_known = of_known + 1
+    end
+  end
+  return of_known < most_of_known
 end
-
-local counts, ends = {}, {} -- by name; of those that reached their limit, when it admits one more
-local function count(name, at)
-  counts[name] = (counts[name] or 0) + 1
-  if counts[name] == limits[name] then
-    ends[name] = at + window_us
-  end
-end
-
-local recent, of_known = 0, 0
-for _, entry in ipairs(entries) do
-  local at, names = entry:match('^(%d+) (.+)$')
-  at = tonumber(at)
-  if at + window_us <= now then
-    break
-  end
-  recent = recent + 1
-  count('*', at)
-  local whose = names:match('^%S+')
-  for name in names:gmatch('%S+') do
-    count(name, at)
-  end
-  if known[whose] or names:sub(-2) == ' +' then
-    of_known = of_known + 1
-  end
-end
-
-local reached, wait_us = 0, 0
-for number, name in ipairs(scopes) do
-  if ends[name] then
-    reached = reached > 0 and reached or number
-    wait_us = math.max(wait_us, ends[name] - clock)
-  end
-end
-local is_beyond = reached > 1 and known[client] and of_known < most_of_known
+local is_beyond = reached > 1 and may_go_on()
 if reached > 0 and not is_beyond then
   return { reached, wait_us }
 end
@@ -88,8 +100,8 @@ if is_right then
   redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -most_known - 1)
   redis.call('EXPIRE', KEYS[2], known_s)
 else
-  local names = table.concat(scopes, ' ', 1, #scopes - 1) .. (is_beyond and ' +' or '')
-  redis.call('LPUSH', KEYS[1], string.format('%.0f %s', now, names))
+  local names = table.concat(scopes, ' ', 1, all - 1) .. (is_beyond and ' +' or '')
+  redis.call('LPUSH', KEYS[1], string.format('%.0f %s ', now, names))
   redis.call('LTRIM', KEYS[1], 0, recent)
   redis.call('PEXPIRE', KEYS[1], window_us / 1000)
 end
