@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app import logs, settings, tally
+from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
@@ -23,6 +24,8 @@ worker_connections = 1000
 forwarder_headers = ""
 header_map = "drop"
 forwarded_allow_ips = "127.0.0.1"
+# No answer depends on the scheme, and two headers that disagree on it would be refused.
+secure_scheme_headers: dict[str, str] = {}
 
 # The heartbeat file: on a disk, a slow write would look like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -35,9 +38,11 @@ keepalive = 20
 graceful_timeout = 7
 timeout = 30
 
-limit_request_line = 4094
-limit_request_fields = 60
-limit_request_field_size = 8190
+# Proxies hand on what clients send, long addresses and cookies among it. What a head may hold in all, and
+# what all unfinished heads may hold together, is bounded in app/web/heads.py.
+limit_request_line = 0
+limit_request_fields = MAX_FIELDS
+limit_request_field_size = MAX_HEAD_BYTES
 
 loglevel = _settings.log_level
 logger_class = logs.gunicorn_logger(_settings.log_format)

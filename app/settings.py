@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 
 from app.core.addresses import parse_several
 from app.core.clients import Proxies, parse_proxies
+from app.core.credentials import SOURCES
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
 from app.core.fields import MAX_TTL_S, whole_number
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S, Limit
@@ -23,7 +24,6 @@ _PLACEHOLDER = re.compile(
     r"(change|replace|fill)[-_ ]?(me|this|it)\b.*|your[-_ ].*|<.*>|default|example|todo|xxx+", re.IGNORECASE
 )
 _PLACEHOLDER_PASSWORDS = {"admin", "password", "changeit"}
-SOURCES = ("authorization", "proxy-authorization", "x-api-key", "basic")
 
 
 class InvalidSettingsError(ValueError):
