@@ -21,7 +21,7 @@ from app.core.failures import COUNTED, Failures
 from app.core.gate import Decision, Gate, Identity, Verdict
 from app.core.limits import Refusal
 from app.core.registry import StoreUnavailableError
-from app.logs import Late
+from app.repeats import Late
 from app.services import Services, services
 from app.settings import Settings
 from app.web.forwarded import Headers, read_attempt

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.core.gate import Verdict
-from app.logs import PERIOD_S
+from app.repeats import PERIOD_S
 from tests.e2e.test_guessing import basic
 from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, free_port, until
 
