@@ -14,6 +14,7 @@ from flask.cli import AppGroup
 from app.core.fields import InvalidFieldsError
 from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.search import InvalidQueryError
+from app.core.text import visible
 from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
@@ -171,13 +172,15 @@ def _complaints() -> Iterator[None]:
     try:
         yield
     except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError) as error:
-        raise click.ClickException(str(error)) from None
+        raise _complaint(str(error)) from None
     except UnknownOutcomeError as error:
-        raise click.ClickException(
-            f"{error}. Whether it was done is not known; look before you go on."
-        ) from None
+        raise _complaint(f"{error}. Whether it was done is not known; look before you go on.") from None
     except StoreUnavailableError as error:
-        raise click.ClickException(f"{error}. Nothing was changed.") from None
+        raise _complaint(f"{error}. Nothing was changed.") from None
+
+
+def _complaint(message: str) -> click.ClickException:
+    return click.ClickException(visible(message))
 
 
 def _fields(token: Token) -> dict[str, Any]:
@@ -187,7 +190,8 @@ def _fields(token: Token) -> dict[str, Any]:
 def _line(token: Token) -> str:
     ends = "never" if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC).isoformat()
     status = token.status(services().registry.now_s)
-    return "\t".join([token.id, status, ends, ",".join(token.hosts), token.email, token.comment])
+    shown = token.id, status, ends, ",".join(token.hosts), token.email, token.comment
+    return "\t".join(map(visible, shown))
 
 
 def shell_context() -> dict[str, Any]:

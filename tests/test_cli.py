@@ -70,6 +70,52 @@ def test_changes_of_a_token(run: Run) -> None:
     assert rotated["token"] != token["token"]
 
 
+HOSTILE = "\x1b[2J\x1b]52;c;aGk=\x07 \x9b31m\x7f \u202egnp.exe\u2069 a\tb\nc\r\x00 \udc80".encode(
+    "utf-8", "surrogateescape"
+)
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "list --json", "show ID", "edit ID --rate-limit-max 5", "disable ID"]
+)
+def test_hostile_records(run: Run, redis_server: RedisServer, command: str) -> None:
+    """What somebody else wrote to Redis controls no terminal, and stays on its line."""
+    token = created(run, "a.example", "--comment", "kept")
+    with redis.Redis(port=redis_server.port) as client:
+        (key,) = client.scan_iter("tokens:*")
+        client.hset(key, mapping={"comment": HOSTILE, "email": HOSTILE, "hosts": b"a.example," + HOSTILE})
+    result = run(*command.replace("ID", token["id"]).split())
+
+    assert result.exit_code == 0
+    assert all(line.replace("\t", " ").isprintable() for line in result.output.split("\n"))
+    if command == "list":
+        (line,) = result.output.splitlines()
+        assert (
+            r"\x1b[2J\x1b]52;c;aGk=\x07 \x9b31m\x7f \u202egnp.exe\u2069 a\tb\nc\r\x00" in line.split("\t")[5]
+        )
+    if command == "list --json":
+        assert json.loads(result.output)["comment"].startswith("\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["create", "a\x1b[31m.example"],
+        ["create", "a.example", "--comment", "\x1b]52;c;aGk=\x07"],
+        ["create", "a.example", "--email", "\u202e\x9b"],
+        ["create", "a.example", "--ttl-seconds", "\x1b[31m"],
+        ["list", "--host", "\x1b[31m"],
+        ["show", "\x1b[31m"],
+    ],
+)
+def test_hostile_arguments(run: Run, args: list[str]) -> None:
+    """No message repeats a control character that was typed, or pasted."""
+    result = run(*args)
+
+    assert result.exit_code == 1
+    assert result.output.rstrip("\n").isprintable()
+
+
 def test_peppers(run: Run) -> None:
     """Without a previous pepper no token is on one; forgetting asks first."""
     assert run("old-peppers").output == "0\n"

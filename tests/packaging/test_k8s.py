@@ -77,9 +77,7 @@ def selectors(node: Any) -> Iterator[dict[str, str]]:
 
 def test_selectors() -> None:
     """No pod of another application is selected because it is named redis too."""
-    found = [
-        labels for each in OBJECTS.values() for labels in selectors(each.get("spec", {}))
-    ]
+    found = [labels for each in OBJECTS.values() for labels in selectors(each.get("spec", {}))]
     own = [labels for labels in found if labels.get("app.kubernetes.io/name") in {"auth-service", "redis"}]
 
     assert len(own) == 10
