@@ -132,7 +132,7 @@ def test_words(service: Service, words: str, act: Act) -> None:
 
 
 def test_troubleshooting() -> None:
-    """Every answer that the table of troubles quotes is tried here; a command is none, nor a client's own word."""
+    """Every answer that the table of troubles quotes is tried here, but for commands and words of others."""
     words = {text for row in quoted("Troubleshooting", 0) + quoted("Troubleshooting", 1) for text in row}
     others = {'unsupported protocol scheme ""'}  # tests/e2e/test_registry_and_git.py
 
