@@ -14,6 +14,8 @@ MAX_CHARS = 253
 # An id begins with a digit until the year 2318; a host that is spelled like one has no letter i, l, o or u.
 _ID_START = re.compile(f"[0-9][{tokens.BASE32}]{{0,15}}", re.ASCII)
 _SECRET_CHARS = 20
+# What can be looked for, but for what may be a token: a part of an email, a host, an id, a SHA-256.
+QUERY = f"(?:[^@]*@[^\\n]*|{hosts.PATTERN}|[0-9a-fA-F]{{64}}|[0-9]{{1,16}}|)"
 _SEPARATORS = re.compile("[^A-Za-z0-9._~-]+", re.ASCII)
 
 

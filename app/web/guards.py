@@ -23,8 +23,8 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OWN_PAGE = "Open the page of this service and send it from there"
 _OWN_PROXY = (
-    "If it was sent from a page of this service, a proxy in between has changed Host: it must hand on Host as "
-    "the browser sent it, with its port (nginx: proxy_set_header Host $http_host;)"
+    "If it was sent from a page of this service, a proxy in between has changed Host: it must hand on Host "
+    "as the browser sent it, with its port (nginx: proxy_set_header Host $http_host;)"
 )
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
