@@ -103,7 +103,7 @@ def may_be_secret(text: str, prefix: str) -> bool:
     if re.search(f"(?<![A-Za-z0-9]){prefix}_", text):
         return True
     parts = () if "@" in text else _SEPARATORS.split(text)
-    return any(_is_secret_like(part) for part in (text, *parts))
+    return any(_is_secret_like(part) for part in (text, *(part.strip(".") for part in parts)))
 
 
 def _is_secret_like(text: str) -> bool:

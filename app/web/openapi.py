@@ -176,10 +176,14 @@ def _json(name: str, kind: str = "application/json") -> Schema:
     return {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
 
 
+# The password, other sites, guessing, Redis, and what is too long for a request.
+_ANYWHERE = (400, 401, 403, 414, 429, 431, 503)
+
+
 def _operation(name: str, summary: str, answers: Schema, *refusals: int, **more: Any) -> Schema:
     refused = {
         str(status): {"$ref": "#/components/responses/Problem"}
-        for status in (400, 401, 403, 429, 503, *refusals)
+        for status in (*_ANYWHERE, *refusals)
     }
     return {"operationId": name, "summary": summary, "responses": answers | refused, **more}
 

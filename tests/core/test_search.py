@@ -49,6 +49,10 @@ def test_host_means_all_that_cover_it() -> None:
         "A" * 20,
         "ab+/" * 8 + "==",
         "f" * 63,
+        f"Bearer {tokens.mint('acl')}",
+        f'curl -H "Authorization: Bearer {"k" * 24}"',
+        "https://a.test/?key=" + "Zx9" * 8,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jK7Wc",
     ],
 )
 def test_secrets_are_not_shown_again(secret: str) -> None:
@@ -58,6 +62,19 @@ def test_secrets_are_not_shown_again(secret: str) -> None:
 
     assert secret not in str(caught.value)
     assert caught.value.shown == ""
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "*.apps.internal-platform.example.com",
+        "averyveryverylongname.of-a-host.example",
+        "APP-SERVER-NUMBER-TWENTY.LAN",
+    ],
+)
+def test_long_hosts_are_no_secrets(typed: str) -> None:
+    """A long host or pattern is looked for."""
+    assert understand(typed, "acl").text == typed.lower()
 
 
 @pytest.mark.parametrize("typed", ["https://a.test/", "a b", "a..b", "a.test:80", "x\0", "\u202e", "é" * 300])

@@ -134,7 +134,7 @@ def routes() -> list[bytes]:
 
 
 def heads() -> Iterator[bytes]:
-    """Yield requests: each odd field on each route, each odd target, odd bodies, and some of all by chance."""
+    """Yield requests: each odd field, method and body on each route, and each odd target."""
     chance = random.Random(5)
     for route in routes():
         for field in FIELDS:

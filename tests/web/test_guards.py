@@ -176,6 +176,12 @@ def test_locations(operator: Operator) -> None:
     assert {answer.headers["Location"][:2] for answer in answers} <= {"/a", "/t", "/?"}
 
 
+@pytest.fixture(name="all_lines")
+def _all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every refusal have a line in the log."""
+    monkeypatch.setattr(guards, "_refusals", Sparse(guards.log, period_s=0))
+
+
 @pytest.mark.parametrize(
     ("headers", "named", "advice"),
     [
@@ -188,16 +194,15 @@ def test_locations(operator: Operator) -> None:
         ({"Sec-Fetch-Site": "cross-site", "Host": "a.lan"}, ["&#39;cross-site&#39;"], "send it from there"),
     ],
 )
+@pytest.mark.usefixtures("all_lines")
 def test_refused_form_says_why(
     operator: Operator,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     headers: dict[str, str],
     named: list[str],
     advice: str,
 ) -> None:
     """The page and the log name what was received and what to do, and repeat nothing that acts."""
-    monkeypatch.setattr(guards, "_refusals", Sparse(guards.log, period_s=0))
     environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     answer = operator.post("/create_token", FORM, environ_overrides=environ)
 
