@@ -55,19 +55,14 @@ _HOSTS = {
     "items": {"type": "string"},
     "description": "exact names, *.example.com for everything below it, or *",
 }
-_HOST = {
-    "anyOf": [
-        {"pattern": f"^{PATTERN}$"},
-        {"format": "idn-hostname", "pattern": "[^\\x00-\\x7f]"},
-    ]
-}
+_BEYOND_ASCII = {"format": "idn-hostname", "pattern": "[^\\x00-\\x7f]"}
 _SAID: Schema = {
     "hosts": {
         "description": f"{_HOSTS['description']}; or one text with all of them, separated by commas",
         "anyOf": [
             {
                 "type": "array",
-                "items": {"type": "string", **_HOST},
+                "items": {"type": "string", "anyOf": [{"pattern": f"^{PATTERN}$"}, _BEYOND_ASCII]},
                 "minItems": 1,
                 "maxItems": MAX_PATTERNS,
             },
@@ -181,10 +176,7 @@ _ANYWHERE = (400, 401, 403, 414, 429, 431, 503)
 
 
 def _operation(name: str, summary: str, answers: Schema, *refusals: int, **more: Any) -> Schema:
-    refused = {
-        str(status): {"$ref": "#/components/responses/Problem"}
-        for status in (*_ANYWHERE, *refusals)
-    }
+    refused = {str(status): {"$ref": "#/components/responses/Problem"} for status in (*_ANYWHERE, *refusals)}
     return {"operationId": name, "summary": summary, "responses": answers | refused, **more}
 
 
@@ -230,7 +222,7 @@ DESCRIPTION: Schema = {
                         "q",
                         "a host, an id or its beginning, a SHA-256, a part of an email",
                         type="string",
-                        pattern=f"^{QUERY}$",
+                        anyOf=[{"pattern": f"^{QUERY}$"}, _BEYOND_ASCII],
                         maxLength=MAX_CHARS,
                     ),
                     _query(
