@@ -86,7 +86,7 @@ def _refuse_cross_site() -> None:
         sent = ", ".join(f"{name} {_quoted(name)}" for name in ("Sec-Fetch-Site", "Origin", "Host"))
         advice = _OWN_PROXY if site is None else _OWN_PAGE
         _refusals.error("refused a request from another site: %s. %s", sent, advice)
-        abort(403, f"this request came from another site; nothing was changed. It had {sent}. {advice}.")
+        abort(403, f"this request came from another site; nothing was changed. Received: {sent}. {advice}.")
 
 
 def _quoted(name: str) -> str:

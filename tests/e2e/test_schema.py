@@ -20,21 +20,9 @@ def test_schema_and_code_agree(service: Gunicorn, tmp_path: Path) -> None:
     The requests are made from the description alone and are the same in each run.
     """
     address = f"http://127.0.0.1:{service.port}/api/v1/openapi.json"
-    how = [
-        "--checks=all",
-        "--max-examples=20",
-        "--generation-deterministic",
-        "--request-timeout=60",
-        "--no-color",
-    ]
-    argv = [
-        Path(sys.executable).with_name("schemathesis"),
-        "run",
-        address,
-        "-a",
-        f"{ADMIN_USER}:{ADMIN_PASS}",
-        *how,
-    ]
+    program = str(Path(sys.executable).with_name("schemathesis"))
+    how = ["--checks=all", "--max-examples=20", "--generation-deterministic", "--request-timeout=60"]
+    argv = [program, "run", address, "-a", f"{ADMIN_USER}:{ADMIN_PASS}", "--no-color", *how]
     said = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert said.returncode == 0, said.stdout[-20_000:]
