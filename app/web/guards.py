@@ -63,9 +63,9 @@ def _refuse_malformed_host() -> None:
 
 
 def _is_host(sent: str | None) -> bool:
-    # HTTP/1.0 may go without one. A Host of no characters is malformed (RFC 9110 section 4.2.1).
+    # HTTP/1.0 may go without one (RFC 9112 section 3.2), and none is blank (RFC 9110 section 4.2.1).
     if sent is None:
-        return True
+        return request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
     try:
         return normalize(sent) is not None and urlsplit(f"//{sent}").port != 0
     except ValueError:  # beyond the last port
