@@ -107,7 +107,10 @@ def test_description(api: Api) -> None:
     assert {*DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]} == {*fields.FIELDS}
     for schema in DESCRIPTION["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
-    assert api("GET", "/openapi.json").json == describe(datetime.now(UTC).date())
+    days = [datetime.now(UTC).date()]
+    said = api("GET", "/openapi.json").json
+    days.append(datetime.now(UTC).date())  # another one at midnight
+    assert said in [describe(day) for day in days]
 
 
 def test_create(api: Api) -> None:
@@ -284,7 +287,7 @@ def test_clash(api: Api, fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2099-12-31", "2030-01-31t18:00:00.5z", "2030-01-31 18:00+14:00", "2096-02-29T23:59:60Z"]
+    "text", ["2099-12-31", "2090-01-31t18:00:00.5z", "2090-01-31 18:00+14:00", "2096-02-29T23:59:60Z"]
 )
 def test_described_ends(api: Api, text: str) -> None:
     """The description takes the ends that the service takes, and none that is over or too far away."""
