@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -155,8 +156,8 @@ def _named(name: str) -> str:
     """Return what names the token to the registry, from an argument or from standard input."""
     if name != _STANDARD_INPUT:
         return services().registry.find_public(name).digest
-    read = click.get_text_stream("stdin")
-    return (click.prompt("Token", hide_input=True, err=True) if read.isatty() else read.read()).strip()
+    typed = click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
+    return str(typed).strip()
 
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:

@@ -174,6 +174,12 @@ def test_locations(operator: Operator) -> None:
     assert {answer.headers["Location"][:2] for answer in answers} <= {"/a", "/t", "/?"}
 
 
+@pytest.fixture(name="all_lines")
+def _all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every refusal have a line in the log."""
+    monkeypatch.setattr(guards, "_refusals", Sparse(guards.log, period_s=0))
+
+
 @pytest.mark.parametrize(
     ("headers", "named", "advice"),
     [
@@ -186,6 +192,7 @@ def test_locations(operator: Operator) -> None:
         ({"Sec-Fetch-Site": "cross-site", "Host": "a.lan"}, ["&#39;cross-site&#39;"], "send it from there"),
     ],
 )
+@pytest.mark.usefixtures("all_lines")
 def test_refused_form_says_why(
     operator: Operator,
     caplog: pytest.LogCaptureFixture,
