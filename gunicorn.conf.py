@@ -63,6 +63,10 @@ def on_starting(server: Any) -> None:
             sys.exit(str(settings.InvalidSettingsError(*problems)))
 
 
+def pre_request(_: Any, __: Any) -> None:
+    """Log no address, as gunicorn would for debugging: somebody may have put a token into it."""
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Give a worker a row of the tally that no other one writes to."""
     taken = {other.row for other in server.WORKERS.values()}

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import gevent
 from flask import Flask, Response, abort, request
-from werkzeug.exceptions import RequestTimeout
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, RequestTimeout
 
 from app.core.clients import address_of
 from app.core.hosts import normalize
@@ -19,6 +20,7 @@ from app.web.forwarded import is_subrequest
 log = logging.getLogger(__name__)
 
 _BODY_DEADLINE_S = 5.0
+_MAX_ORIGIN = 300
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OWN_PAGE = "Open the page of this service and send it from there"
@@ -104,6 +106,8 @@ def _quoted(name: str) -> str:
 
 def _is_own(origin: str) -> bool:
     """Tell whether *origin* names the host that this request was sent to (RFC 6454 section 4)."""
+    if len(origin) > _MAX_ORIGIN:  # urlsplit keeps what it was given last
+        return False
     try:
         theirs = urlsplit(origin)
         ours = urlsplit(f"{theirs.scheme}://{request.headers.get('Host', '')}")
@@ -122,12 +126,15 @@ class _Hurried:
         self._end = time.monotonic() + deadline_s
 
     def read(self, size: int = -1) -> bytes:
-        """Read at most *size* bytes; raises RequestTimeout."""
+        """Read at most *size* bytes; raises RequestTimeout, and BadRequest for chunks that are none."""
         late = RequestTimeout(
             "The request's body did not arrive in time; nothing was changed. Send it again."
         )
-        with gevent.Timeout(max(0, self._end - time.monotonic()), late):
-            return self._body.read(size)
+        try:
+            with gevent.Timeout(max(0, self._end - time.monotonic()), late):
+                return self._body.read(size)
+        except (ParseException, OSError):
+            raise BadRequest("The request's body is malformed or incomplete; nothing was changed.") from None
 
 
 def _hurry() -> None:

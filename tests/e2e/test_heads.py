@@ -143,6 +143,42 @@ def test_malformed_is_not_repeated(lane: Gunicorn, fault: str, line: str) -> Non
     assert secret not in lane.log
 
 
+CHUNKS = [
+    b"zz\r\nabc",
+    b"5\r\nhosts",
+    b"5\r\nhostsXX0\r\n\r\n",
+    b"0\r\nx y: z\r\n\r\n",
+    b"f" * 20,
+    b"5;x\r\nab",
+    b"",
+]
+
+
+@pytest.mark.parametrize("body", CHUNKS)
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [("/create_token", "application/x-www-form-urlencoded"), ("/api/v1/tokens", "application/json")],
+)
+def test_malformed_bodies(lane: Gunicorn, target: str, kind: str, body: bytes) -> None:
+    """Chunks that are none, or not all, are the sender's fault, and nothing of them is in the log."""
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {BASIC}\r\nContent-Type: {kind}\r\n"
+    with Connection(lane.port) as connection:
+        connection.send(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + body)
+        connection.finish()
+        assert connection.read().status == 400
+
+    assert "Traceback" not in lane.log
+
+
+def test_addresses_are_not_logged(lane: Gunicorn) -> None:
+    """Not even for debugging is the address of a request logged, in which somebody may have put a token."""
+    secret = "acl_" + os.urandom(16).hex()
+    for target in (f"/tokens/{secret}", f"/?q={secret}", f"/auth/{secret}", f"/{secret}"):
+        assert secret not in call(lane.port, target, [("Authorization", BASIC)]).text
+
+    assert secret not in lane.log
+
+
 def test_class_of_the_error_is_logged(lane: Gunicorn) -> None:
     """The log names the kind of error and the client."""
     with Connection(lane.port) as connection:
