@@ -12,7 +12,16 @@ MAX_FAILURES_WINDOW_S = 86_400
 # Beyond as many at once, further ones are not counted.
 MAX_CLIENTS = 10_000
 
-COUNTED = frozenset({Verdict.MALFORMED, Verdict.MISTYPED, Verdict.UNKNOWN, Verdict.DISABLED, Verdict.NOT_YET})
+COUNTED = frozenset(
+    {
+        Verdict.MALFORMED,
+        Verdict.MISTYPED,
+        Verdict.UNKNOWN,
+        Verdict.EXPIRED,
+        Verdict.DISABLED,
+        Verdict.NOT_YET,
+    }
+)
 
 
 class Failures(Protocol):

@@ -15,6 +15,9 @@ MAX_CHARS = 253
 _ID_START = re.compile(f"[0-9][{tokens.BASE32}]{{0,15}}", re.ASCII)
 _SECRET_CHARS = 20
 
+# Where a search goes on: a token by its id and its SHA-256, since others may have written one id twice.
+CURSOR = re.compile(tokens.TOKEN_ID.pattern + tokens.DIGEST.pattern, re.ASCII)
+
 
 class Kind(StrEnum):
     """What was typed."""
@@ -47,7 +50,7 @@ class Query:
 class Found:
     """Tokens that a search came upon, newest first, and how far it got.
 
-    It has passed *searched* of *total* tokens and goes on at the id *more*, None if it is at the end;
+    It has passed *searched* of *total* tokens and goes on at *more*, a CURSOR, None if it is at the end;
     *is_whole* unless tokens that others wrote may still be unknown.
     """
 
@@ -79,6 +82,11 @@ def understand(typed: str, prefix: str) -> Query:
     if _ID_START.fullmatch(text.lower()):
         return Query(Kind.ID, text.lower())
     return Query(Kind.EMAIL, text.lower()) if "@" in text else by_host(text)
+
+
+def is_start(text: str) -> bool:
+    """Tell whether a search can go on at *text*: a CURSOR, or an id as older addresses have it."""
+    return bool(CURSOR.fullmatch(text) or tokens.TOKEN_ID.fullmatch(text))
 
 
 def by_host(text: str) -> Query:

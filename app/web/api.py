@@ -14,7 +14,7 @@ from app.core import fields
 from app.core.fields import InvalidFieldsError
 from app.core.hosts import SEPARATOR
 from app.core.registry import PAGE_SIZE, ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.search import InvalidQueryError
+from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import DIGEST, TOKEN_ID, Token
 from app.core.usage import Counts, total
 from app.services import durability, services
@@ -141,7 +141,7 @@ def _public(name: str) -> str:
 
 def _cursor() -> str | None:
     cursor = request.args.get("cursor")
-    if cursor and not TOKEN_ID.fullmatch(cursor):
+    if cursor and not is_start(cursor):
         raise InvalidFieldsError({"cursor": "the next_cursor of another answer"})
     return cursor or None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote_from_bytes
 
 import gevent
@@ -24,6 +24,7 @@ from app.services import Services, services
 from app.settings import Settings
 from app.web.forwarded import Headers, read_attempt
 
+_T = TypeVar("_T")
 bp = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 _outages = Sparse(log, period_s=1)
@@ -45,6 +46,7 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.MALFORMED: Outcome(401, "invalid token", 'error="invalid_request"'),
     Verdict.MISTYPED: Outcome(401, "invalid token", INVALID),
     Verdict.UNKNOWN: Outcome(401, "invalid token", INVALID),
+    Verdict.EXPIRED: Outcome(401, "invalid token", f'{INVALID}, error_description="the token expired"'),
     Verdict.DISABLED: Outcome(401, "invalid token", INVALID),
     Verdict.NOT_YET: Outcome(401, "invalid token", INVALID),
     Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
@@ -77,12 +79,18 @@ def decide(gate: Gate, headers: Headers, sources: Sequence[str]) -> Decision:
     return decision
 
 
-def judge(made: Services, headers: Headers, peer: str) -> Decision:
-    """Decide, and count that."""
+def judge(made: Services, headers: Headers, peer: str, render: Callable[[Decision], _T]) -> _T:
+    """Decide, say so with *render*, and count that; what can't be said is no decision either."""
     began = time.perf_counter()
-    decision = _judge(made, headers, peer)
+    try:
+        decision = _judge(made, headers, peer)
+        rendered = render(decision)
+    except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - nothing unforeseen may be more than this
+        _outages.error("no decision: %s", error, exc_info=True)
+        decision = Decision(Verdict.UNAVAILABLE)
+        rendered = render(decision)
     made.tally.note(decision.verdict, time.perf_counter() - began)
-    return decision
+    return rendered
 
 
 def _judge(made: Services, headers: Headers, peer: str) -> Decision:
@@ -173,7 +181,7 @@ def _log_refusal(decision: Decision, attempt: Attempt) -> None:
 def check() -> Response:
     """Answer a ForwardAuth sub-request."""
     made = services()
-    said = answer(judge(made, request.headers, request.remote_addr or ""), made.settings)
+    said = judge(made, request.headers, request.remote_addr or "", lambda it: answer(it, made.settings))
     return Response(said.body, said.status, said.headers)
 
 

@@ -84,13 +84,13 @@ class Lane:
         self._settings = services.settings
         self._around_date = lru_cache(maxsize=4096)(self._render_around_date)
 
-    def decide(self, fields: dict[str, str], peer: str) -> Decision:
-        """Ask the gate."""
-        return judge(self._services, fields, peer)
+    def decide(self, fields: dict[str, str], peer: str) -> tuple[bytes, bytes]:
+        """Ask the gate; return the answer but for the date and the connection's fate."""
+        return judge(self._services, fields, peer, self._around_date)
 
-    def render(self, decision: Decision, *, closing: bool) -> bytes:
+    def render(self, around_date: tuple[bytes, bytes], *, closing: bool) -> bytes:
         """Return the whole answer as gunicorn would send it."""
-        before, after = self._around_date(decision)
+        before, after = around_date
         return b"".join((before, _date(int(time.time())), _CLOSE if closing else _KEEP_ALIVE, after))
 
     def _render_around_date(self, decision: Decision) -> tuple[bytes, bytes]:
@@ -177,9 +177,9 @@ class ExpressWorker(DrainingWorker):
             fields, end = recognized
             data = data[end:]
             self._count()
-            decision = lane.decide(fields, connection.peer)
+            around_date = lane.decide(fields, connection.peer)
             closing = not self.alive or fields.get("Connection") == "close"
-            connection.send(lane.render(decision, closing=closing), self.cfg.keepalive)
+            connection.send(lane.render(around_date, closing=closing), self.cfg.keepalive)
             if not (data or closing):
                 return self._connections.wait(connection)
         return self._connections.close(connection)

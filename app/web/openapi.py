@@ -191,7 +191,7 @@ DESCRIPTION: Schema = {
         "/tokens/{name}": {
             "parameters": [_NAME],
             "get": _operation(
-                "show_token", "Show a token and its use", _answer(200, "The token", "UsedToken"), 404
+                "show_token", "Show a token and its use", _answer(200, "The token", "UsedToken"), 404, 409
             ),
             "patch": _operation(
                 "edit_token",
@@ -200,7 +200,9 @@ DESCRIPTION: Schema = {
                 *(400, 404, 409, 413, 415),
                 requestBody=_body("Change"),
             ),
-            "delete": _operation("delete_token", "Delete a token for good", _change(204, "It is gone"), 404),
+            "delete": _operation(
+                "delete_token", "Delete a token for good", _change(204, "It is gone"), 404, 409
+            ),
         },
         "/tokens/{name}/rotate": {
             "parameters": [_NAME],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from app.core.gate import Attempt, Decision, Gate, Verdict
@@ -12,7 +13,6 @@ from app.store import keys
 from app.store.canary import Canary
 from app.store.ledger import RedisLedger
 from app.store.tokens import RedisTokens
-from tests.make import NOW
 
 LIMIT = Limit(100, 60)
 DEADLINE_S = 5
@@ -26,7 +26,7 @@ class Replica:
         self.peppers = Peppers(peppers[0], tuple(peppers[1:]))
         self.canary = Canary(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.canary, DEADLINE_S)
-        self.registry = Registry(store, self.peppers, "acl", Defaults(0, limit.window_s), lambda: NOW)
+        self.registry = Registry(store, self.peppers, "acl", Defaults(0, limit.window_s), time.time)
         self.gate = Gate(RedisLedger(client, self.canary, limit, DEADLINE_S), self.peppers, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
