@@ -100,7 +100,7 @@ def test_it_is_seen_and_deleted(replica: Replica, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OTHER_TYPES)
 def test_no_record_is_only_deleted(replica: Replica, kind: str) -> None:
-    """What is no record at all is neither edited, switched nor rotated; whoever tries is told what can be done."""
+    """What is no record at all is not edited, switched or rotated; whoever tries is told what can be done."""
     digest = spoil(replica, OTHER_TYPES[kind])
     before = replica.client.dump(keys.record(digest))
 
