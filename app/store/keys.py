@@ -56,13 +56,16 @@ def usage(digest: str) -> str:
 
 
 def ended(digest: str) -> str:
-    """Return the key that remembers a token's end: a string, its id; TTL: the token's and REMEMBERED_MS."""
+    """Return the key that remembers a token's end: a string, its id; TTL: the token's and REMEMBERED_MS.
+
+    The scripts make the same of the record's name.
+    """
     return f"{{tokens:{digest}}}:ended"
 
 
-def all_of(digest: str) -> tuple[str, str, str, str]:
-    """Return all keys of one token, in the order that the scripts take them."""
-    return record(digest), window(digest), usage(digest), ended(digest)
+def all_of(digest: str) -> tuple[str, str, str]:
+    """Return the keys of one token that the scripts take, in their order."""
+    return record(digest), window(digest), usage(digest)
 
 
 def failures(client: str) -> str:

@@ -9,6 +9,7 @@ from app.core.tokens import DIGEST, TOKEN_ID, Fault, Token, TokenSpec, inherited
 
 _MAX_DIGITS = 12
 _MAX_BYTES = 65_536
+_CUT_BYTES = 4096
 # What PEXPIRETIME says if there is no such key.
 NO_KEY = -2
 
@@ -50,7 +51,8 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
     kept = {name: value for name, value in zip(FIELDS, values, strict=True) if value is not None}
     if "moved_to" in kept:
         return unreadable(digest, expires_at)
-    record = {name: value[:_MAX_BYTES].decode(errors="replace") for name, value in kept.items()}
+    is_short = sum(len(kept.get(name, b"")) for name in _TELLING) <= _MAX_BYTES
+    record = {name: _text(value, cut=not is_short) for name, value in kept.items()}
     created_at = _number(record, "created_at")
     return Token(
         digest=digest,
@@ -66,7 +68,7 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         rate_limit_window_s=_number(record, "rate_limit_window_sec"),
         first_used_at=_not_before(created_at, _number(record, "first_used_at")),
         last_used_at=_not_before(created_at, _number(record, "last_used_at")),
-        fault=None if _is_readable(kept, record) else Fault.FIELDS,
+        fault=None if is_short and _makes_sense(record) else Fault.FIELDS,
     )
 
 
@@ -96,13 +98,19 @@ def hosts_of(kept: str) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, kept.lower().split(","))))
 
 
-def _is_readable(kept: Mapping[str, bytes], record: Mapping[str, str]) -> bool:
-    """Tell whether take.lua can decide with a record."""
-    telling = [kept[name] for name in _TELLING if name in kept]
-    if not telling or sum(map(len, telling)) > _MAX_BYTES:
-        return False
+def _text(value: bytes, *, cut: bool) -> str:
+    """Return a value as text; if it is to be cut, what fits into a record with all others, up to a comma."""
+    if not cut or len(value) <= _CUT_BYTES:
+        return value.decode(errors="replace")
+    return value[:_CUT_BYTES].decode(errors="replace").rpartition(",")[0]
+
+
+def _makes_sense(record: Mapping[str, str]) -> bool:
+    """Tell whether take.lua can decide with a record that is short enough."""
     numbers = {name: _number(record, name) for name in _DECIDING if name in record}
-    return all(number is not None and number >= _DECIDING[name] for name, number in numbers.items())
+    return any(name in record for name in _TELLING) and all(
+        number is not None and number >= _DECIDING[name] for name, number in numbers.items()
+    )
 
 
 def _digits(number: int | None) -> str:

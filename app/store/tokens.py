@@ -61,13 +61,13 @@ class RedisTokens:
 
         The index comes first: an entry without a record is pruned, a record without one would be lost.
         """
-        names = [keys.record(token.digest), keys.ended(token.digest)]
+        record = keys.record(token.digest)
         fields = records.to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
         with bounded(self._deadline_s):
             self._canary.check()
             self._index.add(keys.index_entry(token.id, token.digest))
             filled = _without_blanks(fields | self._canary.label)
-            self._disk.change(self._add, names, [*_end(token.expires_at), *flat(filled)])
+            self._disk.change(self._add, [record], [*_end(token.expires_at), *flat(filled)])
             with spared():
                 self._canary.vouch()
 
@@ -97,7 +97,9 @@ class RedisTokens:
         read every field is written anew.
         """
         before, after = records.to_fields(token), records.to_fields(spec)
-        changed = {name: value for name, value in after.items() if token.fault or value != before[name]}
+        changed = {name: value for name, value in after.items() if value != before[name]}
+        if token.fault:
+            changed = after | {"id": token.id}
         return self._change(token, changed | _switch(enabled), expires_at, window_s)
 
     def enable(self, token: Token, *, enabled: bool) -> bool:

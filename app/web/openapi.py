@@ -33,6 +33,11 @@ def _object(properties: Schema, required: list[str], **more: Any) -> Schema:
     return {"type": "object", "properties": properties, "required": required, **more}
 
 
+def _unbounded(schema: Schema) -> Schema:
+    """Return what is told of a field that others may have written beyond the bounds of what is taken."""
+    return {name: said for name, said in schema.items() if name not in {"maximum", "maxLength"}}
+
+
 _HOSTS = {
     "type": "array",
     "items": {"type": "string"},
@@ -55,7 +60,7 @@ _KNOWN: Schema = {
     "sha256": _text(
         "what it is kept under: SHA-256 of its text and the pepper", pattern=f"^{DIGEST.pattern}$"
     ),
-    **_SAID,
+    **{name: _unbounded(schema) for name, schema in _SAID.items()},
     "hosts": _HOSTS,
     "enabled": {"type": "boolean"},
     "status": _text("how it stands", enum=[*Status]),

@@ -71,7 +71,7 @@ def test_list_is_read_as_it_is_shown(client: Any, names: str, spelling: str) -> 
 
 def cost_us(client: Any, act: Callable[[], Any]) -> float:
     """Return the least time that Redis spends on the scripts of *act*, of several times."""
-    costs = []
+    costs: list[float] = []
     for _ in range(7):
         client.config_resetstat()
         for _ in range(20):

@@ -6,15 +6,13 @@
 -- KEYS[4]  the window     the new name
 -- KEYS[5]  the usage      string; the old name
 -- KEYS[6]  the usage      the new name
--- KEYS[7]  the ended token   string: its id; the old name, which is replaced and no token that ended
--- KEYS[8]  the ended token   the new name
 -- ARGV[1]  the digest in the new name
 -- ARGV[2]  until when the old name leads to the new one, in milliseconds since the epoch, but never beyond the
 --          token's own end; 0 is not at all
 -- ARGV[3+] field, value, field, value: to be set in the record; "id" among them
 -- Returns  1, or 0 if there is nothing to move or the new name is taken
 -- One script, so that of two moves at once one wins, no request sees the token missing, and its window and usage
--- go on without a gap.
+-- go on without a gap. The word of its end, which goes along, is not in KEYS for the reason in take.lua.
 
 if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'moved_to') == 1 then
   return 0
@@ -35,9 +33,9 @@ if redis.call('EXISTS', KEYS[5]) == 1 then
   redis.call('RENAME', KEYS[5], KEYS[6])
 end
 
-if redis.call('EXISTS', KEYS[7]) == 1 then
-  redis.call('RENAME', KEYS[7], KEYS[8])
-  redis.call('SET', KEYS[8], redis.call('HGET', KEYS[2], 'id'), 'KEEPTTL')
+local word = '{' .. KEYS[2] .. '}:ended'
+if redis.pcall('RENAME', '{' .. KEYS[1] .. '}:ended', word).ok then
+  redis.call('SET', word, redis.call('HGET', KEYS[2], 'id'), 'KEEPTTL')
 end
 
 local grace_ends, ends = tonumber(ARGV[2]), redis.call('PEXPIRETIME', KEYS[2])

@@ -3,7 +3,6 @@
 -- KEYS[1]  the token's record   hash; written by store/tokens.py; the times of use are noted here
 -- KEYS[2]  the admitted times   list of microseconds, newest first; written here
 -- KEYS[3]  the usage            string, laid out in store/usage.py; written here
--- KEYS[4]  the ended token      string: its id; outlives the record by 30 days; written here at the first use
 -- ARGV[1]  the default limit    requests per window, 0 is unlimited
 -- ARGV[2]  the default window   seconds
 -- ARGV[3+] patterns that cover the host asked for, each between commas: ",example.com,"
@@ -20,6 +19,9 @@
 -- the caller can tell its own answer, whole, from another's or from parts of two. Without flags in the first
 -- line Redis refuses it wherever it could not write, so a replica or a full server never judges by what it last
 -- heard.
+-- The word of an ended token, its id in a string that outlives the record by 30 days, is read if there is no record,
+-- and written at the first use. It is not in KEYS: a Cluster would not let a script run while a slot moves of which
+-- one key is missing. In a slot like that it is not reached, and its token is as unknown as one that was deleted.
 
 -- Functions get what they use as arguments, and numbers go to Redis as text where they can: each local that a
 -- function captures is an allocation, and Redis prints each number with 17 digits.
@@ -150,7 +152,7 @@ local function count(outcome, second, id)
     local expires = redis.call('PEXPIRETIME', KEYS[1])
     if expires > 0 and expires < 1e15 then -- what is beyond prints as no integer, and ends after everything
       redis.call('PEXPIREAT', KEYS[3], expires)
-      redis.call('SET', KEYS[4], id, 'PXAT', expires + 2592000000)
+      redis.pcall('SET', '{' .. KEYS[1] .. '}:ended', id, 'PXAT', expires + 2592000000)
     end
   end
 end
@@ -162,9 +164,10 @@ if moved_to then
   return { KEYS[1], 'moved', moved_to, call }
 end
 if not (hosts or id or email or comment) then
-  local ended = redis.pcall('GET', KEYS[4])
+  local word = '{' .. KEYS[1] .. '}:ended'
+  local ended = redis.pcall('GET', word)
   if type(ended) == 'string' then
-    local remembered_ms = redis.call('PTTL', KEYS[4])
+    local remembered_ms = redis.call('PTTL', word)
     if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- not deleted by others before its end
       return { KEYS[1], 'expired', ended, call }
     end
