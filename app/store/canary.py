@@ -7,9 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import redis
+
 from app.core.registry import StoreUnavailableError
 from app.store import keys
 from app.store.cluster import Client
+from app.store.errors import is_wrong_type
 
 _RETRY_S = 1.0
 _MESSAGE = (
@@ -66,7 +69,13 @@ class Canary:
         self._is_sure, self._is_wrong = True, False
 
     def _note(self) -> None:
-        self._client.sadd(keys.PEPPERS, self.current)
+        try:
+            self._client.sadd(keys.PEPPERS, self.current)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            self._client.delete(keys.PEPPERS)
+            self._client.sadd(keys.PEPPERS, self.current)
         if not self._previous and (others := self._seen() - {self.current}):
             self._client.srem(keys.PEPPERS, *others)
 
@@ -82,4 +91,11 @@ class Canary:
         self._is_noted = self.current in seen and (bool(self._previous) or len(seen) == 1)
 
     def _seen(self) -> set[str]:
-        return {member.decode() for member in self._client.smembers(keys.PEPPERS)}
+        """Return the fingerprints in Redis; a key of another type tells of none."""
+        try:
+            members = self._client.smembers(keys.PEPPERS)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return set()
+        return {member.decode(errors="replace") for member in members}

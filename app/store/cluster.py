@@ -144,11 +144,14 @@ class Batch(_Commands):  # type: ignore[misc]
         self._commands.append((args, options))
         return self
 
-    def execute(self) -> list[Any]:
-        """Send all and return their replies; raises the first error."""
+    def execute(self, *, raise_on_error: bool = True) -> list[Any]:
+        """Send all and return their replies; raises the first error, or returns errors among them."""
         slots = self._slots()
         if not self._is_transaction:
-            return self._spread(slots)
+            replies = self._spread(slots)
+            if raise_on_error and (errors := [reply for reply in replies if isinstance(reply, Exception)]):
+                raise errors[0]
+            return replies
         numbers = range(len(self._commands))
         return self._cluster.slots.route(
             slots[0], lambda address: self._send(address, numbers, transaction=True), _not_while_moving
@@ -184,8 +187,6 @@ class Batch(_Commands):  # type: ignore[misc]
         if isinstance(reply, AskError | TryAgainError):
             args, options = self._commands[number]
             return self._cluster.execute_command(*args, **options)
-        if isinstance(reply, Exception):
-            raise reply
         return reply
 
 

@@ -115,6 +115,11 @@ def spared() -> Iterator[None]:
         yield
 
 
+def is_wrong_type(error: Exception) -> bool:
+    """Tell whether *error* says that a key holds another type than the command is for."""
+    return isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
+
+
 def is_no_primary(error: redis.ResponseError) -> bool:
     """Tell whether *error* says that its server is a replica."""
     return isinstance(error, (redis.ReadOnlyError, MasterDownError))

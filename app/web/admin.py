@@ -141,7 +141,8 @@ def _name() -> str:
 
 
 def _done(what: str, token: Token) -> Response:
-    return redirect(url_for("admin.token_page", token_id=token.id, done=what, disk=_disk()), 303)
+    name = token.digest if forms.token(request.form) == token.digest else token.id
+    return redirect(url_for("admin.token_page", token_id=name, done=what, disk=_disk()), 303)
 
 
 def _disk() -> str | None:

@@ -191,6 +191,24 @@ def test_broken_record(server: RedisServer, service: Gunicorn, valid: str) -> No
     assert service.auth(valid).status == 200
 
 
+def test_broken_record_amid_others(server: RedisServer) -> None:
+    """However many ask for a token that can't be read, others share its connection to Redis unharmed."""
+    redis = server.client()
+    redis.sadd(record_key("a-set"), "no hash")
+    redis.hset(record_key("circle"), "moved_to", record_key("circle").removeprefix("tokens:"))
+
+    with Gunicorn(server.port, redis_deadline_ms=10_000) as service:
+        valid = service.issue()
+        texts = ["a-set", valid, "circle", valid] * 100
+        with ThreadPoolExecutor(8) as pool:
+            warm = list(pool.map(lambda text: service.auth(text).status, texts))
+            before = redis.info("stats")["total_connections_received"]
+            statuses = list(pool.map(lambda text: service.auth(text).status, texts))
+
+    assert warm == statuses == [503, 200, 503, 200] * 100
+    assert redis.info("stats")["total_connections_received"] - before < 50
+
+
 class _Drip(socketserver.StreamRequestHandler):
     """A Redis that answers without end, one byte at a time."""
 

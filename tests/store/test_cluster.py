@@ -209,3 +209,21 @@ def test_changes_to_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
     move.end()
 
     assert replica.ask(text) is Verdict.UNKNOWN
+
+
+def test_word_of_an_end_in_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
+    """While a slot moves, a token is decided on, edited and deleted wherever the word of its end is."""
+    name, text = replica.issue(ttl_seconds="600")
+    replica.ask(text)
+    word = keys.ended(replica.peppers.digest(text))
+    move = Move(nodes, replica, text)
+    move.begin()
+    move.carry(move.record, move.window, move.usage)
+
+    assert replica.ask(text) is Verdict.ALLOWED
+    replica.registry.edit(name, {"ttl_seconds": "900"})
+    assert replica.ask(text) is Verdict.ALLOWED
+    replica.registry.delete(name)
+    move.carry(word)
+    move.end()
+    assert replica.ask(text) is Verdict.UNKNOWN

@@ -11,6 +11,7 @@ import pytest
 from app.core.durability import Durability
 from app.core.gate import Verdict
 from app.core.registry import StoreUnavailableError, UnknownOutcomeError
+from app.core.tokens import Leave
 from app.store import keys
 from app.store.canary import Canary
 from app.store.connection import connect
@@ -48,7 +49,7 @@ def hasty(valkey: RedisServer, said: list[Durability]) -> Iterator[RedisTokens]:
     valkey.client().flushall()
     client = patient(valkey, 200)
     made = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
-    made.add(TOKEN, 0)
+    made.add(TOKEN)
     yield made
     client.connection_pool.disconnect()
 
@@ -86,8 +87,8 @@ def test_nothing_comes_back(valkey: RedisServer) -> None:
 
 
 CHANGES: dict[str, Callable[[RedisTokens], Any]] = {
-    "add": lambda store: store.add(make_token("cd" * 32), 60),
-    "edit": lambda store: store.edit(TOKEN, make_token(email="a@b.example"), None, 1),
+    "add": lambda store: store.add(make_token("cd" * 32)),
+    "edit": lambda store: store.edit(TOKEN, make_token(email="a@b.example"), Leave.LEAVE, 1),
     "enable": lambda store: store.enable(TOKEN, enabled=False),
     "rotate": lambda store: store.rotate(TOKEN, "cd" * 32, 0),
     "remove": lambda store: store.remove(TOKEN),
@@ -99,7 +100,7 @@ def test_every_change_is_confirmed(
     store: RedisTokens, said: list[Durability], change: Callable[[RedisTokens], Any]
 ) -> None:
     """Whatever changes a token says once that it is on disk."""
-    store.add(TOKEN, 0)
+    store.add(TOKEN)
     said.clear()
     change(store)
     assert said == [Durability.CONFIRMED]
@@ -115,7 +116,7 @@ def test_slow_disk(valkey: RedisServer, store: RedisTokens, said: list[Durabilit
     """A change that the disk did not confirm in time is done, and said to be unconfirmed."""
     valkey.client().config_set("appendfsync", "no")
     try:
-        store.add(TOKEN, 0)
+        store.add(TOKEN)
     finally:
         valkey.client().config_set("appendfsync", "everysec")
     assert said == [Durability.UNCONFIRMED]
@@ -127,7 +128,7 @@ def test_right_to_ask(valkey: RedisServer, store: RedisTokens, said: list[Durabi
     """A server that forbids the question is changed, and nothing is claimed."""
     valkey.client().execute_command("ACL", "SETUSER", "default", "-waitaof")
     try:
-        store.add(TOKEN, 0)
+        store.add(TOKEN)
     finally:
         valkey.client().execute_command("ACL", "SETUSER", "default", "+waitaof")
     assert said == [Durability.UNTOLD]
@@ -140,7 +141,7 @@ def test_no_file(binary: Callable[[], str], said: list[Durability], caplog: Any)
     with RedisServer(binary=binary()) as server:
         client = patient(server)
         store = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
-        store.add(TOKEN, 0)
+        store.add(TOKEN)
         store.remove(TOKEN)
         assert said == [store.durability()] * 2 == [Durability.NO_FILE] * 2
         server.client().config_set("appendonly", "yes")
@@ -172,7 +173,7 @@ def test_silence_after_the_answer(valkey: RedisServer, hasty: RedisTokens, said:
 
 def test_refusal(valkey: RedisServer, store: RedisTokens) -> None:
     """A change that Redis refused is not done, and that is known."""
-    store.add(TOKEN, 0)
+    store.add(TOKEN)
     valkey.client().config_set("min-replicas-to-write", 1)
     try:
         for change in CHANGES.values():

@@ -12,6 +12,7 @@ import pytest
 from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.core.registry import ConflictError, NoSuchTokenError
+from app.core.tokens import Leave
 from app.store import keys
 from app.store.canary import WrongPepperError
 from app.store.connection import connect
@@ -86,7 +87,7 @@ def test_edit_of_a_deleted_token(replica: Replica) -> None:
     token = replica.registry.find(name)
     replica.registry.delete(name)
 
-    assert not replica.registry._store.edit(token, token, None, 0)
+    assert not replica.registry._store.edit(token, token, Leave.LEAVE, 0)
     assert replica.client.keys("tokens:*") == []
     with pytest.raises(NoSuchTokenError):
         replica.registry.edit(name, {"comment": "x"})
