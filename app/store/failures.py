@@ -9,7 +9,7 @@ from app.core.failures import MAX_CLIENTS
 from app.core.limits import Limit, Refusal
 from app.store import keys
 from app.store.cluster import Client
-from app.store.errors import bounded
+from app.store.errors import DECISION, bounded
 from app.store.lines import ClusterLine
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script
@@ -40,7 +40,7 @@ class RedisFailures:
         """Note a bad token; a refusal means that there were too many before it. Any exception: not noted."""
         names = (keys.failures(client), keys.FAILED_CLIENTS)
         rule: list[str | int] = [client, self._limit.max_requests, self._limit.window_s, MAX_CLIENTS]
-        with bounded(self._deadline_s):
+        with bounded(self._deadline_s, DECISION):
             is_refused, wait_us = self._fail.run(self._line, names, rule)
         if wait_us:
             self._block(client, wait_us)

@@ -7,6 +7,8 @@ lets it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import count
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, so that it sorts by age and finds a token by its id.
 INDEX = "acl:index"
@@ -50,6 +52,11 @@ def usage(digest: str) -> str:
 def all_of(digest: str) -> tuple[str, str, str]:
     """Return all keys of one token, in the order that the scripts take them."""
     return record(digest), window(digest), usage(digest)
+
+
+def probes() -> Iterator[str]:
+    """Yield names in place of digests that no token has, the records of which lie in one slot or another."""
+    return (f"probe-{number}" for number in count())
 
 
 def failures(client: str) -> str:

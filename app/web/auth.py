@@ -28,6 +28,7 @@ bp = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 _outages = Sparse(log, period_s=1)
 _strangers = Sparse(log, period_s=60)
+_illness = Sparse(log, period_s=1)
 
 
 class Outcome(NamedTuple):
@@ -183,7 +184,7 @@ def healthz() -> Response:
     try:
         services().ping()
     except StoreUnavailableError as error:
-        log.warning("healthz: %s", error)
+        _illness.error("healthz: %s", error)
         return _plain("redis unavailable", 503)
     return _plain("ok", 200)
 

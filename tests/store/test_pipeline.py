@@ -19,6 +19,7 @@ SETTING = """
 from gevent import monkey; monkey.patch_all()
 import random, sys, gevent, redis
 from app.store.connection import connect, open_line
+from app.store.pipeline import Pipeline
 from tests.make import make_settings
 
 port = int(sys.argv[1])
@@ -128,12 +129,13 @@ def test_connection_that_fails(redis_server: RedisServer) -> None:
         from gevent.event import Event
         tried, all_wait = [], Event()
 
-        def refused():
-            tried.append(1)
-            all_wait.wait()
-            raise redis.ConnectionError("refused")
+        class Refused:
+            def connect(self):
+                tried.append(1)
+                all_wait.wait()
+                raise redis.ConnectionError("refused")
 
-        pipeline._connect = refused
+        pipeline = Pipeline(Refused, drain_s=0.3)
         jobs = [gevent.spawn(ask, n, deadline_s=10) for n in range(100)]
         gevent.sleep(0)
         all_wait.set()
