@@ -27,6 +27,7 @@ _ADVICE = {
     "MISCONF": "it can't save to its disk; its own log says why",
     "NOREPLICAS": "it has fewer replicas than its min-replicas-to-write",
 }
+_FORBIDDEN_IN_SCRIPT = ("The user executing the script", "ACL failure in script")
 
 
 class StillConnectingError(redis.TimeoutError):
@@ -144,6 +145,8 @@ def _advice(error: Exception, setting: str) -> str | None:
     text = str(error)
     if "Error compiling script" in text:
         return "the service needs Redis 7.0 or newer"
+    if text.removeprefix("ERR ").startswith(_FORBIDDEN_IN_SCRIPT):
+        return _ADVICE["NOPERM"]
     return _ADVICE.get(getattr(error, "status_code", None) or text.partition(" ")[0])
 
 

@@ -86,7 +86,7 @@ def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica) -> None:
     node("DELSLOTS", 0)
     try:
         until(lambda: node.state["cluster_state"] == "fail")
-        with pytest.raises(StoreUnavailableError, match="does not serve all slots|ClusterDown"):
+        with pytest.raises(StoreUnavailableError, match=r"does not serve all slots|ClusterDown"):
             replica.check_health()
     finally:
         node("ADDSLOTS", 0)
