@@ -84,4 +84,4 @@ def _do_in_time(work: Callable[[], None]) -> None:
         with bounded(_LATER_S):
             work()
     except StoreUnavailableError as error:
-        _log.error("what should follow a decision was not done: %s", error)
+        _log.error("left for later: %s", error)

@@ -12,7 +12,7 @@ from redis.connection import AbstractConnection
 from app.store.background import Shared
 from app.store.errors import TooOldError
 
-_LEAST_STEP_S = 0.5
+_LEAST_STEP_S, _MOST_STEP_S = 0.5, 2.0
 _STEPS = 10  # in all: to find a primary, TCP, TLS, to sign in, to choose the database, to ask the version
 _LEAST_VERSION = 7  # its scripts begin with "#!lua"
 _VERSION = re.compile(rb"^redis_version:((\d+)\S*)", re.MULTILINE)
@@ -24,7 +24,7 @@ def step_s(deadline_s: float) -> float:
     Who answers in time at all keeps it, with TLS too, which takes two; a server that is gone is left soon,
     so that its return is noticed.
     """
-    return max(_LEAST_STEP_S, 2 * deadline_s)
+    return min(max(_LEAST_STEP_S, 2 * deadline_s), _MOST_STEP_S)
 
 
 class Lasting(AbstractConnection):
