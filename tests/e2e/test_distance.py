@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -9,7 +11,7 @@ import pytest
 
 from chaos.proxy import Proxy
 from tests.certified import Certified
-from tests.harness import Gunicorn, RedisServer, bearer, forwarded, free_port, hammer, until
+from tests.harness import ROOT, Gunicorn, RedisServer, bearer, forwarded, free_port, hammer, until
 from tests.store.nodes import SERVICE, Nodes, Sentinel
 
 pytestmark = pytest.mark.e2e
@@ -81,6 +83,14 @@ def test_reached(relay: Proxy, certified: Certified) -> None:
         assert own.auth(token).status in {200, 503}
         until(lambda: is_steady(own, token))
         assert "REDIS_DEADLINE_MS" in own.log
+
+
+def test_shell(relay: Proxy, certified: Certified) -> None:
+    """A command of the shell reaches it too."""
+    argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
+    with service(relay, certified) as own:
+        text = subprocess.check_output(argv, env=own.env, cwd=ROOT, text=True, timeout=60).strip()
+        until(lambda: is_steady(own, text))
 
 
 def test_forgotten_script(relay: Proxy, certified: Certified) -> None:

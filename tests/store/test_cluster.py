@@ -79,17 +79,21 @@ def test_server_that_is_no_cluster(real_client: Any) -> None:
         Replica(client, "pepper").check_health()
 
 
-def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica) -> None:
-    """A Cluster of which every node answers is not well unless all slots are served."""
+@pytest.mark.parametrize("coverage", ["yes", "no"])
+def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica, coverage: str) -> None:
+    """A Cluster of which every node answers is not well unless all slots are served, whatever it says."""
     replica.check_health()
     node = nodes.primaries[0]
+    node.client().config_set("cluster-require-full-coverage", coverage)
     node("DELSLOTS", 0)
     try:
-        until(lambda: node.state["cluster_state"] == "fail")
+        until(lambda: node.state["cluster_slots_assigned"] == "16383")
+        until(lambda: node.state["cluster_state"] == ("fail" if coverage == "yes" else "ok"))
         with pytest.raises(StoreUnavailableError, match=r"does not serve all slots|ClusterDown"):
             replica.check_health()
     finally:
         node("ADDSLOTS", 0)
+        node.client().config_set("cluster-require-full-coverage", "yes")
         nodes.settle()
     replica.check_health()
 
