@@ -189,7 +189,7 @@ def test_late_line_goes_on(redis_server: RedisServer) -> None:
         """
         ask(1)
         late, pipeline._make = pipeline._line, slow
-        control.execute_command("CLIENT", "PAUSE", 10_000)
+        control.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
         hasty = gevent.spawn(ask, 2, deadline_s=0.05)
         hasty.join()
         control.execute_command("CLIENT", "UNPAUSE")
