@@ -75,14 +75,14 @@ def service(relay: Proxy, certified: Certified, **settings: object) -> Gunicorn:
 def test_reached(relay: Proxy, certified: Certified) -> None:
     """It is reached within seconds, and again after it was lost; the log says which setting is too short."""
     with service(relay, certified) as own:
+        assert own.auth("x" * 20).status == 503
+        assert "REDIS_DEADLINE_MS" in own.log
         token = issue(own)
         until(lambda: is_steady(own, token))
-        assert own.page("/healthz").status == 200
+        until(lambda: own.page("/healthz").status == 200)
         relay.cut()
 
-        assert own.auth(token).status in {200, 503}
         until(lambda: is_steady(own, token))
-        assert "REDIS_DEADLINE_MS" in own.log
 
 
 def test_shell(relay: Proxy, certified: Certified) -> None:
@@ -95,7 +95,8 @@ def test_shell(relay: Proxy, certified: Certified) -> None:
 
 def test_forgotten_script(relay: Proxy, certified: Certified) -> None:
     """A script that has to be sent whole, one round trip more, is there for the next decision."""
-    with service(relay, certified, redis_deadline_ms=150) as own:
+    relay.delay_s = 0.1
+    with service(relay, certified, redis_deadline_ms=350) as own:
         token = issue(own)
         until(lambda: is_steady(own, token))
 
@@ -109,12 +110,12 @@ def test_crowd(relay: Proxy, certified: Certified) -> None:
         assert relay.accepted - began < 10
 
 
-@pytest.mark.parametrize("way_s", [0.11, 0.2])
+@pytest.mark.parametrize("way_s", [0.15, 0.3])
 def test_longer_ways(relay: Proxy, certified: Certified, way_s: float) -> None:
     """A round trip that fits into the deadline is enough; one that does not never is, says the log."""
     relay.delay_s = way_s
-    with service(relay, certified, redis_deadline_ms=300) as own:
-        if way_s < 0.15:
+    with service(relay, certified, redis_deadline_ms=500) as own:
+        if way_s < 0.2:
             token = issue(own)
             until(lambda: is_steady(own, token))
         else:
