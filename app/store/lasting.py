@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 from functools import cache
 from typing import Any
 
+import gevent
 import redis
 from redis.connection import AbstractConnection
 
-from app.store.background import Shared
+from app.store.background import Shared, in_worker
 from app.store.errors import TooOldError
 
 _LEAST_STEP_S, _MOST_STEP_S = 0.5, 2.0
@@ -40,6 +42,12 @@ class Lasting(AbstractConnection):
         """Connect, or wait until that is done."""
         if self._opening.is_running or not self.is_connected:
             self._opening()
+
+    def disconnect(self, *args: Any, **options: Any) -> None:
+        """End the connection; if that is because a caller's time was over, make one for the next at once."""
+        super().disconnect(*args, **options)  # type: ignore[no-untyped-call]
+        if isinstance(sys.exception(), gevent.Timeout) and in_worker():
+            self._opening.begin()
 
     def on_connect_check_health(self, *args: Any, **options: Any) -> None:
         """Sign in, refuse a server that is too old, and from then on wait as briefly as a decision does."""
