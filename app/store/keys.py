@@ -7,6 +7,8 @@ lets it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import count
 
 from app.core.tokens import TOKEN_ID
 
@@ -68,6 +70,11 @@ def ended(digest: str) -> str:
 def all_of(digest: str) -> tuple[str, str, str]:
     """Return the keys of one token that the scripts take, in their order."""
     return record(digest), window(digest), usage(digest)
+
+
+def probes() -> Iterator[str]:
+    """Yield names in place of digests that no token has, the records of which lie in one slot or another."""
+    return (f"probe-{number}" for number in count())
 
 
 def failures(client: str) -> str:

@@ -14,9 +14,10 @@ from app.core.limits import Limit, Refusal
 from app.core.registry import StoreUnavailableError
 from app.core.tokens import DIGEST, inherited_id
 from app.store import keys, records
+from app.store.background import afterwards
 from app.store.canary import Canary
 from app.store.cluster import Client
-from app.store.errors import Deadlines, bounded
+from app.store.errors import DECISION, Deadlines, bounded
 from app.store.lines import ClusterLine
 from app.store.moves import Mover
 from app.store.pipeline import Pipeline
@@ -46,10 +47,13 @@ class RedisLedger:
         line: Pipeline | ClusterLine | None = None,
     ) -> None:
         self._line = line or client
+        self._unsettled: set[str] = set()
         self._canary = canary
         self._defaults = (default.max_requests, default.window_s)
         # The line belongs to one event loop; without it, several threads may ask.
-        self._within = Deadlines(deadline_s) if line else partial(bounded, deadline_s)
+        self._within = (
+            Deadlines(deadline_s, DECISION) if line else partial(bounded, deadline_s, setting=DECISION)
+        )
         self._take = Script("take")
         self._calls = count()
         # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
@@ -68,17 +72,31 @@ class RedisLedger:
                 decision = self._follow(digest, args)
                 if decision.verdict not in _ABSENT:
                     if decision.verdict is Verdict.ALLOWED and decision.identity:
-                        self._settle(decision.identity, digest, digests[0])
+                        self._settle(decision.identity.token_id, digest, digests[0])
                     return decision
                 absent = max(absent, decision, key=lambda found: found.verdict is Verdict.EXPIRED)
         return absent
 
-    def _settle(self, identity: Identity, found: str, current: str) -> None:
+    def probe(self, name: str) -> None:
+        """Decide on *name*, which no token has: raise what a decision would raise, and change nothing."""
+        self._follow(name, self._defaults)
+
+    def _settle(self, token_id: bytes, found: str, current: str) -> None:
+        """Do what follows from letting a token in, unless all is settled or this is being done."""
+        if (found == current and self._canary.is_noted) or found in self._unsettled:
+            return
+        self._unsettled.add(found)
+        afterwards(partial(self._settle_one, token_id.decode(errors="replace"), found, current))
+
+    def _settle_one(self, token_id: str, found: str, current: str) -> None:
         """Move a token that was let in under a previous pepper to the current one, which is proven right."""
-        if found != current:
-            token_id = records.id_of(found, identity.token_id.decode(errors="replace"))
-            self._mover.move(token_id, found, current, int(time.time()) + MAX_GRACE_S)
-        self._canary.vouch()
+        try:
+            if found != current:
+                token_id = records.id_of(found, token_id)
+                self._mover.move(token_id, found, current, int(time.time()) + MAX_GRACE_S)
+            self._canary.vouch()
+        finally:
+            self._unsettled.discard(found)
 
     def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
         """Decide on *digest*, or on where it moved: one more round trip each time."""

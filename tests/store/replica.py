@@ -12,6 +12,8 @@ from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.store import keys
 from app.store.canary import Canary
+from app.store.checkup import Checkup
+from app.store.health import Health
 from app.store.ledger import RedisLedger
 from app.store.tokens import RedisTokens
 
@@ -35,7 +37,8 @@ class Replica:
         self.canary = Canary(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.canary, DEADLINE_S)
         self.registry = Registry(store, self.peppers, "acl", Defaults(ttl_s, limit.window_s), now)
-        self.gate = Gate(RedisLedger(client, self.canary, limit, DEADLINE_S), self.peppers, "acl")
+        self.ledger = RedisLedger(client, self.canary, limit, DEADLINE_S)
+        self.gate = Gate(self.ledger, self.peppers, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
         """Make a token; return its id and its text."""
@@ -57,6 +60,10 @@ class Replica:
             self.client.delete(name)
         if self.client.exists(keys.ended(digest)):
             self.client.pexpire(keys.ended(digest), keys.REMEMBERED_MS)
+
+    def check_health(self) -> None:
+        """Find out whether a decision can be made now; raises StoreUnavailableError."""
+        Health(self.client, self.ledger, self.canary, Checkup(self.client), DEADLINE_S).check()
 
     def record(self, text: str) -> str:
         """Return the name of the record of *text* under the current pepper."""

@@ -16,8 +16,7 @@ from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.core.registry import StoreUnavailableError
 from app.store import keys
-from app.store.checkup import Checkup
-from app.store.connection import connect, ping
+from app.store.connection import connect
 from app.store.slots import slot_of
 from tests.harness import ROOT, free_port, until
 from tests.make import make_settings
@@ -77,22 +76,26 @@ def test_server_that_is_no_cluster(real_client: Any) -> None:
     client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}"))
 
     with pytest.raises(StoreUnavailableError, match="cluster support disabled"):
-        ping(client, Replica(client, "pepper").canary, Checkup(client), 1)
+        Replica(client, "pepper").check_health()
 
 
-def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica) -> None:
-    """A Cluster of which every node answers is not well unless all slots are served."""
-    ping(replica.client, replica.canary, Checkup(replica.client), 1)
+@pytest.mark.parametrize("coverage", ["yes", "no"])
+def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica, coverage: str) -> None:
+    """A Cluster of which every node answers is not well unless all slots are served, whatever it says."""
+    replica.check_health()
     node = nodes.primaries[0]
+    node.client().config_set("cluster-require-full-coverage", coverage)
     node("DELSLOTS", 0)
     try:
-        until(lambda: node.state["cluster_state"] == "fail")
-        with pytest.raises(StoreUnavailableError, match="does not serve all slots"):
-            ping(replica.client, replica.canary, Checkup(replica.client), 1)
+        until(lambda: node.state["cluster_slots_assigned"] == "16383")
+        until(lambda: node.state["cluster_state"] == ("fail" if coverage == "yes" else "ok"))
+        with pytest.raises(StoreUnavailableError, match=r"does not serve all slots|ClusterDown"):
+            replica.check_health()
     finally:
         node("ADDSLOTS", 0)
+        node.client().config_set("cluster-require-full-coverage", "yes")
         nodes.settle()
-    ping(replica.client, replica.canary, Checkup(replica.client), 1)
+    replica.check_health()
 
 
 def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:

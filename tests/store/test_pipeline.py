@@ -19,6 +19,7 @@ SETTING = """
 from gevent import monkey; monkey.patch_all()
 import random, sys, gevent, redis
 from app.store.connection import connect, open_line
+from app.store.pipeline import Pipeline
 from tests.make import make_settings
 
 port = int(sys.argv[1])
@@ -36,9 +37,9 @@ def own(number):
 """
 
 
-def drill(server: RedisServer, text: str) -> str:
-    """Run *text* in a worker's circumstances; return what it prints."""
-    program = dedent(SETTING) + dedent(text)
+def drill(server: RedisServer, *texts: str) -> str:
+    """Run *texts* in a worker's circumstances; return what they print."""
+    program = "".join(map(dedent, (SETTING, *texts)))
     ran = subprocess.run(
         [sys.executable, "-c", program, str(server.port)],
         cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
@@ -128,12 +129,13 @@ def test_connection_that_fails(redis_server: RedisServer) -> None:
         from gevent.event import Event
         tried, all_wait = [], Event()
 
-        def refused():
-            tried.append(1)
-            all_wait.wait()
-            raise redis.ConnectionError("refused")
+        class Refused:
+            def connect(self):
+                tried.append(1)
+                all_wait.wait()
+                raise redis.ConnectionError("refused")
 
-        pipeline._connect = refused
+        pipeline = Pipeline(Refused, drain_s=0.3)
         jobs = [gevent.spawn(ask, n, deadline_s=10) for n in range(100)]
         gevent.sleep(0)
         all_wait.set()
@@ -142,6 +144,64 @@ def test_connection_that_fails(redis_server: RedisServer) -> None:
         """,
     )
     assert printed == "1 {'ConnectionError'}"
+
+
+SLOW = """
+from gevent.event import Event
+tried, may_connect = [], Event()
+pool = client.connection_pool
+
+class Slow(pool.connection_class):
+    def connect(self):
+        tried.append(1)
+        may_connect.wait()
+        super().connect()
+
+def slow():
+    return Slow(**pool.connection_kwargs)
+"""
+
+
+def test_connecting_goes_on(redis_server: RedisServer) -> None:
+    """Who can't wait for the connection leaves, and the attempt goes on, the only one, for those who come."""
+    printed = drill(
+        redis_server,
+        SLOW,
+        """
+        pipeline = Pipeline(slow, drain_s=0.3)
+        hasty = [gevent.spawn(ask, n, deadline_s=0.02) for n in range(3)]
+        gevent.joinall(hasty)
+        patient = gevent.spawn(ask, 4, deadline_s=10)
+        gevent.sleep(0)
+        may_connect.set()
+        assert patient.get() == own(4)
+        print(len(tried), {type(job.exception).__name__ for job in hasty})
+        """,
+    )
+    assert printed == "1 {'StillConnectingError'}"
+
+
+def test_late_line_goes_on(redis_server: RedisServer) -> None:
+    """A line that was late serves on until there is another one."""
+    printed = drill(
+        redis_server,
+        SLOW,
+        """
+        ask(1)
+        late, pipeline._make = pipeline._line, slow
+        control.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
+        hasty = gevent.spawn(ask, 2, deadline_s=0.05)
+        hasty.join()
+        control.execute_command("CLIENT", "UNPAUSE")
+        assert ask(3, deadline_s=10) == own(3)
+        print(tried, pipeline._line is late)
+        may_connect.set()
+        while pipeline._line is late:
+            gevent.sleep(0.01)
+        assert ask(4, deadline_s=10) == own(4)
+        """,
+    )
+    assert printed == "[1] True"
 
 
 def test_slow_answer_harms_nobody(redis_server: RedisServer) -> None:

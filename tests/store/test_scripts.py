@@ -10,6 +10,7 @@ SCRIPTS = sorted((Path(__file__).parents[2] / "app/store/lua").glob("*.lua"))
 FLAGS = {
     "login.lua": " flags=allow-oom",  # somebody has to come in and delete tokens
     "remove.lua": " flags=allow-oom",  # it gives memory back
+    "rights.lua": " flags=no-writes",
     "slice.lua": " flags=no-writes",
     "glance.lua": " flags=no-writes,allow-cross-slot-keys",
 }
@@ -59,3 +60,12 @@ def test_keys_are_handed_in(parts: tuple[str, str]) -> None:
     assert calls
     if "allow-cross-slot-keys" not in header:
         assert all(name == "TIME" or key.startswith("KEYS[") for name, key in calls)
+
+
+def test_rights_that_are_asked_for() -> None:
+    """Whatever take.lua does to a key, rights.lua asks whether that may be done to that key."""
+    take, rights = ((SCRIPTS[0].parent / name).read_text("ascii") for name in ("take.lua", "rights.lua"))
+    call = r"\bp?call\('(\w+)'(?:, *(KEYS\[\d\]))?"
+
+    assert take.count("call(") == len(re.findall(call, take))
+    assert set(re.findall(call, take)) == set(re.findall(call, rights))
