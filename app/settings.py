@@ -215,7 +215,9 @@ class Settings:
 
 def load() -> Settings:
     """Read the environment and, below it, ``.env``; exit with one message if they can't be used."""
-    below = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    below = {
+        name: value for name, value in dotenv_values(".env", interpolate=False).items() if value is not None
+    }
     try:
         return Settings.from_environ({**below, **os.environ})
     except InvalidSettingsError as error:

