@@ -113,12 +113,10 @@ class Embedded:
 def _reachable(data: Path) -> str:
     """Return the address of the socket in *data*: its path, or a shorter way from the working directory."""
     path = data / "redis.sock"
-    if len(os.fsencode(path)) <= _LONGEST_ADDRESS:
+    if len(os.fsencode(path)) <= _LONGEST_ADDRESS and str(path).isprintable():
         return str(path)
     if not _HERE.exists():
-        sys.exit(
-            f"{path} is too long for a socket, which may have {_LONGEST_ADDRESS} bytes: move the checkout"
-        )
+        sys.exit(f"{path!r} has odd characters, or more bytes than a socket takes: move the checkout")
     return str(_HERE / os.path.relpath(path))
 
 

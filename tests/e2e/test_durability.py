@@ -143,6 +143,18 @@ def test_doubt() -> None:
     assert "has not confirmed" in run.stderr
 
 
+def test_no_doubt_of_nothing() -> None:
+    """The first page speaks of no change to whoever made none, though the last one is not confirmed yet."""
+    options = [*shipped_redis(), "--appendfsync", "no"]
+    with (
+        RedisServer(options=options, binary=valkey_binary()) as server,
+        Gunicorn(server.port, web_concurrency=1) as service,
+    ):
+        service.issue()
+        assert "has not confirmed" in service.log
+        assert "has not confirmed" not in service.page("/").text
+
+
 @pytest.mark.parametrize(
     ("options", "notice"),
     [

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.e2e
 PARTS = ("app", "scripts", "gunicorn.conf.py", "wsgi.py")
 ODD = 'it\'s a #1 {odd} "100%" nämë?'
 LONG = "/".join(["n" * 60] * 4)
+STRAY = "a line end\nand no UTF-8 \udcff"
 OTHER_USER = 65534
 
 # Tries, as another user, whatever it is given: to enter a socket, to read a file, to list a directory.
@@ -270,7 +271,7 @@ class TestRunning:
         assert tcp_ports(running.server) == set()
 
 
-@pytest.mark.parametrize("place", [LONG, ODD], ids=["long", "odd"])
+@pytest.mark.parametrize("place", [LONG, ODD, STRAY], ids=["long", "odd", "stray"])
 def test_any_place(place: str) -> None:
     """It runs wherever the checkout is, however long or odd the name of that place, and so do commands."""
     with Checkout(place) as running:
