@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,9 @@ PATIENCE_S = 30
 _PR_SET_PDEATHSIG = 1
 
 
-def spawn(command: list[str], locks: Locks | None, number: int, **options: Any) -> subprocess.Popen[bytes]:
+def spawn(
+    command: list[str], locks: Locks | None, number: int, descriptors: Sequence[int] = (), **options: Any
+) -> subprocess.Popen[bytes]:
     """Start a child that Ctrl-C in this terminal does not reach; it holds byte *number* of *locks*."""
 
     def prepare() -> None:
@@ -26,7 +28,7 @@ def spawn(command: list[str], locks: Locks | None, number: int, **options: Any) 
         if locks and not locks.take(number):
             raise BlockingIOError
 
-    kept = [locks.descriptor] if locks else []
+    kept = [locks.descriptor, *descriptors] if locks else descriptors
     return subprocess.Popen(command, start_new_session=True, preexec_fn=prepare, pass_fds=kept, **options)
 
 

@@ -6,10 +6,12 @@ REDIS_URL to use another Redis.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -30,6 +32,7 @@ from scripts.private import tighten  # noqa: E402
 DATA = ROOT / "data"
 PAUSE_S = 0.3
 MAX_PORT = 65535
+BACKLOG = 2048  # as gunicorn's
 
 
 def main() -> int:
@@ -57,27 +60,25 @@ def _run(cleanup: ExitStack) -> int:
     if env_file.ENV_FILE.exists():
         tighten(env_file.ENV_FILE)
     if env_file.names_another_redis():
-        return _serve(cleanup, _port(), env_file.without_own_address())
+        return _serve(cleanup, _door(), env_file.without_own_address())
     locks = claim(DATA)
     older.end_servers(DATA, env_file.kept().get("REDIS_PORT"))
-    port, address = _port(), env_file.own_address()
+    door, address = _door(), env_file.own_address()
     embedded = Embedded(DATA, locks, env_file.database())
     cleanup.callback(embedded.stop)
     embedded.start()
-    return _serve(cleanup, port, address, locks, embedded.mend)
+    return _serve(cleanup, door, address, locks, embedded.mend)
 
 
 def _serve(
     cleanup: ExitStack,
-    port: int,
+    door: socket.socket | None,
     address: dict[str, str],
     locks: Locks | None = None,
     mend: Callable[[], None] = lambda: None,
 ) -> int:
-    made = env_file.make_secrets()
-    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
-    environ = {"BIND": f"127.0.0.1:{port}", **os.environ, **address}
-    service = children.spawn(command, locks, SERVICE, env=environ)
+    made, port = env_file.make_secrets(), _port()
+    service = _start(door, address, locks)
     # By gunicorn's quick stop, so that nobody waits for idle browsers.
     cleanup.callback(children.stop, service, signal.SIGINT)
     children.wait(lambda: service.poll() is not None or _lives(port), "the service did not start")
@@ -89,12 +90,35 @@ def _serve(
     return service.returncode
 
 
+def _start(
+    door: socket.socket | None, address: dict[str, str], locks: Locks | None
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    environ = {**os.environ, **address}
+    if door is None:
+        return children.spawn(command, locks, SERVICE, env=environ)
+    with door:
+        number = door.fileno()
+        return children.spawn([*command, "--bind", f"fd://{number}"], locks, SERVICE, [number], env=environ)
+
+
+def _door() -> socket.socket | None:
+    """Listen where the service will, unless BIND says where: from now on nobody else can be taken for it."""
+    port = _port()
+    if os.environ.get("BIND"):
+        return None
+    try:
+        return socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            sys.exit(f"port {port} is in use; choose another: PORT={port + 1} make run")
+        raise
+
+
 def _port() -> int:
     text = os.environ.get("PORT", "8000")
     if not text.isdecimal() or not 0 < int(text) <= MAX_PORT:
         sys.exit(f"PORT must be a number from 1 to 65535, not {text!r}")
-    if _answers(int(text)):
-        sys.exit(f"port {text} is in use; choose another: PORT={int(text) + 1} make run")
     return int(text)
 
 
@@ -116,11 +140,6 @@ def _curl(url: str, user: str, password: str) -> str:
         f"    curl -s -u {shlex.quote(f'{user}:{password}')} -d hosts=whoami.localhost {url}/create_token"
         " | grep -o 'acl_[0-9A-Za-z]*' | head -n 1"
     )
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _lives(port: int) -> bool:

@@ -496,6 +496,31 @@ def test_unused_setting(checkout: Checkout) -> None:
         assert checkout.auth(checkout.issue()).status == 200
 
 
+def test_own_port(checkout: Checkout) -> None:
+    """Before anything is started the port is this run's: nobody can slip in and be taken for the service."""
+    with suppress(RuntimeError):
+        checkout.start_deadline_s = 0
+        checkout.start()
+    until((checkout.data / "redis.log").exists)
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(("127.0.0.1", checkout.port))
+    until(checkout.is_ready, 60)
+
+
+def test_port_in_use(checkout: Checkout) -> None:
+    """A port that somebody has is said to be in use, and nothing is started."""
+    with socket.create_server(("127.0.0.1", checkout.port)):
+        assert f"PORT={checkout.port + 1} make run" in checkout.refusal()
+    assert not (checkout.data / "redis.log").exists()
+
+
+def test_bind(checkout: Checkout) -> None:
+    """BIND opens it to other machines."""
+    checkout.env["BIND"] = f"0.0.0.0:{checkout.port}"
+    with checkout:
+        assert "http://0.0.0.0" in checkout.said
+
+
 def test_early_end(checkout: Checkout) -> None:
     """Ctrl-C before anything serves ends all of it as well."""
     with suppress(RuntimeError):
