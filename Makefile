@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# Python itself reads it whenever it starts here; why, it says.
+PTH = @cp app/early.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command 'make lock'
 
@@ -53,12 +55,14 @@ format: .venv/.dev ## Format the code and mend what a tool can mend
 clean: ## Remove what was installed and cached; data/ and .env stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage sbom.cdx.json
 
-.venv/.run: requirements-run.txt | .venv/bin/python
+.venv/.run: requirements-run.txt app/early.pth | .venv/bin/python
 	$(PIP) -r requirements-run.txt
+	$(PTH)
 	@touch $@
 
-.venv/.dev: requirements-dev.txt | .venv/bin/python
+.venv/.dev: requirements-dev.txt app/early.pth | .venv/bin/python
 	$(PIP) -r requirements-dev.txt
+	$(PTH)
 	@touch $@
 
 .venv/.bench: requirements-bench.txt .venv/.dev

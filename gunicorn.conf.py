@@ -5,24 +5,34 @@ from gevent import monkey
 # Before anything imports redis: what it copies from `time` and `socket` must be gevent's.
 monkey.patch_all()
 
+import os
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app import logs, settings, tally
+from app import listening, logs, settings, tally
+from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
 wsgi_app = "wsgi:app"
-bind = _settings.bind
+bind = _settings.bind.split(",")
 workers = _settings.web_concurrency
 worker_class = "app.web." + ("express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker")
 worker_connections = 1000
+
+# Else it is another one as soon as gunicorn_h1c is installed; limits and express lane count on this one.
+http_parser = "python"
 
 # Headers alone may not move a request to another path, whoever sends them.
 forwarder_headers = ""
 header_map = "drop"
 forwarded_allow_ips = "127.0.0.1"
+# No answer depends on the scheme, and two headers that disagree on it would be refused.
+secure_scheme_headers: dict[str, str] = {}
+# gunicorn reads it with each request, and would answer 500 to every path that does not begin with it.
+os.environ.pop("SCRIPT_NAME", None)
 
 # The heartbeat file: on a disk, a slow write would look like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -35,12 +45,22 @@ keepalive = 20
 graceful_timeout = 7
 timeout = 30
 
-limit_request_line = 4094
-limit_request_fields = 60
-limit_request_field_size = 8190
+# Proxies hand on what clients send, long addresses and cookies among it. What a head may hold in all, and
+# what all unfinished heads may hold together, is bounded in app/web/heads.py.
+limit_request_line = 0
+limit_request_fields = MAX_FIELDS
+limit_request_field_size = MAX_HEAD_BYTES
 
 loglevel = _settings.log_level
 logger_class = logs.gunicorn_logger(_settings.log_format)
+
+
+def on_starting(server: Any) -> None:
+    """End with one message where gunicorn could not listen, unless sockets are inherited or shared."""
+    if not ({"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys() or server.cfg.reuse_port):
+        problems = [("BIND", said) for said in map(listening.problem, server.cfg.address) if said]
+        if problems:
+            sys.exit(str(settings.InvalidSettingsError(*problems)))
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 from typing import Any, cast
 
-from flask import Flask
+from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
 from gevent import monkey
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
 
 from app import cli
 from app.core.fields import InvalidFieldsError
@@ -32,11 +33,21 @@ from app.web.problems import is_api
 _MAX_FORM_BYTES = 16 * 1024
 _ADMIN_DEADLINE_MS = 2000
 _YEAR_S = 31_536_000
+_NO_HOST = "localhost"
+
+
+class _App(Flask):
+    """No address depends on the Host header, so that a bad one can neither break nor direct an answer."""
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what finds views and makes addresses, which begin with a slash."""
+        return request and self.url_map.bind_to_environ(request.environ | {"HTTP_HOST": _NO_HOST}, _NO_HOST)
 
 
 def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     """Join the parts into one WSGI application."""
-    app = Flask(__name__)
+    app = _App(__name__)
+    app.url_map.merge_slashes = False  # it would answer with a redirect to the Host that was sent
     app.config.update(
         MAX_CONTENT_LENGTH=_MAX_FORM_BYTES,
         PROVIDE_AUTOMATIC_OPTIONS=False,

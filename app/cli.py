@@ -18,9 +18,15 @@ from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
 
-tokens = AppGroup("tokens", help="Create, list, change, rotate and delete tokens.")
+tokens = AppGroup(
+    "tokens",
+    help="Create, list, change, rotate and delete tokens. TOKEN is an id or a SHA-256; - reads the token "
+    "itself from standard input, because other users of the machine can see arguments.",
+)
 logins = AppGroup("logins", help="Who may sign in to the admin pages.")
 
+_STANDARD_INPUT = "-"
+_token = click.argument("name", metavar="TOKEN")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
 
@@ -65,12 +71,12 @@ def list_(host: str | None, *, as_json: bool) -> None:
 
 
 @tokens.command("show")
-@click.argument("token")
-def show(token: str) -> None:
-    """Show the token with that id, SHA-256 or text, and its use in the last day."""
+@_token
+def show(name: str) -> None:
+    """Show the token with that id or SHA-256, and its use in the last day; - reads the token itself."""
     with _complaints():
         registry = services().registry
-        found = registry.find(token)
+        found = registry.find(_named(name))
         day = total(registry.usage(found).hours[-24:])
     click.echo(
         json.dumps(_fields(found) | {"allowed_24h": day.allowed, "refused_24h": day.refused}, indent=2)
@@ -78,48 +84,48 @@ def show(token: str) -> None:
 
 
 @tokens.command("edit")
-@click.argument("token")
+@_token
 @click.option("--hosts", help="All its hosts, separated by commas.")
 @_spec_options
-def edit(token: str, **options: str | None) -> None:
+def edit(name: str, **options: str | None) -> None:
     """Change what is given of a token, and leave the rest."""
     with _complaints():
-        click.echo(json.dumps(_fields(services().registry.edit(token, _given(options))), indent=2))
+        click.echo(json.dumps(_fields(services().registry.edit(_named(name), _given(options))), indent=2))
 
 
 @tokens.command("disable")
-@click.argument("token")
-def disable(token: str) -> None:
+@_token
+def disable(name: str) -> None:
     """Switch a token off."""
     with _complaints():
-        click.echo(f"disabled {services().registry.enable(token, enabled=False).id}")
+        click.echo(f"disabled {services().registry.enable(_named(name), enabled=False).id}")
 
 
 @tokens.command("enable")
-@click.argument("token")
-def enable(token: str) -> None:
+@_token
+def enable(name: str) -> None:
     """Switch a token on again."""
     with _complaints():
-        click.echo(f"enabled {services().registry.enable(token, enabled=True).id}")
+        click.echo(f"enabled {services().registry.enable(_named(name), enabled=True).id}")
 
 
 @tokens.command("rotate")
-@click.argument("token")
+@_token
 @click.option("--grace-seconds", default="0", help="How long the old text stays valid, up to a week.")
 @_as_json
-def rotate(token: str, grace_seconds: str, *, as_json: bool) -> None:
+def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
     """Give a token a new text and print it, this one time."""
     with _complaints():
-        rotated, text = services().registry.rotate(token, grace_seconds)
+        rotated, text = services().registry.rotate(_named(name), grace_seconds)
     _print_new(rotated, text, as_json=as_json)
 
 
 @tokens.command("delete")
-@click.argument("token")
-def delete(token: str) -> None:
+@_token
+def delete(name: str) -> None:
     """Delete a token for good."""
     with _complaints():
-        click.echo(f"deleted {services().registry.delete(token).id}")
+        click.echo(f"deleted {services().registry.delete(_named(name)).id}")
 
 
 @tokens.command("old-peppers")
@@ -142,6 +148,14 @@ def reset() -> None:
     """Forget all wrong passwords, so that everybody may sign in again at once."""
     with _complaints():
         click.echo(f"forgot {services().logins.reset()} wrong passwords")
+
+
+def _named(name: str) -> str:
+    """Return what names the token to the registry, from an argument or from standard input."""
+    if name != _STANDARD_INPUT:
+        return services().registry.find_public(name).digest
+    read = click.get_text_stream("stdin")
+    return (click.prompt("Token", hide_input=True, err=True) if read.isatty() else read.read()).strip()
 
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:

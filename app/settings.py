@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-
-from app.core.addresses import parse_several
+from app import listening, origins
+from app.contradictions import contradictions
+from app.core.addresses import Address, Location, Login, parse_host, parse_url
 from app.core.clients import Proxies, parse_proxies
+from app.core.credentials import SOURCES
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
 from app.core.fields import MAX_TTL_S, whole_number
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S, Limit
@@ -23,14 +25,20 @@ _PLACEHOLDER = re.compile(
     r"(change|replace|fill)[-_ ]?(me|this|it)\b.*|your[-_ ].*|<.*>|default|example|todo|xxx+", re.IGNORECASE
 )
 _PLACEHOLDER_PASSWORDS = {"admin", "password", "changeit"}
-SOURCES = ("authorization", "proxy-authorization", "x-api-key", "basic")
+_CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 
 
 class InvalidSettingsError(ValueError):
-    """The environment can't be used; the message lists every problem, one a line."""
+    """The environment can't be used; the message lists every problem, one a line, with its name."""
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        lines = (f"  {name}: {said}" for name, said in problems)
+        super().__init__("\n".join(["acl-auth-service can't start with these settings:", *lines]))
 
 
-def _text(value: str) -> str:
+def _optional(value: str) -> str:
+    if value and not value.strip():
+        raise ValueError("is blank")
     return value
 
 
@@ -43,8 +51,8 @@ def _secret(value: str) -> str:
 
 
 def _secrets(value: str) -> tuple[str, ...]:
-    separator = "\n" if "\n" in value else ","
-    return tuple(_secret(part) for part in value.split(separator)) if value else ()
+    lines = re.split(r"\r\n|\n|\r", value)
+    return tuple(_secret(part) for part in (lines if lines[1:] else value.split(","))) if value else ()
 
 
 def _admin_user(value: str) -> str:
@@ -56,6 +64,8 @@ def _admin_user(value: str) -> str:
 def _admin_pass(value: str) -> str:
     if value.lower() in _PLACEHOLDER_PASSWORDS:
         raise ValueError("is the first one that anybody tries; choose another")
+    if _CONTROL.search(value):
+        raise ValueError("may not contain control characters; nobody could enter it")
     return _secret(value)
 
 
@@ -78,10 +88,26 @@ def _matching(pattern: str, hint: str) -> Callable[[str], str]:
     return parse
 
 
-def _redis_url(value: str) -> str:
-    if value:
-        parse_several(value)
-    return value
+def _word(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in words:
+            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}, not {value!r}")
+        return value.lower()
+
+    return parse
+
+
+def _redis_host(value: str) -> str:
+    try:
+        return parse_host(value)
+    except ValueError:
+        raise ValueError(
+            "the name or the address of a host; a port belongs into REDIS_PORT, more into REDIS_URL"
+        ) from None
+
+
+def _redis_url(value: str) -> Location | None:
+    return parse_url(value) if value else None
 
 
 def _sources(value: str) -> tuple[str, ...]:
@@ -92,8 +118,17 @@ def _sources(value: str) -> tuple[str, ...]:
 
 
 def _file(value: str) -> str:
-    if value and not Path(value).is_file():
-        raise ValueError(f"names no file: {value!r}")
+    if value and not (Path(value).is_file() and os.access(value, os.R_OK)):
+        raise ValueError(f"names no file that can be read: {value!r}")
+    return value
+
+
+def _ca_file(value: str) -> str:
+    try:
+        if _file(value):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except ssl.SSLError:
+        raise ValueError(f"holds no certificates in PEM: {value!r}") from None
     return value
 
 
@@ -116,21 +151,23 @@ class Settings:
     )
     admin_user: str = _setting(_admin_user, None, "User name of the admin pages", secret=True)
     admin_pass: str = _setting(_admin_pass, None, "Password of the admin pages", secret=True)
-    redis_host: str = _setting(_text, "127.0.0.1", "Host of the Redis server")
+    redis_host: str = _setting(_redis_host, "127.0.0.1", "Host of the Redis server")
     redis_port: int = _setting(_integer(1, 65535), "6379", "Port of the Redis server")
-    redis_db: int = _setting(_integer(0, 2**31), "0", "Number of the Redis database")
-    redis_username: str = _setting(_text, "", "Redis ACL user", secret=True)
-    redis_password: str = _setting(_text, "", "Redis password", secret=True)
+    redis_db: int = _setting(_integer(0, 2**31 - 1), "0", "Number of the Redis database")
+    redis_username: str = _setting(_optional, "", "Redis ACL user", secret=True)
+    redis_password: str = _setting(_optional, "", "Redis password", secret=True)
     redis_tls: bool = _setting(_flag, "false", "Speak TLS to Redis")
     redis_tls_skip_verify: bool = _setting(_flag, "false", "Accept any certificate from Redis; for tests")
     redis_tls_ca_file: str = _setting(
-        _file, "", "CA certificates to verify Redis with, instead of the system's"
+        _ca_file, "", "CA certificates to verify Redis with, instead of the system's"
     )
-    redis_url: str = _setting(
+    redis_tls_cert_file: str = _setting(_file, "", "Client certificate for Redis, in PEM")
+    redis_tls_key_file: str = _setting(_file, "", "Key of that certificate, in PEM without a passphrase")
+    redis_url: Location | None = _setting(  # noqa: RUF009 - it makes a field
         _redis_url,
         "",
-        "Address as redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; replaces the "
-        "REDIS_HOST group",
+        "Address as redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://, instead of "
+        "REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_TLS",
         secret=True,
     )
     redis_deadline_ms: int = _setting(
@@ -170,19 +207,26 @@ class Settings:
         "Realm in WWW-Authenticate",
     )
     bind: str = _setting(
-        _matching(r"unix:.+|[^\s]+:[0-9]{1,5}", "an address such as 0.0.0.0:8000"),
-        "0.0.0.0:8000",
-        "Where gunicorn listens",
+        listening.parse, listening.DEFAULT, "Where gunicorn listens: `host:port`, `[IPv6]:port`, `unix:/path`"
     )
     web_concurrency: int = _setting(_integer(1, 256), "2", "Worker processes")
     express_lane: bool = _setting(_flag, "true", "Answer plain requests to /auth without Flask")
     metrics_enabled: bool = _setting(_flag, "true", "Answer `GET /metrics`, without a password")
     log_level: str = _setting(
-        _matching("debug|info|warning|error", "debug, info, warning or error"),
-        "info",
-        "Least level that is logged",
+        _word("debug", "info", "warning", "error"), "info", "Least level that is logged"
     )
-    log_format: str = _setting(_matching("text|json", "text or json"), "text", "Form of the log lines")
+    log_format: str = _setting(_word("text", "json"), "text", "Form of the log lines")
+
+    @property
+    def redis(self) -> Location:
+        """Where Redis is; REDIS_URL may leave the user and the password to their own settings."""
+        if not self.redis_url:
+            place = (Address(self.redis_host, self.redis_port),)
+            login = Login(self.redis_username, self.redis_password)
+            return Location(place, tls=self.redis_tls, db=self.redis_db, login=login)
+        said = self.redis_url.login
+        login = Login(said.username or self.redis_username, said.password or self.redis_password)
+        return replace(self.redis_url, login=login)
 
     @property
     def limit(self) -> Limit:
@@ -197,47 +241,39 @@ class Settings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read *environ*, ``NAME_FILE`` variants of secrets included; raises InvalidSettingsError."""
-        problems: list[str] = []
-        values = {}
+        problems: list[tuple[str, str]] = []
+        values, given = {}, set()
         for declared in fields(cls):
             try:
-                values[declared.name] = declared.metadata["parse"](_raw(declared, environ))
+                if raw := _raw(declared, environ):
+                    given.add(declared.name)
+                values[declared.name] = declared.metadata["parse"](raw or declared.metadata["default"])
             except ValueError as error:
-                problems.append(f"  {declared.name.upper()}: {error}")
-        if values.get("fail_limit_max") and values.get("trusted_proxies") == Proxies():
-            problems.append("  FAIL_LIMIT_MAX: needs TRUSTED_PROXIES, or there is but one client: Traefik")
+                problems.append((declared.name.upper(), str(error)))
+        problems += ((name.upper(), said) for name, said in contradictions(values, given))
         if problems:
-            raise InvalidSettingsError(
-                "\n".join(["acl-auth-service can't start with these settings:", *problems])
-            )
+            raise InvalidSettingsError(*problems)
         return cls(**values)
+
+
+def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
+    name = declared.name.upper()
+    found = origins.value(name, environ, is_secret=declared.metadata["secret"])
+    if not found and declared.metadata["default"] is None:
+        raise ValueError(f"is required; set it or {name}_FILE")
+    return found
 
 
 def load() -> Settings:
     """Read the environment and, below it, ``.env``; exit with one message if they can't be used."""
-    below = {
-        name: value for name, value in dotenv_values(".env", interpolate=False).items() if value is not None
-    }
     try:
-        return Settings.from_environ({**below, **os.environ})
+        return Settings.from_environ(_gathered())
     except InvalidSettingsError as error:
         sys.exit(str(error))
 
 
-def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
-    name, default = declared.name.upper(), declared.metadata["default"]
-    value = environ.get(name, "")
-    if declared.metadata["secret"] and (path := environ.get(f"{name}_FILE", "")):
-        if value:
-            raise ValueError(f"is set twice, also as {name}_FILE; keep one")
-        value = _contents(path)
-    if not value and default is None:
-        raise ValueError(f"is required; set it or {name}_FILE")
-    return value or default or ""
-
-
-def _contents(path: str) -> str:
+def _gathered() -> dict[str, str]:
     try:
-        return Path(path).read_text("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"its file {path!r} can't be read: {error}") from None
+        return origins.gather()
+    except ValueError as error:
+        raise InvalidSettingsError((".env", str(error))) from None

@@ -15,17 +15,22 @@ MAX_ROWS = 1024  # twice as many as there may be workers, for a reload has old a
 _VERDICTS = {verdict: column for column, verdict in enumerate(Verdict)}
 _BUCKET = len(_VERDICTS)
 _MICROSECONDS = _BUCKET + len(BUCKETS_S) + 1
-_COLUMNS = _MICROSECONDS + 1
+_EXPRESS = _MICROSECONDS + 1
+_COLUMNS = _EXPRESS + 1
 _CELL_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Decisions by verdict, and by time: up to each of BUCKETS_S, then the rest; the seconds of all."""
+    """Decisions by verdict, and by time: up to each of BUCKETS_S, then the rest; the seconds of all.
+
+    *express* of them were answered without Flask.
+    """
 
     verdicts: Mapping[Verdict, int]
     buckets: Sequence[int]
     seconds: float
+    express: int
 
 
 class Tally:
@@ -50,11 +55,16 @@ class Tally:
         cells[row + _BUCKET + bisect_left(BUCKETS_S, seconds)] += 1
         cells[row + _MICROSECONDS] += int(seconds * 1_000_000)
 
+    def note_express(self) -> None:
+        """Count a decision of the express lane."""
+        self._cells[self._row + _EXPRESS] += 1
+
     def totals(self) -> Totals:
         """Return the sums over all workers, past ones among them."""
         sums = [sum(self._cells[column::_COLUMNS]) for column in range(_COLUMNS)]
         verdicts = {verdict: sums[column] for verdict, column in _VERDICTS.items()}
-        return Totals(verdicts, sums[_BUCKET:_MICROSECONDS], sums[_MICROSECONDS] / 1_000_000)
+        seconds = sums[_MICROSECONDS] / 1_000_000
+        return Totals(verdicts, sums[_BUCKET:_MICROSECONDS], seconds, sums[_EXPRESS])
 
 
 # One for the process that forks the workers, which is why it belongs to no app.

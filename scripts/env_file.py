@@ -7,8 +7,9 @@ import secrets
 import sys
 from pathlib import Path
 
-from dotenv import dotenv_values, set_key, unset_key
+from dotenv import set_key, unset_key
 
+from app import origins
 from scripts import older
 from scripts.private import replace
 
@@ -20,10 +21,10 @@ _USED = {"REDIS_URL_FILE", "REDIS_DB", "REDIS_DEADLINE_MS"}
 def kept() -> dict[str, str]:
     """Return what .env says, to the letter; exits if it can't be read."""
     try:
-        values = dotenv_values(ENV_FILE, interpolate=False, encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        sys.exit(f"{ENV_FILE} can't be read: {error}")
-    return {name: value for name, value in values.items() if value}
+        said = origins.literal()
+    except ValueError as error:
+        sys.exit(f"{ENV_FILE} {error}")
+    return {name: value for name, value in said.items() if value}
 
 
 def known() -> dict[str, str]:

@@ -96,6 +96,19 @@ class Connection:
         """Send *data* as it is."""
         self._socket.sendall(data)
 
+    def finish(self) -> None:
+        """Send nothing more; raises nothing if the other side has ended the connection."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def rest(self) -> bytes:
+        """Return all that comes until the end."""
+        received = b""
+        with suppress(ConnectionError):
+            while chunk := self._reader.read1():
+                received += chunk
+        return received
+
     def read(self, *, head: bool = False) -> Answer:
         """Read one final response, *head* if it answers a HEAD; raises ConnectionError if there is none."""
         line = self._reader.readline()

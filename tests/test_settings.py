@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from app.core.addresses import Login
+from app.core.clients import parse_proxies
 from app.core.limits import Limit
 from app.settings import InvalidSettingsError, Settings
 from tests.make import ENVIRON, make_settings
@@ -25,7 +29,11 @@ def test_defaults() -> None:
 
     assert (settings.redis_host, settings.redis_port, settings.redis_db) == ("127.0.0.1", 6379, 0)
     assert settings.limit == Limit(100, 1)
-    assert (settings.bind, settings.token_prefix, settings.redis_deadline_ms) == ("0.0.0.0:8000", "acl", 250)
+    assert (settings.bind, settings.token_prefix, settings.redis_deadline_ms) == (
+        "127.0.0.1:8000",
+        "acl",
+        250,
+    )
 
 
 def test_all_problems_in_one_message() -> None:
@@ -59,14 +67,37 @@ def test_first_guess_for_a_password(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "secret"), [("s3cret\n", "s3cret"), ("s3cret", "s3cret"), ("s\n\n", "s\n"), (" é ", " é ")]
+    ("content", "secret"),
+    [
+        ("s3cret", "s3cret"),
+        ("s3cret\n", "s3cret"),
+        ("s3cret\r\n", "s3cret"),
+        ("s3cret\r", "s3cret"),
+        ("s\n\n", "s\n"),
+        ("s\r\n\n", "s\r\n"),
+        (" é ", " é "),
+    ],
 )
-def test_secret_in_a_file(tmp_path: Path, content: str, secret: str) -> None:
-    """NAME_FILE means the file's content less one newline at its end; a blank NAME beside it is unset."""
+def test_line_end_after_a_secret(tmp_path: Path, content: str, secret: str) -> None:
+    """One line end is no part of a secret, in the environment as in NAME_FILE, beside which NAME is blank."""
     path = tmp_path / "pepper"
-    path.write_text(content, "utf-8")
+    path.write_bytes(content.encode())
 
-    assert Settings.from_environ(ENVIRON | {"PEPPER": "", "PEPPER_FILE": str(path)}).pepper == secret
+    assert make_settings(PEPPER=content).pepper == secret
+    assert make_settings(PEPPER="", PEPPER_FILE=path).pepper == secret
+    assert make_settings(PEPPER="\n", PEPPER_FILE=path).pepper == secret
+    path.write_bytes(b"\xef\xbb\xbf" + content.encode())
+    assert make_settings(PEPPER="", PEPPER_FILE=path).pepper == secret
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
+@pytest.mark.parametrize("blank", ["", "\n", "\r\n"])
+def test_blank(name: str, blank: str) -> None:
+    """Whatever is set to nothing, or to a line end alone, is as if it were not set."""
+    if Settings.__dataclass_fields__[name].metadata["default"] is None:
+        assert f"  {name.upper()}: is required" in complaint(ENVIRON | {name.upper(): blank})
+    else:
+        assert make_settings(**{name.upper(): blank}) == make_settings()
 
 
 def test_secret_set_twice(tmp_path: Path) -> None:
@@ -74,14 +105,49 @@ def test_secret_set_twice(tmp_path: Path) -> None:
     assert "PEPPER: is set twice" in complaint(ENVIRON | {"PEPPER_FILE": str(tmp_path)})
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
-def test_secret_file_that_can_not_be_used(tmp_path: Path, content: bytes | None) -> None:
-    """A file that is missing, empty or no text stops the start."""
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        (b"", "is required"),
+        (b"\n", "is required"),
+        (b"hush\n\xff\xfe", "is no UTF-8 text in line 2"),
+        ("hush".encode("utf-16"), "is no UTF-8 text"),
+        ("hush".encode("utf-16-le"), "is no UTF-8 text"),
+        (b"hush" * 20_000, "holds more than 65536 bytes"),
+    ],
+)
+def test_secret_file_that_can_not_be_used(tmp_path: Path, content: bytes | None, said: str) -> None:
+    """A file that is missing, empty, huge or no text stops the start, and nothing of it is shown."""
     path = tmp_path / "pepper"
     if content is not None:
         path.write_bytes(content)
+    message = complaint(ENVIRON | {"PEPPER": "", "PEPPER_FILE": str(path)})
 
-    assert "  PEPPER: " in complaint(ENVIRON | {"PEPPER": "", "PEPPER_FILE": str(path)})
+    assert re.search(f"^  PEPPER: .*{said}", message, re.MULTILINE)
+    assert "hush" not in message
+
+
+def test_secret_file_that_is_none(tmp_path: Path) -> None:
+    """A directory is no file, nor is a pipe, which could be read but once."""
+    os.mkfifo(tmp_path / "pipe")
+
+    for path, said in [(tmp_path, "is a directory"), (tmp_path / "pipe", "is no regular file")]:
+        assert f"{said}\n" in complaint(ENVIRON | {"PEPPER": "", "PEPPER_FILE": str(path)}) + "\n"
+
+
+@pytest.mark.parametrize("name", [f.name.upper() for f in fields(Settings) if not f.metadata["secret"]])
+def test_file_for_what_is_no_secret(tmp_path: Path, name: str) -> None:
+    """NAME_FILE is refused rather than ignored where NAME holds no secret."""
+    assert f"  {name}: only secrets" in complaint(ENVIRON | {f"{name}_FILE": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "name", ["PEPPER", "ADMIN_PASS", "REDIS_PASSWORD", "AUTH_REALM", "BIND", "REDIS_HOST"]
+)
+def test_bytes_that_are_no_text(name: str) -> None:
+    """What os.environ could not decode would fail later, at each request."""
+    assert f"  {name}: is no UTF-8" in complaint(ENVIRON | {name: os.fsdecode(b"a\xff")})
 
 
 @pytest.mark.parametrize("name", ["RATE_LIMIT_MAX", "TOKEN_TTL_SECONDS", "REDIS_DB"])
@@ -112,6 +178,20 @@ def test_numbers(name: str, value: str) -> None:
         ("AUTH_REALM", 'a"b'),
         ("AUTH_REALM", "a\nb"),
         ("BIND", "8000"),
+        ("ADMIN_PASS", "secret\n\n"),
+        ("ADMIN_PASS", "sec\x00ret"),
+        ("ADMIN_PASS", "sec\x85ret"),
+        ("REDIS_PASSWORD", " "),
+        ("REDIS_USERNAME", " \n"),
+        ("REDIS_HOST", "redis:6379"),
+        ("REDIS_HOST", " redis"),
+        ("REDIS_HOST", "redis://redis"),
+        ("REDIS_HOST", "/run/redis.sock"),
+        ("REDIS_DB", "2147483648"),
+        ("LOG_LEVEL", "info "),
+        ("REDIS_TLS_CERT_FILE", __file__),
+        ("REDIS_TLS_KEY_FILE", __file__),
+        ("REDIS_TLS_CA_FILE", __file__),
         ("WEB_CONCURRENCY", "0"),
         ("LOG_FORMAT", "xml"),
         ("REDIS_URL", "http://example.com"),
@@ -123,18 +203,32 @@ def test_what_is_refused(name: str, value: str) -> None:
     assert f"  {name}: " in complaint(ENVIRON | {name: value})
 
 
-@pytest.mark.parametrize("value", ["", "100"])
-def test_blank_is_the_default(value: str) -> None:
-    """A blank variable is unset: compose files pass them on like that."""
-    assert make_settings(RATE_LIMIT_MAX=value).rate_limit_max == 100
-
-
 @pytest.mark.parametrize(
     ("value", "flag"), [("1", True), ("TRUE", True), ("on", True), ("no", False), ("0", False)]
 )
 def test_flags(value: str, *, flag: bool) -> None:
     """A flag has the usual spellings."""
     assert make_settings(REDIS_TLS=value).redis_tls is flag
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("LOG_LEVEL", "INFO", "info"),
+        ("LOG_LEVEL", "Warning\n", "warning"),
+        ("LOG_FORMAT", "JSON", "json"),
+        ("CREDENTIAL_SOURCES", "Authorization, X-Api-Key,BASIC", ("authorization", "x-api-key", "basic")),
+        ("TRUSTED_PROXIES", "Private,UNIX", parse_proxies("private,unix")),
+        ("EXPRESS_LANE", "Off", False),
+        ("METRICS_ENABLED", "No", False),
+        ("BIND", "UNIX:/run/A.sock", "unix:/run/A.sock"),
+        ("BIND", "LocalHost:80", "localhost:80"),
+        ("REDIS_HOST", "[::1]", "::1"),
+    ],
+)
+def test_words_in_any_case(name: str, value: str, meant: object) -> None:
+    """A word is the same in capitals."""
+    assert getattr(make_settings(**{name: value}), name.lower()) == meant
 
 
 def test_secrets_stay_out_of_sight() -> None:
@@ -145,8 +239,81 @@ def test_secrets_stay_out_of_sight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "peppers"), [("", ()), ("a", ("a",)), ("a,b c", ("a", "b c")), ("a,b\nc", ("a,b", "c"))]
+    ("value", "peppers"),
+    [
+        ("", ()),
+        ("a\n", ("a",)),
+        ("a,b c", ("a", "b c")),
+        ("a,b\r\n", ("a", "b")),
+        ("a,b\nc", ("a,b", "c")),
+        ("a\r\nb\r\n", ("a", "b")),
+    ],
 )
 def test_previous_peppers(value: str, peppers: tuple[str, ...]) -> None:
     """Several peppers are separated by commas or, should one have a comma, by lines."""
     assert make_settings(PEPPER_PREVIOUS=value).pepper_previous == peppers
+
+
+class TestBesideRedisUrl:
+    """What is said twice has to agree, and what would have no effect is refused."""
+
+    @pytest.mark.parametrize(
+        ("url", "beside", "login"),
+        [
+            ("redis://a", {"REDIS_USERNAME": "u", "REDIS_PASSWORD": "p"}, Login("u", "p")),
+            ("redis://u@a", {"REDIS_PASSWORD": "p"}, Login("u", "p")),
+            ("redis://:p@a", {"REDIS_USERNAME": "u", "REDIS_PASSWORD": "p"}, Login("u", "p")),
+            ("unix:///s", {"REDIS_PASSWORD": "p\n"}, Login("", "p")),
+            ("redis+sentinel://a/s", {"REDIS_PASSWORD": "p"}, Login("", "p")),
+            ("rediss+cluster://a,b", {"REDIS_USERNAME": "u", "REDIS_PASSWORD": "p"}, Login("u", "p")),
+            (
+                "redis://a:1/2",
+                {"REDIS_HOST": "A", "REDIS_PORT": "1", "REDIS_DB": "2", "REDIS_TLS": "no"},
+                Login(),
+            ),
+            ("rediss://a", {"REDIS_PORT": "6379", "REDIS_DB": "0", "REDIS_TLS": "true"}, Login()),
+            ("redis://a", {"REDIS_HOST": "", "REDIS_PORT": "", "REDIS_PASSWORD": ""}, Login()),
+        ],
+    )
+    def test_in_agreement(self, url: str, beside: dict[str, str], login: Login) -> None:
+        """User and password may stand apart, where secrets are kept; the same thing may be said twice."""
+        assert make_settings(REDIS_URL=url, **beside).redis.login == login
+
+    @pytest.mark.parametrize(
+        ("url", "name", "value"),
+        [
+            ("redis://a", "REDIS_HOST", "b"),
+            ("redis://a", "REDIS_HOST", "127.0.0.1"),
+            ("redis://127.0.0.1", "REDIS_PORT", "6380"),
+            ("redis://a/1", "REDIS_DB", "0"),
+            ("redis://a", "REDIS_DB", "1"),
+            ("redis://a", "REDIS_TLS", "true"),
+            ("rediss://a", "REDIS_TLS", "false"),
+            ("unix:///s", "REDIS_HOST", "127.0.0.1"),
+            ("unix:///s", "REDIS_PORT", "6379"),
+            ("unix:///s", "REDIS_TLS", "true"),
+            ("redis+sentinel://a/s", "REDIS_HOST", "a"),
+            ("redis+sentinel://a/s", "REDIS_DB", "1"),
+            ("redis+cluster://a", "REDIS_PORT", "6379"),
+            ("redis://u:p@a", "REDIS_USERNAME", "hush"),
+            ("redis://u:p@a", "REDIS_PASSWORD", "hush"),
+            ("redis+cluster://:p@a", "REDIS_PASSWORD", "hush"),
+        ],
+    )
+    def test_in_contradiction(self, url: str, name: str, value: str) -> None:
+        """Of two that differ neither is guessed to be meant, and no secret is shown."""
+        message = complaint(ENVIRON | {"REDIS_URL": url, name: value})
+
+        assert f"  {name}: REDIS_URL says otherwise" in message
+        assert "hush" not in message
+
+    @pytest.mark.parametrize(
+        "place",
+        [{}, {"REDIS_URL": "redis://a"}, {"REDIS_URL": "unix:///s"}, {"REDIS_URL": "redis+cluster://a"}],
+    )
+    def test_certificates_for_nothing(self, place: dict[str, str]) -> None:
+        """Whoever asks for certificates means TLS."""
+        message = complaint(ENVIRON | place | {"REDIS_TLS_SKIP_VERIFY": "true"})
+
+        assert "  REDIS_TLS_SKIP_VERIFY: is of no use without TLS" in message
+        assert make_settings(REDIS_TLS_SKIP_VERIFY="false", **place).redis_tls_skip_verify is False

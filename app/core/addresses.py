@@ -1,18 +1,51 @@
-"""Where a Redis of several servers is to be found, as one URL says it."""
+"""Where Redis is, as one URL says it: one server, a Unix socket, sentinels or a Cluster.
+
+No part of a URL is passed over: it is used as meant, or refused in words that show nothing of it, since what
+looks like a port or an option may be half of a password.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
-_SINGLE = {"redis", "rediss", "unix"}
-_PORTS = {"sentinel": 26379, "cluster": 6379}
-_SEVERAL = {f"{tls}+{kind}" for tls in ("redis", "rediss") for kind in _PORTS}
-_SCHEMES = ", ".join(f"{scheme}://" for scheme in sorted(_SINGLE | _SEVERAL))
-_SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
-_ENCODE = "in names and passwords, characters like / ? @ need %-encoding"
-_MAX_PORT, _MAX_DB = 65535, 2**31
+_MAX_PORT, _MAX_DB = 65535, 2**31 - 1
+_MAX_PATH_BYTES = 107  # what the kernel takes, less a closing zero
+_ENCODE = "in names and passwords, characters like / ? # @ % need %-encoding"
+_HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_][a-z0-9_-]{0,62}\.)*[a-z0-9_][a-z0-9_-]{0,62}\.?", re.IGNORECASE)
+_PLACE = re.compile(r"(\[.*\]|[^:\[\]]*)(?::(.*))?")
+_LEAVE_OUT = "the service sees to that itself; leave it out"
+_INSTEAD = {
+    "username": "write it before the host, as in user:password@, or set REDIS_USERNAME",
+    "password": "write it before the host, as in user:password@, or set REDIS_PASSWORD",
+    "ssl_ca_certs": "set REDIS_TLS_CA_FILE",
+    "ssl_certfile": "set REDIS_TLS_CERT_FILE",
+    "ssl_keyfile": "set REDIS_TLS_KEY_FILE",
+    "ssl_cert_reqs": "set REDIS_TLS_SKIP_VERIFY",
+    "ssl_check_hostname": "set REDIS_TLS_SKIP_VERIFY",
+    "socket_timeout": "set REDIS_DEADLINE_MS",
+    "socket_connect_timeout": "set REDIS_DEADLINE_MS",
+    "timeout": "set REDIS_DEADLINE_MS",
+    "ssl": "write rediss:// for TLS",
+    "tls": "write rediss:// for TLS",
+} | dict.fromkeys(
+    (
+        *(
+            "client_name",
+            "decode_responses",
+            "encoding",
+            "encoding_errors",
+            "health_check_interval",
+            "protocol",
+        ),
+        *("max_connections", "retry_on_error", "retry_on_timeout", "socket_keepalive", "socket_read_size"),
+    ),
+    _LEAVE_OUT,
+)
 
 
 class Address(NamedTuple):
@@ -30,84 +63,176 @@ class Login(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
-    """The servers that the client begins with: sentinels of *service*, or nodes if there is no service."""
+class Location:
+    """One server at an address or a Unix socket, or the sentinels of a service or nodes to begin with."""
 
-    addresses: tuple[Address, ...]
-    tls: bool = False
-    login: Login = field(default=Login(), repr=False)
+    addresses: tuple[Address, ...] = ()
+    socket: str = ""
     service: str = ""
+    is_cluster: bool = False
+    tls: bool = False
     db: int = 0
+    login: Login = field(default=Login(), repr=False)
     sentinel_login: Login = field(default=Login(), repr=False)
 
+    @property
+    def server(self) -> Address | None:
+        """Return the address if it is that of one server."""
+        return None if self.socket or self.service or self.is_cluster else self.addresses[0]
 
-def parse_several(url: str) -> Several | None:
-    """Return the servers of a ``+sentinel`` or ``+cluster`` URL, None for a URL of one server.
 
-    Raises ValueError for a URL that can't be used; the message shows no part that may be secret.
-    """
+class _Parts(NamedTuple):
+    login: Login
+    hosts: str
+    path: str | None
+    options: Mapping[str, str]
+
+
+def parse_url(url: str) -> Location:
+    """Return where *url* leads; raises ValueError for what can't be used as it stands."""
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SINGLE | _SEVERAL:
-        raise ValueError(f"must begin with one of {_SCHEMES}")
-    if scheme in _SINGLE:
-        _check_single(url)
-        return None
-    security, kind = scheme.split("+")
+    if not separator or scheme.lower() not in _SCHEMES:
+        raise ValueError(f"must begin with one of {', '.join(f'{known}://' for known in _SCHEMES)}")
+    tls, options, make = _SCHEMES[scheme.lower()]
+    return make(_parts(rest, options), tls=tls)
+
+
+def parse_host(text: str) -> str:
+    """Return a name or an address as connections take it; raises ValueError."""
+    is_bracketed = text.startswith("[") and text.endswith("]")
+    if is_bracketed or ":" in text:
+        return str(IPv6Address((text[1:-1] if is_bracketed else text).replace("%25", "%")))
+    if not _HOST.fullmatch(text):
+        raise ValueError("a host name or an address")
+    return text.lower()
+
+
+def _parts(rest: str, allowed: tuple[str, ...]) -> _Parts:
+    if " " in rest or not rest.isprintable():
+        raise ValueError("holds a blank or a control character; write it as %20 or the like")
+    if "#" in rest:
+        raise ValueError("holds a #; write it as %23")
     rest, _, query = rest.partition("?")
-    places, _, path = rest.partition("/")
-    login, _, hosts = places.rpartition("@")
-    made = Several(_addresses(hosts, _PORTS[kind]), security == "rediss", _login(login))
-    return _with_service(made, path, query) if kind == "sentinel" else _without_path(made, path, query)
-
-
-def _check_single(url: str) -> None:
-    try:
-        _ = urlsplit(url).port
-    except ValueError:
-        raise ValueError(f"its port is no whole number up to {_MAX_PORT}; {_ENCODE}") from None
-
-
-def _addresses(hosts: str, port: int) -> tuple[Address, ...]:
-    return tuple(_address(host, port) for host in hosts.split(","))
-
-
-def _address(text: str, default_port: int) -> Address:
-    host, separator, port = text.rpartition(":")
-    if not separator or text.endswith("]"):
-        host, port = text, str(default_port)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host.isprintable() or not host or set(host) & set(" @/"):
-        raise ValueError(f"its hosts are host or host:port, separated by commas; {_ENCODE}")
-    return Address(host, _number(port, 1, _MAX_PORT, "a port"))
-
-
-def _login(text: str) -> Login:
-    username, _, password = text.partition(":")
-    return Login(unquote(username), unquote(password))
-
-
-def _with_service(made: Several, path: str, query: str) -> Several:
-    service, _, db = path.partition("/")
-    if not service:
-        raise ValueError("names no service; it follows the hosts, as in redis+sentinel://host:26379/mymaster")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    if options.keys() - set(_SENTINEL_LOGIN):
-        raise ValueError(f"has an option that is not one of {', '.join(_SENTINEL_LOGIN)}; {_ENCODE}")
-    return replace(
-        made,
-        service=unquote(service),
-        db=_number(db or "0", 0, _MAX_DB, "the database"),
-        sentinel_login=Login(*(options.get(name, "") for name in _SENTINEL_LOGIN)),
+    authority, slash, path = rest.partition("/")
+    login, _, hosts = authority.rpartition("@")
+    username, _, password = login.partition(":")
+    return _Parts(
+        Login(_decoded(username), _decoded(password)),
+        hosts,
+        path if slash else None,
+        _options(query, allowed),
     )
 
 
-def _without_path(made: Several, path: str, query: str) -> Several:
-    if path not in {"", "0"} or query:
-        raise ValueError(f"ends after the hosts: a Cluster has but database 0, and no options; {_ENCODE}")
-    return made
+def _options(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in filter(None, query.split("&")):
+        name, _, value = item.partition("=")
+        if name in _INSTEAD:
+            raise ValueError(f"has the option {name}: {_INSTEAD[name]}")
+        if name not in allowed:
+            raise ValueError(f"has an option that is not one of {', '.join(allowed)}; {_ENCODE}")
+        if name in found or not value:
+            raise ValueError(f"has the option {name} twice or empty")
+        found[name] = _decoded(value)
+    return found
+
+
+def _decoded(text: str) -> str:
+    trouble = "holds a % that encodes no character; a % itself is written %25"
+    if re.search("%(?![0-9a-f]{2})", text, re.IGNORECASE):
+        raise ValueError(trouble)
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError(trouble) from None
+
+
+def _one(parts: _Parts, *, tls: bool) -> Location:
+    if "," in parts.hosts:
+        raise ValueError("names several hosts; that takes redis+sentinel:// or redis+cluster://")
+    return Location(
+        (_address(parts.hosts, 6379),), tls=tls, db=_database(parts, parts.path), login=parts.login
+    )
+
+
+def _socket(parts: _Parts, *, tls: bool) -> Location:
+    path = _decoded(f"/{parts.path or ''}")
+    if parts.hosts or path.endswith("/") or not path.isprintable():
+        raise ValueError(f"names no socket by its full path, as in unix:///run/redis.sock; {_ENCODE}")
+    if len(path.encode()) > _MAX_PATH_BYTES:
+        raise ValueError(f"the path of a socket has at most {_MAX_PATH_BYTES} bytes")
+    return Location(socket=path, tls=tls, db=_database(parts, None), login=parts.login)
+
+
+def _sentinels(parts: _Parts, *, tls: bool) -> Location:
+    service, _, db = (parts.path or "").partition("/")
+    if not service:
+        raise ValueError("names no service; it follows the hosts, as in redis+sentinel://host:26379/mymaster")
+    if not re.fullmatch(r"[\w.~%+-]+", service, re.ASCII):
+        raise ValueError(f"its service has a stray character; {_ENCODE}")
+    return Location(
+        _addresses(parts.hosts, 26379),
+        service=_decoded(service),
+        tls=tls,
+        db=_database(parts, db),
+        login=parts.login,
+        sentinel_login=Login(*(parts.options.get(name, "") for name in _SENTINEL_LOGIN)),
+    )
+
+
+def _cluster(parts: _Parts, *, tls: bool) -> Location:
+    if parts.path not in {None, "", "0"}:
+        raise ValueError(f"ends after the hosts: a Cluster has but database 0; {_ENCODE}")
+    if _database(parts, None):
+        raise ValueError("a Cluster has but database 0")
+    return Location(_addresses(parts.hosts, 6379), is_cluster=True, tls=tls, login=parts.login)
+
+
+def _database(parts: _Parts, path: str | None) -> int:
+    """Return the number that the path or the option says, 0 if neither does."""
+    said = {
+        _number(_decoded(text), 0, _MAX_DB, "the database")
+        for text in (path, parts.options.get("db"))
+        if text
+    }
+    if len(said) > 1:
+        raise ValueError("names two databases, in its path and as an option; keep one")
+    return said.pop() if said else 0
+
+
+def _addresses(hosts: str, port: int) -> tuple[Address, ...]:
+    found = tuple(_address(host, port) for host in hosts.split(","))
+    if len(set(found)) < len(found):
+        raise ValueError("names a host twice")
+    return found
+
+
+def _address(text: str, default_port: int) -> Address:
+    place = _PLACE.fullmatch(text)
+    try:
+        host = parse_host(place[1] if place else "")
+    except ValueError:
+        raise ValueError(
+            f"its hosts are host or host:port, without %-encoding, an IPv6 address in brackets; {_ENCODE}"
+        ) from None
+    port = place[2] if place else None
+    return Address(host, default_port if port is None else _number(port, 1, _MAX_PORT, "its port"))
 
 
 def _number(text: str, low: int, high: int, what: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+    if not re.fullmatch("[0-9]{1,10}", text) or not low <= int(text) <= high:
         raise ValueError(f"{what} is a whole number from {low} to {high}; {_ENCODE}")
     return int(text)
+
+
+_SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
+_SCHEMES: dict[str, tuple[bool, tuple[str, ...], Callable[..., Location]]] = {
+    "redis": (False, ("db",), _one),
+    "rediss": (True, ("db",), _one),
+    "unix": (False, ("db",), _socket),
+    "redis+sentinel": (False, ("db", *_SENTINEL_LOGIN), _sentinels),
+    "rediss+sentinel": (True, ("db", *_SENTINEL_LOGIN), _sentinels),
+    "redis+cluster": (False, ("db",), _cluster),
+    "rediss+cluster": (True, ("db",), _cluster),
+}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
+
+from app.core.cache import BoundedCache
 
 ANY = "*"
 MAX_PATTERNS = 100
@@ -27,8 +28,7 @@ def covering_patterns(sent: str | None) -> tuple[str, ...]:
     return _covering(sent) if sent and len(sent) <= _MAX_SENT else ()
 
 
-@lru_cache(maxsize=4096)
-def _covering(sent: str) -> tuple[str, ...]:
+def _cover(sent: str) -> tuple[str, ...]:
     host = normalize(sent)
     if host is None:
         return ()
@@ -37,6 +37,13 @@ def _covering(sent: str) -> tuple[str, ...]:
         return (host, ANY)
     parents = (f"*.{'.'.join(labels[i:])}" for i in range(1, len(labels)))
     return (host, *parents, ANY)
+
+
+def _size(sent: str, patterns: tuple[str, ...]) -> int:
+    return 200 + len(sent) + sum(64 + len(pattern) for pattern in patterns)
+
+
+_covering = BoundedCache(_cover, _size, 1024 * 1024)
 
 
 def normalize(sent: str) -> str | None:

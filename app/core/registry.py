@@ -255,6 +255,19 @@ class Registry:
                 return token
         raise NoSuchTokenError("no token has that id, SHA-256 or text; it may have expired")
 
+    def find_public(self, name: str) -> Token:
+        """Return the token whose id or digest *name* is, for names that others may read: it is never a text.
+
+        Raises NoSuchTokenError.
+        """
+        digest = self._store.digest_of(name) if tokens.TOKEN_ID.fullmatch(name) else name
+        if digest and tokens.DIGEST.fullmatch(digest) and (token := self._store.get(digest)):
+            return token
+        raise NoSuchTokenError(
+            "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
+            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -"
+        )
+
     def usage(self, token: Token) -> Usage:
         """Return how often *token* was used."""
         return self._store.usage(token, self.now_s)

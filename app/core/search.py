@@ -14,6 +14,7 @@ MAX_CHARS = 253
 # An id begins with a digit until the year 2318; a host that is spelled like one has no letter i, l, o or u.
 _ID_START = re.compile(f"[0-9][{tokens.BASE32}]{{0,15}}", re.ASCII)
 _SECRET_CHARS = 20
+_SEPARATORS = re.compile("[^A-Za-z0-9._~-]+", re.ASCII)
 
 
 class Kind(StrEnum):
@@ -67,10 +68,10 @@ class Found:
 def understand(typed: str, prefix: str) -> Query:
     """Return what *typed* looks for; raises InvalidQueryError."""
     text = typed.strip()
-    if _may_be_secret(text, prefix):
+    if may_be_secret(text, prefix):
         raise InvalidQueryError(
-            "that may be a token, and a token's text does not belong in an address: look for its id, "
-            "or pass it to flask --app wsgi tokens show"
+            "that may be a token, and a token does not belong in an address: look for its id, or give it to "
+            "the standard input of flask --app wsgi tokens show -"
         )
     if len(text) > MAX_CHARS:
         raise InvalidQueryError(f"at most {MAX_CHARS} characters", text[:MAX_CHARS])
@@ -95,9 +96,23 @@ def by_host(text: str) -> Query:
     return Query(Kind.HOST, pattern, frozenset(hosts.covering_patterns(pattern)))
 
 
-def _may_be_secret(text: str, prefix: str) -> bool:
-    if text.startswith(f"{prefix}_"):
+def may_be_secret(text: str, prefix: str) -> bool:
+    """Tell whether *text* may be a token or hold one, and so is not to be repeated anywhere."""
+    if re.search(f"(?<![A-Za-z0-9]){prefix}_", text):
         return True
+    parts = () if "@" in text else _SEPARATORS.split(text)
+    return any(_is_secret_like(part) for part in (text, *parts))
+
+
+def _is_secret_like(text: str) -> bool:
     if len(text) < _SECRET_CHARS or not tokens.CREDENTIAL.fullmatch(text):
         return False
-    return not ("." in text and hosts.normalize(text)) and not tokens.DIGEST.fullmatch(text.lower())
+    return not (_is_host_like(text) or tokens.DIGEST.fullmatch(text.lower()))
+
+
+def _is_host_like(text: str) -> bool:
+    labels = text.split(".")
+    mixed = any(
+        len(label) >= _SECRET_CHARS and label not in {label.lower(), label.upper()} for label in labels
+    )
+    return len(labels) > 1 and not mixed and hosts.normalize(text) is not None

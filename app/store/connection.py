@@ -6,10 +6,9 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
 from redis.retry import Retry
 
-from app.core.addresses import Address, Login, Several, parse_several
+from app.core.addresses import Address, Location, Login
 from app.settings import Settings
 from app.store.canary import Canary
 from app.store.checkup import Checkup
@@ -25,12 +24,11 @@ POOL_SIZE = 32
 
 def connect(settings: Settings) -> Client:
     """Return the client; it opens no connection before its first command."""
-    several = parse_several(settings.redis_url) if settings.redis_url else None
-    if several is None:
-        return _pooled(settings, _of_one(settings))
-    if several.service:
-        return _pooled(settings, _of_sentinels(settings, several))
-    return _cluster(settings, several)
+    place = settings.redis
+    if place.is_cluster:
+        return _cluster(settings, place)
+    target = _of_sentinels(settings, place) if place.service else _of_one(settings, place)
+    return _pooled(settings, target | {"db": place.db})
 
 
 def open_line(client: Client, drain_s: float) -> Pipeline | ClusterLine:
@@ -83,23 +81,19 @@ def _connected(connection: Any) -> Any:
     return connection
 
 
-def _of_one(settings: Settings) -> dict[str, Any]:
-    if settings.redis_url:
-        target = parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
-        if target.get("connection_class") is not redis.UnixDomainSocketConnection:
-            target["socket_keepalive"] = True
-        return _tls(settings, target)
-    login = Login(settings.redis_username, settings.redis_password)
-    target = _target(Address(settings.redis_host, settings.redis_port), login, tls=settings.redis_tls)
-    return _tls(settings, target | {"db": settings.redis_db})
+def _of_one(settings: Settings, place: Location) -> dict[str, Any]:
+    if place.socket:
+        login = _signed_in(place.login)
+        return {"path": place.socket, "connection_class": redis.UnixDomainSocketConnection, **login}
+    return _tls(settings, _target(place.addresses[0], place.login, tls=place.tls))
 
 
-def _cluster(settings: Settings, several: Several) -> Cluster:
+def _cluster(settings: Settings, place: Location) -> Cluster:
     def target(address: Address) -> dict[str, Any]:
-        return _tls(settings, _target(address, several.login, tls=several.tls))
+        return _tls(settings, _target(address, place.login, tls=place.tls))
 
     return Cluster(
-        Slots(several.addresses, lambda address: _brief(settings, target(address))),
+        Slots(place.addresses, lambda address: _brief(settings, target(address))),
         lambda address: _pooled(settings, target(address)),
     )
 
@@ -110,14 +104,13 @@ def _brief(settings: Settings, target: dict[str, Any]) -> Any:
     return connection_class(**target | _options(settings.redis_deadline_ms / 2000))
 
 
-def _of_sentinels(settings: Settings, several: Several) -> dict[str, Any]:
+def _of_sentinels(settings: Settings, place: Location) -> dict[str, Any]:
     def make(address: Address) -> Any:
-        return _brief(settings, _tls(settings, _target(address, several.sentinel_login, tls=several.tls)))
+        return _brief(settings, _tls(settings, _target(address, place.sentinel_login, tls=place.tls)))
 
-    return _tls(settings, _target(Address("", 0), several.login, tls=several.tls)) | {
-        "db": several.db,
-        "connection_class": PrimarySSLConnection if several.tls else PrimaryConnection,
-        "sentinels": Sentinels(several.addresses, several.service, make),
+    return _tls(settings, _target(Address("", 0), place.login, tls=place.tls)) | {
+        "connection_class": PrimarySSLConnection if place.tls else PrimaryConnection,
+        "sentinels": Sentinels(place.addresses, place.service, make),
     }
 
 
@@ -125,11 +118,14 @@ def _target(address: Address, login: Login, *, tls: bool) -> dict[str, Any]:
     return {
         "host": address.host,
         "port": address.port,
-        "username": login.username or None,
-        "password": login.password or None,
+        **_signed_in(login),
         "connection_class": redis.SSLConnection if tls else redis.Connection,
         "socket_keepalive": True,
     }
+
+
+def _signed_in(login: Login) -> dict[str, str | None]:
+    return {"username": login.username or None, "password": login.password or None}
 
 
 class SSLConnection(redis.SSLConnection):
@@ -150,6 +146,8 @@ def _tls(settings: Settings, target: dict[str, Any]) -> dict[str, Any]:
     if target.get("connection_class") is not redis.SSLConnection:
         return target
     target = target | {"connection_class": SSLConnection}
+    if settings.redis_tls_cert_file:
+        target |= {"ssl_certfile": settings.redis_tls_cert_file, "ssl_keyfile": settings.redis_tls_key_file}
     if settings.redis_tls_skip_verify:
         return target | {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
     return (

@@ -45,6 +45,12 @@ def _require_operator() -> None:
     """Every page of this blueprint is the operator's."""
 
 
+@bp.before_request
+def _require_form() -> None:
+    if request.method == "POST":
+        forms.require(request)
+
+
 @bp.get("/")
 def index() -> str:
     """Show the tokens and the form for a new one, or the tokens that were searched for."""
@@ -74,14 +80,15 @@ def _search(typed: str) -> str:
 @bp.get("/tokens/<token_id>")
 def token_page(token_id: str) -> Shown:
     """Show one token, its usage and all that can be done with it."""
-    return _token_page(services().registry.find(token_id))
+    return _token_page(services().registry.find_public(token_id))
 
 
 @bp.post("/create_token")
 def create_token() -> Shown:
     """Make a token and show its text, this one time."""
     try:
-        token, text = services().registry.issue(forms.typed(request.form), request.form.get(forms.NONCE))
+        typed = forms.typed(request.form, forms.NONCE)
+        token, text = services().registry.issue(typed, request.form.get(forms.NONCE))
     except InvalidFieldsError as error:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
@@ -94,7 +101,7 @@ def edit_token() -> Shown | Response:
     """Change what is sent of a token, and leave the rest."""
     name = forms.token(request.form)
     try:
-        token = services().registry.edit(name, forms.typed(request.form))
+        token = services().registry.edit(name, forms.typed(request.form, forms.TOKEN))
     except InvalidFieldsError as error:
         return _token_page(services().registry.find(name), error.problems)
     return _done("edited", token)
@@ -103,29 +110,34 @@ def edit_token() -> Shown | Response:
 @bp.post("/disable_token")
 def disable_token() -> Response:
     """Switch a token off; it can be switched on again."""
-    return _done("disabled", services().registry.enable(forms.token(request.form), enabled=False))
+    return _done("disabled", services().registry.enable(_name(), enabled=False))
 
 
 @bp.post("/enable_token")
 def enable_token() -> Response:
     """Switch a token on."""
-    return _done("enabled", services().registry.enable(forms.token(request.form), enabled=True))
+    return _done("enabled", services().registry.enable(_name(), enabled=True))
 
 
 @bp.post("/rotate_token")
 def rotate_token() -> Shown:
     """Give a token a new text and show it, this one time."""
-    name = forms.token(request.form)
-    grace = forms.single(request.form, "grace_seconds", "0")
-    token, text = services().registry.rotate(name, grace)
+    grace = forms.only(request.form, forms.TOKEN, "grace_seconds").get("grace_seconds", "0")
+    token, text = services().registry.rotate(forms.token(request.form), grace)
     return _render("issued.html", token=token, text=text, grace=grace, disk=_disk())
 
 
 @bp.post("/delete_token")
 def delete_token() -> Response:
     """Delete a token for good."""
-    token = services().registry.delete(forms.token(request.form))
+    token = services().registry.delete(_name())
     return redirect(url_for("admin.index", deleted=token.id, disk=_disk()), 303)
+
+
+def _name() -> str:
+    """Return which token is meant by a form that says nothing else."""
+    forms.only(request.form, forms.TOKEN)
+    return forms.token(request.form)
 
 
 def _done(what: str, token: Token) -> Response:

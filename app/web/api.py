@@ -15,7 +15,7 @@ from app.core.fields import InvalidFieldsError
 from app.core.hosts import SEPARATOR
 from app.core.registry import PAGE_SIZE, ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.search import InvalidQueryError
-from app.core.tokens import DIGEST, TOKEN_ID, Token
+from app.core.tokens import TOKEN_ID, Token
 from app.core.usage import Counts, total
 from app.services import durability, services
 from app.web.basic_auth import basic_auth
@@ -69,7 +69,7 @@ def create_token() -> Made:
 def show_token(name: str) -> Shown:
     """Return one token and its use."""
     registry = services().registry
-    token = registry.find(_public(name))
+    token = registry.find_public(name)
     usage = registry.usage(token)
     used = {"last_24_hours": _counts(total(usage.hours[-24:])), "last_90_days": _counts(total(usage.days))}
     return _shown(token) | {"usage": used}
@@ -133,10 +133,8 @@ def _counts(counts: Counts) -> dict[str, int]:
 
 
 def _public(name: str) -> str:
-    """Return *name* if it is an id or a digest: a token's text does not belong in an address."""
-    if not (TOKEN_ID.fullmatch(name) or DIGEST.fullmatch(name)):
-        raise NoSuchTokenError("no token has that id or SHA-256")
-    return name
+    """Return the SHA-256 of the token that *name* means: a token itself does not belong in an address."""
+    return services().registry.find_public(name).digest
 
 
 def _cursor() -> str | None:

@@ -6,15 +6,17 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from itertools import product
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 import gevent
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
-from werkzeug.routing import Rule
+from werkzeug.routing import BaseConverter, Rule
 
 from app.core.clients import client_of, is_trusted
+from app.core.credentials import BASIC, BEARER, IDENTITY_HEADERS, schemes
 from app.core.failures import COUNTED, Failures
 from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
 from app.core.limits import Refusal
@@ -53,6 +55,7 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
 }
 
+_API_KEY = "ApiKey"
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -127,24 +130,34 @@ def answer(decision: Decision, settings: Settings) -> Answer:
         headers += _limit_headers(decision.refusal)
     if decision.verdict is Verdict.UNAVAILABLE:
         headers.append(("Retry-After", "1"))
-    return Answer(outcome.status, headers, outcome.body)
+    return Answer(outcome.status, headers, _body(decision.verdict, outcome, settings))
+
+
+def _body(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
+    if verdict is Verdict.NO_CREDENTIAL and BEARER not in schemes(settings.credential_sources):
+        return "missing token"
+    return outcome.body
 
 
 def _challenges(outcome: Outcome, settings: Settings) -> list[tuple[str, str]]:
-    """RFC 6750 section 3; git and its like send a password only after a challenge for Basic (RFC 7617)."""
+    """Return a challenge for each accepted scheme; a 403 is Bearer's alone (RFC 6750 section 3.1).
+
+    X-Api-Key is no scheme. It is challenged where there is no other, because a 401 must have a challenge
+    (RFC 9110 section 15.5.2); before another it would hide that from clients that read the first alone.
+    """
+    accepted = schemes(settings.credential_sources) or (_API_KEY,)
+    if outcome.status == HTTPStatus.FORBIDDEN:
+        accepted = tuple(scheme for scheme in accepted if scheme == BEARER)
+    said = {BEARER: outcome.challenge, BASIC: 'charset="UTF-8"', _API_KEY: 'header="X-Api-Key"'}
     realm = f'realm="{settings.auth_realm}"'
-    bearer = ("WWW-Authenticate", ", ".join(filter(None, [f"Bearer {realm}", outcome.challenge])))
-    if outcome.status == HTTPStatus.UNAUTHORIZED and "basic" in settings.credential_sources:
-        return [bearer, ("WWW-Authenticate", f'Basic {realm}, charset="UTF-8"')]
-    return [bearer]
+    return [
+        ("WWW-Authenticate", ", ".join(filter(None, [f"{scheme} {realm}", said[scheme]])))
+        for scheme in accepted
+    ]
 
 
 def _identity_headers(identity: Identity) -> list[tuple[str, str]]:
-    return [
-        ("X-Auth-Token-Id", _header_text(identity.token_id)),
-        ("X-Auth-Email", _header_text(identity.email)),
-        ("X-Auth-Comment", _header_text(identity.comment)),
-    ]
+    return list(zip(IDENTITY_HEADERS, map(_header_text, identity), strict=True))
 
 
 def _header_text(value: bytes) -> str:
@@ -170,7 +183,7 @@ def _log_refusal(decision: Decision, attempt: Attempt) -> None:
         log.info("refused verdict=%s token=%s host=%.80r", decision.verdict, token_id, attempt.host)
 
 
-def check() -> Response:
+def check(**_: str) -> Response:
     """Answer a ForwardAuth sub-request."""
     made = services()
     said = answer(judge(made, request.headers, request.remote_addr or ""), made.settings)
@@ -198,13 +211,22 @@ def _plain(body: str, status: int) -> Response:
     return Response(body, status, mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
+class _Anything(BaseConverter):
+    """The rest of a path, whatever it is."""
+
+    regex = "[\\s\\S]*"
+    part_isolating = False
+
+
 @bp.record_once
 def _route_every_method(state: BlueprintSetupState) -> None:
     """Register /auth by hand: Flask's own way wants a list of methods and answers OPTIONS itself.
 
-    Twice, because a request that asks for a WebSocket meets only rules for such.
+    Envoy appends the client's path. Each rule twice, because a request that asks for a WebSocket meets only
+    rules for such.
     """
-    for is_socket in (False, True):
-        rule = Rule("/auth", endpoint="auth.check", methods=None, merge_slashes=False, websocket=is_socket)
+    state.app.url_map.converters["anything"] = _Anything
+    for path, is_socket in product(("/auth", "/auth/<anything:_>"), (False, True)):
+        rule = Rule(path, endpoint="auth.check", methods=None, merge_slashes=False, websocket=is_socket)
         state.app.url_map.add(rule)
     state.app.view_functions["auth.check"] = check

@@ -20,20 +20,27 @@ from gevent import get_hub, socket
 from gevent.server import StreamServer
 from greenlet import greenlet
 
+from app.web.heads import Heads
+
 _READABLE = 1  # libev's EV_READ
 _SWEEP_S = 0.5
 _MAX_RESTING = 100
 
 
 class Connection:
-    """A socket that never waits; *listener* is the name it came in by, *address* who is at its other end."""
+    """A socket that never waits; *listener* is the name it came in by, *address* who is at its other end.
 
-    __slots__ = ("address", "listener", "socket", "watcher")
+    ``unread`` is what has arrived of a request that is not complete.
+    """
 
-    def __init__(self, listener: Any, client: _socket.socket, address: Any) -> None:
+    __slots__ = ("_connections", "address", "listener", "socket", "unread", "watcher")
+
+    def __init__(self, connections: Connections, listener: Any, client: _socket.socket, address: Any) -> None:
+        self._connections = connections
         self.listener = listener
         self.socket = client
         self.address = address
+        self.unread: bytes | bytearray = b""
         self.watcher = get_hub().loop.io(client.fileno(), _READABLE)
 
     @property
@@ -57,25 +64,40 @@ class Connection:
         self.watcher.close()
         return socket.socket(self.socket.family, SOCK_STREAM, 0, fileno=self.socket.detach())
 
+    def attach(self, client: socket.socket) -> None:
+        """Go on with what was detached."""
+        self.socket = _socket.socket(client.family, SOCK_STREAM, 0, client.detach())
+        self.socket.settimeout(0)
+        self.watcher = get_hub().loop.io(self.socket.fileno(), _READABLE)
+
     def close(self) -> None:
         """End it."""
         self.watcher.close()
         self.socket.close()
+
+    def give_up(self) -> None:
+        """End it while it waits, to make room."""
+        self._connections.drop(self)
 
 
 class Connections:
     """All that are open, at most *most* of them.
 
     A greenlet calls *attend* with a connection that is new or has sent something; that has to end in
-    ``wait``, ``close``, or in ``detach`` and ``gone``. One that is silent for *keepalive_s* is closed.
+    ``wait``, ``wait_for_more``, ``close``, or in ``detach`` and then ``gone``, or ``attach`` and ``wait``.
+    One that is silent for *keepalive_s* is closed, and so is one whose request takes as long to arrive.
     """
 
-    def __init__(self, attend: Callable[[Connection], None], keepalive_s: float, most: int) -> None:
+    def __init__(
+        self, attend: Callable[[Connection], None], keepalive_s: float, most: int, heads: Heads
+    ) -> None:
         self._attend = attend
         self._keepalive_s = keepalive_s
         self._most = most
+        self._heads = heads
         self._count = 0
         self._silent: dict[Connection, float] = {}  # since when; in that order
+        self._unfinished: dict[Connection, float] = {}  # likewise, since its request began
         self._resting: list[greenlet] = []
         self._acceptors: list[Acceptor] = []
         self._sweeper = get_hub().loop.timer(_SWEEP_S, _SWEEP_S)
@@ -106,6 +128,25 @@ class Connections:
         self._silent[connection] = time.monotonic()
         connection.watcher.start(self._hear, connection)
 
+    def wait_for_more(self, connection: Connection) -> None:
+        """Attend to it again once more of its request has arrived."""
+        self._unfinished.setdefault(connection, time.monotonic())
+        connection.watcher.start(self._hear, connection)
+        self._heads.note(connection, len(connection.unread))
+
+    def complete(self, connection: Connection) -> bytes:
+        """Return what has arrived of its request, of which it is not to wait for more."""
+        self._unfinished.pop(connection, None)
+        self._heads.drop(connection)
+        data, connection.unread = bytes(connection.unread), b""
+        return data
+
+    def drop(self, connection: Connection) -> None:
+        """End one that waits."""
+        self._silent.pop(connection, None)
+        self.complete(connection)
+        self.close(connection)
+
     def close(self, connection: Connection) -> None:
         """End it."""
         connection.close()
@@ -121,13 +162,13 @@ class Connections:
 
     def hang_up(self) -> None:
         """End what the silent ones send: what has arrived is still read and answered, then comes the end."""
-        for connection in self._silent:
+        for connection in (*self._silent, *self._unfinished):
             with suppress(OSError):
                 connection.socket.shutdown(SHUT_RD)
 
     def _hear(self, connection: Connection) -> None:
         connection.watcher.stop()
-        del self._silent[connection]
+        self._silent.pop(connection, None)
         self._wake(connection)
 
     def _wake(self, connection: Connection) -> None:
@@ -149,11 +190,11 @@ class Connections:
             connection = hub.switch()
 
     def _sweep(self) -> None:
-        """Close those that have been silent for too long."""
+        """Close those that have been silent, or have been sending a request, for too long."""
         until = time.monotonic() - self._keepalive_s
-        while self._silent and (oldest := next(iter(self._silent.items())))[1] <= until:
-            del self._silent[oldest[0]]
-            self.close(oldest[0])
+        for waiting in (self._silent, self._unfinished):
+            while waiting and (oldest := next(iter(waiting.items())))[1] <= until:
+                self.drop(oldest[0])
 
 
 class Acceptor(StreamServer):
@@ -186,4 +227,4 @@ class Acceptor(StreamServer):
 
     def do_handle(self, client: Any, address: Any) -> None:
         """Take it in."""
-        self._connections.enter(Connection(self._name, client, address))
+        self._connections.enter(Connection(self._connections, self._name, client, address))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import gevent
 from gevent import socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn.http.errors import ParseException
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
+
+from app.web.heads import Heads, HeadSocket, end_reading
+from app.web.rejections import fail, reject
 
 # How soon a stop is noticed; gunicorn's own worker looks once a second.
 _LOOK_S = 0.1
@@ -92,26 +96,38 @@ class DrainingWorker(GeventWorker):
     def hang_up(self) -> None:
         """End what clients send."""
         for client in self._listening.values():
-            _hang_up(client)
+            end_reading(client)
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve one connection, on the list of those that a drain hangs up on."""
+    @cached_property
+    def heads(self) -> Heads:
+        """What all connections hold of unfinished heads."""
+        return Heads()
+
+    def handle(self, listener: Any, client: Any, addr: Any, read: bytes = b"") -> Any:
+        """Serve one connection, of which *read* was read; tell whether it is open still.
+
+        A drain hangs up on it.
+        """
         this = gevent.getcurrent()
         self._listening[this] = client
         try:
-            super().handle(listener, client, addr)
+            bounded: Any = HeadSocket(client, self.heads, read)
+            super().handle(listener, bounded, addr)
         finally:
             self._listening.pop(this, None)
+        return bounded.is_released
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""
+        sock.end_head()
         has_body = _has_body(req)
         if has_body:
             self._listening.pop(gevent.getcurrent(), None)
             req.force_close()
         self._answering.add(req)
         try:
-            return super().handle_request(listener_name, req, sock, addr)
+            super().handle_request(listener_name, req, sock, addr)
+            sock.begin_head()
         except StopIteration:  # answered, for the last time
             if has_body:
                 _linger(sock)
@@ -119,20 +135,22 @@ class DrainingWorker(GeventWorker):
         finally:
             self._answering.discard(req)
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer for what can't be read or answered; gunicorn would log parts of the request."""
+        if req is not None:
+            fail(client, exc)
+        elif isinstance(exc, ParseException):
+            reject(client, addr, exc)
+            client.end_head()
+            _linger(client)
+        else:
+            super().handle_error(req, client, addr, exc)
+
 
 def _take_queued(server: StreamServer) -> None:
     """Accept who has connected already: the kernel resets what is queued when the last listener closes."""
     while not server.full() and (accepted := server.do_read()):
         server.do_handle(*accepted)
-
-
-def _hang_up(client: Any) -> None:
-    """End what *client* sends: what has arrived is still read and answered, then comes the end.
-
-    On a copy, because gevent's own shutdown would raise an error where this socket is being read.
-    """
-    with suppress(OSError), socket.fromfd(client.fileno(), client.family, client.type) as same:
-        same.shutdown(socket.SHUT_RD)
 
 
 def _has_body(req: Any) -> bool:

@@ -11,7 +11,7 @@ import re
 import time
 from functools import cached_property, lru_cache
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from flask import Flask
 from gevent import socket
@@ -19,61 +19,78 @@ from gevent.server import StreamServer
 from gunicorn import SERVER
 from gunicorn.util import http_date
 
-from app.core.gate import Decision
+from app.core.cache import BoundedCache
+from app.core.gate import Decision, Verdict
 from app.services import Services, of
 from app.web.auth import answer, judge
 from app.web.connections import Connection, Connections
 from app.web.draining import DrainingWorker, Listener
+from app.web.forwarded import READ_HEADERS
+from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
-_MAX_HEAD_BYTES = 4096
 _READ_BYTES = 8192
+_READ_ON_BYTES = 65_536
 
+_BEGINNING = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /auth")
+_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n"  # RFC 9110 section 5, obs-text included
 _HEAD = re.compile(
-    rb"GET /auth(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)? HTTP/1\.1\r\n"
-    rb"((?:[A-Za-z-]+: (?! )[ -~]*+(?<! )\r\n){1,30})\r\n"
+    rb"%b(?:[/?][!-~]*+)? HTTP/1\.([01])\r\n((?:%b){1,%d}+)\r\n" % (_BEGINNING.pattern, _LINE, MAX_FIELDS)
 )
-_FIELD_NAMES = {
-    spelling: name
-    for name in (
-        *("Host", "User-Agent", "Accept", "Accept-Encoding", "Accept-Language", "Connection", "Cookie"),
-        *(
-            "Authorization",
-            "Proxy-Authorization",
-            "X-Api-Key",
-            "X-Real-Ip",
-            "X-Forwarded-For",
-            "X-Forwarded-Host",
-        ),
-        *(
-            "X-Forwarded-Method",
-            "X-Forwarded-Port",
-            "X-Forwarded-Proto",
-            "X-Forwarded-Server",
-            "X-Forwarded-Uri",
-        ),
-    )
-    for spelling in (name, name.lower())
-}
-_CONNECTIONS = {None, "close", "keep-alive"}
+# What the answer depends on, and what says how the request ends; no other field matters, here or in Flask.
+_FRAMING = ("Host", "Connection", "Content-Length", "Content-Type")
+_NAMES = {name.lower().encode(): name for name in (*READ_HEADERS, *_FRAMING)}
+_DOUBTFUL = {b"transfer-encoding", b"expect"}
+# By minor version: how the status line begins, and what it means to say nothing of the connection.
+_VERSIONS, _UNSAID = (b"HTTP/1.0", b"HTTP/1.1"), ("close", "keep-alive")
 _KEEP_ALIVE, _CLOSE = b"\r\nConnection: keep-alive\r\n", b"\r\nConnection: close\r\n"
-_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", re.ASCII)
+_MAX_RENDERED_BYTES = 4 * 1024 * 1024
 
 
-def recognize(data: bytes) -> tuple[dict[str, str], int] | None:
-    """Return the fields of the head that *data* begins with, and where it ends; None if in any doubt."""
-    head = _HEAD.match(data, 0, _MAX_HEAD_BYTES)
+Rendered = tuple[bytes, bytes, bytes]
+
+
+class Request(NamedTuple):
+    """A head that was recognized."""
+
+    fields: dict[str, str]  # those that matter
+    version: int  # the minor one of HTTP/1
+    is_head: bool  # whose answer has no body
+    is_last: bool  # on its connection
+    end: int  # where the next request begins
+
+
+def recognize(data: bytes) -> Request | None:
+    """Return the request whose head *data* begins with; None if in any doubt."""
+    head = _HEAD.match(data, 0, MAX_HEAD_BYTES)
     if not head:
         return None
-    *lines, _ = head[1].decode().split("\r\n")
-    fields = {}
-    for line in lines:
-        name, _, value = line.partition(": ")
-        fields[_FIELD_NAMES.get(name, "")] = value
-    if "" in fields or len(fields) < len(lines):  # a name that is not known, or one twice
+    fields, version = _read(head[3]), int(head[2])
+    if fields is None:
         return None
-    if not _HOST.fullmatch(fields.get("Host", "")) or fields.get("Connection") not in _CONNECTIONS:
+    fate = fields.get("Connection", _UNSAID[version]).lower()
+    if fate not in _UNSAID or fields.get("Content-Length", "0") != "0":
         return None
-    return fields, head.end()
+    return Request(fields, version, head[1] == b"HEAD", fate == "close", head.end())
+
+
+def _read(lines: bytes) -> dict[str, str] | None:
+    """Return the fields that matter; None if one of them came twice, or one that is doubtful."""
+    fields: dict[str, str] = {}
+    for line in lines.split(b"\r\n"):
+        sent, _, value = line.partition(b":")
+        sent = sent.lower()
+        if name := _NAMES.get(sent):
+            if name in fields:
+                return None
+            fields[name] = value.strip(b" \t").decode("latin-1")
+        elif sent in _DOUBTFUL:
+            return None
+    return fields
+
+
+def is_unfinished(data: bytes | bytearray) -> bool:
+    """Tell whether *data* may become a head that ``recognize`` knows."""
+    return len(data) < MAX_HEAD_BYTES and bool(_BEGINNING.match(data)) and b"\r\n\r\n" not in data
 
 
 class Lane:
@@ -82,49 +99,46 @@ class Lane:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._settings = services.settings
-        self._around_date = lru_cache(maxsize=4096)(self._render_around_date)
+        self._around_date = BoundedCache(self._render_around_date, _size, _MAX_RENDERED_BYTES)
 
     def decide(self, fields: dict[str, str], peer: str) -> Decision:
         """Ask the gate."""
+        self._services.tally.note_express()
         return judge(self._services, fields, peer)
 
-    def render(self, decision: Decision, *, closing: bool) -> bytes:
+    def render(self, request: Request, decision: Decision, *, closing: bool) -> bytes:
         """Return the whole answer as gunicorn would send it."""
-        before, after = self._around_date(decision)
-        return b"".join((before, _date(int(time.time())), _CLOSE if closing else _KEEP_ALIVE, after))
+        before, after, body = self._rendered(decision)
+        fate = _CLOSE if closing else _KEEP_ALIVE
+        body = b"" if request.is_head else body
+        return b"".join((_VERSIONS[request.version], before, _date(int(time.time())), fate, after, body))
 
-    def _render_around_date(self, decision: Decision) -> tuple[bytes, bytes]:
-        """Return what precedes the date and what follows the name of the connection's fate."""
+    def _rendered(self, decision: Decision) -> Rendered:
+        """Return what is kept if it may be: of refusals one a verdict, and none that tells a time to wait."""
+        if decision.refusal:
+            return self._render_around_date(decision)
+        is_allowed = decision.verdict is Verdict.ALLOWED
+        return self._around_date(decision if is_allowed else Decision(decision.verdict))
+
+    def _render_around_date(self, decision: Decision) -> Rendered:
+        """Return what stands between version and date, the fields behind Connection, and the body."""
         said = answer(decision, self._settings)
         status = f"{said.status} {HTTPStatus(said.status).phrase.upper()}"
         fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers])
         return (
-            f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: ".encode(),
-            f"{fields}Content-Length: {len(said.body)}\r\n\r\n{said.body}".encode("latin-1"),
+            f" {status}\r\nServer: {SERVER}\r\nDate: ".encode(),
+            f"{fields}Content-Length: {len(said.body)}\r\n\r\n".encode("latin-1"),
+            said.body.encode(),
         )
+
+
+def _size(decision: Decision, rendered: Rendered) -> int:
+    return 600 + sum(map(len, rendered)) + sum(map(len, decision.identity or ()))
 
 
 @lru_cache(maxsize=1)
 def _date(now_s: int) -> bytes:
     return http_date(now_s).encode()
-
-
-class Replay:
-    """A socket whose first bytes were read already, and are read again."""
-
-    def __init__(self, client: socket.socket, read: bytes) -> None:
-        self._client = client
-        self._read = read
-
-    def recv(self, size: int) -> bytes:
-        """Return at most *size* bytes, those that were read first."""
-        if not self._read:
-            return self._client.recv(size)
-        part, self._read = self._read[:size], self._read[size:]
-        return part
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
 
 
 class ExpressWorker(DrainingWorker):
@@ -156,39 +170,74 @@ class ExpressWorker(DrainingWorker):
 
     @cached_property
     def _connections(self) -> Connections:
-        return Connections(self._attend, self.cfg.keepalive, self.worker_connections)
+        return Connections(self._attend, self.cfg.keepalive, self.worker_connections, self.heads)
 
     def _attend(self, connection: Connection) -> None:
-        """Answer what the lane takes, and from the first doubt on leave the connection to gunicorn."""
+        """Answer what the lane takes, and leave to gunicorn what is doubtful."""
         try:
-            self._answer(connection, cast(Lane, self._lane))
+            if connection.unread:
+                self._read_on(connection)
+            else:
+                self._answer(connection, connection.socket.recv(_READ_BYTES))
         except BlockingIOError:  # it has not sent anything yet
             self._connections.wait(connection)
         except OSError as error:
             self.log.debug("Closing connection. %s", error)
             self._connections.close(connection)
 
-    def _answer(self, connection: Connection, lane: Lane) -> None:
-        data, closing = connection.socket.recv(_READ_BYTES), False
+    def _read_on(self, connection: Connection) -> None:
+        """Read more of a head that began before."""
+        more = connection.socket.recv(_READ_ON_BYTES)
+        connection.unread += more
+        if more and is_unfinished(connection.unread):
+            return self._connections.wait_for_more(connection)
+        data = self._connections.complete(connection)
+        return self._answer(connection, data) if more else self._hand_over(connection, data)
+
+    def _answer(self, connection: Connection, data: bytes) -> None:
+        lane, closing = cast(Lane, self._lane), False
         while data and not closing:
-            recognized = recognize(data)
-            if recognized is None:
-                return self._hand_over(connection, data)
-            fields, end = recognized
-            data = data[end:]
+            request = recognize(data)
+            if request is None:
+                return self._doubt(connection, data)
+            data = data[request.end :]
             self._count()
-            decision = lane.decide(fields, connection.peer)
-            closing = not self.alive or fields.get("Connection") == "close"
-            connection.send(lane.render(decision, closing=closing), self.cfg.keepalive)
+            decision = lane.decide(request.fields, connection.peer)
+            closing = request.is_last or not self.alive
+            connection.send(lane.render(request, decision, closing=closing), self.cfg.keepalive)
             if not (data or closing):
                 return self._connections.wait(connection)
         return self._connections.close(connection)
 
+    def _doubt(self, connection: Connection, data: bytes) -> None:
+        if is_unfinished(data):
+            connection.unread = bytearray(data)
+            self._connections.wait_for_more(connection)
+        else:
+            self._hand_over(connection, data)
+
     def _hand_over(self, connection: Connection, unread: bytes) -> None:
         """Let gunicorn go on with all that was not answered."""
-        client = Replay(connection.detach(), unread)
-        greenlet = self._pool.spawn(self.handle, connection.listener, client, connection.address)
-        greenlet.link(lambda _: self._connections.gone())
+        self._pool.spawn(self._serve_doubtful, connection, connection.detach(), unread)
+
+    def _serve_doubtful(self, connection: Connection, client: socket.socket, unread: bytes) -> None:
+        """Serve it as gunicorn does until the doubt is over; proxies keep their connections for long."""
+        is_open = False
+        try:
+            is_open = self.handle(connection.listener, client, connection.address, unread)
+        finally:
+            if is_open:
+                connection.attach(client)
+                self._connections.wait(connection)
+            else:
+                self._connections.gone()
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Answer one request as gunicorn does; then its connection is the lane's again, if all was read."""
+        super().handle_request(listener_name, req, sock, addr)
+        if self._lane and self.alive and not (sock.has_unread or req.unreader.buf.getvalue()):
+            sock.release()
+            raise StopIteration
 
     def _count(self) -> None:
         """Count one request, and ask to be replaced at the last (gunicorn's max_requests)."""

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Flask
 from markupsafe import Markup
 
+from app.core import credentials
 from app.core.tokens import TOKEN_ID
 from app.core.usage import Counts, total
 
@@ -37,6 +38,9 @@ def register(app: Flask, now: Callable[[], float] = time.time) -> None:
     app.add_template_filter(total)
     app.add_template_filter(every)
     app.add_template_test(is_token_id, "token_id")
+    app.add_template_global(credentials.headers, "credential_headers")
+    app.add_template_global(credentials.curl)
+    app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.url_defaults(add_content_hash)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from flask import Request, abort
 from werkzeug.datastructures import MultiDict
 
 from app.core.fields import InvalidFieldsError
@@ -11,18 +12,31 @@ from app.core.fields import InvalidFieldsError
 NONCE = "form"
 TOKEN = "token"  # noqa: S105 - the name of a field
 
+_KINDS = {"application/x-www-form-urlencoded", "multipart/form-data"}
+_TWICE = "sent twice; send it once"
+
 Form = MultiDict[str, str]
 
 
-def typed(form: Form) -> dict[str, str]:
-    """Return what *form* says of a token, one text per field; ``hosts`` may be sent several times.
+def require(sent: Request) -> None:
+    """Refuse a change that is sent in another way than as a form, for what it says would be overlooked."""
+    if sent.query_string:
+        abort(400, "send the fields in the body; the address of a change takes none. Nothing was changed.")
+    if sent.mimetype not in _KINDS and (sent.content_length or "Transfer-Encoding" in sent.headers):
+        abort(415, "send a form, not another type of content; programs may send JSON to /api/v1")
+    if sent.files:
+        raise InvalidFieldsError(dict.fromkeys(sent.files, "a file; send text"))
 
-    Raises InvalidFieldsError for any other field sent twice.
+
+def typed(form: Form, *own: str) -> dict[str, str]:
+    """Return what *form* says besides the fields *own*, one text per field.
+
+    ``hosts`` may be sent several times; raises InvalidFieldsError for any other field sent twice.
     """
     repeated = [name for name, values in form.lists() if len(values) > 1 and name != "hosts"]
     if repeated:
-        raise InvalidFieldsError(dict.fromkeys(repeated, "sent twice; send it once"))
-    return {name: text for name, text in as_typed(form).items() if name not in {NONCE, TOKEN}}
+        raise InvalidFieldsError(dict.fromkeys(repeated, _TWICE))
+    return {name: text for name, text in as_typed(form).items() if name not in own}
 
 
 def as_typed(form: Form) -> dict[str, str]:
@@ -32,18 +46,20 @@ def as_typed(form: Form) -> dict[str, str]:
 
 def token(form: Form) -> str:
     """Return which token is meant; raises InvalidFieldsError."""
-    name = single(form, TOKEN, "").strip()
-    if not name:
-        raise InvalidFieldsError({TOKEN: "send the token's id, its SHA-256 or its text"})
+    values = form.getlist(TOKEN)
+    if len(values) > 1:
+        raise InvalidFieldsError({TOKEN: _TWICE})
+    if not (name := "".join(values).strip()):
+        raise InvalidFieldsError({TOKEN: "send the token's id, its SHA-256 or the token itself"})
     return name
 
 
-def single(form: Form, name: str, otherwise: str) -> str:
-    """Return the field *name*, *otherwise* if it was not sent; raises InvalidFieldsError if sent twice."""
-    values = form.getlist(name) or [otherwise]
-    if len(values) > 1:
-        raise InvalidFieldsError({name: "sent twice; send it once"})
-    return values[0]
+def only(form: Form, *names: str) -> dict[str, str]:
+    """Return the fields *names*, those that were sent; raises InvalidFieldsError for any other field."""
+    said = typed(form)
+    if unknown := said.keys() - set(names):
+        raise InvalidFieldsError(dict.fromkeys(unknown, f"unknown field; known are {', '.join(names)}"))
+    return said
 
 
 def new_nonce() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import IO
 from urllib.parse import urlsplit
@@ -10,11 +11,21 @@ import gevent
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import RequestTimeout
 
+from app.core.hosts import normalize
+from app.logs import Sparse
 from app.web.forwarded import is_subrequest
+
+log = logging.getLogger(__name__)
+_refusals = Sparse(log, period_s=10)
 
 _BODY_DEADLINE_S = 5.0
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_OWN_PAGE = "Open the page of this service and send it from there"
+_OWN_PROXY = (
+    "If it was sent from a page of this service, a proxy in between has changed Host: it must hand on Host as "
+    "the browser sent it, with its port (nginx: proxy_set_header Host $http_host;)"
+)
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -33,6 +44,7 @@ _SECURITY_HEADERS = {
 def guard(app: Flask) -> None:
     """Put the guards before and behind every view of *app*."""
     app.before_request(_refuse_subrequest)
+    app.before_request(_refuse_malformed_host)
     app.before_request(_refuse_raw_query)
     app.before_request(_refuse_cross_site)
     app.before_request(_hurry)
@@ -43,6 +55,21 @@ def _refuse_subrequest() -> None:
     # A 2xx to a ForwardAuth sub-request would open the backend behind it.
     if request.endpoint != "auth.check" and is_subrequest(request.headers):
         abort(403, "this address answers no ForwardAuth; send it to /auth")
+
+
+def _refuse_malformed_host() -> None:
+    if request.endpoint != "auth.check" and not _is_host(request.headers.get("Host")):
+        abort(400, "the Host header names no host")
+
+
+def _is_host(sent: str | None) -> bool:
+    # HTTP/1.0 may go without one. A Host of no characters is malformed (RFC 9110 section 4.2.1).
+    if sent is None:
+        return True
+    try:
+        return normalize(sent) is not None and urlsplit(f"//{sent}").port != 0
+    except ValueError:  # beyond the last port
+        return False
 
 
 def _refuse_raw_query() -> None:
@@ -56,14 +83,23 @@ def _refuse_cross_site() -> None:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if not (site == "same-origin" if site is not None else origin is None or _is_own(origin)):
-        abort(403, "this request came from another site; nothing was changed")
+        sent = ", ".join(f"{name} {_quoted(name)}" for name in ("Sec-Fetch-Site", "Origin", "Host"))
+        advice = _OWN_PROXY if site is None else _OWN_PAGE
+        _refusals.error("refused a request from another site: %s. %s", sent, advice)
+        abort(403, f"this request came from another site; nothing was changed. It had {sent}. {advice}.")
+
+
+def _quoted(name: str) -> str:
+    """Return a header for a page and for a log: short, and with nothing that either would act upon."""
+    value = request.headers.get(name)
+    return "absent" if value is None else ascii(value[:100])
 
 
 def _is_own(origin: str) -> bool:
     """Tell whether *origin* names the host that this request was sent to (RFC 6454 section 4)."""
     try:
         theirs = urlsplit(origin)
-        ours = urlsplit(f"{theirs.scheme}://{request.host}")
+        ours = urlsplit(f"{theirs.scheme}://{request.headers.get('Host', '')}")
         default = _DEFAULT_PORTS[theirs.scheme]
         same_port = (theirs.port or default) == (ours.port or default)
     except (ValueError, KeyError):

@@ -39,6 +39,9 @@ class _Decisions(Collector):
         for verdict, count in totals.verdicts.items():
             decisions.add_metric([verdict], count)
         yield decisions
+        yield CounterMetricFamily(
+            "acl_auth_express", "Decisions among them that the express lane answered", value=totals.express
+        )
         yield _durations(totals)
         yield GaugeMetricFamily("acl_auth_redis_up", "Whether decisions can be made now", value=self._is_up())
 

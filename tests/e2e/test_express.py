@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from app.web.express import recognize
-from tests.harness import Gunicorn, RedisServer, record_key
+from tests import subrequests
+from tests.harness import Connection, Gunicorn, RedisServer, record_key
 
 pytestmark = pytest.mark.e2e
 
@@ -65,6 +66,9 @@ LINES = [
     *("GET /auth HTTP/1.1", "GET /auth?a=b&c=%20 HTTP/1.1", "GET /auth?a#b HTTP/1.1", "GET /auth/ HTTP/1.1"),
     *(
         "GET /auth HTTP/1.0",
+        "POST /auth/v1//x?y HTTP/1.0",
+        "PUT /auth/%2e./../healthz HTTP/1.1",
+        "DELETE /auth;/x HTTP/1.1",
         "get /auth HTTP/1.1",
         "HEAD /auth HTTP/1.1",
         "POST /auth HTTP/1.1",
@@ -88,15 +92,39 @@ separator = st.sampled_from([": ", ": ", ": ", ":", ":  ", " : ", ":\t"])
 end = st.sampled_from(["\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "\r\n "])
 
 
+HEADS = [data for _, _, data in subrequests.heads()]
+noise = st.tuples(
+    st.one_of(
+        st.sampled_from(NAMES),
+        st.from_regex("[A-Za-z0-9-]{1,9}", fullmatch=True),
+        st.text("a_-:; ", max_size=3),
+    ),
+    st.one_of(st.sampled_from(VALUES), st.text("ab:,;= \t\x00é", max_size=6), st.just("a" * 9_000)),
+)
+
+
+@st.composite
+def lines(draw: Any) -> list[str]:
+    """Return the lines of a head, most of it in order: of one that a proxy sent, or of a made-up one."""
+    if draw(st.booleans()):
+        first, *rest = draw(st.sampled_from(HEADS)).decode("latin-1").rstrip("\r\n").split("\r\n")
+        added = [name + draw(separator) + value for name, value in draw(st.lists(noise, max_size=2))]
+        for line in added:
+            rest.insert(draw(st.integers(0, len(rest))), line)
+        if draw(st.integers(0, 3)) == 0:
+            rest.remove(draw(st.sampled_from(rest)))
+        return [draw(st.one_of(st.just(first), st.sampled_from(LINES))), *rest]
+    line = draw(st.one_of(st.just(LINES[0]), st.sampled_from(LINES)))
+    fields = [*draw(usual), *draw(st.lists(field, max_size=3))]
+    return [line, *(name + draw(separator) + value for name, value in fields)]
+
+
 @st.composite
 def heads(draw: Any) -> bytes:
     """Return a head: mostly well-formed, some of it mutated, now and then two in one write."""
-    line = draw(st.one_of(st.just(LINES[0]), st.sampled_from(LINES)))
-    fields = [*draw(usual), *draw(st.lists(field, max_size=3))]
-    lines = [line, *(name + draw(separator) + value for name, value in fields)]
-    text = "".join(each + draw(end) for each in lines) + draw(
-        st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", ""])
-    )
+    ends = end if draw(st.booleans()) else st.just("\r\n")
+    text = "".join(each + draw(ends) for each in draw(lines()))
+    text += draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", ""]))
     data: bytes = text.encode("latin-1")
     if draw(st.integers(0, 9)) == 0:
         at = draw(st.integers(0, len(data)))
@@ -144,19 +172,34 @@ def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> N
     assert exchange(lane, data) == exchange(plain, data)
 
 
-def test_usual_requests_take_the_lane() -> None:
-    """What Traefik sends is recognized, so that the test above is about something."""
-    head = (
-        b"GET /auth HTTP/1.1\r\nHost: auth:8000\r\nUser-Agent: Go-http-client/1.1\r\n"
-        b"Authorization: Bearer x\r\n"
-        b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: a.test\r\nX-Forwarded-Method: GET\r\n"
-        b"X-Forwarded-Proto: https\r\nX-Forwarded-Uri: /x?y=z\r\nAccept-Encoding: gzip\r\n\r\n"
-    )
-    recognized = recognize(head + b"rest")
+DOUBTFUL = re.compile(rb"\r\n(expect: 100-continue|connection: upgrade)\r\n", re.IGNORECASE)
 
-    assert recognized
-    assert recognized[1] == len(head)
-    assert recognized[0].get("X-Forwarded-Host") == "a.test"
+
+@pytest.mark.parametrize("proxy", sorted({proxy for proxy, _, _ in subrequests.heads()}))
+def test_proxies_take_the_lane(proxy: str) -> None:
+    """What real proxies send is recognized as a whole, but for what asks for more than an answer."""
+    sent = [data for name, _, data in subrequests.heads() if name == proxy and not DOUBTFUL.search(data)]
+
+    assert len(sent) > 20
+    assert [data for data in sent if not ((request := recognize(data)) and request.end == len(data))] == []
+
+
+def test_doubt_ends_with_its_request() -> None:
+    """A request that goes to gunicorn does not keep the connection of a proxy out of the lane."""
+    with (
+        RedisServer() as redis,
+        Gunicorn(redis.port, web_concurrency=1) as lane,
+        Connection(lane.port) as proxy,
+    ):
+        doubtful = [*USUAL.items(), ("Authorization", "Bearer another")]
+        statuses = [
+            proxy.call("/auth", fields).status
+            for fields in (doubtful, USUAL.items(), doubtful, USUAL.items())
+        ]
+        counted = lane.page("/metrics").text
+
+    assert statuses == [401] * 4
+    assert "acl_auth_express_total 2.0" in counted
 
 
 def test_connection_changes_lanes(lanes: tuple[int, int]) -> None:

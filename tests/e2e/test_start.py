@@ -5,27 +5,37 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
+import sysconfig
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.harness import PEPPER, Connection, Gunicorn, RedisServer, call
+from app.settings import Settings
+from tests.harness import ADMIN_PASS, ADMIN_USER, PEPPER, ROOT, Connection, Gunicorn, RedisServer, call, until
 
 pytestmark = pytest.mark.e2e
 
 
-def _refusal(redis_port: object = 1, **settings: object) -> list[str]:
+def _refusal(
+    redis_port: object = 1,
+    prepare: Callable[[Path], object] = Path.exists,
+    python: str = sys.executable,
+    **settings: object,
+) -> list[str]:
     """Return the lines that a start with *settings* ends with, and see that it does end."""
     with ExitStack() as stack:
         service = Gunicorn(redis_port, **settings)
         stack.callback(service.__exit__)
+        prepare(service.dir)
         run = subprocess.run(
-            service.argv,
+            [python, *service.argv[1:]],
             env=service.env,
             cwd=service.dir,
             capture_output=True,
@@ -37,6 +47,14 @@ def _refusal(redis_port: object = 1, **settings: object) -> list[str]:
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
     return run.stderr.splitlines()
+
+
+def _flask(service: Gunicorn, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where *service* runs."""
+    command = [service.argv[0], "-m", "flask", "--app", "wsgi", *args]
+    return subprocess.run(
+        command, env=service.env, cwd=service.dir, check=True, capture_output=True, text=True, timeout=20
+    )
 
 
 class TestRefused:
@@ -181,16 +199,9 @@ def test_dotenv(redis_server: RedisServer) -> None:
 
 def test_command_line(service: Gunicorn) -> None:
     """A token that the command makes, the workers know; one that it deletes, they don't."""
-
-    def flask(*args: str) -> str:
-        command = [service.argv[0], "-m", "flask", "--app", "wsgi", "tokens", *args]
-        return subprocess.run(
-            command, env=service.env, cwd=service.dir, check=True, capture_output=True, text=True, timeout=20
-        ).stdout
-
-    made = json.loads(flask("create", "cli.test", "--json"))
+    made = json.loads(_flask(service, "tokens", "create", "cli.test", "--json").stdout)
     assert service.auth(made["token"], "cli.test").status == 200
-    flask("delete", made["id"])
+    _flask(service, "tokens", "delete", made["id"])
     assert service.auth(made["token"], "cli.test").status == 401
 
 
@@ -211,3 +222,126 @@ def test_crashed_worker(redis_server: RedisServer) -> None:
         os.kill(int(re.findall(r"Booting worker with pid: (\d+)", service.log)[0]), 9)
         time.sleep(0.2)
         assert [service.auth(token).status for _ in range(20)] == [200] * 20
+
+
+class TestSurroundings:
+    """What gunicorn, flask and dotenv do with an environment by themselves."""
+
+    def test_line_ends(self, redis_server: RedisServer) -> None:
+        """A password that came with its line end is what is typed; quotes in .env may span two lines."""
+        ends = {"pepper": f"{PEPPER}\r\n", "admin_user": None, "admin_pass": f"{ADMIN_PASS}\n"}
+        service = Gunicorn(redis_server.port, web_concurrency=1, **ends)
+        (service.dir / ".env").write_bytes(f'ADMIN_USER="{ADMIN_USER}\r\n"\r\n'.encode())
+        with service, Gunicorn(redis_server.port, web_concurrency=1) as other:
+            assert service.page().status == 200
+            assert other.auth(service.issue()).status == 200
+
+    def test_literal_dotenv(self) -> None:
+        """Dollar signs in .env are kept by gunicorn and by the flask command alike."""
+        literal = "aa${HOME}bb$HOME"
+        with (
+            RedisServer() as server,  # of its own: it is no pepper of other tests
+            Gunicorn(server.port, web_concurrency=1, pepper=literal) as given,
+        ):
+            read = Gunicorn(server.port, web_concurrency=1, pepper=None)
+            (read.dir / ".env").write_text(f"PEPPER={literal}\n")
+            with read:
+                assert read.auth(given.issue()).status == 200
+                made = _flask(read, "tokens", "create", "a.test", "--json")
+                assert given.auth(json.loads(made.stdout)["token"]).status == 200
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (f"PEPPER={PEPPER}é".encode("latin-1"), "is no UTF-8 text in line 1"),
+            (f"PEPPER={PEPPER}".encode("utf-16"), "is no UTF-8 text"),
+            (b"PEPPER='hush\n", "has in line 1 neither NAME=value nor a comment"),
+            (None, "is a directory"),
+        ],
+    )
+    def test_unusable_dotenv(self, content: bytes | None, said: str) -> None:
+        """A .env that can't be read is the one problem that is named."""
+
+        def prepare(directory: Path) -> None:
+            if content is None:
+                (directory / ".env").mkdir()
+            else:
+                (directory / ".env").write_bytes(content)
+
+        (problem,) = _refusal(1, prepare, pepper=None)[1:]
+        assert problem.startswith(f"  .env: {said}")
+
+    def test_empty_everything(self, redis_server: RedisServer) -> None:
+        """Compose hands on what is not set as empty: then each setting has its default."""
+        required = {
+            name for name, f in Settings.__dataclass_fields__.items() if f.metadata["default"] is None
+        }
+        names = Settings.__dataclass_fields__.keys() - required - {"redis_port", "bind", "web_concurrency"}
+        with Gunicorn(redis_server.port, web_concurrency=1, **dict.fromkeys(names, "")) as service:
+            assert service.auth(service.issue()).status == 200
+
+    def test_what_gunicorn_reads(self, redis_server: RedisServer) -> None:
+        """Variables that gunicorn looks at by itself change nothing here."""
+        names = {"port": "x", "forwarded_allow_ips": "*", "script_name": "/x", "sendfile": "x"}
+        with Gunicorn(redis_server.port, web_concurrency=1, express_lane="off", **names) as service:
+            assert service.auth(service.issue()).status == 200
+            assert f"Listening at: http://127.0.0.1:{service.port} " in service.log
+
+    @pytest.mark.parametrize("express_lane", [True, False])
+    def test_parser(self, redis_server: RedisServer, tmp_path: Path, *, express_lane: bool) -> None:
+        """The parser that limits and fuzzing are about serves, whatever package is installed beside it."""
+        (tmp_path / "gunicorn_h1c.py").write_text("raise RuntimeError('another parser')")
+        service = Gunicorn(redis_server.port, web_concurrency=1, express_lane=express_lane)
+        service.env["PYTHONPATH"] += f":{tmp_path}"
+        with service:
+            assert service.auth(service.issue()).status == 200
+            assert "another parser" not in service.log
+
+
+class TestEarly:
+    """What gunicorn and flask read before any file of ours is seen to when Python starts."""
+
+    @pytest.fixture(name="python")
+    def _python(self, tmp_path: Path) -> str:
+        """Return a Python that is installed as the image's and that of make."""
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+        (packages,) = (tmp_path / "venv").glob("lib/python3*/site-packages")
+        (packages / "a.pth").write_text(sysconfig.get_path("purelib"))
+        shutil.copy(ROOT / "app" / "early.pth", packages)
+        return str(tmp_path / "venv" / "bin" / "python")
+
+    @pytest.mark.parametrize("value", ["", "\n"])
+    def test_no_workers_named(self, redis_server: RedisServer, python: str, value: str) -> None:
+        """Set to nothing, it is the default; what is nothing to us may be nonsense."""
+        service = Gunicorn(redis_server.port, web_concurrency=value, forwarded_allow_ips="x")
+        service.argv = [python, *service.argv[1:]]
+        with service:
+            until(lambda: len(service.workers) == 2)
+            assert service.auth(service.issue()).status == 200
+
+    @pytest.mark.parametrize("value", ["x", "1.5", "0", "-1", " "])
+    def test_nonsense_of_workers(self, python: str, value: str) -> None:
+        """Set to nonsense, it is a problem among others."""
+        (problem,) = _refusal(1, python=python, web_concurrency=value)[1:]
+        assert problem.startswith("  WEB_CONCURRENCY: a whole number from 1 to 256")
+
+    def test_commands(self, python: str, tmp_path: Path) -> None:
+        """A .env that can't be read is one problem for the flask command too."""
+        (tmp_path / ".env").write_bytes("PEPPER=é".encode("latin-1"))
+        command = [python, "-m", "flask", "--app", "wsgi", "tokens", "list"]
+        run = subprocess.run(
+            command,
+            env=Gunicorn(1).env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode != 0
+        assert run.stderr.splitlines()[1:] == ["  .env: is no UTF-8 text in line 1; save it as UTF-8"]
+
+    def test_installed(self) -> None:
+        """Both that install put the file where Python looks."""
+        for name in ("Makefile", "Dockerfile"):
+            assert "cp app/early.pth" in (ROOT / name).read_text("utf-8")

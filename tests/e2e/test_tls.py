@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import InvalidSettingsError
 from tests.harness import Gunicorn, RedisServer, bearer, forwarded, free_port, hammer
+from tests.make import make_settings
 from tests.store.nodes import SERVICE, Nodes, Sentinel
 
 pytestmark = pytest.mark.e2e
@@ -20,16 +22,26 @@ class Certified:
 
     def __init__(self, directory: Path) -> None:
         self.file = directory / "cert.pem"
-        self._key = directory / "key.pem"
+        self.key = directory / "key.pem"
         name = ("-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1")
         kind = ("-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
-        files = ("-keyout", str(self._key), "-out", str(self.file))
+        files = ("-keyout", str(self.key), "-out", str(self.file))
         subprocess.run(["openssl", "req", *kind, *name, *files], check=True, capture_output=True)
 
     def options(self, port: int) -> dict[str, str]:
         """Return the options of a server that speaks TLS on *port*."""
-        files = {"tls-cert-file": self.file, "tls-key-file": self._key, "tls-ca-cert-file": self.file}
+        files = {"tls-cert-file": self.file, "tls-key-file": self.key, "tls-ca-cert-file": self.file}
         return {"tls-port": f"{port}", "tls-auth-clients": "no"} | {n: f"{path}" for n, path in files.items()}
+
+    @property
+    def trusted(self) -> dict[str, object]:
+        """Return the settings of a service that trusts these servers."""
+        return {"redis_tls_ca_file": self.file}
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """Return the settings of one that shows them the same certificate besides."""
+        return self.trusted | {"redis_tls_cert_file": self.file, "redis_tls_key_file": self.key}
 
     def argv(self, port: int) -> list[str]:
         """Return the same as arguments."""
@@ -49,7 +61,7 @@ def _port(certified: Certified) -> Iterator[int]:
         yield port
 
 
-def service(redis_port: int | None, **settings: object) -> Gunicorn:
+def service(redis_port: object = None, **settings: object) -> Gunicorn:
     """Return a service of one worker, with time for a handshake on a busy machine."""
     return Gunicorn(redis_port, web_concurrency=1, redis_deadline_ms=5000, **settings)
 
@@ -90,28 +102,73 @@ def test_plain_on_tls(port: int) -> None:
         assert own.auth("x" * 20).status == 503
 
 
-def test_sentinels(certified: Certified) -> None:
-    """Sentinels are asked, and their primary is, over TLS."""
+def works(**settings: object) -> bool:
+    """Tell whether a service with *settings* is healthy and decides; one of the two alone is a failure."""
+    with service(**settings) as own:
+        if own.page("/healthz").status == 503:
+            assert own.auth("x" * 20).status == 503
+            return False
+        tokens = [own.issue("a.test") for _ in range(6)]
+        return {own.auth(token).status for token in tokens} == {200}
+
+
+ASKS = pytest.mark.parametrize("ask", ["no", "yes"])
+
+
+@ASKS
+def test_client_certificate(certified: Certified, ask: str) -> None:
+    """A server that wants a certificate of its clients gets ours, however its address is said."""
+    port = free_port()
+    apart = {"redis_host": "127.0.0.1", "redis_port": port, "redis_tls": "true"}
+    with RedisServer(options=[*certified.argv(port), "--tls-auth-clients", ask]):
+        for place in ({"redis_url": f"rediss://127.0.0.1:{port}"}, apart):
+            assert works(**certified.shown, **place)
+            assert works(**certified.trusted, **place) == (ask == "no")
+
+
+@ASKS
+def test_sentinels(certified: Certified, ask: str) -> None:
+    """Sentinels and their primary are asked over TLS, verified, and shown our certificate if they want it."""
     port, ports = free_port(), [free_port() for _ in range(3)]
     with ExitStack() as stack:
-        primary = stack.enter_context(RedisServer(options=certified.argv(port)))
+        primary = stack.enter_context(RedisServer(options=[*certified.argv(port), "--tls-auth-clients", ask]))
         for own_port in ports:
-            options = certified.options(own_port) | {"tls-replication": "yes"}
+            options = certified.options(own_port) | {"tls-replication": "yes", "tls-auth-clients": ask}
             lines = [f"{name} {value}" for name, value in options.items()]
             stack.enter_context(Sentinel(primary, port, lines))
         url = f"rediss+sentinel://{','.join(f'127.0.0.1:{one}' for one in ports)}/{SERVICE}"
-        own = stack.enter_context(service(None, redis_url=url, redis_tls_ca_file=certified.file))
 
-        assert own.auth(own.issue("a.test")).status == 200
+        assert works(redis_url=url, **certified.shown)
+        assert works(redis_url=url, **certified.trusted) == (ask == "no")
+        assert not works(redis_url=url)
 
 
-def test_cluster(certified: Certified) -> None:
-    """Each node of a Cluster is reached over TLS."""
+@ASKS
+def test_cluster(certified: Certified, ask: str) -> None:
+    """Each node of a Cluster is reached over TLS, verified, and shown our certificate if it wants it."""
     ports = [free_port() for _ in range(3)]
     unused = iter(ports)
-    with Nodes(options=lambda: [*certified.argv(next(unused)), "--tls-cluster", "yes"]):
+    more = ["--tls-cluster", "yes", "--tls-auth-clients", ask]
+    with Nodes(options=lambda: [*certified.argv(next(unused)), *more]):
         url = f"rediss+cluster://127.0.0.1:{ports[0]}"
-        with service(None, redis_url=url, redis_tls_ca_file=certified.file) as own:
-            tokens = [own.issue("a.test") for _ in range(6)]
 
-            assert {own.auth(token).status for token in tokens} == {200}
+        assert works(redis_url=url, **certified.shown)
+        assert works(redis_url=url, **certified.trusted) == (ask == "no")
+        assert not works(redis_url=url)
+
+
+@pytest.mark.parametrize("missing", ["redis_tls_cert_file", "redis_tls_key_file"])
+def test_half_a_certificate(certified: Certified, missing: str) -> None:
+    """A certificate and its key go together, and fit."""
+    url = {"REDIS_URL": "rediss://127.0.0.1"}
+    named = {name.upper(): str(path) for name, path in certified.shown.items()}
+    with pytest.raises(InvalidSettingsError, match=f"needs {missing.upper()} as well"):
+        make_settings(**url, **named | {missing.upper(): ""})
+    with pytest.raises(InvalidSettingsError, match=r"REDIS_TLS_CERT_FILE: is no PEM certificate of that key"):
+        make_settings(**url, **named | {missing.upper(): __file__})
+
+
+def test_verified_and_not(certified: Certified) -> None:
+    """Certificates to verify with are not passed over because of another setting."""
+    with pytest.raises(InvalidSettingsError, match="REDIS_TLS_CA_FILE: verifies nothing beside"):
+        make_settings(REDIS_TLS="true", REDIS_TLS_CA_FILE=certified.file, REDIS_TLS_SKIP_VERIFY="true")

@@ -76,6 +76,11 @@ class TestAllowed:
         assert traefik.call(token, headers=_UPGRADE).status == 101
         assert backend.hits == 1
 
+    def test_below_auth(self, traefik: Traefik, backend: Backend, token: str) -> None:
+        """An address below /auth is /auth."""
+        assert [traefik.call(each, door="/auth/").status for each in (token, "wrong")] == [200, 401]
+        assert backend.hits == 1
+
     @pytest.mark.parametrize("door", ["web", "same-method", "with-body"])
     def test_body(self, traefik: Traefik, backend: Backend, token: str, door: str) -> None:
         """A request with a body reaches the backend as it is, again and again."""
@@ -152,7 +157,7 @@ class TestRefused:
         """No WebSocket opens with a bad token."""
         assert traefik.call("wrong", headers=_UPGRADE).status == 401
 
-    @pytest.mark.parametrize("door", ["/", "/healthz", "/livez", "/metrics", "/static/app.css", "/auth/"])
+    @pytest.mark.parametrize("door", ["/", "/healthz", "/livez", "/metrics", "/static/app.css"])
     def test_wrong_address(self, traefik: Traefik, token: str, door: str) -> None:
         """A ForwardAuth that asks any other address opens nothing, to nobody."""
         for credential in (f"Bearer {token}", BASIC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -61,10 +62,12 @@ def traefik(backend: Backend) -> Iterator[ShippedTraefik]:
 
 
 def make_secrets(directory: Path, **given: str) -> str:
-    """Run the one-shot service in *directory* and return what it prints."""
+    """Put *given* beside the secrets in *directory*, run the one-shot service and return what it prints."""
     _, option, program, address = SERVICES["secrets"]["command"]
+    for name, value in given.items():
+        (directory / name).write_text(value)
     done = subprocess.run(
-        [sys.executable, option, program, address], cwd=directory, env=given, capture_output=True, check=True
+        [sys.executable, option, program, address], cwd=directory, env={}, capture_output=True, check=True
     )
     return done.stdout.decode()
 
@@ -125,18 +128,26 @@ def test_docker_socket() -> None:
 
 
 def test_environment() -> None:
-    """Every variable is a setting; the service gets secrets only as files."""
+    """Every variable is a setting; no container has a secret in its environment, which others can look at."""
     environment = SERVICES["auth"]["environment"]
 
     assert set(environment) - {f"{name}_FILE" for name in SECRETS} <= SETTINGS - SECRETS
-    assert set(SERVICES["secrets"]["environment"]) <= SECRETS
+    assert not {name for service in SERVICES.values() for name in service.get("environment", {})} & SECRETS
+    assert not SECRETS & set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text("utf-8")))
 
 
-def test_no_default_secret() -> None:
-    """No secret has a value in the file, and none has a default."""
-    assert SERVICES["secrets"]["environment"] == {
-        name: f"${{{name}:-}}" for name in SERVICES["secrets"]["environment"]
-    }
+def test_logs_are_bounded() -> None:
+    """No container fills the disk with its log."""
+    for service in SERVICES.values():
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+
+
+def test_image_is_pinned() -> None:
+    """Traefik is one that closes what it must, whatever older image this machine has."""
+    name, _, version = SERVICES["traefik"]["image"].partition(":v")
+
+    assert name == "traefik"
+    assert (3, 7, 13) <= tuple(map(int, version.split("."))) < (4,)
 
 
 def test_grace() -> None:
@@ -160,7 +171,7 @@ def test_order() -> None:
 def test_redis_remembers() -> None:
     """A crash brings no deleted token back, full memory evicts none, and the data are in a volume."""
     command = SERVICES["redis"]["command"]
-    options = dict(zip(command[::2], command[1::2], strict=True))
+    options = dict(itertools.pairwise(command))
 
     assert options["--appendonly"] == "yes"
     assert options["--appendfsync"] == "everysec"
@@ -198,8 +209,10 @@ def test_secrets_stay(tmp_path: Path) -> None:
 
 
 def test_own_secrets(tmp_path: Path) -> None:
-    """What is set in the environment is used, is not printed, and stays when it is set no longer."""
-    printed = make_secrets(tmp_path, PEPPER="salt", ADMIN_USER="operator", ADMIN_PASS="correct horse")
+    """What was put there is used, whatever its line end, is not printed, and stays."""
+    printed = make_secrets(
+        tmp_path, new_pepper="salt\n", new_admin_user="operator\r\n", new_admin_pass="correct horse"
+    )
     make_secrets(tmp_path)
     settings = settings_from(tmp_path)
 
@@ -214,7 +227,8 @@ def test_own_secrets(tmp_path: Path) -> None:
 
 def test_new_pepper(tmp_path: Path) -> None:
     """A new pepper keeps the ones that it replaces, once each, so that no token ends."""
-    printed = [make_secrets(tmp_path, PEPPER=pepper) for pepper in ("first", "second", "third", "second")]
+    peppers = ("first", "second", "third", "second")
+    printed = [make_secrets(tmp_path, new_pepper=pepper) for pepper in peppers]
     settings = settings_from(tmp_path)
 
     assert settings.pepper == "second"

@@ -59,6 +59,7 @@ def healthcheck(port: int) -> int:
     return subprocess.run(
         [sys.executable, *command[1:]],
         env={"BIND": f"0.0.0.0:{port}"},
+        cwd=ROOT,
         stderr=subprocess.DEVNULL,
         check=False,
     ).returncode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ OBJECTS: dict[tuple[str, str], Any] = {
 WORKLOADS = [("Deployment", "auth-service"), ("StatefulSet", "redis")]
 AUTH = OBJECTS["Deployment", "auth-service"]["spec"]["template"]["spec"]
 REDIS = OBJECTS["StatefulSet", "redis"]["spec"]["template"]["spec"]
+OWN = dict.fromkeys(("app.kubernetes.io/instance", "app.kubernetes.io/part-of"), "acl-auth-service")
 SETTINGS = {name.upper() for name in Settings.__dataclass_fields__}
 SECRETS = {name.upper() for name, f in Settings.__dataclass_fields__.items() if f.metadata["secret"]}
 
@@ -56,12 +58,37 @@ def test_names() -> None:
 
 
 def test_labels() -> None:
-    """Every object can be found by the recommended label, and selectors select by it."""
+    """Every object can be found by the recommended label, and selectors select what they are meant for."""
     for found in OBJECTS.values():
         assert "app.kubernetes.io/name" in found["metadata"]["labels"]
     for workload in WORKLOADS:
         spec = OBJECTS[workload]["spec"]
         assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+
+
+def selectors(node: Any) -> Iterator[dict[str, str]]:
+    """Yield the labels of every selector of pods below *node*."""
+    for name, child in node.items() if isinstance(node, dict) else enumerate(node):
+        if name in {"selector", "podSelector", "labelSelector"}:
+            yield child.get("matchLabels", child)
+        elif isinstance(child, dict | list):
+            yield from selectors(child)
+
+
+def test_selectors() -> None:
+    """No pod of another application is selected because it is named redis too."""
+    found = [labels for each in OBJECTS.values() for labels in selectors(each.get("spec", {}))]
+    own = [labels for labels in found if labels.get("app.kubernetes.io/name") in {"auth-service", "redis"}]
+
+    assert len(own) == 10
+    for labels in own:
+        assert (
+            labels["app.kubernetes.io/instance"] == labels["app.kubernetes.io/part-of"] == "acl-auth-service"
+        )
+    assert [labels for labels in found if labels not in own] == [
+        {"app.kubernetes.io/name": "traefik"},
+        {"k8s-app": "kube-dns"},
+    ]
 
 
 def test_service() -> None:
@@ -116,7 +143,7 @@ def test_secret_keys() -> None:
     keys = {s["secret"]["name"]: [item["key"] for item in s["secret"]["items"]] for s in sources}
 
     assert keys == {
-        "auth-service-secrets": ["pepper", "admin_user", "admin_pass"],
+        "auth-service-secrets": ["pepper", "pepper_previous", "admin_user", "admin_pass"],
         "redis-auth": ["password"],
     }
 
@@ -128,7 +155,7 @@ def test_environment() -> None:
 
     assert set(config) <= SETTINGS - SECRETS
     assert plain <= {f"{name}_FILE" for name in SECRETS}
-    assert {e["name"] for e in AUTH["containers"][0]["env"]} - plain <= SECRETS
+    assert plain == {entry["name"] for entry in AUTH["containers"][0]["env"]}
 
 
 def test_secret_files() -> None:
@@ -212,7 +239,8 @@ def test_who_may_ask() -> None:
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert ingress["ports"] == [{"protocol": "TCP", "port": 8000}]
     assert [set(peer) for peer in ingress["from"]] == [{"namespaceSelector", "podSelector"}]
-    assert redis["to"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}]
+    assert redis["to"] == [{"podSelector": {"matchLabels": OWN | {"app.kubernetes.io/name": "redis"}}}]
+    assert [set(peer) for peer in dns["to"]] == [{"namespaceSelector", "podSelector"}]
     assert {port["port"] for port in dns["ports"]} == {53}
 
 
@@ -223,7 +251,7 @@ def test_who_may_store() -> None:
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert policy["ingress"] == [
         {
-            "from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "auth-service"}}}],
+            "from": [{"podSelector": {"matchLabels": OWN | {"app.kubernetes.io/name": "auth-service"}}}],
             "ports": [{"protocol": "TCP", "port": 6379}],
         }
     ]
@@ -243,8 +271,8 @@ def test_redis_password() -> None:
     options, _, config = REDIS["containers"][0]["command"][2].partition("<<CONFIG")
 
     assert REDIS["volumes"][0]["secret"]["secretName"] == "redis-auth"
-    assert "requirepass" not in options
-    assert 'requirepass "$(cat /secrets/password)"' in config
+    assert "/secrets" not in options
+    assert '">$(cat /secrets/password)"' in config
 
 
 def test_version() -> None:

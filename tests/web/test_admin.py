@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable
+from copy import deepcopy
 from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from app.core.tokens import is_mistyped
+from app.core.tokens import DIGEST, is_mistyped, mint
 from tests.make import PEPPER
 from tests.web.conftest import OPERATOR, Operator, written
 
@@ -125,6 +127,11 @@ def test_default_lifetime(make_client: Callable[..., FlaskClient], database: Any
         {"hosts": "a.example", "email": "nobody"},
         {"hosts": "a.example", "comment": "a\nb"},
         {"hosts": "a.example", "ttl": "60"},
+        {"hosts": "a.example", "token": "mykey"},
+        {"hosts": "a.example", "": "x"},
+        {"hosts": "a.example", "form": ["a", "b"]},
+        {"hosts": "a.example", "Comment": "x"},
+        {"hosts": "a.example", "grace_seconds": "5"},
         {"hosts": "a.example", "comment": ["a", "b"]},
     ],
 )
@@ -252,3 +259,60 @@ def test_redis_is_gone(stranded: FlaskClient) -> None:
 def test_unknown_page(client: FlaskClient) -> None:
     """An address without a page says so without asking for a password."""
     assert client.get("/nowhere").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("verb", "extra"),
+    [
+        *((verb, {"force": "1"}) for verb in ("edit", "disable", "enable", "rotate", "delete")),
+        *((verb, {"form": "nonce"}) for verb in ("edit", "disable", "enable", "rotate", "delete")),
+        *((verb, {"hosts": "b.example"}) for verb in ("disable", "enable", "rotate", "delete")),
+        *((verb, {"grace_seconds": "5"}) for verb in ("edit", "disable", "enable", "delete")),
+        ("rotate", {"grace": "5"}),
+        ("rotate", {"grace_seconds": ["0", "60"]}),
+        ("delete", {"": ""}),
+    ],
+)
+def test_unknown_field(operator: Operator, database: Any, verb: str, extra: dict[str, Any]) -> None:
+    """What a change does not know it refuses, names, and changes nothing: it was meant to say something."""
+    record = record_of(create(operator))
+    before = database.hgetall(record)
+    answer = operator.post(f"/{verb}_token", {"token": before["id"]} | extra)
+
+    assert answer.status_code == 400
+    assert all(name in answer.text for name in extra)
+    assert database.hgetall(record) == before
+
+
+@pytest.mark.parametrize("verb", ["create", "edit", "disable", "enable", "rotate", "delete"])
+@pytest.mark.parametrize(
+    ("status", "more"),
+    [
+        (400, {"query_string": "comment=x"}),
+        (400, {"query_string": "x"}),
+        (415, {"data": b'{"hosts": "a.example"}', "content_type": "application/json"}),
+        (415, {"data": b"hosts=a.example", "content_type": "text/plain"}),
+        (415, {"data": b"hosts=a.example", "content_type": ""}),
+        (400, {"data": {"hosts": (BytesIO(b"a.example"), "hosts.txt")}}),
+    ],
+)
+def test_what_is_no_form(
+    operator: Operator, database: Any, verb: str, status: int, more: dict[str, Any]
+) -> None:
+    """What comes in an address, a file or another type of content is told of, not overlooked."""
+    assert operator.post(f"/{verb}_token", **deepcopy(more)).status_code == status
+    assert not written(database)
+
+
+@pytest.mark.parametrize("text", [mint("acl"), "ab" * 32, "0123456789abcdef", "legacy"])
+@pytest.mark.parametrize(
+    "path", ["/tokens/{}", "/?q={}", "/?q=a.test&from={}", "/?deleted={}x", "/api/v1/tokens/{}"]
+)
+def test_token_in_an_address(operator: Operator, database: Any, path: str, text: str) -> None:
+    """A token itself finds nothing by an address, of whatever shape it is, and no answer repeats it."""
+    database.hset(record_of(text), "hosts", "secret.example")
+    answer = operator.get(path.format(text))
+
+    assert "secret.example" not in answer.text or path.startswith("/?deleted")
+    assert text not in answer.text or len(text) < 20 or DIGEST.fullmatch(text)
+    assert text not in answer.headers.get("Location", "")

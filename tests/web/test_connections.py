@@ -11,6 +11,7 @@ import pytest
 from gevent import socket
 
 from app.web.connections import Connection, Connections
+from app.web.heads import Heads
 
 MOST, KEEPALIVE_S, PATIENCE_S = 2, 0.5, 3
 TIMES = 20_000_000  # more than the buffers of both ends hold
@@ -20,7 +21,7 @@ class Echo:
     """Says back what it hears, in capitals, a letter "b" many times; breaks on "break"."""
 
     def __init__(self) -> None:
-        self.connections = Connections(self.attend, KEEPALIVE_S, MOST)
+        self.connections = Connections(self.attend, KEEPALIVE_S, MOST, Heads())
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from app.logs import Sparse
+from app.web import guards
 from tests.web.conftest import OPERATOR, Operator
 
 FORM = {"hosts": "example.com"}
@@ -103,3 +106,108 @@ def test_raw_query(client: FlaskClient, query: str) -> None:
     answers = [client.get(path, environ_overrides=raw, auth=OPERATOR) for path in paths(client)]
 
     assert {answer.status_code for answer in answers} == {400}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "a..b",
+            "",
+            " ",
+            ".",
+            "a b",
+            "a@b",
+            "a/b",
+            "a,b",
+            "[::1",
+            "::1",
+            "[::1]]",
+            "a:1:2",
+            "a:x",
+            "a:99999",
+        ),
+        *("x" * 300, "b\xfccher.example", "a_\x00", "-a", "a%20b", "*.a.test", "1.2.3.4.5", "[a.test]"),
+    ],
+)
+def test_malformed_host(client: FlaskClient, host: str) -> None:
+    """A Host that names none is a bad request on every route but /auth, where it does not matter."""
+    sent = {"HTTP_HOST": host}
+    answers = [client.get(path, environ_overrides=sent, auth=OPERATOR) for path in paths(client)]
+
+    assert {answer.status_code for answer in answers} == {400}
+    assert client.get("/auth", environ_overrides=sent).status_code == 401
+    assert client.get("/api/v1/tokens", environ_overrides=sent).mimetype == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "host", ["a.test", "A.test.:8000", "a:", "10.0.0.1:80", "[::1]:8", "my_host", "xn--bcher-kva.example"]
+)
+def test_host(client: FlaskClient, host: str) -> None:
+    """Every Host that names one will do."""
+    assert client.get("/livez", environ_overrides={"HTTP_HOST": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["//tokens//x", "/tokens//x", "/tokens/x/", "//evil.test/tokens/", "/static//style.css"]
+)
+def test_no_redirect_to_the_host_that_was_sent(client: FlaskClient, path: str) -> None:
+    """An address is what it is: it leads nowhere else, least of all where Host says."""
+    answer = client.get("/", environ_overrides={"PATH_INFO": path, "HTTP_HOST": "evil.test"}, auth=OPERATOR)
+
+    assert answer.status_code == 404
+    assert "Location" not in answer.headers
+
+
+def test_locations(operator: Operator) -> None:
+    """Every Location begins with a slash, whatever Host was sent."""
+    evil = {"Host": "evil.test:99"}
+    made = operator.post("/api/v1/tokens", json={"hosts": ["a.test"]}, headers=evil)
+    form = {"token": made.json["id"]} if made.json else {}
+    answers = [
+        made,
+        *(
+            operator.post(f"/{verb}_token", form, headers=evil)
+            for verb in ("edit", "disable", "enable", "delete")
+        ),
+    ]
+
+    assert [answer.status_code for answer in answers] == [201, 303, 303, 303, 303]
+    assert {answer.headers["Location"][:2] for answer in answers} <= {"/a", "/t", "/?"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "named", "advice"),
+    [
+        (
+            {"Origin": "http://admin.lan:8080", "Host": "admin.lan"},
+            ["&#39;http://admin.lan:8080&#39;", "&#39;admin.lan&#39;"],
+            "proxy_set_header Host $http_host",
+        ),
+        ({"Origin": "<b>\xe9\x1b[2J", "Host": "admin.lan"}, ["&lt;b&gt;\\xe9\\x1b[2J"], "$http_host"),
+        ({"Sec-Fetch-Site": "cross-site", "Host": "a.lan"}, ["&#39;cross-site&#39;"], "send it from there"),
+    ],
+)
+def test_refused_form_says_why(
+    operator: Operator,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    named: list[str],
+    advice: str,
+) -> None:
+    """The page and the log name what was received and what to do, and repeat nothing that acts."""
+    monkeypatch.setattr(guards, "_refusals", Sparse(guards.log, period_s=0))
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+    answer = operator.post("/create_token", FORM, environ_overrides=environ)
+
+    assert answer.status_code == 403
+    assert all(text in answer.text for text in [*named, advice])
+    assert all(unescape(text) in caplog.text for text in [*named, advice])
+
+
+def test_form_to_a_host_with_an_underscore(operator: Operator) -> None:
+    """A host that is known inside a network alone takes forms too."""
+    headers = {"Host": "auth_service:8000", "Origin": "http://auth_service:8000"}
+
+    assert operator.post("/create_token", FORM, headers=headers).status_code == 200

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from tests.make import PEPPER
 
@@ -22,16 +23,15 @@ def basic(text: str) -> str:
 
 
 @pytest.fixture
-def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[..., tuple[int, list[str]]]:
-    """Return what asks /auth under given sources; the answer is its status and its challenges."""
-    database.hset(f"tokens:{sha256((TOKEN + PEPPER).encode()).hexdigest()}", "hosts", "*")
+def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[..., TestResponse]:
+    """Return what asks /auth under given sources."""
+    database.hset(f"tokens:{sha256((TOKEN + PEPPER).encode()).hexdigest()}", "hosts", "a.test")
 
-    def ask(sources: str, **headers: str) -> tuple[int, list[str]]:
+    def ask(sources: str, host: str = "a.test", **headers: str) -> TestResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = make_client(CREDENTIAL_SOURCES=sources).get(
-            "/auth", headers={"X-Forwarded-Host": "a.test"} | named
+        return make_client(CREDENTIAL_SOURCES=sources).get(
+            "/auth", headers={"X-Forwarded-Host": host} | named
         )
-        return answer.status_code, answer.headers.getlist("WWW-Authenticate")
 
     return ask
 
@@ -66,15 +66,88 @@ def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[...,
     ],
 )
 def test_first_source_decides(
-    ask: Callable[..., tuple[int, list[str]]], sources: str, headers: dict[str, str], status: int
+    ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], status: int
 ) -> None:
     """The first source that was sent decides, good or bad: nothing falls through to the next."""
-    assert ask(sources, **headers)[0] == status
+    assert ask(sources, **headers).status_code == status
 
 
-def test_challenges(ask: Callable[..., tuple[int, list[str]]]) -> None:
-    """Where passwords are taken, a refusal asks for one too, as git needs it."""
-    bearer = 'Bearer realm="acl-auth-service"'
+BEARER_ASKS = 'Bearer realm="acl-auth-service"'
+BASIC_ASKS = 'Basic realm="acl-auth-service", charset="UTF-8"'
+KEY_ASKS = 'ApiKey realm="acl-auth-service", header="X-Api-Key"'
 
-    assert ask("authorization") == (401, [bearer])
-    assert ask("authorization,basic") == (401, [bearer, 'Basic realm="acl-auth-service", charset="UTF-8"'])
+
+def challenges(answer: TestResponse) -> list[str]:
+    """Return the challenges of *answer*, in their order."""
+    return answer.headers.getlist("WWW-Authenticate")
+
+
+@pytest.mark.parametrize(
+    ("sources", "body", "asked"),
+    [
+        ("authorization", "missing bearer token", [BEARER_ASKS]),
+        ("proxy-authorization", "missing bearer token", [BEARER_ASKS]),
+        ("proxy-authorization,authorization", "missing bearer token", [BEARER_ASKS]),
+        ("authorization,basic", "missing bearer token", [BEARER_ASKS, BASIC_ASKS]),
+        ("basic,authorization", "missing bearer token", [BASIC_ASKS, BEARER_ASKS]),
+        ("proxy-authorization,basic,authorization", "missing bearer token", [BEARER_ASKS, BASIC_ASKS]),
+        ("x-api-key,basic,authorization", "missing bearer token", [BASIC_ASKS, BEARER_ASKS]),
+        ("basic", "missing token", [BASIC_ASKS]),
+        ("x-api-key,basic", "missing token", [BASIC_ASKS]),
+        ("x-api-key", "missing token", [KEY_ASKS]),
+        ("x-api-key,authorization", "missing bearer token", [BEARER_ASKS]),
+    ],
+)
+def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, asked: list[str]) -> None:
+    """Without a token each accepted scheme is asked for, once, in order, and no other; never is there none."""
+    answer = ask(sources)
+
+    assert (answer.status_code, answer.text, challenges(answer)) == (401, body, asked)
+
+
+@pytest.mark.parametrize(
+    ("sources", "error", "asked"),
+    [
+        ("basic", {"Authorization": basic("x:wrong")}, [BASIC_ASKS]),
+        ("basic", {"Authorization": BEARER}, [BASIC_ASKS]),
+        ("x-api-key", {"X_Api_Key": "wrong"}, [KEY_ASKS]),
+        (
+            "basic,authorization",
+            {"Authorization": OTHER},
+            [BASIC_ASKS, f'{BEARER_ASKS}, error="invalid_token"'],
+        ),
+        (
+            "authorization,basic",
+            {"Authorization": basic("wrong")},
+            [f'{BEARER_ASKS}, error="invalid_request"', BASIC_ASKS],
+        ),
+    ],
+)
+def test_refused_credential(
+    ask: Callable[..., TestResponse], sources: str, error: dict[str, str], asked: list[str]
+) -> None:
+    """A bad token is asked for again in each accepted scheme; an error is said in Bearer's, whose it is."""
+    answer = ask(sources, **error)
+
+    assert (answer.status_code, answer.text, challenges(answer)) == (401, "invalid token", asked)
+
+
+@pytest.mark.parametrize(
+    ("sources", "headers", "asked"),
+    [
+        ("basic", {"Authorization": basic(f"x:{TOKEN}")}, []),
+        ("x-api-key", {"X_Api_Key": TOKEN}, []),
+        (
+            "basic,authorization",
+            {"Authorization": basic(f"x:{TOKEN}")},
+            [f'{BEARER_ASKS}, error="insufficient_scope"'],
+        ),
+    ],
+)
+def test_wrong_host(
+    ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], asked: list[str]
+) -> None:
+    """A good token for another host is no reason to ask for another password; Bearer's challenge says why."""
+    answer = ask(sources, host="b.test", **headers)
+
+    assert (answer.status_code, answer.text, challenges(answer)) == (403, "forbidden for host", asked)

@@ -1,0 +1,62 @@
+"""Settings that are right by themselves and not beside each other."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from app.core.addresses import Address
+from app.core.clients import Proxies
+
+Problem = tuple[str, str]
+_TLS_ONLY = ("redis_tls_skip_verify", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
+
+
+def contradictions(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
+    """Yield each name with what is wrong; *values* lacks bad ones, *given* are those that are no defaults."""
+    if values.get("redis_url"):
+        yield from _beside_url(values, given)
+    if {"redis_url", "redis_tls"} <= values.keys():
+        yield from _tls_for_nothing(values)
+    if values.get("redis_tls_skip_verify") and values.get("redis_tls_ca_file"):
+        yield "redis_tls_ca_file", "verifies nothing beside REDIS_TLS_SKIP_VERIFY=true; keep one of them"
+    if {"redis_tls_cert_file", "redis_tls_key_file"} <= values.keys():
+        yield from _certificate(values["redis_tls_cert_file"], values["redis_tls_key_file"])
+    if values.get("fail_limit_max") and values.get("trusted_proxies") == Proxies():
+        yield "fail_limit_max", "needs TRUSTED_PROXIES, or there is but one client: Traefik"
+
+
+def _beside_url(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
+    url = values["redis_url"]
+    server = url.server or Address("", 0)
+    place = {"redis_host": server.host, "redis_port": server.port, "redis_db": url.db, "redis_tls": url.tls}
+    login = {"redis_username": url.login.username, "redis_password": url.login.password}
+    for name, said in (place | {name: said for name, said in login.items() if said}).items():
+        if name in given and name in values and values[name] != said:
+            yield name, f"REDIS_URL says otherwise; keep one of them{_hint(name, is_tls=url.tls)}"
+
+
+def _hint(name: str, *, is_tls: bool) -> str:
+    if name != "redis_tls":
+        return ""
+    return "" if is_tls else ", or write rediss:// for TLS"
+
+
+def _tls_for_nothing(values: Mapping[str, Any]) -> Iterator[Problem]:
+    url = values["redis_url"]
+    if not (url.tls if url else values["redis_tls"]):
+        for name in _TLS_ONLY:
+            if values.get(name):
+                yield name, "is of no use without TLS; set REDIS_TLS=true, or write rediss:// in REDIS_URL"
+
+
+def _certificate(cert_file: str, key_file: str) -> Iterator[Problem]:
+    if bool(cert_file) != bool(key_file):
+        missing = "REDIS_TLS_KEY_FILE" if cert_file else "REDIS_TLS_CERT_FILE"
+        yield f"redis_tls_{'cert' if cert_file else 'key'}_file", f"needs {missing} as well"
+    elif cert_file:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, password="")
+        except OSError:
+            yield "redis_tls_cert_file", "is no PEM certificate of that key, or the key has a passphrase"

@@ -1,0 +1,59 @@
+"""What a client hears whose request can't be read as HTTP.
+
+Nothing of it is repeated, neither to the client nor in the log: what is malformed may be a credential.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.http import errors
+from gunicorn.util import http_date
+
+from app.web.heads import HeadSocket
+from app.web.problems import API
+
+_STATUSES: dict[type[BaseException], HTTPStatus] = {
+    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+}
+_API = re.compile(rb"[A-Z]+ " + API.encode() + rb"[/? ]")
+_log = logging.getLogger(__name__)
+
+
+def reject(client: HeadSocket, address: Any, error: errors.ParseException) -> None:
+    """Answer a request that gunicorn's parser refused with *error*, of which only the class is logged."""
+    peer = address[0] if isinstance(address, tuple) else "unix"
+    said = {"client": peer, "error": type(error).__name__}
+    _log.warning("refused what is not HTTP: error=%(error)s client=%(client)s", said)
+    _send(client, _STATUSES.get(type(error), HTTPStatus.BAD_REQUEST))
+
+
+def fail(client: HeadSocket, error: BaseException) -> None:
+    """Answer a request that *error* kept the service from answering."""
+    _log.error("a request could not be answered", exc_info=error)
+    _send(client, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _send(client: HeadSocket, status: HTTPStatus) -> None:
+    with suppress(OSError):
+        client.sendall(_answer(status, is_api=bool(_API.match(client.start))))
+
+
+def _answer(status: HTTPStatus, *, is_api: bool) -> bytes:
+    kind, body = _problem(status) if is_api else ("text/plain; charset=utf-8", f"{status.phrase.lower()}\n")
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nDate: {http_date()}\r\nConnection: close\r\n"
+        f"Content-Type: {kind}\r\nCache-Control: no-store\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+def _problem(status: HTTPStatus) -> tuple[str, str]:
+    said = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": status.phrase}
+    return "application/problem+json", json.dumps(said)

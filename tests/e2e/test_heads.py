@@ -1,0 +1,195 @@
+"""Large heads, slow ones, and those that are no HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.harness import BASIC, Connection, Gunicorn, RedisServer, bearer, call, forwarded, until
+
+pytestmark = pytest.mark.e2e
+
+KIB = 1024
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _many_files() -> Iterator[None]:
+    """Let this process and those that it starts open as many files as they may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module", name="lane", params=["true", "false"], ids=["express", "plain"])
+def _lane(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
+    """Run one worker that logs all that it can."""
+    options = {"web_concurrency": 1, "log_level": "debug", "redis_deadline_ms": 5000}
+    with Gunicorn(redis_server.port, express_lane=request.param, **options) as service:
+        yield service
+
+
+LARGE = {
+    "address": [("X-Forwarded-Uri", "/?q=" + "a" * 64 * KIB)],
+    "cookie": [("Cookie", "a=" + "b" * 64 * KIB)],
+    "name": [("X-" + "a" * 64 * KIB, "b")],
+    "blanks": [("X-A", "b" + " " * 64 * KIB + "c")],
+    "200 headers": [(f"X-Header-{number}", "a" * 100) for number in range(200)],
+    "several": [(f"X-Header-{number}", "a" * 64 * KIB) for number in range(3)],
+}
+
+
+@pytest.mark.parametrize("fields", LARGE.values(), ids=LARGE.keys())
+def test_large_heads_are_decided(lane: Gunicorn, fields: list[tuple[str, str]]) -> None:
+    """64 KiB in any header and 200 headers change no decision."""
+    token = lane.issue("a.test")
+
+    assert lane.auth(token, headers=fields).status == 200
+    assert lane.auth(token[:-1], headers=fields).status == 401
+    assert lane.auth(token, "b.test", headers=fields).status == 403
+
+
+@pytest.mark.parametrize("target", ["/auth?" + "q" * 64 * KIB, "/auth/" + "p" * 64 * KIB])
+def test_long_targets_are_decided(lane: Gunicorn, target: str) -> None:
+    """Path and query of /auth may be as long as a client's."""
+    ask = [*forwarded("a.test"), *bearer(lane.issue("a.test"))]
+
+    assert call(lane.port, target, ask).status == 200
+
+
+def test_head_in_pieces(lane: Gunicorn) -> None:
+    """A head may come byte by byte, and what follows on the connection is answered too."""
+    token = lane.issue("a.test")
+    head = (
+        f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    with Connection(lane.port) as connection:
+        for byte in head.encode():
+            connection.send(bytes([byte]))
+        connection.send(head.encode() * 2)
+
+        assert [connection.read().status for _ in range(3)] == [200, 200, 200]
+
+
+def _resident(pid: int) -> int:
+    """Return how many bytes of memory a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("line", ["GET /auth", "POST /create_token"])
+def test_thousand_slow_and_huge_heads(lane: Gunicorn, line: str) -> None:
+    """A thousand clients that send 200 KiB of a head each, and no end, cost little and delay nobody."""
+    token = lane.issue("a.test")
+    (worker,) = lane.workers
+    before = _resident(worker)
+    large = [("X-Forwarded-Uri", "/" + "a" * 60 * KIB)]
+    with ExitStack() as stack:
+        for _ in range(1000):
+            slow = stack.enter_context(Connection(lane.port))
+            _flood(slow, f"{line} HTTP/1.1\r\nHost: x\r\nX-A: ".encode() + b"a" * 200 * KIB)
+        statuses = {lane.auth(token, headers=large).status for _ in range(5)}
+        held = _resident(worker) - before
+
+    assert statuses == {200}
+    assert held < 48 * KIB * KIB
+
+
+def _flood(connection: Connection, data: bytes) -> None:
+    """Send *data* if the other side has not had enough of it."""
+    with suppress(OSError):
+        connection.send(data)
+
+
+MALFORMED = {
+    "no colon": "Authorization Bearer {}",
+    "control": "Authorization: Bearer {}\x01",
+    "folded": "Authorization: Bearer\r\n {}",
+    "blank before the colon": "Authorization : Bearer {}",
+    "expectation": "Expect: {}",
+    "coding": "Transfer-Encoding: {}",
+    "length": "Content-Length: {}",
+    "too long": "Authorization: Bearer {}" + "a" * 300 * KIB,
+    "unfinished": "Authorization: Bearer {}",
+}
+LINES = [
+    "GET /auth HTTP/1.1",
+    "GET /{} HTTP/9.9",
+    "G(T /{} HTTP/1.1",
+    "GET /{}\x01 HTTP/1.1",
+    "GET /api/v1/tokens HTTP/1.1",
+]
+
+
+@pytest.mark.parametrize("fault", MALFORMED)
+@pytest.mark.parametrize("line", LINES)
+def test_malformed_is_not_repeated(lane: Gunicorn, fault: str, line: str) -> None:
+    """What is no HTTP is refused, and neither the answer nor the log, at any level, repeats a part of it."""
+    secret = "acl_" + os.urandom(16).hex()
+    end = "" if fault == "unfinished" else "\r\n\r\n"
+    data = f"{line}\r\nHost: x\r\n{MALFORMED[fault]}{end}".replace("{}", secret)
+    with Connection(lane.port) as connection:
+        _flood(connection, data.encode("latin-1"))
+        connection.finish()
+        answers = connection.rest()
+
+    assert not re.match(rb"HTTP/1.1 [25]", answers) or fault == "coding"
+    assert secret.encode() not in answers
+    assert secret not in lane.log
+
+
+def test_class_of_the_error_is_logged(lane: Gunicorn) -> None:
+    """The log names the kind of error and the client."""
+    with Connection(lane.port) as connection:
+        connection.send(b"GET /auth HTTP/1.1\r\nnonsense\r\n\r\n")
+        assert connection.read().status == 400
+
+    until(lambda: "error=InvalidHeader client=127.0.0.1" in lane.log)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [("/auth", "text/plain; charset=utf-8"), ("/api/v1/tokens", "application/problem+json")],
+)
+def test_kind_of_a_refusal(lane: Gunicorn, target: str, kind: str) -> None:
+    """A program hears of a head that is too large what it hears of other errors: RFC 9457."""
+    answer = call(lane.port, target, [("X-A", "a" * 300 * KIB), ("Authorization", BASIC)])
+
+    assert (answer.status, answer.headers["content-type"]) == (431, kind)
+    if target != "/auth":
+        assert answer.json()["status"] == 431
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_new_hosts_fill_no_memory(redis_server: RedisServer) -> None:
+    """Thousands of new hosts of 121 labels, each with a bad token and one over its limit, fill no cache."""
+    options = {
+        "web_concurrency": 1,
+        "log_level": "warning",
+        "rate_limit_max": 1,
+        "rate_limit_window_sec": 600,
+    }
+    with Gunicorn(redis_server.port, redis_deadline_ms=5000, **options) as service:
+        (worker,) = service.workers
+        credentials = ["x", service.issue("*")]
+        for first in range(0, 5_000, 100):
+            hosts = [f"{number}.{'.'.join('a' * 120)}" for number in range(first, first + 100)]
+            assert set(_asked(service, hosts, credentials)) <= {401, 429, 200}
+        assert _resident(worker) < 90 * KIB * KIB
+
+
+def _asked(service: Gunicorn, hosts: list[str], credentials: list[str]) -> list[int]:
+    """Ask for each host with each credential, all in one write."""
+    heads = [
+        f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: {host}\r\nAuthorization: Bearer {text}\r\n\r\n"
+        for host in hosts
+        for text in credentials
+    ]
+    with Connection(service.port) as connection:
+        connection.send("".join(heads).encode())
+        return [connection.read().status for _ in heads]

@@ -1,0 +1,250 @@
+"""skopeo and git, which send nothing but passwords, with a token as password."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+
+import pytest
+
+from tests.harness import Gunicorn, Process, RedisServer, call, free_port
+from tests.proxies import Caddy, Nginx, Proxy, Traefik
+
+pytestmark = pytest.mark.e2e
+
+HOST = "localhost"
+
+
+@pytest.fixture(scope="module", name="passwords", params=["basic", "basic,authorization"])
+def _passwords(request: Any, redis_server: RedisServer) -> Iterator[Gunicorn]:
+    with Gunicorn(redis_server.port, credential_sources=request.param, redis_deadline_ms=5000) as service:
+        yield service
+
+
+class Registry(Process):
+    """Debian's docker-registry, without authentication of its own."""
+
+    name = "registry"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+        storage = {"filesystem": {"rootdirectory": str(self.dir / "images")}}
+        config = {"version": 0.1, "storage": storage, "http": {"addr": f"127.0.0.1:{self.port}"}}
+        (self.dir / "config.yml").write_text(json.dumps(config))
+        self.argv = [_program("docker-registry"), "serve", str(self.dir / "config.yml")]
+
+    def is_ready(self) -> bool:
+        """Tell whether it speaks the registry's API."""
+        return call(self.port, "/v2/").status == 200
+
+
+class TestRegistry:
+    """skopeo through Traefik to docker-registry."""
+
+    @pytest.fixture(name="address")
+    def _address(self, passwords: Gunicorn) -> Iterator[str]:
+        with Registry() as registry, Traefik(passwords.port, registry.port, host=HOST) as traefik:
+            yield f"docker://{HOST}:{traefik.port}/app:1"
+
+    def test_push_and_pull(self, address: str, passwords: Gunicorn, tmp_path: Path) -> None:
+        """An image that was pushed with a token comes back whole with it."""
+        creds, files = f"any:{passwords.issue(HOST)}", write_image(tmp_path / "image")
+
+        pushed = skopeo("copy", "--dest-creds", creds, f"oci:{tmp_path / 'image'}:1", address)
+        assert pushed.returncode == 0, pushed.stderr
+        pulled = skopeo("copy", "--src-creds", creds, address, f"oci:{tmp_path / 'back'}:1")
+        assert pulled.returncode == 0, pulled.stderr
+        assert all((tmp_path / "back" / "blobs" / "sha256" / name).is_file() for name in files)
+
+    @pytest.mark.parametrize("creds", ["any:wrong", ""])
+    def test_refused(self, address: str, tmp_path: Path, creds: str) -> None:
+        """Without a token that opens the registry nothing is pushed, and skopeo says why."""
+        write_image(tmp_path / "image")
+        login = ["--dest-creds", creds] if creds else ["--dest-no-creds"]
+        pushed = skopeo("copy", *login, f"oci:{tmp_path / 'image'}:1", address)
+
+        assert pushed.returncode != 0
+        assert "unauthorized" in pushed.stderr or "authentication required" in pushed.stderr
+
+
+def skopeo(command: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run skopeo without TLS and without the user's own files."""
+    tls = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+    return subprocess.run(
+        [_program("skopeo"), "--insecure-policy", command, *tls, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def write_image(place: Path) -> list[str]:
+    """Write an image of one empty layer in OCI's layout and return the names of its blobs."""
+    blobs = place / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(kind: str, data: bytes) -> dict[str, Any]:
+        digest = sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        media_type = f"application/vnd.oci.image.{kind}"
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+    tar = bytes(10_240)
+    layer = blob("layer.v1.tar+gzip", gzip.compress(tar, mtime=0))
+    root = {"type": "layers", "diff_ids": [f"sha256:{sha256(tar).hexdigest()}"]}
+    config = {"architecture": "amd64", "os": "linux", "rootfs": root, "config": {}}
+    described = blob("config.v1+json", json.dumps(config).encode())
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": described, "layers": [layer]}
+    listed = blob("manifest.v1+json", json.dumps(manifest).encode())
+    index = {"schemaVersion": 2, "manifests": [listed | {"annotations": {_NAME: "1"}}]}
+    (place / "index.json").write_text(json.dumps(index))
+    (place / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return [name.name for name in blobs.iterdir()]
+
+
+_NAME = "org.opencontainers.image.ref.name"
+
+
+class TestGit:
+    """git through nginx and Caddy to git http-backend."""
+
+    @pytest.fixture(name="repository")
+    def _repository(self, tmp_path: Path) -> Path:
+        place = tmp_path / "served" / "project.git"
+        git(tmp_path, "init", "-q", "--bare", str(place))
+        return place
+
+    @pytest.fixture(name="proxy", params=[Nginx, Caddy], ids=lambda kind: kind.name)
+    def _proxy(self, request: Any, passwords: Gunicorn, repository: Path) -> Iterator[Proxy]:
+        if not request.param.path():
+            pytest.skip(f"{request.param.binary} is not installed")
+        with (
+            GitServer(repository.parent) as server,
+            request.param(passwords.port, server.port, host=HOST) as proxy,
+        ):
+            yield proxy
+
+    def test_clone_and_push(self, proxy: Proxy, passwords: Gunicorn, tmp_path: Path) -> None:
+        """Whoever has a token clones, commits, pushes, and another clone has it."""
+        address = f"http://any:{passwords.issue(HOST)}@{HOST}:{proxy.port}/project.git"
+
+        assert git(tmp_path, "clone", "-q", address, "one").returncode == 0
+        (tmp_path / "one" / "file").write_bytes(b"x" * 2_000_000)
+        git(tmp_path / "one", "add", "file")
+        git(tmp_path / "one", "commit", "-q", "-m", "first")
+        pushed = git(tmp_path / "one", "push", "-q", "origin", "HEAD:main")
+        assert pushed.returncode == 0, pushed.stderr
+        assert git(tmp_path, "clone", "-q", "-b", "main", address, "two").returncode == 0
+        assert (tmp_path / "two" / "file").stat().st_size == 2_000_000
+
+    def test_refused(self, proxy: Proxy, tmp_path: Path) -> None:
+        """A wrong token clones nothing."""
+        cloned = git(tmp_path, "clone", "-q", f"http://any:wrong@{HOST}:{proxy.port}/project.git", "one")
+
+        assert cloned.returncode != 0
+        assert "Authentication failed" in cloned.stderr
+
+
+def git(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run git in *place*, without the user's own settings and without asking anybody."""
+    name = {
+        f"GIT_{role}_{what}": "a@a.test" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(place),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
+    return subprocess.run(
+        [_program("git"), *words],
+        cwd=place,
+        env=env | name,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class GitServer:
+    """git http-backend as a CGI program; a user is whom the proxy names in X-Auth-Token-Id."""
+
+    def __init__(self, root: Path) -> None:
+        handler = type("Handler", (_GitHandler,), {"root": root})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.port = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _GitHandler(BaseHTTPRequestHandler):
+    root: Path
+
+    def _serve(self) -> None:
+        done = subprocess.run(
+            [_program("git"), "http-backend"],
+            env=self._env(),
+            input=self._body(),
+            capture_output=True,
+            check=False,
+        )
+        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self.send_response(int(fields.pop("Status", "200").split()[0]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = _serve  # noqa: N815 - the names that http.server looks for
+
+    def _env(self) -> dict[str, str]:
+        path, _, query = self.path.partition("?")
+        named = {"CONTENT_TYPE": "Content-Type", "REMOTE_USER": "X-Auth-Token-Id"}
+        named |= {"HTTP_CONTENT_ENCODING": "Content-Encoding", "HTTP_GIT_PROTOCOL": "Git-Protocol"}
+        return {variable: self.headers.get(name, "") for variable, name in named.items()} | {
+            "PATH": "/usr/bin:/bin",
+            "GIT_PROJECT_ROOT": str(self.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+        }
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def _program(name: str) -> str:
+    return shutil.which(name) or pytest.skip(f"{name} is not installed")

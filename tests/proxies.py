@@ -1,0 +1,198 @@
+"""The proxies of docs/proxies.md as real processes, each with the configuration that stands there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml  # type: ignore[import-untyped]
+
+from tests.harness import ROOT, Answer, Backend, Headers, Process, Seen, _Echo, bearer, call, free_port
+
+HOST = "ollama.example.com"
+Change = Callable[[str], str]
+
+
+def recipe(title: str, language: str, path: str = "docs/proxies.md", nth: int = 0) -> str:
+    """Return the *nth* example in *language* below the heading *title*."""
+    text = (ROOT / path).read_text("utf-8")
+    section = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section, f"{path} has no {title}"
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+    return found[nth]
+
+
+def unchanged(text: str) -> str:
+    """Return a recipe as it is."""
+    return text
+
+
+class Proxy(Process):
+    """A proxy that asks our /auth about each request to *host*; *change* makes another of its recipe."""
+
+    binary: ClassVar[str]
+
+    def __init__(self, auth: int, backend: int, change: Change = unchanged, host: str = HOST) -> None:
+        super().__init__()
+        self.port, self.host = free_port(), host
+        self._auth, self._backend = auth, backend
+        self._configure(change)
+
+    def _configure(self, change: Change) -> None:
+        """Write the configuration and name the command."""
+        raise NotImplementedError
+
+    def _write(self, name: str, text: str, more: Mapping[str, str] | None = None) -> Path:
+        """Write a file with the addresses of this machine in place of those of the documents."""
+        places = {
+            **(more or {}),
+            "auth:8000": f"127.0.0.1:{self._auth}",
+            "ollama:11434": f"127.0.0.1:{self._backend}",
+            HOST: self.host,
+        }
+        for documented, here in places.items():
+            text = text.replace(documented, here)
+        (self.dir / name).write_text(text)
+        return self.dir / name
+
+    @classmethod
+    def path(cls) -> str:
+        """Return the program of this environment, else of the system, an empty text if there is none."""
+        beside = str(Path(sys.executable).parent)
+        return (
+            shutil.which(cls.binary, path=f"{beside}:/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin") or ""
+        )
+
+    def is_ready(self) -> bool:
+        """Tell whether it answers, be it that it serves no such host."""
+        return self.call(host="nobody.test").status > 0
+
+    def call(self, token: str | None = None, host: str = "", headers: Headers = (), **more: Any) -> Answer:
+        """Send a client's request; *more* is as in harness.call."""
+        target = more.pop("target", "/")
+        return call(self.port, target, [("Host", host or self.host), *bearer(token), *headers], **more)
+
+
+class Traefik(Proxy):
+    """Traefik with README.md's files."""
+
+    name = binary = "traefik"
+
+    def _configure(self, change: Change) -> None:
+        dynamic, static = (recipe("Protect a backend", "yaml", "README.md", nth) for nth in (0, 1))
+        self._write("dynamic.yml", change(dynamic))
+        more = {
+            "providers": {"file": {"filename": str(self.dir / "dynamic.yml"), "watch": False}},
+            "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        }
+        entry = {"address: :80": f"address: 127.0.0.1:{self.port}"}
+        file = self._write("static.yml", static + yaml.safe_dump(more), entry)
+        self.argv = [self.path(), f"--configfile={file}"]
+
+    def is_ready(self) -> bool:
+        """Tell whether it has read its routes."""
+        return self.call().status != 404
+
+
+class Caddy(Proxy):
+    """Caddy, which would like certificates."""
+
+    name = binary = "caddy"
+    _OPTIONS = "{\n admin off\n persist_config off\n auto_https off\n servers {\n protocols h1 h2c"
+
+    def _configure(self, change: Change) -> None:
+        text = change(recipe("Caddy", "caddyfile").replace("{\n\tservers {", self._OPTIONS, 1))
+        site = re.sub(
+            r"^([\w.]*) {$", rf"http://\1:{self.port} {{\n bind 127.0.0.1", text, flags=re.MULTILINE
+        )
+        self.argv = [self.path(), "run", "--config", str(self._write("Caddyfile", site))]
+
+
+class Nginx(Proxy):
+    """nginx, which would like directories of its own."""
+
+    name = binary = "nginx"
+    _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+    def _configure(self, change: Change) -> None:
+        paths = "".join(f"{kind}_temp_path {self.dir / kind};\n" for kind in self._TEMPORARY)
+        main = f"daemon off;\nworker_processes 1;\npid {self.dir / 'pid'};\nevents {{}}\n"
+        http = f"http {{\naccess_log off;\n{paths}{change(recipe('nginx', 'nginx'))}}}\n"
+        port = {"listen 80": f"listen 127.0.0.1:{self.port}"}
+        file = self._write("nginx.conf", main + http, port)
+        self.argv = [self.path(), "-c", str(file), "-p", str(self.dir), "-e", "stderr"]
+
+
+class Envoy(Proxy):
+    """Envoy, its whole configuration as documented."""
+
+    name = binary = "envoy"
+
+    def _configure(self, change: Change) -> None:
+        documented = {"0.0.0.0": 80, "auth": 8000, "ollama": 11434}
+        places = {
+            f"address: {name}, port_value: {port}": f"address: 127.0.0.1, port_value: {here}"
+            for (name, port), here in zip(
+                documented.items(), (self.port, self._auth, self._backend), strict=True
+            )
+        }
+        file = self._write("envoy.yaml", change(recipe("Envoy", "yaml")), places)
+        options = ["--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error"]
+        self.argv = [self.path(), "-c", str(file), *options]
+
+
+class HAProxy(Proxy):
+    """HAProxy with the documented program in Lua."""
+
+    name = binary = "haproxy"
+
+    def _configure(self, change: Change) -> None:
+        program = self._write("acl_auth.lua", recipe("HAProxy", "lua"))
+        places = {"/etc/haproxy/acl_auth.lua": str(program), "bind :80": f"bind 127.0.0.1:{self.port}"}
+        file = self._write("haproxy.cfg", change(recipe("HAProxy", "haproxy")), places)
+        self.argv = [self.path(), "-db", "-f", str(file)]
+
+
+class EventsBackend(Backend):
+    """A backend with WebSockets, and with /events: one at once, and another when it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        handler = type("Events", (_Events,), {"go_on": self.go_on})
+        self._server.RequestHandlerClass = handler
+
+
+class _Events(_Echo):
+    go_on: threading.Event
+
+    def _answer(self, seen: Seen) -> None:
+        fields = {name.lower(): value for name, value in seen.headers}
+        if "sec-websocket-key" in fields:
+            self.server.seen.append(seen)
+            self.wfile.write(_switching(fields["sec-websocket-key"]))
+            self.wfile.write(self.rfile.read(5))
+        elif seen.path == "/events":
+            self._stream()
+        else:
+            super()._answer(seen)
+
+    def _stream(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.wfile.write(head + b"9\r\ndata: 1\n\n\r\n")
+        self.go_on.wait(30)
+        self.wfile.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+
+
+def _switching(key: str) -> bytes:
+    """RFC 6455 section 4.2.2."""
+    accept = b64encode(sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())  # noqa: S324
+    fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept
+    return b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\n\r\n"

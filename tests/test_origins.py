@@ -1,0 +1,95 @@
+"""What .env says, and who is heard before it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app import origins
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ("A=aa${HOME}bb", "aa${HOME}bb"),
+        ("A='$HOME'", "$HOME"),
+        ('A="${A}$$"', "${A}$$"),
+        ("A=a#b # comment", "a#b"),
+        ("\ufeffexport A=b\r\n", "b"),
+        ('A="b\r\nc\r\n"', "b\nc\n"),
+        ("A=1\nA=2", "2"),
+        ("A=", ""),
+    ],
+)
+def test_literal(content: str, value: str) -> None:
+    """Every ``$`` is one; quotes, comments and export are as dotenv has them."""
+    Path(".env").write_bytes(content.encode())
+
+    assert origins.gather()["A"] == value
+
+
+def test_environment_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment wins, even with nothing."""
+    Path(".env").write_text("A=a\nB=b\n")
+    monkeypatch.setenv("A", "")
+
+    assert (origins.gather()["A"], origins.gather()["B"]) == ("", "b")
+
+
+def test_no_file() -> None:
+    """Without .env there is the environment alone."""
+    assert origins.gather() == dict(os.environ)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("A=é".encode("latin-1"), "is no UTF-8 text in line 1"),
+        ("A=b\nC=é".encode("latin-1"), "is no UTF-8 text in line 2"),
+        ("A=b".encode("utf-16"), "is no UTF-8 text"),
+        ("A=b".encode("utf-16-be"), "is no UTF-8 text"),
+        (b"A=b\n\n\nhush\n", "in line 4 neither"),
+        (b"A=b\nB='hush\nC=d\n", "in line 2 neither"),
+        (b'A="hush"hush\n', "in line 1 neither"),
+        (b"A=b\n" * 20_000, "holds more than"),
+    ],
+)
+def test_what_can_not_be_read(content: bytes, said: str) -> None:
+    """A file that is only half understood is refused, with the line and without what it says."""
+    Path(".env").write_bytes(content)
+
+    with pytest.raises(ValueError, match=said) as caught:
+        origins.gather()
+    assert "hush" not in str(caught.value)
+
+
+def test_what_others_own(tmp_path: Path) -> None:
+    """A file that may not be read is no empty one."""
+    tmp_path.chmod(0o755)
+    Path(".env").write_text("A=b")
+    Path(".env").chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        with pytest.raises(ValueError, match="can't be read: Permission denied"):
+            origins.gather()
+    finally:
+        os.seteuid(user)
+
+
+def test_what_is_no_file() -> None:
+    """Docker makes a directory where a file to mount is missing; a link that leads nowhere is one to mend."""
+    Path(".env").mkdir()
+    with pytest.raises(ValueError, match="is a directory"):
+        origins.gather()
+    Path(".env").rmdir()
+    Path(".env").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="No such file"):
+        origins.gather()
