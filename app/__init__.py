@@ -41,7 +41,9 @@ class _App(Flask):
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds views and makes addresses, which begin with a slash."""
-        return request and self.url_map.bind_to_environ(request.environ | {"HTTP_HOST": _NO_HOST}, _NO_HOST)
+        if request is None:
+            return None
+        return self.url_map.bind_to_environ(request.environ | {"HTTP_HOST": _NO_HOST}, _NO_HOST)
 
 
 def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:

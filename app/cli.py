@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from flask.cli import AppGroup
 from app.core.fields import InvalidFieldsError
 from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.search import InvalidQueryError
+from app.core.text import visible
 from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
@@ -154,8 +156,8 @@ def _named(name: str) -> str:
     """Return what names the token to the registry, from an argument or from standard input."""
     if name != _STANDARD_INPUT:
         return services().registry.find_public(name).digest
-    read = click.get_text_stream("stdin")
-    return (click.prompt("Token", hide_input=True, err=True) if read.isatty() else read.read()).strip()
+    typed = click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
+    return str(typed).strip()
 
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:
@@ -171,13 +173,15 @@ def _complaints() -> Iterator[None]:
     try:
         yield
     except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError) as error:
-        raise click.ClickException(str(error)) from None
+        raise _complaint(str(error)) from None
     except UnknownOutcomeError as error:
-        raise click.ClickException(
-            f"{error}. Whether it was done is not known; look before you go on."
-        ) from None
+        raise _complaint(f"{error}. Whether it was done is not known; look before you go on.") from None
     except StoreUnavailableError as error:
-        raise click.ClickException(f"{error}. Nothing was changed.") from None
+        raise _complaint(f"{error}. Nothing was changed.") from None
+
+
+def _complaint(message: str) -> click.ClickException:
+    return click.ClickException(visible(message))
 
 
 def _fields(token: Token) -> dict[str, Any]:
@@ -187,7 +191,8 @@ def _fields(token: Token) -> dict[str, Any]:
 def _line(token: Token) -> str:
     ends = "never" if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC).isoformat()
     status = token.status(services().registry.now_s)
-    return "\t".join([token.id, status, ends, ",".join(token.hosts), token.email, token.comment])
+    shown = token.id, status, ends, ",".join(token.hosts), token.email, token.comment
+    return "\t".join(map(visible, shown))
 
 
 def shell_context() -> dict[str, Any]:

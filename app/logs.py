@@ -5,16 +5,51 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
-import time
 from datetime import UTC, datetime
+from textwrap import indent
+from types import TracebackType
 from typing import Any
 
+import gevent
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
+from app.core.text import visible
+from app.repeats import fields_of, sums_of
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC, RFC 3339), level, logger, message and, if any, exception."""
+_MAX_FIELD = 80
+_MAX_MESSAGE = 1_000
+_MAX_TRACEBACK = 4_000
+
+_Error = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+def _message(record: logging.LogRecord) -> str:
+    return visible(record.getMessage()[:_MAX_MESSAGE])
+
+
+class _Formatter(logging.Formatter):
+    def formatException(self, ei: _Error) -> str:  # noqa: N802 - logging's name
+        """Return the end of the traceback."""
+        lines = super().formatException(ei)[-_MAX_TRACEBACK:].split("\n")
+        return "\n".join(map(visible, lines))
+
+
+class TextFormatter(_Formatter):
+    """One line, and a traceback below it if there is one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return *record* as a line."""
+        record.message = " ".join([_message(record), *(f"{name}={n}" for name, n in sums_of(record).items())])
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _Error) -> str:  # noqa: N802 - logging's name
+        """Return the traceback, no line of which can be taken for one of the log."""
+        return indent(super().formatException(ei), "  ")
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line: time (UTC, RFC 3339), level, logger, message, what it names, any exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as JSON."""
@@ -23,32 +58,17 @@ class JsonFormatter(logging.Formatter):
             "time": f"{moment:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
+            **{name: _value(value) for name, value in fields_of(record).items()},
+            **sums_of(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
 
 
-class Sparse:
-    """Logs an error that may come a thousand times a second once per period, and how often it came."""
-
-    def __init__(self, log: logging.Logger, period_s: float) -> None:
-        self._log = log
-        self._period_s = period_s
-        self._last = float("-inf")
-        self._left_out = 0
-
-    def error(self, message: str, *args: object, exc_info: bool = False) -> None:
-        """Log unless the period is not over."""
-        now = time.monotonic()
-        if now - self._last < self._period_s:
-            self._left_out += 1
-            return
-        if self._left_out:
-            message, args = f"{message} (and %d more since the last line)", (*args, self._left_out)
-        self._log.error(message, *args, exc_info=exc_info)
-        self._last, self._left_out = now, 0
+def _value(value: object) -> object:
+    return value if value is None or isinstance(value, int | float) else visible(str(value)[:_MAX_FIELD])
 
 
 def gunicorn_logger(form: str) -> type[Logger]:
@@ -57,8 +77,15 @@ def gunicorn_logger(form: str) -> type[Logger]:
     class Configured(Logger):
         def setup(self, cfg: Config) -> None:
             logging.config.dictConfig(config(cfg.loglevel, form))
+            logging.captureWarnings(capture=True)
+            vars(gevent.get_hub())["print_exception"] = _log_greenlet
 
     return Configured
+
+
+def _log_greenlet(_: object, *error: Any) -> None:
+    """Log what ended a greenlet, which gevent would print."""
+    logging.getLogger("gevent").error("a greenlet failed", exc_info=error)
 
 
 def config(level: str, form: str) -> dict[str, Any]:
@@ -67,10 +94,13 @@ def config(level: str, form: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "text": {"format": "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"},
+            "text": {
+                "()": "app.logs.TextFormatter",
+                "fmt": "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
+            },
             "json": {"()": "app.logs.JsonFormatter"},
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form}},
+        "handlers": {"stderr": {"class": "app.repeats.Handler", "formatter": form}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "gunicorn.error": {"level": level.upper(), "handlers": [], "propagate": True},

@@ -282,7 +282,7 @@ def lose_name(fault: str) -> Act:
 
 
 def counts_log_lines(stage: Stage) -> Iterator[str]:
-    """See that the log says so once a second and worker, however many requests fail."""
+    """See that the log says so now and then, however many requests fail."""
     lines = stage.service.log.count("no decision")
     yield f"{lines} lines in the log"
     if lines > 2 * (stage.during_s + 3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from click.testing import Result
 from app import create_app
 from app.core.logins import WRONG_PER_CLIENT
 from tests.harness import RedisServer, free_port
-from tests.make import make_settings
+from tests.make import PEPPER, make_settings
 
 Run = Callable[..., Result]
 
@@ -24,7 +25,7 @@ def run(redis_server: RedisServer) -> Run:
     with redis.Redis(port=redis_server.port) as client:
         client.flushall()
     runner = create_app(make_settings(REDIS_PORT=redis_server.port)).test_cli_runner()
-    return lambda *args: runner.invoke(args=["tokens", *args])
+    return lambda *args, **more: runner.invoke(args=["tokens", *args], **more)
 
 
 def created(run: Run, *args: str) -> dict[str, Any]:
@@ -68,6 +69,76 @@ def test_changes_of_a_token(run: Run) -> None:
     rotated = json.loads(run("rotate", token["id"], "--grace-seconds", "60", "--json").output)
     assert rotated["id"] == token["id"]
     assert rotated["token"] != token["token"]
+
+
+HOSTILE = "\x1b[2J\x1b]52;c;aGk=\x07 \x9b31m\x7f \u202egnp.exe\u2069 a\tb\nc\r\x00 \udc80".encode(
+    "utf-8", "surrogateescape"
+)
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "list --json", "show ID", "edit ID --rate-limit-max 5", "disable ID"]
+)
+def test_hostile_records(run: Run, redis_server: RedisServer, command: str) -> None:
+    """What somebody else wrote to Redis controls no terminal, and stays on its line."""
+    token = created(run, "a.example", "--comment", "kept")
+    with redis.Redis(port=redis_server.port) as client:
+        (key,) = client.scan_iter("tokens:*")
+        client.hset(key, mapping={"comment": HOSTILE, "email": HOSTILE, "hosts": b"a.example," + HOSTILE})
+    result = run(*command.replace("ID", token["id"]).split())
+
+    assert result.exit_code == 0
+    assert all(line.replace("\t", " ").isprintable() for line in result.output.split("\n"))
+    if command == "list":
+        (line,) = result.output.splitlines()
+        assert (
+            r"\x1b[2J\x1b]52;c;aGk=\x07 \x9b31m\x7f \u202egnp.exe\u2069 a\tb\nc\r\x00" in line.split("\t")[5]
+        )
+    if command == "list --json":
+        assert json.loads(result.output)["comment"].startswith("\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["create", "a\x1b[31m.example"],
+        ["create", "a.example", "--comment", "\x1b]52;c;aGk=\x07"],
+        ["create", "a.example", "--email", "\u202e\x9b"],
+        ["create", "a.example", "--ttl-seconds", "\x1b[31m"],
+        ["list", "--host", "\x1b[31m"],
+    ],
+)
+def test_hostile_arguments(run: Run, args: list[str]) -> None:
+    """No message repeats a control character that was typed, or pasted."""
+    result = run(*args)
+
+    assert result.exit_code == 1
+    assert result.output.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("verb", ["show", "edit", "disable", "enable", "rotate", "delete"])
+def test_token_from_standard_input(run: Run, verb: str) -> None:
+    """Every command takes the token itself, its id or its SHA-256 from standard input."""
+    for name in ("token", "id", "sha256"):
+        made = created(run, "a.example")
+        result = run(verb, "-", input=f"{made[name]}\n")
+        assert result.exit_code == 0, result.output
+        assert made["token"] not in result.output
+
+
+@pytest.mark.parametrize("verb", ["show", "edit", "disable", "enable", "rotate", "delete"])
+def test_token_as_an_argument(run: Run, redis_server: RedisServer, verb: str) -> None:
+    """As an argument, which others can see, a token is refused, whatever its shape, and not repeated."""
+    created(run, "a.example")
+    with redis.Redis(port=redis_server.port, decode_responses=True) as client:
+        for text in (created(run, "a.example")["token"], "ab" * 32, "0123456789abcdef", "legacy"):
+            record = f"tokens:{sha256((text + PEPPER).encode()).hexdigest()}"
+            client.hset(record, "hosts", "a.example")
+            before = client.hgetall(record)
+            result = run(verb, text)
+            assert (result.exit_code, client.hgetall(record)) == (1, before)
+            assert "tokens show -" in result.output
+            assert text not in result.output
 
 
 def test_peppers(run: Run) -> None:

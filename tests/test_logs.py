@@ -4,39 +4,84 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 
-import pytest
+from gunicorn.glogging import SafeAtoms
 
-from app.logs import JsonFormatter, Sparse
+from app.logs import JsonFormatter, TextFormatter
+
+
+def record(message: str, *args: object, level: int = logging.INFO) -> logging.LogRecord:
+    """Return a record of a fixed moment."""
+    made = logging.LogRecord("app", level, "", 1, message, args, None)
+    made.created, made.msecs = 1_795_492_982.25, 250.0
+    return made
 
 
 def test_json_line() -> None:
     """A line is one JSON object, whatever the message holds."""
-    record = logging.LogRecord("app", logging.INFO, "", 1, 'a "%s"\n', ("é",), None)
-    record.created, record.msecs = 1_795_492_982.25, 250.0
-
-    assert json.loads(JsonFormatter().format(record)) == {
+    assert json.loads(JsonFormatter().format(record('a "%s"\n', "é"))) == {
         "time": "2026-11-24T04:03:02.250Z",
         "level": "info",
         "logger": "app",
-        "message": 'a "é"\n',
+        "message": 'a "é"\\n',
     }
 
 
-def test_json_exception() -> None:
-    """A traceback stays on the line of its message."""
-    error = ValueError("x")
-    record = logging.LogRecord("app", logging.ERROR, "", 1, "m", (), (ValueError, error, None))
+def test_json_fields() -> None:
+    """What a line names is a field of its own, short and without control characters."""
+    fields = {"verdict": "wrong_host", "host": "\x1b\u202e" + "a" * 99, "token": None, "wait_s": 3}
+    line = json.loads(JsonFormatter().format(record("x %(host)s", fields)))
 
-    assert json.loads(JsonFormatter().format(record))["exception"] == "ValueError: x"
+    assert (line["verdict"], line["token"], line["wait_s"]) == ("wrong_host", None, 3)
+    assert line["host"] == r"\x1b\u202e" + "a" * 78
 
 
-def test_sparse(caplog: pytest.LogCaptureFixture) -> None:
-    """An error that keeps coming is said once a period, with the count of what was left out."""
-    never, always = Sparse(logging.getLogger("a"), period_s=3600), Sparse(logging.getLogger("b"), period_s=0)
-    for _ in range(3):
-        never.error("down: %s", "x")
-    always._left_out = 2
-    always.error("up: %s", "y")
+def test_access_log_names_no_header() -> None:
+    """The fields of gunicorn's access log, credentials among them, stay out."""
+    made = record("%(h)s", SafeAtoms({"h": "x", "{authorization}i": "Bearer secret"}))
 
-    assert caplog.messages == ["down: x", "up: y (and 2 more since the last line)"]
+    assert "secret" not in JsonFormatter().format(made)
+
+
+def test_exception() -> None:
+    """A traceback stays on the line of its message, or cannot be taken for other lines."""
+    error = ValueError("x\x1b\n2026-11-24 [1] INFO forged")
+    made = record("m", level=logging.ERROR)
+    made.exc_info = (ValueError, error, None)
+
+    assert json.loads(JsonFormatter().format(made))["exception"].splitlines()[0] == r"ValueError: x\x1b"
+    first, *others = TextFormatter("%(levelname)s: %(message)s").format(made).splitlines()
+    assert first == "ERROR: m"
+    assert all(line.startswith("  ") for line in others)
+
+
+def test_text_line() -> None:
+    """A message is one line, without control characters, and no longer than is useful."""
+    line = TextFormatter("%(message)s").format(record("a=%s", "\n\x1b]52;\x9b\u202e" + "x" * 9999))
+
+    assert line.startswith(r"a=\n\x1b]52;\x9b\u202exxx")
+    assert len(line) < 1_100
+
+
+BESIDE = """
+import warnings
+from gevent import monkey, spawn
+monkey.patch_all()
+from gunicorn.config import Config
+from app.logs import gunicorn_logger
+gunicorn_logger("json")(Config())
+warnings.warn("foreign \\x1b[31m")
+spawn(lambda: 1 / 0).join()
+"""
+
+
+def test_beside_the_log() -> None:
+    """What Python and gevent would print is a line as well."""
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, check=True, timeout=60)
+    warning, failure = map(json.loads, done.stderr.splitlines())
+
+    assert (warning["logger"], failure["logger"]) == ("py.warnings", "gevent")
+    assert "ZeroDivisionError" in failure["exception"]
+    assert warning["message"].isprintable()

@@ -1,8 +1,9 @@
-"""Whose request it is: the address that wrong passwords and tokens are counted under."""
+"""Whose request it is: the address, and the networks, that wrong passwords and tokens are counted under."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -15,6 +16,13 @@ _PRIVATE = tuple(
 )
 # What one customer gets at least, and can fill with addresses (RFC 6177).
 _IPV6_PREFIX = 64
+# What one customer may hold besides, the narrowest first.
+_WIDER_PREFIXES = {4: (24,), 6: (56, 48)}
+# All of IPv4 as a translator in front of us presents it (RFC 6052).
+_NAT64 = IPv6Network("64:ff9b::/96")
+# Who floods is asked for with each request; of long lists, which anybody may send, none is kept.
+_MAX_CACHED = 128
+_MAX_HOPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,10 @@ class Proxies:
 
     networks: tuple[Network, ...] = ()
     is_unix_trusted: bool = False
+
+    def __hash__(self) -> int:
+        """Return the same for most: the hash of a network takes longer than comparing it with itself."""
+        return len(self.networks)
 
     def __contains__(self, hop: Address | None) -> bool:
         """Tell whether *hop* is one; None stands for the other end of a Unix socket."""
@@ -58,15 +70,32 @@ def is_trusted(peer: str, trusted: Proxies) -> bool:
 
 
 def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
+    """Return what a request is counted under: its address, or the network that this stands for."""
+    return _found(peer, forwarded_for, trusted)[1]
+
+
+def address_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
     """Return the nearest hop that is no proxy of ours; of a broken list, the last that can be right.
 
     *peer* is empty at a Unix socket; to *forwarded_for*, X-Forwarded-For, each proxy appends its own peer.
     """
+    return _found(peer, forwarded_for, trusted)[0]
+
+
+def _found(peer: str, forwarded_for: str | None, trusted: Proxies) -> tuple[str, str]:
+    is_long = len(peer) + len(forwarded_for or "") > _MAX_CACHED
+    return (_find if is_long else _cached_find)(peer, forwarded_for, trusted)
+
+
+def _find(peer: str, forwarded_for: str | None, trusted: Proxies) -> tuple[str, str]:
     hop = _address(peer)
-    hops = forwarded_for.split(",") if forwarded_for else []
+    hops = forwarded_for.rsplit(",", _MAX_HOPS) if forwarded_for else []
     while hop in trusted and hops and (before := _address(hops.pop())) is not None:
         hop = before
-    return _name(hop)
+    return _text(hop), _name(hop)
+
+
+_cached_find = lru_cache(maxsize=1024)(_find)
 
 
 def _address(text: str) -> Address | None:
@@ -78,9 +107,32 @@ def _address(text: str) -> Address | None:
     return mapped or address
 
 
+def _text(hop: Address | None) -> str:
+    """Return the address without a scope, in which anything may stand."""
+    return UNIX if hop is None else str(type(hop)(int(hop)))
+
+
 def _name(hop: Address | None) -> str:
     if hop is None:
         return UNIX
-    if isinstance(hop, IPv4Address):
-        return str(hop)
-    return str(IPv6Network((int(hop), _IPV6_PREFIX), strict=False))
+    counted = _embedded(hop) if isinstance(hop, IPv6Address) else hop
+    if isinstance(counted, IPv4Address):
+        return str(counted)
+    return str(IPv6Network((int(counted), _IPV6_PREFIX), strict=False))
+
+
+def _embedded(hop: IPv6Address) -> Address:
+    """Return the IPv4 address behind *hop*: to count by, never to trust, for it may be claimed."""
+    if hop in _NAT64:
+        return IPv4Address(int(hop) & 0xFFFFFFFF)
+    return hop.sixtofour or (hop.teredo[1] if hop.teredo else hop)
+
+
+@lru_cache(maxsize=1024)
+def networks_of(client: str) -> tuple[str, ...]:
+    """Return the networks around *client*, as client_of names it, the narrowest first."""
+    try:
+        own = ip_network(client)
+    except ValueError:  # a Unix socket
+        return ()
+    return tuple(str(own.supernet(new_prefix=prefix)) for prefix in _WIDER_PREFIXES[own.version])

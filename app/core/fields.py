@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from app.core import hosts
+from app.core import hosts, moments
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
 from app.core.tokens import Token, TokenSpec
 
@@ -19,10 +17,38 @@ MAX_COMMENT_CHARS = 500
 MAX_EMAIL_CHARS = 254
 
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# Ranges of what nobody sees and of what reorders text. They are written down, because what Python knows of
+# Unicode is older than what people type.
+_HIDDEN = (
+    "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufdd0-\ufdef\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+)
+_SURROGATES = "\ud800-\udfff"
+_SPACES = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_JOINERS = "\u200c\u200d"
+_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+# England, Scotland and Wales: the flags that are spelled in tags, which hide text anywhere else.
+_FLAGS = "\U0001f3f4\U000e0067\U000e0062(?:{}|{}|{})\U000e007f".format(
+    *("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("eng", "sct", "wls"))
+)
+
+
+def _grammar(hidden: str) -> str:
+    """Return a pattern of text in which all can be seen.
+
+    A joiner or a selector says something of the character before it. Rows of them would hide text.
+    """
+    return f"(?:(?:{_FLAGS}|[^{hidden}{_JOINERS}{_SELECTORS}])[{_SELECTORS}]?[{_JOINERS}]?)*"
+
+
+TEXT = _grammar(_HIDDEN)
+_IN_EMAIL = f"[^@{_HIDDEN}{_JOINERS}{_SELECTORS}{_SPACES}]+"
+EMAIL = f"{_IN_EMAIL}@{_IN_EMAIL}"
+BLANKS = "[ \t\r\n]*"
+
+_TEXT = re.compile(_grammar(_HIDDEN + _SURROGATES))
+_EMAIL = re.compile(EMAIL)
 
 
 class InvalidFieldsError(ValueError):
@@ -31,6 +57,10 @@ class InvalidFieldsError(ValueError):
     def __init__(self, problems: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {problem}" for name, problem in problems.items()))
         self.problems = dict(problems)
+
+
+class ClashingFieldsError(InvalidFieldsError):
+    """Each field can be used, but not together with the others or with what the token has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +105,7 @@ def _parse(typed: Mapping[str, str], names: Any) -> tuple[dict[str, Any], dict[s
     values = {}
     for name in names:
         try:
-            values[name] = FIELDS[name](typed.get(name, "").strip())
+            values[name] = FIELDS[name](typed.get(name, ""))
         except ValueError as error:
             problems[name] = str(error)
     return values, problems
@@ -97,46 +127,42 @@ def _draft(
             problems["expires_at"] = "a moment in the future, within a hundred years"
     ttl_s = default_ttl_s if ttl_s is None else ttl_s
     ends_in, starts = ttl_s or lives_s, values.get("not_before")
-    if starts and ends_in and ttl_s != 0 and starts >= now_s + ends_in:
-        problems["not_before"] = "after the end of the token's life"
     if problems:
         raise InvalidFieldsError(problems)
+    if starts and ends_in and ttl_s != 0 and starts >= now_s + ends_in:
+        raise ClashingFieldsError({"not_before": "after the end of the token's life"})
     return Draft(TokenSpec(**{attribute: values[name] for name, attribute in _ATTRIBUTES.items()}), ttl_s)
 
 
 def _email(text: str) -> str:
-    _refuse_invisible(text)
-    if text and (len(text) > MAX_EMAIL_CHARS or not _EMAIL.fullmatch(text)):
+    email = _visible(text)
+    if email and (len(text) > MAX_EMAIL_CHARS or not _EMAIL.fullmatch(email)):
         raise ValueError("not an email address, such as ops@example.com")
-    return text
+    return email
 
 
 def _comment(text: str) -> str:
-    _refuse_invisible(text)
     if len(text) > MAX_COMMENT_CHARS:
         raise ValueError(f"at most {MAX_COMMENT_CHARS} characters, not {len(text)}")
-    return text
+    return _visible(text)
 
 
 def _optional(low: int, high: int) -> Callable[[str], int | None]:
-    return lambda text: whole_number(text, low, high) if text else None
+    return lambda text: whole_number(text.strip(), low, high) if text.strip() else None
 
 
 def _moment(text: str) -> int | None:
-    """Read RFC 3339, or less of it: without a zone it is UTC, without a time midnight."""
-    if not text:
-        return None
-    try:
-        at = datetime.fromisoformat(text if _MOMENT.fullmatch(text) else "")
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
-        raise ValueError(f"a moment such as 2030-01-31T18:00:00Z, not {text!r}") from None
+    return moments.parse(text.strip()) if text.strip() else None
 
 
-def _refuse_invisible(text: str) -> None:
-    for char in text:
-        if unicodedata.category(char) in _INVISIBLE or char == _REPLACEMENT:
-            raise ValueError(f"contains the unprintable character U+{ord(char):04X}")
+def _visible(text: str) -> str:
+    """Return *text* without the blanks around it; raises ValueError if not all of it can be seen."""
+    bare = text.strip(" \t\r\n")
+    seen = _TEXT.match(bare)
+    end = seen.end() if seen else 0
+    if end < len(bare):
+        raise ValueError(f"contains the unprintable character U+{ord(bare[end]):04X}")
+    return bare.strip()
 
 
 FIELDS: Mapping[str, Callable[[str], Any]] = {

@@ -14,9 +14,40 @@ MAX_PATTERNS = 100
 
 _MAX_NAME = 253
 _MAX_SENT = _MAX_NAME + len(".:65535")
-SEPARATOR = re.compile(r"[,\s]+")
+SPACES = "\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+SEPARATOR = re.compile(f"[,{SPACES}]+")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+?)\.?(?::[0-9]{0,5})?", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+
+# The same in patterns, for programs that ask before they send: what may be written in ASCII.
+LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = f"{_OCTET}(?:[.]{_OCTET}){{3}}"
+_HEX = "[0-9A-Fa-f]{1,4}"
+_TAIL = f"(?:{_HEX}:{_HEX}|{_IPV4})"
+_IPV6 = "|".join(
+    [
+        f"(?:{_HEX}:){{6}}{_TAIL}",
+        *(
+            f"(?:{_HEX}(?::{_HEX}){{0,{before - 1}}})?::(?:{_HEX}:){{{5 - before}}}{_TAIL}"
+            for before in range(1, 6)
+        ),
+        f"::(?:{_HEX}:){{5}}{_TAIL}",
+        f"(?:{_HEX}(?::{_HEX}){{0,5}})?::{_HEX}",
+        f"(?:{_HEX}(?::{_HEX}){{0,6}})?::",
+    ]
+)
+
+
+def grammar(label: str, only_label: str) -> str:
+    """Return a pattern for what parse_pattern takes in ASCII, with names of such labels, or of one alone."""
+    last = f"(?![0-9]+[.]?(?:[,{SPACES}]|$))"
+    name = f"(?:(?:{label}[.])+{last}{label}|{last}{only_label})"
+    return f"(?:[*]|(?:[*][.])?{name}[.]?|{_IPV4}[.]?|\\[(?:{_IPV6})\\])"
+
+
+PATTERN = grammar(LABEL, LABEL)
+PATTERNS = f"[, \t\r\n]*{PATTERN}(?:[,{SPACES}]+{PATTERN}){{0,{MAX_PATTERNS - 1}}}[, \t\r\n]*"
 
 
 class InvalidHostPatternError(ValueError):

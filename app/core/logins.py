@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from app.core.clients import networks_of
 from app.core.limits import Limit, Refusal
 
-WRONG_PER_CLIENT = Limit(60, 60)
-WRONG_IN_ALL = Limit(200, 60)
+WINDOW_S = 60
+WRONG_PER_CLIENT = Limit(60, WINDOW_S)
+# By length of the prefix. Two of the widest do not reach the limit in all: no customer shuts out the others.
+WRONG_PER_NETWORK = {"56": Limit(75, WINDOW_S), "48": Limit(90, WINDOW_S), "24": Limit(90, WINDOW_S)}
+WRONG_IN_ALL = Limit(200, WINDOW_S)
 
-# Clients that gave the right password lately; the limit in all does not shut them out.
+# Clients that gave the right password lately; what others did does not shut them out.
 MAX_KNOWN = 20
 KNOWN_S = 30 * 86_400
+# As many wrong ones all of them may send when others have used up a limit, each within its own.
+WRONG_OF_KNOWN = 60
+
+
+class Scope(NamedTuple):
+    """What wrong passwords are counted for, and how many it may have."""
+
+    name: str
+    limit: Limit
+
+
+def scopes(client: str) -> list[Scope]:
+    """Return all that *client* is counted under: itself, the networks around it, everybody."""
+    networks = [Scope(name, WRONG_PER_NETWORK[name.rpartition("/")[2]]) for name in networks_of(client)]
+    return [Scope(client, WRONG_PER_CLIENT), *networks, Scope("*", WRONG_IN_ALL)]
 
 
 class Logins(Protocol):

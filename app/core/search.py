@@ -14,6 +14,12 @@ MAX_CHARS = 253
 # An id begins with a digit until the year 2318; a host that is spelled like one has no letter i, l, o or u.
 _ID_START = re.compile(f"[0-9][{tokens.BASE32}]{{0,15}}", re.ASCII)
 _SECRET_CHARS = 20
+# What is looked for: a part of an email, a host, an id, a SHA-256, but nothing that may be a token.
+_SHORT = f"[A-Za-z0-9_](?:[A-Za-z0-9_-]{{0,{_SECRET_CHARS - 3}}}[A-Za-z0-9_])?"
+_CASED = f"{hosts.LABEL.replace('A-Z', '')}|{hosts.LABEL.replace('a-z', '')}"
+_HOST = hosts.grammar(f"(?:{_SHORT}|{_CASED})", _SHORT)
+_SPACES = f"[{hosts.SPACES}]*"
+QUERY = f"{_SPACES}(?:[^@]*@[\\s\\S]*|{_HOST}|[0-9a-fA-F]{{64}}|[0-9]{{1,16}}|){_SPACES}"
 _SEPARATORS = re.compile("[^A-Za-z0-9._~-]+", re.ASCII)
 
 
@@ -101,7 +107,7 @@ def may_be_secret(text: str, prefix: str) -> bool:
     if re.search(f"(?<![A-Za-z0-9]){prefix}_", text):
         return True
     parts = () if "@" in text else _SEPARATORS.split(text)
-    return any(_is_secret_like(part) for part in (text, *parts))
+    return any(_is_secret_like(part) for part in (text, *(part.strip(".") for part in parts)))
 
 
 def _is_secret_like(text: str) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.core.registry import StoreUnavailableError
-from app.logs import Sparse
 from app.store import keys
 from app.store.cluster import Client
 
@@ -17,7 +16,7 @@ _MESSAGE = (
     "PEPPER is not the one that the tokens in this Redis were made with. Set the right one, or the old one "
     "as PEPPER_PREVIOUS. To give up all tokens made so far: flask --app wsgi tokens forget-pepper"
 )
-_log = Sparse(logging.getLogger(__name__), period_s=10)
+_log = logging.getLogger(__name__)
 
 
 class WrongPepperError(StoreUnavailableError):

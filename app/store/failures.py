@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from math import ceil
 
-from app.core.failures import MAX_CLIENTS
+from app.core.clients import networks_of
+from app.core.failures import MAX_CLIENTS, is_one_customers, network_limit
 from app.core.limits import Limit, Refusal
 from app.store import keys
 from app.store.cluster import Client
@@ -13,6 +14,8 @@ from app.store.errors import bounded
 from app.store.lines import ClusterLine
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script
+
+_SHARED = (keys.FAILED_CLIENTS, keys.FURTHER_FAILURES)
 
 
 class RedisFailures:
@@ -23,31 +26,43 @@ class RedisFailures:
         self._limit = limit
         self._deadline_s = deadline_s
         self._fail = Script("fail")
-        self._ends: dict[str, float] = {}  # of blocks, by client; the oldest first
+        self._ends: dict[str, float] = {}  # of blocks, by client or network; the oldest first
 
     def blocking(self, client: str) -> Refusal | None:
-        """Return why *client* is to be turned away as far as this worker knows; asks nobody."""
-        end = self._ends.get(client)
-        if end is None:
+        """Return why *client*, or its network, is turned away as far as this worker knows; asks nobody."""
+        if not self._ends:
             return None
+        left_s = max(self._left_s(name) for name in (client, *networks_of(client)))
+        # Whole seconds, so that there are few, for answers are cached.
+        return Refusal(self._limit, ceil(left_s) * 1_000_000) if left_s > 0 else None
+
+    def _left_s(self, name: str) -> float:
+        end = self._ends.get(name)
+        if end is None:
+            return 0
         left_s = end - time.monotonic()
-        if left_s > 0:
-            return Refusal(self._limit, ceil(left_s) * 1_000_000)  # few of them, for answers are cached
-        del self._ends[client]
-        return None
+        if left_s <= 0:
+            del self._ends[name]
+        return left_s
 
     def note(self, client: str) -> Refusal | None:
         """Note a bad token; a refusal means that there were too many before it. Any exception: not noted."""
-        names = (keys.failures(client), keys.FAILED_CLIENTS)
-        rule: list[str | int] = [client, self._limit.max_requests, self._limit.window_s, MAX_CLIENTS]
+        networks, most = networks_of(client), self._limit.max_requests
+        names = [keys.failures(client), *_SHARED, *map(keys.network_failures, networks)]
+        limits = [most, *(network_limit(network, most) for network in networks)]
         with bounded(self._deadline_s):
-            is_refused, wait_us = self._fail.run(self._line, names, rule)
-        if wait_us:
-            self._block(client, wait_us)
-        return Refusal(self._limit, wait_us) if is_refused else None
+            is_refused, *waits_us = self._fail.run(
+                self._line, names, [client, self._limit.window_s, MAX_CLIENTS, *limits]
+            )
+        self._block(client, max(waits_us))
+        for network, wait_us in zip(filter(is_one_customers, networks), waits_us[1:], strict=False):
+            self._block(network, wait_us)
+        return Refusal(self._limit, max(waits_us)) if is_refused else None
 
-    def _block(self, client: str, wait_us: int) -> None:
-        self._ends.pop(client, None)
-        self._ends[client] = time.monotonic() + wait_us / 1_000_000
+    def _block(self, name: str, wait_us: int) -> None:
+        if not wait_us:
+            return
+        self._ends.pop(name, None)
+        self._ends[name] = time.monotonic() + wait_us / 1_000_000
         if len(self._ends) > MAX_CLIENTS:
             del self._ends[next(iter(self._ends))]

@@ -25,6 +25,8 @@ KNOWN_CLIENTS = "{acl:logins}:known"
 
 # zset, score: when it counts no longer: the clients with a list below; TTL: the window.
 FAILED_CLIENTS = "{acl:failures}:clients"
+# list, as those below: the bad tokens of all clients for which that set has no room; TTL: the window.
+FURTHER_FAILURES = "{acl:failures}:further"
 
 ENTRY_BYTES = 48
 RECORD_PATTERN = "tokens:*"
@@ -55,6 +57,11 @@ def all_of(digest: str) -> tuple[str, str, str]:
 def failures(client: str) -> str:
     """Return the key of a client's bad tokens: a list of microseconds, newest first; TTL: the window."""
     return f"{{acl:failures}}:of:{client}"
+
+
+def network_failures(network: str) -> str:
+    """Return the key of the bad tokens of a network around clients: a list as theirs."""
+    return f"{{acl:failures}}:in:{network}"
 
 
 def form(nonce: str) -> str:

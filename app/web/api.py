@@ -5,29 +5,36 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, abort, g, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.core import fields
-from app.core.fields import InvalidFieldsError
-from app.core.hosts import SEPARATOR
+from app.core.fields import ClashingFieldsError, InvalidFieldsError
+from app.core.hosts import MAX_PATTERNS, SEPARATOR
 from app.core.registry import PAGE_SIZE, ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.search import InvalidQueryError
+from app.core.search import InvalidQueryError, may_be_secret
 from app.core.tokens import TOKEN_ID, Token
 from app.core.usage import Counts, total
 from app.services import durability, services
 from app.web.basic_auth import basic_auth
 from app.web.failures import why
 from app.web.filters import rfc3339
-from app.web.openapi import DESCRIPTION, MAX_LIMIT
+from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
 
 bp = Blueprint("api", __name__, url_prefix=API)
 
 _MOMENTS = ("created_at", "expires_at", "not_before", "first_used_at", "last_used_at")
 _NUMBERS = {"ttl_seconds", "rate_limit_max", "rate_limit_window_sec", "grace_seconds"}
+_PARAMETERS = {
+    f"{bp.name}.{operation['operationId']}": {known["name"] for known in operation.get("parameters", ())}
+    for path in DESCRIPTION["paths"].values()
+    for operation in path.values()
+    if isinstance(operation, dict)
+}
 
 Shown = dict[str, Any]
 Made = tuple[Shown, int, dict[str, str]]
@@ -39,10 +46,30 @@ def _require_operator() -> None:
     """Everything here is the operator's."""
 
 
+@bp.before_request
+def _refuse_unknown_parameters() -> None:
+    """Refuse what would be overlooked."""
+    known = _PARAMETERS[request.endpoint or ""]
+    for name, values in request.args.lists():
+        if name not in known:
+            raise InvalidFieldsError({_shown_name(name): f"unknown parameter; {_known(known)}"})
+        if len(values) > 1:
+            raise InvalidFieldsError({name: "sent twice; send it once"})
+
+
+def _known(names: set[str]) -> str:
+    return f"known are {', '.join(sorted(names))}" if names else "there are none here"
+
+
+def _shown_name(name: str) -> str:
+    """Return a name that was sent, unless it may be a token."""
+    return "?" if may_be_secret(name, services().settings.token_prefix) else name
+
+
 @bp.get("/openapi.json")
 def openapi() -> Shown:
     """Describe this API."""
-    return DESCRIPTION
+    return describe(datetime.fromtimestamp(services().registry.now_s, UTC).date())
 
 
 @bp.get("/tokens")
@@ -147,8 +174,8 @@ def _cursor() -> str | None:
 def _limit() -> int:
     try:
         return fields.whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
-    except ValueError as error:
-        raise InvalidFieldsError({"limit": str(error)}) from None
+    except ValueError:
+        raise InvalidFieldsError({"limit": f"a whole number from 1 to {MAX_LIMIT}"}) from None
 
 
 def _body() -> dict[str, Any]:
@@ -188,19 +215,41 @@ def _typed(body: Mapping[str, Any]) -> dict[str, str]:
 def _text(name: str, value: Any) -> str:
     if value is None:
         return ""
-    if name == "hosts" and isinstance(value, list) and all(isinstance(host, str) for host in value):
-        if several := next(filter(SEPARATOR.search, value), None):
-            raise InvalidFieldsError({name: f"one host in each text, not {several!r}"})
-        return "\n".join(value)
-    if type(value) is not (int if name in _NUMBERS else str):
-        kind = "a list of texts" if name == "hosts" else "a whole number" if name in _NUMBERS else "a text"
-        raise InvalidFieldsError({name: f"{kind}, or null"})
-    return str(value)
+    if name == "hosts" and isinstance(value, list):
+        return _hosts(value)
+    if name in _NUMBERS:
+        return _whole(name, value)
+    if not isinstance(value, str):
+        raise InvalidFieldsError({name: "a list of texts" if name == "hosts" else "a text, or null"})
+    if name in _MOMENTS and not value:
+        raise InvalidFieldsError({name: "a moment such as 2030-01-31T18:00:00Z, or null"})
+    return value
+
+
+def _hosts(value: list[Any]) -> str:
+    if len(value) > MAX_PATTERNS:
+        raise InvalidFieldsError({"hosts": f"at most {MAX_PATTERNS} hosts, not {len(value)}"})
+    for host in value:
+        if not isinstance(host, str) or not host or SEPARATOR.search(host):
+            raise InvalidFieldsError({"hosts": f"a list of texts with one host each, not {host!r}"})
+    return "\n".join(value)
+
+
+def _whole(name: str, value: Any) -> str:
+    """Return a number that is whole, as JSON Schema has it: 60.0 is one, and true is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise InvalidFieldsError({name: "a whole number, or null"})
+    return str(int(value))
 
 
 @bp.errorhandler(InvalidFieldsError)
 def _show_invalid(error: InvalidFieldsError) -> Response:
     return problem(400, str(error), errors=error.problems)
+
+
+@bp.errorhandler(ClashingFieldsError)
+def _show_clash(error: ClashingFieldsError) -> Response:
+    return problem(409, str(error), errors=error.problems)
 
 
 @bp.errorhandler(InvalidQueryError)

@@ -15,21 +15,19 @@ from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter, Rule
 
-from app.core.clients import client_of, is_trusted
+from app.core.clients import address_of, client_of, is_trusted
 from app.core.credentials import BASIC, BEARER, IDENTITY_HEADERS, schemes
 from app.core.failures import COUNTED, Failures
-from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
+from app.core.gate import Decision, Gate, Identity, Verdict
 from app.core.limits import Refusal
 from app.core.registry import StoreUnavailableError
-from app.logs import Sparse
+from app.repeats import Late
 from app.services import Services, services
 from app.settings import Settings
 from app.web.forwarded import Headers, read_attempt
 
 bp = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
-_outages = Sparse(log, period_s=1)
-_strangers = Sparse(log, period_s=60)
 
 
 class Outcome(NamedTuple):
@@ -55,6 +53,9 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
 }
 
+# The one has no line, the other one of its own, with the reason.
+_NO_REFUSAL = {Verdict.ALLOWED, Verdict.UNAVAILABLE}
+
 _API_KEY = "ApiKey"
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
@@ -70,21 +71,27 @@ class Answer(NamedTuple):
 def decide(gate: Gate, headers: Headers, sources: Sequence[str]) -> Decision:
     """Ask the gate; whatever goes wrong is no decision, and no decision opens nothing."""
     try:
-        attempt = read_attempt(headers, sources)
-        decision = gate.check(attempt)
+        return gate.check(read_attempt(headers, sources))
     except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - the one place that fails closed
-        _outages.error("no decision: %s", error, exc_info=not isinstance(error, StoreUnavailableError))
-        return Decision(Verdict.UNAVAILABLE)
-    if decision.verdict is not Verdict.ALLOWED:
-        _log_refusal(decision, attempt)
-    return decision
+        return _undecided(error)
+
+
+def _undecided(error: BaseException) -> Decision:
+    """Return that there is no decision, and log why: with the traceback if it is a fault of ours."""
+    is_foreseen = isinstance(error, StoreUnavailableError)
+    why = error if is_foreseen else f"{type(error).__name__}: {error}"
+    fields = {"verdict": Verdict.UNAVAILABLE, "error": why}
+    log.error("no decision, redis unavailable: %(error)s", fields, exc_info=None if is_foreseen else error)
+    return Decision(Verdict.UNAVAILABLE)
 
 
 def judge(made: Services, headers: Headers, peer: str) -> Decision:
-    """Decide, and count that."""
+    """Decide, count that, and log a refusal."""
     began = time.perf_counter()
     decision = _judge(made, headers, peer)
     made.tally.note(decision.verdict, time.perf_counter() - began)
+    if decision.verdict not in _NO_REFUSAL and log.isEnabledFor(logging.INFO):
+        _log_refusal(decision, headers, _client(headers, peer, made.settings))
     return decision
 
 
@@ -94,7 +101,7 @@ def _judge(made: Services, headers: Headers, peer: str) -> Decision:
     if failures is None:
         return decide(made.gate, headers, settings.credential_sources)
     if not is_trusted(peer, settings.trusted_proxies):
-        _strangers.error("FAIL_LIMIT_MAX stops nobody from %s, which TRUSTED_PROXIES does not name", peer)
+        log.error("FAIL_LIMIT_MAX ignores client=%(client)s: not in TRUSTED_PROXIES", {"client": peer})
         return decide(made.gate, headers, settings.credential_sources)
     client = client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
     if refusal := failures.blocking(client):
@@ -110,12 +117,8 @@ def _count(made: Services, failures: Failures, client: str, headers: Headers) ->
             decision = decide(made.gate, headers, settings.credential_sources)
             refusal = failures.note(client) if decision.verdict in COUNTED else None
     except (StoreUnavailableError, gevent.Timeout) as error:
-        _outages.error("no decision: %s", error)
-        return Decision(Verdict.UNAVAILABLE)
-    if refusal:
-        log.warning("too many bad tokens from %s; it has to wait %d s", client, refusal.retry_after_s)
-        return Decision(Verdict.THROTTLED, refusal=refusal)
-    return decision
+        return _undecided(error)
+    return Decision(Verdict.THROTTLED, refusal=refusal) if refusal else decision
 
 
 def answer(decision: Decision, settings: Settings) -> Answer:
@@ -177,10 +180,18 @@ def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
     ]
 
 
-def _log_refusal(decision: Decision, attempt: Attempt) -> None:
-    if log.isEnabledFor(logging.INFO):
-        token_id = _header_text(decision.identity.token_id) if decision.identity else "-"
-        log.info("refused verdict=%s token=%s host=%.80r", decision.verdict, token_id, attempt.host)
+def _client(headers: Headers, peer: str, settings: Settings) -> Late:
+    return Late(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
+
+
+def _log_refusal(decision: Decision, headers: Headers, client: Late) -> None:
+    fields = {
+        "verdict": decision.verdict,
+        "token": _header_text(decision.identity.token_id) if decision.identity else "-",
+        "host": headers.get("X-Forwarded-Host"),
+        "client": client,
+    }
+    log.info("refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s", fields)
 
 
 def check(**_: str) -> Response:
@@ -196,7 +207,7 @@ def healthz() -> Response:
     try:
         services().ping()
     except StoreUnavailableError as error:
-        log.warning("healthz: %s", error)
+        log.warning("healthz, redis unavailable: %(error)s", {"error": error})
         return _plain("redis unavailable", 503)
     return _plain("ok", 200)
 

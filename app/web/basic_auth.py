@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest
 
@@ -11,16 +12,14 @@ from flask_httpauth import HTTPBasicAuth
 from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import TooManyRequests
 
-from app.core.clients import client_of
+from app.core.clients import Proxies, address_of, client_of, is_trusted
 from app.core.limits import Refusal
-from app.core.logins import WRONG_IN_ALL
-from app.logs import Sparse
+from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
 from app.services import services
 from app.settings import Settings
 from app.web.problems import refusal as refuse
 
 log = logging.getLogger(__name__)
-_refusals = Sparse(log, period_s=10)
 
 
 class _Basic(HTTPBasicAuth):  # type: ignore[misc]
@@ -31,6 +30,12 @@ class _Basic(HTTPBasicAuth):  # type: ignore[misc]
         scheme, _, _ = request.headers.get("Authorization", "").partition(" ")
         return super().get_auth() if scheme.lower() == "basic" else None
 
+    def authenticate_header(self) -> str:
+        """Return the challenge, which asks for UTF-8 (RFC 7617 section 2.1)."""
+        return f'{super().authenticate_header()}, charset="UTF-8"'
+
+
+_WHOSE = {WRONG_PER_CLIENT: "from your address", WRONG_IN_ALL: "from many addresses"}
 
 basic_auth = _Basic(realm="acl-auth-service admin")
 
@@ -40,41 +45,49 @@ def _verify(user: str, password: str) -> bool:
     """Tell whether both are right; without any, as a browser begins, nothing was guessed."""
     if not (user or password):
         return False
-    made, client = services(), _client()
+    made, hops = services(), _hops()
     is_right = matches(user, password, made.settings)
     # Asked whatever came of the comparison, so that neither a refusal nor its delay tells right from wrong.
-    refusal = made.logins.weigh(client, is_right=is_right)
+    refusal = made.logins.weigh(client_of(*hops), is_right=is_right)
     if refusal:
-        _refusals.error("refused a login from %s: too many were wrong%s", client, _hint(client))
+        fields = {"client": address_of(*hops), "wait_s": refusal.retry_after_s, "hint": _hint(*hops)}
+        log.error("too many wrong passwords client=%(client)s wait_s=%(wait_s)d%(hint)s", fields)
         raise TooManyRequests(_message(refusal), _too_many(refusal), refusal.retry_after_s)
     if not is_right:
-        log.warning("wrong user name or password from %s", client)
+        log.warning("wrong user name or password client=%(client)s", {"client": address_of(*hops)})
     return is_right
 
 
 def matches(user: str, password: str, settings: Settings) -> bool:
     """Tell whether both are right, in the same time whatever is wrong."""
-    # Digests, because compare_digest takes no non-ASCII text; `&`, so that both are always compared.
+    # Digests, because they are equally long whatever was sent; `&`, so that both are always compared.
     return _same(user, settings.admin_user) & _same(password, settings.admin_pass)
 
 
 def _same(sent: str, kept: str) -> bool:
-    return compare_digest(_digest(sent), _digest(kept))
+    digest = sha256(_bytes(sent)).digest()
+    return bool(sum(compare_digest(digest, sha256(form).digest()) for form in _forms(kept)))
 
 
-def _digest(text: str) -> bytes:
-    return sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _forms(kept: str) -> list[bytes]:
+    """Return what a client may send: UTF-8, and from those that know no better Latin-1."""
+    with suppress(UnicodeEncodeError):
+        return [_bytes(kept), kept.encode("latin-1")]
+    return [_bytes(kept)]
 
 
-def _client() -> str:
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _hops() -> tuple[str, str | None, Proxies]:
     forwarded_for = request.headers.get("X-Forwarded-For")
-    return client_of(request.remote_addr or "", forwarded_for, services().settings.trusted_proxies)
+    return request.remote_addr or "", forwarded_for, services().settings.trusted_proxies
 
 
-def _hint(client: str) -> str:
+def _hint(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
     """Say why one guesser shuts out all that come through a proxy."""
-    peer = client_of(request.remote_addr or "", None, services().settings.trusted_proxies)
-    if "X-Forwarded-For" in request.headers and client == peer:
+    if forwarded_for is not None and not is_trusted(peer, trusted):
         return "; if that is your proxy, name it in TRUSTED_PROXIES, or its clients count as one"
     return ""
 
@@ -85,7 +98,7 @@ def _too_many(refusal: Refusal) -> Response:
 
 
 def _message(refusal: Refusal) -> str:
-    whose = "from many addresses" if refusal.limit == WRONG_IN_ALL else "from your address"
+    whose = _WHOSE.get(refusal.limit, "from your network")
     return f"too many wrong passwords {whose}; try again in {refusal.retry_after_s} seconds"
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from app.core.registry import StoreUnavailableError, UnknownOutcomeError
+
+log = logging.getLogger(__name__)
 
 _UNDONE = {
     "create_token": "No token was created.",
@@ -24,7 +28,8 @@ _UNKNOWN = {
 
 
 def why(error: StoreUnavailableError, endpoint: str | None) -> str:
-    """Return what *endpoint*, a page or the API, has not done, or may not have done, and why."""
+    """Return what *endpoint*, a page or the API, has not done, or may not have done, and why; and log it."""
+    log.warning("no page, redis unavailable: %(error)s page=%(page)s", {"error": error, "page": endpoint})
     view = (endpoint or "").rpartition(".")[2]
     if isinstance(error, UnknownOutcomeError):
         return f"{_UNKNOWN.get(view, 'Whether it was done is not known.')} {error}."

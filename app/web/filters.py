@@ -17,6 +17,7 @@ from app.core import credentials
 from app.core.tokens import TOKEN_ID
 from app.core.usage import Counts, total
 
+_EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
@@ -54,7 +55,7 @@ def moment(seconds: int | None, now: int, otherwise: str) -> str:
     except (ValueError, OverflowError, OSError):  # beyond the year 9999, as others may have written
         return away
     return away + Markup(' <time class="aside" datetime="{}">{}</time>').format(
-        f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M} UTC"
+        rfc3339(seconds), at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
     )
 
 
@@ -75,14 +76,14 @@ def duration(seconds: int) -> str:
 
 
 def rfc3339(seconds: int | None) -> str:
-    """Return a time as it may be typed again, at most the end of the year 9999, nothing for None."""
+    """Return a time as it may be typed again, within the years 1 to 9999, nothing for None."""
     if seconds is None:
         return ""
     try:
         at = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):  # beyond that, as others may have written
-        at = datetime.max.replace(tzinfo=UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+        at = _LATEST if seconds > 0 else _EARLIEST
+    return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%SZ")  # %Y has three digits for the year 999
 
 
 def blank(number: int | None) -> str:

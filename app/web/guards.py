@@ -11,20 +11,20 @@ import gevent
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import RequestTimeout
 
+from app.core.clients import address_of
 from app.core.hosts import normalize
-from app.logs import Sparse
+from app.services import services
 from app.web.forwarded import is_subrequest
 
 log = logging.getLogger(__name__)
-_refusals = Sparse(log, period_s=10)
 
 _BODY_DEADLINE_S = 5.0
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OWN_PAGE = "Open the page of this service and send it from there"
 _OWN_PROXY = (
-    "If it was sent from a page of this service, a proxy in between has changed Host: it must hand on Host as "
-    "the browser sent it, with its port (nginx: proxy_set_header Host $http_host;)"
+    "If it was sent from a page of this service, a proxy in between has changed Host: it must hand on Host "
+    "as the browser sent it, with its port (nginx: proxy_set_header Host $http_host;)"
 )
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -63,9 +63,9 @@ def _refuse_malformed_host() -> None:
 
 
 def _is_host(sent: str | None) -> bool:
-    # HTTP/1.0 may go without one. A Host of no characters is malformed (RFC 9110 section 4.2.1).
+    # HTTP/1.0 may go without one (RFC 9112 section 3.2), and none is blank (RFC 9110 section 4.2.1).
     if sent is None:
-        return True
+        return request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
     try:
         return normalize(sent) is not None and urlsplit(f"//{sent}").port != 0
     except ValueError:  # beyond the last port
@@ -85,8 +85,15 @@ def _refuse_cross_site() -> None:
     if not (site == "same-origin" if site is not None else origin is None or _is_own(origin)):
         sent = ", ".join(f"{name} {_quoted(name)}" for name in ("Sec-Fetch-Site", "Origin", "Host"))
         advice = _OWN_PROXY if site is None else _OWN_PAGE
-        _refusals.error("refused a request from another site: %s. %s", sent, advice)
-        abort(403, f"this request came from another site; nothing was changed. It had {sent}. {advice}.")
+        _log_refusal(sent, advice)
+        abort(403, f"this request came from another site; nothing was changed. Received: {sent}. {advice}.")
+
+
+def _log_refusal(sent: str, advice: str) -> None:
+    proxies, forwarded_for = services().settings.trusted_proxies, request.headers.get("X-Forwarded-For")
+    client = address_of(request.remote_addr or "", forwarded_for, proxies)
+    fields = {"sent": sent, "advice": advice, "client": client, "host": request.headers.get("Host")}
+    log.error("refused a request from another site client=%(client)s: %(sent)s. %(advice)s", fields)
 
 
 def _quoted(name: str) -> str:

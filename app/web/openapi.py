@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 from app.core.durability import Durability
-from app.core.fields import MAX_COMMENT_CHARS, MAX_EMAIL_CHARS, MAX_GRACE_S, MAX_TTL_S
+from app.core.fields import (
+    BLANKS,
+    EMAIL,
+    MAX_COMMENT_CHARS,
+    MAX_EMAIL_CHARS,
+    MAX_GRACE_S,
+    MAX_TTL_S,
+    TEXT,
+)
+from app.core.hosts import MAX_PATTERNS, PATTERN, PATTERNS
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
+from app.core.moments import MOMENT, within
 from app.core.registry import PAGE_SIZE
-from app.core.search import MAX_CHARS
+from app.core.search import MAX_CHARS, QUERY
 from app.core.tokens import DIGEST, TOKEN_ID, Status
 from app.web.problems import API
 
@@ -29,6 +41,11 @@ def _moment(description: str) -> Schema:
     return {"type": ["string", "null"], "format": "date-time", "description": description}
 
 
+def _typed_moment(description: str) -> Schema:
+    said = f"{description}; RFC 3339, without a zone UTC, without a time midnight"
+    return {"type": ["string", "null"], "pattern": f"^(?:{MOMENT})$", "description": said}
+
+
 def _object(properties: Schema, required: list[str], **more: Any) -> Schema:
     return {"type": "object", "properties": properties, "required": required, **more}
 
@@ -38,25 +55,57 @@ _HOSTS = {
     "items": {"type": "string"},
     "description": "exact names, *.example.com for everything below it, or *",
 }
+_BEYOND_ASCII = {"format": "idn-hostname", "pattern": "[^\\x00-\\x7f]"}
 _SAID: Schema = {
-    "hosts": {**_HOSTS, "type": ["array", "string"], "description": "hosts, in one text separated by commas"},
-    "email": _text("handed to the backend", maxLength=MAX_EMAIL_CHARS),
-    "comment": _text("handed to the backend", maxLength=MAX_COMMENT_CHARS),
-    "not_before": _moment("when it begins to be valid"),
+    "hosts": {
+        "description": f"{_HOSTS['description']}; or one text with all of them, separated by commas",
+        "anyOf": [
+            {
+                "type": "array",
+                "items": {"type": "string", "anyOf": [{"pattern": f"^{PATTERN}$"}, _BEYOND_ASCII]},
+                "minItems": 1,
+                "maxItems": MAX_PATTERNS,
+            },
+            {"type": "string", "pattern": f"^{PATTERNS}$"},
+        ],
+    },
+    "email": {
+        "type": ["string", "null"],
+        "pattern": f"^{BLANKS}(?:{EMAIL})?{BLANKS}$",
+        "maxLength": MAX_EMAIL_CHARS,
+        "description": "handed to the backend",
+    },
+    "comment": {
+        "type": ["string", "null"],
+        "pattern": f"^{BLANKS}{TEXT}{BLANKS}$",
+        "maxLength": MAX_COMMENT_CHARS,
+        "description": "handed to the backend; nothing in it may be invisible or reorder the rest",
+    },
+    "not_before": _typed_moment("when it begins to be valid"),
     "rate_limit_max": _number("requests per window; 0 is unlimited, null the default", 0, MAX_REQUESTS),
     "rate_limit_window_sec": _number("seconds of the window; null is the default", 1, MAX_WINDOW_S),
 }
 _LIFE: Schema = {
     "ttl_seconds": _number("life from now on; 0 is for ever; instead of expires_at", 0, MAX_TTL_S),
-    "expires_at": _moment("when it ends; null in a change is never, in a new token the default"),
+    "expires_at": _typed_moment("when it ends; null in a change is never, in a new token the default"),
+}
+_ONE_END: Schema = {
+    "not": {
+        "required": ["ttl_seconds", "expires_at"],
+        "properties": {"ttl_seconds": {"type": "integer"}, "expires_at": {"type": "string"}},
+    }
 }
 _KNOWN: Schema = {
     "id": _text("its public name", pattern=f"^{TOKEN_ID.pattern}$"),
     "sha256": _text(
         "what it is kept under: SHA-256 of its text and the pepper", pattern=f"^{DIGEST.pattern}$"
     ),
-    **_SAID,
     "hosts": _HOSTS,
+    "email": _text("handed to the backend"),
+    "comment": _text("handed to the backend"),
+    "not_before": _moment("when it begins to be valid"),
+    "rate_limit_max": _SAID["rate_limit_max"],
+    "rate_limit_window_sec": _SAID["rate_limit_window_sec"],
     "enabled": {"type": "boolean"},
     "status": _text("how it stands", enum=[*Status]),
     "created_at": _moment("when it was made; null if that is not known"),
@@ -91,8 +140,13 @@ _SCHEMAS: Schema = {
     "Token": _object(_KNOWN, [*_KNOWN]),
     "UsedToken": _object(_KNOWN | {"usage": _USAGE}, [*_KNOWN, "usage"]),
     "IssuedToken": _object({"token": _TEXT} | _KNOWN, ["token", *_KNOWN]),
-    "NewToken": _object({**_SAID, **_LIFE}, ["hosts"], additionalProperties=False),
-    "Change": _object({**_SAID, **_LIFE, "enabled": {"type": "boolean"}}, [], additionalProperties=False),
+    "NewToken": _object({**_SAID, **_LIFE}, ["hosts"], additionalProperties=False, **_ONE_END),
+    "Change": _object(
+        {**_SAID, **_LIFE, "enabled": {"type": ["boolean", "null"]}},
+        [],
+        additionalProperties=False,
+        **_ONE_END,
+    ),
     "Rotation": _object(
         {"grace_seconds": _number("how long the old text stays valid", 0, MAX_GRACE_S)},
         [],
@@ -117,10 +171,12 @@ def _json(name: str, kind: str = "application/json") -> Schema:
     return {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
 
 
+# The password, other sites, guessing, Redis, and what is too long for a request.
+_ANYWHERE = (400, 401, 403, 414, 429, 431, 503)
+
+
 def _operation(name: str, summary: str, answers: Schema, *refusals: int, **more: Any) -> Schema:
-    refused = {
-        str(status): {"$ref": "#/components/responses/Problem"} for status in (401, 429, 503, *refusals)
-    }
+    refused = {str(status): {"$ref": "#/components/responses/Problem"} for status in (*_ANYWHERE, *refusals)}
     return {"operationId": name, "summary": summary, "responses": answers | refused, **more}
 
 
@@ -161,15 +217,20 @@ DESCRIPTION: Schema = {
                 "list_tokens",
                 "List tokens, newest first",
                 _answer(200, "Some of the tokens", "Tokens"),
-                400,
                 parameters=[
                     _query(
                         "q",
                         "a host, an id or its beginning, a SHA-256, a part of an email",
                         type="string",
+                        anyOf=[{"pattern": f"^{QUERY}$"}, _BEYOND_ASCII],
                         maxLength=MAX_CHARS,
                     ),
-                    _query("cursor", "the next_cursor of another answer", type="string"),
+                    _query(
+                        "cursor",
+                        "the next_cursor of another answer",
+                        type="string",
+                        pattern=f"^(?:{TOKEN_ID.pattern})?$",
+                    ),
                     _query(
                         "limit",
                         "how many at most",
@@ -184,7 +245,7 @@ DESCRIPTION: Schema = {
                 "create_token",
                 "Make a token",
                 _change(201, "The token and its text", "IssuedToken"),
-                *(400, 413, 415),
+                *(409, 413, 415),
                 requestBody=_body("NewToken"),
             ),
         },
@@ -197,7 +258,7 @@ DESCRIPTION: Schema = {
                 "edit_token",
                 "Change what is sent of a token, and leave the rest",
                 _change(200, "The token as it is now", "Token"),
-                *(400, 404, 409, 413, 415),
+                *(404, 409, 413, 415),
                 requestBody=_body("Change"),
             ),
             "delete": _operation("delete_token", "Delete a token for good", _change(204, "It is gone"), 404),
@@ -208,7 +269,7 @@ DESCRIPTION: Schema = {
                 "rotate_token",
                 "Give a token a new text",
                 _change(201, "The token and its new text", "IssuedToken"),
-                *(400, 404, 409, 413, 415),
+                *(404, 409, 413, 415),
                 requestBody=_body("Rotation", required=False),
             ),
         },
@@ -233,3 +294,15 @@ DESCRIPTION: Schema = {
         "schemas": _SCHEMAS,
     },
 }
+
+
+@lru_cache(maxsize=1)
+def describe(today: date) -> Schema:
+    """Return the description of the API as it holds on *today*: an end is in the future, but not too far."""
+    ends = within(timedelta(seconds=MAX_TTL_S).days, today)
+    end = {"expires_at": {**_LIFE["expires_at"], "pattern": f"^(?:{ends})$"}}
+    ending = {
+        name: _SCHEMAS[name] | {"properties": _SCHEMAS[name]["properties"] | end}
+        for name in ("NewToken", "Change")
+    }
+    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": _SCHEMAS | ending}}

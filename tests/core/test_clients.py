@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_address
+
 import pytest
 from hypothesis import given, strategies as st
 
-from app.core.clients import client_of, parse_proxies
+from app.core.clients import address_of, client_of, networks_of, parse_proxies
 
 TRAEFIK = "172.18.0.2"
 
@@ -27,6 +30,11 @@ TRAEFIK = "172.18.0.2"
         (f"::ffff:{TRAEFIK}", "203.0.113.7", "203.0.113.7"),
         (TRAEFIK, "::ffff:203.0.113.7", "203.0.113.7"),
         (TRAEFIK, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        (TRAEFIK, "64:ff9b::203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "2002:cb00:7107::1", "203.0.113.7"),
+        (TRAEFIK, "2001:0:4136:e378:8000:63bf:34ff:8ef8", "203.0.113.7"),
+        (TRAEFIK, "203.0.113.7" + ", 172.18.0.3" * 99, "172.18.0.3"),
+        ("2002:ac12:0002::1", "203.0.113.7", TRAEFIK),
         ("fe80::1%eth0", "203.0.113.7", "fe80::/64"),
         ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
         ("203.0.113.7", TRAEFIK, "203.0.113.7"),
@@ -60,6 +68,19 @@ def test_trusted(names: str, peer: str, client: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("client", "networks"),
+    [
+        ("2001:db8:1:203::/64", ("2001:db8:1:200::/56", "2001:db8:1::/48")),
+        ("203.0.113.7", ("203.0.113.0/24",)),
+        ("unix", ()),
+    ],
+)
+def test_networks(client: str, networks: tuple[str, ...]) -> None:
+    """What one customer may hold around an address is counted too."""
+    assert networks_of(client) == networks
+
+
+@pytest.mark.parametrize(
     "names",
     ["traefik", "10.0.0.0/33", "10.0.0.1/8", "0.0.0.0/0", "::/0", "private,", ",", "10.0.0.0 10.0.0.1"],
 )
@@ -72,10 +93,32 @@ def test_refused(names: str) -> None:
 @given(spoofed=st.text(), client=st.ip_addresses(v=4).filter(lambda ip: ip not in parse_proxies("private")))
 def test_forged(spoofed: str, client: object) -> None:
     """Whatever a client writes in front, it is counted under the address that our proxy saw."""
-    assert client_of(TRAEFIK, f"{spoofed},{client}", parse_proxies("private")) == str(client)
+    hops = TRAEFIK, f"{spoofed},{client}", parse_proxies("private")
+
+    assert client_of(*hops) == address_of(*hops) == str(client)
 
 
 @given(peer=st.text(), forwarded_for=st.text())
 def test_any_text(peer: str, forwarded_for: str) -> None:
     """Nothing is raised, and the name is short whatever was sent."""
-    assert len(client_of(peer, forwarded_for, parse_proxies("private, unix"))) < 50
+    hops = peer, forwarded_for, parse_proxies("private, unix")
+
+    assert re.fullmatch("[0-9a-f.:/]{2,49}|unix", client_of(*hops))
+    assert re.fullmatch("[0-9a-f.:]{2,49}|unix", address_of(*hops))
+
+
+@pytest.mark.parametrize(
+    ("sent", "address"),
+    [
+        ("2001:db8:1:2:3::6", "2001:db8:1:2:3:0:0:6"),
+        ("64:ff9b::203.0.113.7", "64:ff9b::cb00:7107"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("fe80::1%\x1b[31m", "fe80::1"),
+    ],
+)
+def test_address(sent: str, address: str) -> None:
+    """The log names the address itself, and nothing else that somebody wrote beside it."""
+    said = address_of(TRAEFIK, sent, parse_proxies("private"))
+
+    assert ip_address(said) == ip_address(address)
+    assert said.isprintable()

@@ -92,6 +92,56 @@ def test_invisible_characters(name: str, char: str) -> None:
         parse_new({"hosts": "*", name: f"a{char}b@example.com"}, 0, NOW)
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "family \U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",
+        "\u2764\ufe0f\u200d\U0001f525",
+        "\U0001f3f3\ufe0f\u200d\U0001f308 \U0001f9d1\U0001f3fd\u200d\U0001f4bb",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0647\u200d. \u0915\u094d\u200d\u0937",
+        "1\ufe0f\u20e3 \u8fbb\U000e0101",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        "\U0001f3f4\u200d\u2620\ufe0f",
+        "\u0600\u0661 \uf8ff \U0001fae9",
+        "na\u00efve \u05e9\u05dc\u05d5\u05dd",
+    ],
+)
+def test_text_as_people_write_it(comment: str) -> None:
+    """Joiners and selectors that a script or an emoji needs, and what is newer than Python, are text."""
+    assert parse_new({"hosts": "*", "comment": f" {comment} "}, 0, NOW).spec.comment == comment
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        *("\u200d", "\u200c\u200d", "\ufe0f", "\u200da", "a\u200d\u200d", "a\u200c\u200d", "a\ufe0f\ufe0f"),
+        *(
+            "a\u200d\ufe0f",
+            "a\U000e0100\U000e0101",
+            "\u3164",
+            "\uffa0",
+            "a\xad",
+            "a\u2060b",
+            "a\u2066b\u2069",
+        ),
+        *("\u061c", "\u200e", "\u180e", "\ufff9", "\ufffd", "\U0001f3f4\U000e0061\U000e007f", "a\U000e0001"),
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067",
+    ],
+)
+def test_what_hides_or_reorders_text(comment: str) -> None:
+    """What shows nothing, hides or reorders something is refused, and a joiner that joins nothing."""
+    with pytest.raises(InvalidFieldsError, match=r"comment: contains the unprintable character U\+"):
+        parse_new({"hosts": "*", "comment": comment}, 0, NOW)
+
+
+@pytest.mark.parametrize("email", ["a\u200cb@example.com", "a@exam\u200dple.com", "a\ufe0f@example.com"])
+def test_email_has_no_joiners(email: str) -> None:
+    """An address is compared by eye and has nothing that the eye does not see."""
+    with pytest.raises(InvalidFieldsError, match="email: not an email address"):
+        parse_new({"hosts": "*", "email": email}, 0, NOW)
+
+
 def test_comment_length() -> None:
     """A comment has its bound."""
     assert parse_new({"hosts": "*", "comment": "ü" * 500}, 0, NOW).spec.comment == "ü" * 500
@@ -115,6 +165,15 @@ def test_all_problems_at_once() -> None:
         ("2026-11-24T06:03:02+02:00", NOW),
         ("2026-11-24T04:03", NOW - 2),
         ("2026-11-24", 1_795_478_400),
+        ("2026-11-24t04:03:02z", NOW),
+        ("2026-11-24T04:03:02.999999999999Z", NOW),
+        ("2026-11-24T04:03:01.5+00:00", NOW - 1),
+        ("2026-11-23T20:03:02-08:00", NOW),
+        ("2016-12-31T23:59:60Z", 1_483_228_800),
+        ("2016-12-31T15:59:60.25-08:00", 1_483_228_800),
+        ("2028-02-29", 1_835_395_200),
+        ("0001-01-01T00:00:00+23:59", -62_135_683_140),
+        ("9999-12-31T23:59:59-23:59", 253_402_387_139),
     ],
 )
 def test_moment(text: str, moment: int) -> None:
@@ -132,6 +191,17 @@ def test_moment(text: str, moment: int) -> None:
         "24.11.2026",
         "2026-11-24T25:00",
         "20261124",
+        "2026-11-24Z",
+        "2026-11-24T04Z",
+        "2026-11-24T04:03:61Z",
+        "2026-11-24T04:03:02.Z",
+        "2026-11-24T04:03:02+24:00",
+        "2026-11-24T04:03:02+0100",
+        "2027-02-29",
+        "2100-02-29",
+        "0000-01-01",
+        "10000-01-01",
+        "2026-11-24TT04:03",
         "٢٠٢٦-11-24",
     ],
 )

@@ -1,10 +1,14 @@
 """Which host is which, and which pattern covers it."""
 
+import random
+import re
+
 import pytest
 from hypothesis import given, strategies as st
 
 from app.core.hosts import (
     MAX_PATTERNS,
+    PATTERN,
     InvalidHostPatternError,
     covering_patterns,
     normalize,
@@ -192,3 +196,24 @@ def test_any_text_is_a_pattern_or_is_refused(text: str) -> None:
         return
 
     assert pattern in covering_patterns(pattern.replace("*", "a"))
+
+
+def is_pattern(text: str) -> bool:
+    """Tell whether *text* may be stored."""
+    try:
+        return bool(parse_pattern(text))
+    except InvalidHostPatternError:
+        return False
+
+
+def test_pattern_of_patterns() -> None:
+    """The pattern in the API's description fits what may be stored, and nothing else in ASCII."""
+    chance, pattern = random.Random(4), re.compile(PATTERN)
+    for _ in range(5_000):
+        scrap = "".join(chance.choices("a0.-_*:[]1F%/ \t", k=chance.randint(0, 9)))
+        groups = chance.choices(["0", "ab", "", "", "1.2.3.4", "fFfF", "12345"], k=chance.randint(0, 9))
+        parts = chance.choices(
+            ["0", "255", "256", "01", "a", "*", "", "1a", "-", "a" * 64], k=chance.randint(0, 6)
+        )
+        for text in (scrap, f"[{':'.join(groups)}]", ".".join(parts)):
+            assert bool(pattern.fullmatch(text)) == is_pattern(text), text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import re
+
 import pytest
 
 from app.core import tokens
-from app.core.search import Found, InvalidQueryError, Kind, Query, understand
+from app.core.search import QUERY, Found, InvalidQueryError, Kind, Query, understand
 from tests.make import NOW
 
 ID = tokens.mint_id(NOW * 1000)
@@ -49,6 +52,10 @@ def test_host_means_all_that_cover_it() -> None:
         "A" * 20,
         "ab+/" * 8 + "==",
         "f" * 63,
+        f"Bearer {tokens.mint('acl')}",
+        f'curl -H "Authorization: Bearer {"k" * 24}"',
+        "https://a.test/?key=" + "Zx9" * 8,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jK7Wc",
     ],
 )
 def test_secrets_are_not_shown_again(secret: str) -> None:
@@ -60,6 +67,19 @@ def test_secrets_are_not_shown_again(secret: str) -> None:
     assert caught.value.shown == ""
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "*.apps.internal-platform.example.com",
+        "averyveryverylongname.of-a-host.example",
+        "APP-SERVER-NUMBER-TWENTY.LAN",
+    ],
+)
+def test_long_hosts_are_no_secrets(typed: str) -> None:
+    """A long host or pattern is looked for."""
+    assert understand(typed, "acl").text == typed.lower()
+
+
 @pytest.mark.parametrize("typed", ["https://a.test/", "a b", "a..b", "a.test:80", "x\0", "\u202e", "é" * 300])
 def test_other_mistakes_are_shown_again(typed: str) -> None:
     """What no host, id or email could be comes back with a reason."""
@@ -68,6 +88,40 @@ def test_other_mistakes_are_shown_again(typed: str) -> None:
 
     assert typed.startswith(caught.value.shown)
     assert caught.value.shown
+
+
+def test_pattern() -> None:
+    """The pattern in the API's description fits what can be looked for in ASCII, and nothing else."""
+    chance, pattern = random.Random(3), re.compile(f"^{QUERY}$")
+    words = [
+        *(
+            "a" * 19,
+            "a" * 20,
+            "A" * 25,
+            "a" * 19 + "B",
+            "x",
+            "0",
+            "1" * 16,
+            "1" * 17,
+            "*",
+            "f" * 64,
+            "-",
+            "a_b",
+        )
+    ]
+    for _ in range(5_000):
+        scrap = "".join(chance.choices("a0.-_*:[]1F@ \tZ\n\x1f", k=chance.randint(0, 9)))
+        name = chance.choice("..../ ").join(chance.choices(words, k=chance.randint(1, 4)))
+        for typed in (scrap, chance.choice(("", "*.")) + name + chance.choice(("", "."))):
+            assert bool(pattern.search(typed)) == is_understood(typed), repr(typed)
+
+
+def is_understood(typed: str) -> bool:
+    """Tell whether *typed* can be looked for; nothing stands for all tokens."""
+    try:
+        return not typed.strip() or bool(understand(typed, "acl"))
+    except InvalidQueryError:
+        return False
 
 
 def test_how_far_back() -> None:

@@ -100,6 +100,28 @@ def test_many_guessers(service: Gunicorn, redis: Any) -> None:
     assert redis.dbsize() <= 4  # and how far the search for others' tokens is
 
 
+def test_right_passwords_between(service: Gunicorn) -> None:
+    """However often the right password comes from the same address, sixty guesses are answered, no more."""
+    typed = [*[basic("wrong")] * (N - 1), ("Authorization", BASIC)] * 10
+    heard = Counter(page(service, "203.0.113.7", credential) for credential in typed)
+
+    assert heard == {401: N, 200: 1, 429: len(typed) - N - 1}
+    assert page(service, "198.51.100.1") == 200
+
+
+@pytest.mark.parametrize(
+    ("pattern", "most"),
+    [("2001:db8:0:1{:02x}::1", 75), ("2001:db8:0:{:x}00::1", 90), ("203.0.113.{}", 90)],
+)
+def test_one_customer(service: Gunicorn, pattern: str, most: int) -> None:
+    """Whoever holds a whole network shuts out nobody but that, however many of its addresses guess."""
+    guesses = [pattern.format(number) for number in range(200)] * 3
+
+    assert guess(service, guesses) == {401: most, 429: 600 - most}
+    assert page(service, pattern.format(240)) == 429
+    assert page(service, "198.51.100.1") == page(service, "2001:db8:1::1") == 200
+
+
 @pytest.fixture(scope="module", name="brake")
 def _brake(server: RedisServer) -> Iterator[Gunicorn]:
     """Run two workers that turn away a client after five bad tokens."""
@@ -132,6 +154,18 @@ def test_bad_tokens(brake: Gunicorn, redis: Any) -> None:
     assert 0 < int(refused[0].headers["retry-after"]) <= 60
     assert scripts_run(redis) == before
     assert (ask(brake, "198.51.100.1", token).status, ask(brake, "198.51.100.1").status) == (200, 401)
+
+
+def test_bad_tokens_of_one_customer(brake: Gunicorn, redis: Any) -> None:
+    """Whoever holds 65 536 networks hears of no more bad tokens than eight clients; good ones wait there."""
+    token = brake.issue("a.test")
+    clients = [f"2001:db8:0:{number * 251:x}::1" for number in range(200)]
+    with ThreadPoolExecutor(10) as pool:
+        told = Counter(pool.map(lambda client: ask(brake, client).status, clients))
+
+    assert told == {401: 40, 429: 160}
+    assert redis.dbsize() < 200
+    assert ask(brake, "2001:db8:1::1", token).status == 200
 
 
 def test_good_tokens_pay_nothing(brake: Gunicorn, redis: Any) -> None:

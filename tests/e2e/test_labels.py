@@ -6,13 +6,17 @@ import re
 import shlex
 import subprocess
 from html import unescape
+from shutil import which
 from typing import Any
 
 import pytest
 
 from tests.harness import Backend, Door, Gunicorn, RedisServer, Traefik
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not which("curl"), reason="there is no curl on the PATH"),
+]
 
 _LABEL = re.compile(r"^traefik\.http\.middlewares\.token\.forwardauth\.(\w+)=(.*)$", re.MULTILINE)
 _CURL = re.compile(r'<textarea id="curl"[^>]*>\s*(.*?)</textarea>', re.DOTALL)

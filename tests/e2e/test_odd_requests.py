@@ -134,7 +134,7 @@ def routes() -> list[bytes]:
 
 
 def heads() -> Iterator[bytes]:
-    """Yield requests: each odd field on each route, each odd target, odd bodies, and some of all by chance."""
+    """Yield requests: each odd field, method and body on each route, and each odd target."""
     chance = random.Random(5)
     for route in routes():
         for field in FIELDS:
@@ -180,3 +180,22 @@ def test_no_surprise(service: Gunicorn, credential: bytes) -> None:
 
     assert "Traceback" not in service.log
     assert status(service.port, request(b"GET", b"/livez", [])) == 200
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "expected"),
+    [
+        (b"1.0", [], 200),
+        (b"1.1", [b"a.test"], 200),
+        (b"1.1", [], 400),
+        (b"1.1", [b""], 400),
+        (b"1.1", [b"a.test", b"b.test"], 400),
+        (b"1.1", [b"a.test", b"a.test"], 400),
+    ],
+)
+def test_number_of_hosts(service: Gunicorn, version: bytes, hosts: list[bytes], expected: int) -> None:
+    """A request names one host; in HTTP/1.0 it may name none."""
+    fields = [b"Host: " + host for host in hosts]
+    lines = [b"GET /livez HTTP/" + version, *fields, b"Connection: close", b"", b""]
+
+    assert status(service.port, b"\r\n".join(lines)) == expected

@@ -34,7 +34,7 @@ def patient(server: RedisServer, deadline_ms: int = 2000) -> Any:
 
 @pytest.fixture(scope="module", name="valkey")
 def _valkey() -> Iterator[RedisServer]:
-    with RedisServer(options=shipped_redis(), binary=valkey_binary()) as server:
+    with RedisServer(options=shipped_redis(rights=False), binary=valkey_binary()) as server:
         yield server
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from app.core.clients import networks_of
+from app.core.failures import NETWORK_FACTORS, is_one_customers
 from app.core.limits import Limit
 from app.store import failures, keys
 from app.store.failures import RedisFailures
@@ -86,19 +88,51 @@ def test_at_once(real_client: Any) -> None:
 
 
 def test_little_is_kept(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More clients than are kept are not counted; those that are kept go with the window."""
+    """So many clients have lists of their own, and what is kept goes with the window."""
     monkeypatch.setattr(failures, "MAX_CLIENTS", 20)
     mine = worker(client, Limit(1, 60))
     for number in range(50):
-        mine.note(f"10.0.0.{number}")
+        mine.note(f"10.0.{number}.1")
 
-    assert len(client.keys()) == 21
+    assert len(client.keys("{acl:failures}:of:*")) == len(client.keys("{acl:failures}:in:*")) == 20
+    assert len(client.keys()) == 42
     assert len(mine._ends) == 20
     assert all(0 < client.ttl(key) <= 61 for key in client.scan_iter())
     client.zadd(keys.FAILED_CLIENTS, {"10.0.0.1": 1})
     client.delete(keys.failures("10.0.0.1"))
-    mine.note("10.0.0.99")
-    assert client.exists(keys.failures("10.0.0.99"))
+    mine.note("10.0.99.1")
+    assert client.exists(keys.failures("10.0.99.1"))
+
+
+def test_further_clients(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is no room for more clients, all further ones are counted as one, and are turned away."""
+    monkeypatch.setattr(failures, "MAX_CLIENTS", 2)
+    mine = worker(client)
+    for number in range(2):
+        mine.note(f"10.0.{number}.1")
+    told = [mine.note(f"10.1.{number}.1") is None for number in range(5)]
+
+    assert told == [True] * 3 + [False] * 2
+    assert mine.blocking("10.1.4.1")
+    assert mine.blocking("10.1.9.1") is None
+    assert [mine.note("10.0.0.1") is None for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix"),
+    [("2001:db8:0:{:x}::/64", "56"), ("2001:db8:0:{:x}00::/64", "48"), ("203.0.113.{}", "24")],
+)
+def test_network(client: Any, pattern: str, prefix: str) -> None:
+    """However many addresses a customer has, as many bad tokens are told as may be; then they wait."""
+    mine, most = worker(client), NETWORK_FACTORS[prefix] * LIMIT.max_requests
+    told = [mine.note(pattern.format(number)) is None for number in range(60)]
+
+    assert told == [True] * most + [False] * (60 - most)
+    assert (mine.blocking(pattern.format(99)) is not None) == is_one_customers(pattern)
+    assert mine.blocking(pattern.format(59))
+    assert worker(client).note(pattern.format(99))
+    assert mine.blocking("198.51.100.1") is mine.note("198.51.100.1") is None
+    assert client.llen(keys.network_failures(networks_of(pattern.format(0))[-1])) == most
 
 
 def test_clock_set_back(client: Any) -> None:

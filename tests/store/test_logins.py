@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from app.core.clients import networks_of
 from app.core.limits import Limit
-from app.core.logins import KNOWN_S, MAX_KNOWN, WRONG_IN_ALL, WRONG_PER_CLIENT
+from app.core.logins import (
+    KNOWN_S,
+    MAX_KNOWN,
+    WRONG_IN_ALL,
+    WRONG_OF_KNOWN,
+    WRONG_PER_CLIENT,
+    WRONG_PER_NETWORK,
+)
 from app.store import keys
 from app.store.logins import RedisLogins
 
@@ -33,8 +41,8 @@ def limit_for(logins: RedisLogins, client: str, *, is_right: bool = False) -> Li
 
 def advance(client: Any, seconds: float) -> None:
     """Let time pass by making all that is remembered older."""
-    entries = [entry.split() for entry in client.lrange(WRONG, 0, -1)]
-    older = [b"%d %s" % (int(at) - int(seconds * 1_000_000), whose) for at, whose in entries]
+    entries = [entry.split(b" ", 1) for entry in client.lrange(WRONG, 0, -1)]
+    older = [b"%d %s" % (int(at) - int(seconds * 1_000_000), names) for at, names in entries]
     if older:
         client.pipeline().delete(WRONG).rpush(WRONG, *older).execute()
 
@@ -67,13 +75,86 @@ def test_wait_is_for_the_oldest(client: Any, logins: RedisLogins) -> None:
     assert limit_for(logins, ME, is_right=True) is None
 
 
-def test_right_password_clears(client: Any, logins: RedisLogins) -> None:
-    """A right password clears the wrong ones of that client, and no others."""
-    for whose in (ME, "198.51.100.1", ME):
-        logins.weigh(whose, is_right=False)
-    logins.weigh(ME, is_right=True)
+def test_right_password_takes_nothing_back(logins: RedisLogins) -> None:
+    """Whoever shares the address of somebody with the right password gets no guess more by that."""
+    typed = [*[False] * (N - 1), True] * 10
+    heard = [limit_for(logins, ME, is_right=is_right) for is_right in typed]
 
-    assert [entry.split()[1] for entry in client.lrange(WRONG, 0, -1)] == [b"198.51.100.1"]
+    assert heard[: N + 1] == [None] * (N + 1)
+    assert set(heard[N + 1 :]) == {WRONG_PER_CLIENT}
+
+
+def test_right_passwords_are_free(client: Any, logins: RedisLogins) -> None:
+    """A browser sends the right password with each request, and nothing of that adds up."""
+    assert {limit_for(logins, ME, is_right=True) for _ in range(300)} == {None}
+    assert client.llen(WRONG) == 0
+
+
+def test_known_clients_share_one_limit(logins: RedisLogins) -> None:
+    """However many addresses the right password comes from, all of them get no more than the limit in all."""
+    mine = [f"10.0.{number}.1" for number in range(MAX_KNOWN)]
+    heard = 0
+    for whose in mine:
+        logins.weigh(whose, is_right=True)
+        heard += [limit_for(logins, whose) for _ in range(N - 1)].count(None)
+
+    assert heard == ALL
+
+
+def test_beyond_the_limit_in_all(logins: RedisLogins) -> None:
+    """When others have used it up, known clients go on, with one more limit for all of them."""
+    mine = [f"10.9.{number}.1" for number in range(MAX_KNOWN)]
+    for whose in mine:
+        logins.weigh(whose, is_right=True)
+    flood(logins)
+    heard = Counter(limit_for(logins, whose) for whose in mine for _ in range(N // 4))
+
+    assert heard == {None: WRONG_OF_KNOWN, WRONG_IN_ALL: MAX_KNOWN * (N // 4) - WRONG_OF_KNOWN}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix"),
+    [("2001:db8:0:{:x}::/64", "56"), ("2001:db8:0:{:x}00::/64", "48"), ("203.0.113.{}", "24")],
+)
+def test_limit_of_a_network(logins: RedisLogins, pattern: str, prefix: str) -> None:
+    """However many addresses of one customer guess, as many are heard as may be; others do not notice."""
+    limit = WRONG_PER_NETWORK[prefix]
+    guesses = [limit_for(logins, pattern.format(number)) for number in range(250)]
+
+    assert guesses == [None] * limit.max_requests + [limit] * (250 - limit.max_requests)
+    assert limit_for(logins, pattern.format(9), is_right=True) == limit
+    assert limit_for(logins, "198.51.100.1", is_right=True) is None
+    assert limit_for(logins, "2001:db8:1::/64", is_right=True) is None
+
+
+def test_known_client_in_a_network(logins: RedisLogins) -> None:
+    """What its neighbors did does not shut out a known client."""
+    logins.weigh("203.0.113.7", is_right=True)
+    for number in range(100, 200):
+        logins.weigh(f"203.0.113.{number}", is_right=False)
+
+    assert limit_for(logins, "203.0.113.99", is_right=True) == WRONG_PER_NETWORK["24"]
+    assert limit_for(logins, "203.0.113.7", is_right=True) is None
+
+
+def test_two_customers_do_not_shut_out_all() -> None:
+    """Two networks, as wide as they come, are heard less often than all may be."""
+    assert 2 * max(limit.max_requests for limit in WRONG_PER_NETWORK.values()) < ALL
+
+
+def test_wait_is_for_all_limits(client: Any, logins: RedisLogins) -> None:
+    """Who is over several limits is told to wait for the last."""
+    for number in range(ALL - N):
+        logins.weigh(f"10.0.{number}.1", is_right=False)
+    advance(client, WINDOW_S / 2)
+    for _ in range(N):
+        logins.weigh(ME, is_right=False)
+    advance(client, WINDOW_S / 4)
+    refusal = logins.weigh(ME, is_right=True)
+
+    assert refusal
+    assert refusal.limit == WRONG_PER_CLIENT
+    assert WINDOW_S * 3 / 4 - 5 < refusal.retry_after_s <= WINDOW_S * 3 / 4
 
 
 def test_limit_in_all(client: Any, logins: RedisLogins) -> None:
@@ -112,7 +193,7 @@ def test_newest_are_known(client: Any, logins: RedisLogins) -> None:
 
 
 def test_little_is_kept(client: Any, logins: RedisLogins) -> None:
-    """Ten thousand guessers leave a list as long as the limit, which goes with the window."""
+    """A thousand guessers leave a list as long as the limit, which goes with the window."""
     for number in range(1_000):
         logins.weigh(f"2001:db8:{number:x}::/64", is_right=False)
 
@@ -180,35 +261,52 @@ class Model:
 
     def __init__(self) -> None:
         self.now = 0
-        self.wrong: list[tuple[int, str]] = []
+        self.wrong: list[tuple[int, str, bool]] = []  # when, whose, whether beyond a limit
         self.known: set[str] = set()
 
     def weigh(self, client: str, *, is_right: bool) -> Limit | None:
         """Say what RedisLogins should."""
-        recent = [whose for at, whose in self.wrong if self.now - at < WINDOW_S]
-        if recent.count(client) >= N:
-            return WRONG_PER_CLIENT
-        if len(recent) >= ALL and client not in self.known:
-            return WRONG_IN_ALL
+        reached = self.reached(client)
+        of_known = sum(beyond or whose in self.known for whose, beyond in self.recent())
+        may_go_on = client in self.known and of_known < WRONG_OF_KNOWN
+        if reached == WRONG_PER_CLIENT or (reached and not may_go_on):
+            return reached
         if is_right:
-            self.wrong = [each for each in self.wrong if each[1] != client]
             self.known.add(client)
         else:
-            self.wrong.append((self.now, client))
+            self.wrong.append((self.now, client, bool(reached)))
         return None
 
+    def recent(self) -> list[tuple[str, bool]]:
+        """Return the wrong ones in the window."""
+        return [(whose, beyond) for at, whose, beyond in self.wrong if self.now - at < WINDOW_S]
+
+    def reached(self, client: str) -> Limit | None:
+        """Return the first limit that is used up."""
+        recent = [whose for whose, _ in self.recent()]
+        if recent.count(client) >= N:
+            return WRONG_PER_CLIENT
+        for network in networks_of(client):
+            limit = WRONG_PER_NETWORK[network.rpartition("/")[2]]
+            if [network in networks_of(whose) for whose in recent].count(True) >= limit.max_requests:
+                return limit
+        return WRONG_IN_ALL if len(recent) >= ALL else None
+
+
+CLIENTS = [f"10.0.{n // 3}.{n % 3}" for n in range(9)] + [
+    f"2001:db8:{n // 4}:{n % 4}00::/64" for n in range(9)
+]
 
 steps = st.lists(
     st.one_of(
         st.tuples(
-            st.sampled_from([f"c{n}" for n in range(15)]),
-            st.sampled_from([1, N - 1, N, N + 1]),
+            st.sampled_from(CLIENTS),
+            st.sampled_from([1, N // 3, N - 1, N + 1]),
             st.booleans(),
         ),
-        st.just(("10.0.0.1", ALL, False)),
         st.sampled_from([1, WINDOW_S // 5, WINDOW_S - 20, WINDOW_S]),
     ),
-    max_size=20,
+    max_size=25,
 )
 
 
@@ -224,7 +322,6 @@ def test_logins_equal_the_model(real_client: Any, steps: list[Any]) -> None:
             model.now += step
         else:
             client, times, is_right = step
-            for number in range(times):
-                whose = f"{client}{number // N}"
-                said = limit_for(logins, whose, is_right=is_right)
-                assert said == model.weigh(whose, is_right=is_right)
+            for _ in range(times):
+                said = limit_for(logins, client, is_right=is_right)
+                assert said == model.weigh(client, is_right=is_right)

@@ -9,6 +9,7 @@ from copy import deepcopy
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -316,3 +317,16 @@ def test_token_in_an_address(operator: Operator, database: Any, path: str, text:
     assert "secret.example" not in answer.text or path.startswith("/?deleted")
     assert text not in answer.text or len(text) < 20 or DIGEST.fullmatch(text)
     assert text not in answer.headers.get("Location", "")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469\u200d\U0001f467"],
+)
+def test_joined_text(operator: Operator, client: FlaskClient, comment: str) -> None:
+    """What joins letters and emoji goes all the way: into the table and, percent-encoded, to the backend."""
+    text = create(operator, comment=comment)
+    sent = {"Authorization": f"Bearer {text}", "X-Forwarded-Host": "example.com"}
+
+    assert comment in operator.get().text
+    assert client.get("/auth", headers=sent).headers["X-Auth-Comment"] == quote(comment)

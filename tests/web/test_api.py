@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from json import dumps
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from werkzeug.datastructures import Headers
 
 from app.core import fields
-from app.web.openapi import DESCRIPTION
+from app.web.openapi import DESCRIPTION, describe
 from tests.web.conftest import OPERATOR, written
 from tests.web.test_admin import record_of
 
@@ -106,7 +107,10 @@ def test_description(api: Api) -> None:
     assert {*DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]} == {*fields.FIELDS}
     for schema in DESCRIPTION["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
-    assert api("GET", "/openapi.json").json == DESCRIPTION
+    days = [datetime.now(UTC).date()]
+    said = api("GET", "/openapi.json").json
+    days.append(datetime.now(UTC).date())  # another one at midnight
+    assert said in [describe(day) for day in days]
 
 
 def test_create(api: Api) -> None:
@@ -164,6 +168,15 @@ def test_life(api: Api, database: Any) -> None:
         ("hosts", 5),
         ("hosts", ["a.test", 5]),
         ("hosts", ["a b"]),
+        ("hosts", ""),
+        ("hosts", " , "),
+        ("hosts", [""]),
+        ("hosts", ["a.test", ""]),
+        ("hosts", ["a.test", None]),
+        ("hosts", ["a.test:80"]),
+        ("hosts", ["[::1]."]),
+        ("hosts", ["a.test"] * 101),
+        ("hosts", "a.test:80, b.test"),
         ("hosts", ["a,b"]),
         ("hosts", {"a": 1}),
         ("email", "nobody"),
@@ -173,6 +186,14 @@ def test_life(api: Api, database: Any) -> None:
         ("comment", True),
         ("ttl_seconds", -1),
         ("ttl_seconds", 1.5),
+        ("ttl_seconds", 1e300),
+        ("ttl_seconds", float("inf")),
+        ("ttl_seconds", float("nan")),
+        ("rate_limit_max", 10_000.5),
+        ("rate_limit_window_sec", False),
+        ("expires_at", ""),
+        ("expires_at", "2001-01-01T00:00:00Z"),
+        ("not_before", "2001-01-01T24:00:00Z"),
         ("ttl_seconds", "60"),
         ("ttl_seconds", True),
         ("ttl_seconds", 10**30),
@@ -193,6 +214,91 @@ def test_bad_field(api: Api, database: Any, field: str, value: Any) -> None:
     assert answer.status == 400
     assert set(answer.json["errors"]) == {field}
     assert not written(database)
+
+
+@pytest.mark.parametrize(
+    ("written_as", "number"),
+    [
+        ("60", 60),
+        ("60.0", 60),
+        ("6e1", 60),
+        ("6.0E+1", 60),
+        ("0.0", 0),
+        ("-0", 0),
+        ("-0.0", 0),
+        ("10000.0", 10_000),
+    ],
+)
+def test_whole_numbers(api: Api, written_as: str, number: int) -> None:
+    """A whole number is one however JSON writes it."""
+    body = f'{{"hosts": ["a.test"], "rate_limit_max": {written_as}}}'
+    made = api("POST", "/tokens", None, data=body, content_type="application/json", json=None)
+    grace = f'{{"grace_seconds": {written_as}}}'
+    path = f"/tokens/{made.json['id']}/rotate"
+
+    assert (made.status, made.json["rate_limit_max"]) == (201, number)
+    assert api("POST", path, None, data=grace, content_type="application/json", json=None).status == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(
+            ("GET", f"/tokens?{query}")
+            for query in ("x=1", "Q=a.test", "q=a.test&q=b.test", "limit=1&limit=2")
+        ),
+        *(("GET", f"/tokens?{query}") for query in ("limit=acl_secret", "acl_secret=", "cursor=acl_secret")),
+        *(("GET", f"/tokens?q={'a' * 5000}"), ("GET", f"/tokens?q={'a@' * 127}")),
+        *(("POST", "/tokens?comment=x"), ("GET", "/openapi.json?v=1")),
+        *((method, "/tokens/{}?dry_run=1") for method in ("GET", "PATCH", "DELETE")),
+        ("POST", "/tokens/{}/rotate?grace_seconds=60"),
+    ],
+)
+def test_unknown_parameter(api: Api, database: Any, method: str, path: str) -> None:
+    """What an address says and nobody reads is refused; a secret in it is not said back."""
+    made = api.make()
+    before = {key: database.hgetall(key) for key in database.keys("tokens:*")}
+    body = {"hosts": ["b.test"]} if method in {"POST", "PATCH"} else None
+    answer = api(method, path.format(made["id"]), body)
+
+    assert (answer.status, answer.kind) == (400, "application/problem+json")
+    assert "acl_secret" not in answer.text
+    assert {key: database.hgetall(key) for key in database.keys("tokens:*")} == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"not_before": "2101-01-01T00:00:00Z", "expires_at": "2100-01-01T00:00:00Z"},
+        {"not_before": "2101-01-01T00:00:00Z", "ttl_seconds": 60},
+    ],
+)
+def test_clash(api: Api, fields: dict[str, Any]) -> None:
+    """Fields that are each right and do not fit each other, or the token, are a conflict."""
+    made = api.make(ttl_seconds=60)
+    answers = [
+        api("POST", "/tokens", {"hosts": ["a.test"]} | fields),
+        api("PATCH", f"/tokens/{made['id']}", fields),
+        api("PATCH", f"/tokens/{made['id']}", {"not_before": "2101-01-01T00:00:00Z"}),
+    ]
+
+    assert [answer.status for answer in answers] == [409, 409, 409]
+    assert all(set(answer.json["errors"]) == {"not_before"} for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "text", ["2099-12-31", "2090-01-31t18:00:00.5z", "2090-01-31 18:00+14:00", "2096-02-29T23:59:60Z"]
+)
+def test_described_ends(api: Api, text: str) -> None:
+    """The description takes the ends that the service takes, and none that is over or too far away."""
+    schemas = describe(datetime.now(UTC).date())["components"]["schemas"]
+    pattern = schemas["NewToken"]["properties"]["expires_at"]["pattern"]
+
+    assert re.search(pattern, text)
+    assert api.make(expires_at=text)["expires_at"].startswith(("20", "21"))
+    assert not any(
+        re.search(pattern, bad) for bad in ("2026-11-26", "2001-01-01T00:00:00Z", "2199-01-01", "2030-02-30")
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.web.filters import capital, distance, duration, is_token_id, moment
+from app.web.filters import capital, distance, duration, is_token_id, moment, rfc3339
 
 DAY = 86_400
 
@@ -50,6 +50,22 @@ def test_moment() -> None:
 def test_moment_beyond_the_calendar(seconds: int) -> None:
     """A time that no calendar has keeps its distance."""
     assert moment(seconds, 0, "never") == distance(seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (-62_135_596_800, "0001-01-01T00:00:00Z"),
+        (-62_135_683_140, "0001-01-01T00:00:00Z"),
+        (253_402_387_139, "9999-12-31T23:59:59Z"),
+        (10**400, "9999-12-31T23:59:59Z"),
+        (None, ""),
+    ],
+)
+def test_rfc3339(seconds: int | None, text: str) -> None:
+    """Every time is one that RFC 3339 knows, with four digits of the year, and may be typed again."""
+    assert rfc3339(seconds) == text
 
 
 def test_capital() -> None:

@@ -10,9 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
-from app.logs import Sparse
-from app.web import basic_auth
+from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT, WRONG_PER_NETWORK
 from tests.web.conftest import OPERATOR
 
 N, ALL = WRONG_PER_CLIENT.max_requests, WRONG_IN_ALL.max_requests
@@ -86,18 +84,28 @@ def test_guesses(client: FlaskClient, guess: tuple[str, str]) -> None:
     assert [login(client, guess).status_code for _ in range(N + 1)] == [401] * N + [429]
 
 
-def test_right_password_clears(client: FlaskClient) -> None:
-    """Who mistypes now and then is never refused."""
-    passwords = [*[WRONG] * (N - 1), OPERATOR] * 3
+def test_right_passwords_between(client: FlaskClient) -> None:
+    """However often the right password comes between, no more wrong ones are answered."""
+    codes = [login(client, password).status_code for password in [*[WRONG] * (N - 1), OPERATOR] * 10]
 
-    assert {login(client, password).status_code for password in passwords} == {200, 401}
+    assert (codes.count(401), codes.count(200)) == (N, 1)
 
 
-def test_unknown_proxy(
-    client: FlaskClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_network(client: FlaskClient) -> None:
+    """A customer with many addresses is told so, and shuts out nobody else."""
+    guesses = [
+        login(client, WRONG, f"2001:db8:0:{number}::1").status_code for number in range(4) for _ in range(60)
+    ]
+
+    assert guesses.count(401) == WRONG_PER_NETWORK["56"].max_requests
+    assert login(client, OPERATOR, "2001:db8:0:7::1").text.startswith(
+        "too many wrong passwords from your network"
+    )
+    assert login(client, OPERATOR, "2001:db8:1::1").status_code == 200
+
+
+def test_unknown_proxy(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody gets another address by claiming it, and the log says what to do if it was a proxy that did."""
-    monkeypatch.setattr(basic_auth, "_refusals", Sparse(basic_auth.log, period_s=0))
     codes = [login(client, WRONG, **{"X-Forwarded-For": f"10.0.0.{n}"}).status_code for n in range(N + 1)]
 
     assert codes == [401] * N + [429]
@@ -121,6 +129,35 @@ def test_trusted_proxy(make_client: Callable[..., FlaskClient]) -> None:
 def test_unix_socket(client: FlaskClient) -> None:
     """A socket without addresses is one client."""
     assert [login(client, WRONG, "").status_code for _ in range(N + 1)] == [401] * N + [429]
+
+
+@pytest.mark.parametrize("kept", ["pässwörd", "Ã¤Â", "naïve ✓", "日本", "plain:with:colons"])
+def test_characters(make_client: Callable[..., FlaskClient], kept: str) -> None:
+    """A password is taken in UTF-8, as we ask for, and in Latin-1 if that has its characters; else not."""
+    client = make_client(ADMIN_USER="ädmin", ADMIN_PASS=kept)
+
+    def code(user: bytes, password: bytes) -> int:
+        return client.get(
+            "/", headers={"Authorization": f"Basic {b64encode(user + b':' + password).decode()}"}
+        ).status_code
+
+    latin_1 = kept.encode("latin-1", "replace")
+    assert code("ädmin".encode(), kept.encode()) == 200
+    assert code("ädmin".encode("latin-1"), latin_1) == (401 if b"?" in latin_1 else 200)
+    for wrong in (
+        kept.encode("utf-16"),
+        kept.encode("ascii", "replace"),
+        kept.encode("utf-8") + b"\xff",
+        b"\xff",
+    ):
+        assert code("ädmin".encode(), wrong) == (200 if wrong == kept.encode() else 401)
+
+
+def test_challenge(client: FlaskClient) -> None:
+    """The browser is asked for UTF-8, by pages and API alike."""
+    challenges = {client.get(path).headers["WWW-Authenticate"] for path in ("/", "/api/v1/tokens")}
+
+    assert challenges == {'Basic realm="acl-auth-service admin", charset="UTF-8"'}
 
 
 def test_nobody_remembers(stranded: FlaskClient) -> None:

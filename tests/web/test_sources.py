@@ -99,7 +99,7 @@ def challenges(answer: TestResponse) -> list[str]:
     ],
 )
 def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, asked: list[str]) -> None:
-    """Without a token each accepted scheme is asked for, once, in order, and no other; never is there none."""
+    """With no token each accepted scheme is asked for, once, in order, and no other; there is always one."""
     answer = ask(sources)
 
     assert (answer.status_code, answer.text, challenges(answer)) == (401, body, asked)

@@ -1,47 +1,72 @@
 #!lua
 -- Note a bad token of one client, unless there were too many lately.
--- KEYS[1]  the client's bad ones  list of microseconds, newest first; written here
--- KEYS[2]  the clients            zset; score: second when the list of that client is gone; written here
+-- KEYS[1]  the client's bad ones      list of microseconds, newest first; written here
+-- KEYS[2]  the clients                zset; score: second when the list of that client is gone; written here
+-- KEYS[3]  those of further clients   list as KEYS[1], all in one; written here
+-- KEYS[4]  those of a network around the client, and so on: lists as KEYS[1]; written here
 -- ARGV[1]  the client
--- ARGV[2]  how many a window may have
--- ARGV[3]  the window             seconds
--- ARGV[4]  how many clients are kept; the bad tokens of further ones are not counted
--- Returns  { is_refused, wait_us }
+-- ARGV[2]  the window                 seconds
+-- ARGV[3]  how many clients have lists of their own, and their networks
+-- ARGV[4]  how many a window may have in KEYS[1] and KEYS[3], in KEYS[4], and so on
+-- Returns  { is_refused, wait_us, wait_us of KEYS[4], ... }
 --              is_refused: 1 if there were too many before this one, else 0
---              wait_us: until the client may send another one; 0 if it may now
+--              wait_us: until the client, or any of the network, may send another one; 0 if it may now
 -- One script, because between reading the times and adding one no other request may read them.
 
-local most, window_s, most_clients = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local client, window_s, most_clients = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local window_us = window_s * 1000000
 
 local time = redis.call('TIME')
 local second = tonumber(time[1])
 local clock = second * 1000000 + tonumber(time[2])
-
-local newest = tonumber(redis.call('LINDEX', KEYS[1], 0) or 0)
-if newest > clock + window_us then
-  redis.call('DEL', KEYS[1]) -- the clock was set back: begin anew rather than lock out
-  newest = 0
-end
-local now = math.max(clock, newest) -- never back, whatever the clock does
-
-local function wait()
-  local oldest = redis.call('LINDEX', KEYS[1], most - 1)
-  return oldest and math.max(0, oldest + window_us - clock) or 0
-end
-
-local refused = redis.call('LINDEX', KEYS[1], most - 1)
-if refused and refused + window_us > now then
-  return { 1, wait() }
-end
+local now = clock
 
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second)
-if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) >= most_clients then
-  return { 0, 0 }
+local has_room = redis.call('EXISTS', KEYS[1]) == 1 or redis.call('ZCARD', KEYS[2]) < most_clients
+
+local lists, most = {}, {} -- that this one counts in, the client's first
+local function count_in(key, limit)
+  table.insert(lists, key)
+  most[key] = tonumber(limit)
+  local newest = tonumber(redis.call('LINDEX', key, 0) or 0)
+  if newest > clock + window_us then
+    redis.call('DEL', key) -- the clock was set back: begin anew rather than lock out
+  else
+    now = math.max(now, newest) -- never back, whatever the clock does
+  end
 end
-redis.call('LPUSH', KEYS[1], string.format('%.0f', now))
-redis.call('LTRIM', KEYS[1], 0, most - 1)
-redis.call('PEXPIRE', KEYS[1], window_us / 1000)
-redis.call('ZADD', KEYS[2], second + window_s, ARGV[1])
-redis.call('EXPIRE', KEYS[2], window_s + 1)
-return { 0, wait() }
+
+count_in(has_room and KEYS[1] or KEYS[3], ARGV[4])
+for place = 4, #KEYS do
+  count_in(KEYS[place], ARGV[place + 1])
+end
+
+local function waits()
+  local found, is_any = {}, 0
+  for place, key in ipairs(lists) do
+    local oldest = redis.call('LINDEX', key, most[key] - 1)
+    local is_full = oldest and oldest + window_us > now
+    found[place] = is_full and math.max(1, oldest + window_us - clock) or 0
+    is_any = is_full and 1 or is_any
+  end
+  return is_any, found
+end
+
+local is_refused, found = waits()
+if is_refused == 1 then
+  return { 1, unpack(found) }
+end
+
+for place, key in ipairs(lists) do
+  if place == 1 or has_room or redis.call('EXISTS', key) == 1 then
+    redis.call('LPUSH', key, string.format('%.0f', now))
+    redis.call('LTRIM', key, 0, most[key] - 1)
+    redis.call('PEXPIRE', key, window_us / 1000)
+  end
+end
+if has_room then
+  redis.call('ZADD', KEYS[2], second + window_s, client)
+  redis.call('EXPIRE', KEYS[2], window_s + 1)
+end
+local _, after = waits()
+return { 0, unpack(after) }

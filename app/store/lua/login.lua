@@ -1,24 +1,32 @@
 #!lua flags=allow-oom
 -- Note a right or a wrong password, unless too many were wrong lately.
--- KEYS[1]  the wrong ones       list of "microseconds client", newest first; written here
+-- KEYS[1]  the wrong ones       list of "microseconds name name ... ", newest first; written here. The names are those
+--                               that it counts for, the client first; "+" is that of one beyond what others may
 -- KEYS[2]  the known clients    zset; score: second of the last right password; written here
--- ARGV[1]  the client
--- ARGV[2]  1 if the password is right, else 0
--- ARGV[3]  the window           seconds
--- ARGV[4]  how many wrong ones in a window one client may send
--- ARGV[5]  how many all may send before only known clients may go on
--- ARGV[6]  how many clients are known at most
--- ARGV[7]  how long             seconds
--- Returns  { "heard" }          the password counts
---          { "client", wait_us } or { "all", wait_us }   it does not, whatever it is, by the limit so named
+-- ARGV[1]  1 if the password is right, else 0
+-- ARGV[2]  the window           seconds
+-- ARGV[3]  how many clients are known at most
+-- ARGV[4]  how long             seconds
+-- ARGV[5]  how many wrong ones in a window all known clients may send beyond the limits that others reached
+-- ARGV[6]  the client, then how many wrong ones in a window it may send
+--      ... and the same for each network around it, each in the next one, and for all
+-- Returns  { reached, wait_us }
+--              reached: 0 if the password counts; else, whatever it is, it does not, by the limit so numbered
+--              wait_us: until it may count
 -- One script, because between counting the wrong ones and adding one nobody may add another: whoever sends a
--- thousand passwords at once learns no more than one who sends them in turn. It may run when memory is full, for
--- it needs little and always the same, and somebody has to come in and delete tokens.
+-- thousand passwords at once learns no more than one who sends them in turn. A right one takes nothing back, or
+-- whoever shares its address could guess on. It may run when memory is full, for it needs little and always the
+-- same, and somebody has to come in and delete tokens.
 
-local client, is_right = ARGV[1], ARGV[2] == '1'
-local window_us = tonumber(ARGV[3]) * 1000000
-local most, most_in_all = tonumber(ARGV[4]), tonumber(ARGV[5])
-local most_known, known_s = tonumber(ARGV[6]), tonumber(ARGV[7])
+local is_right = ARGV[1] == '1'
+local window_us = tonumber(ARGV[2]) * 1000000
+local most_known, known_s, most_of_known = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local scopes, limits = {}, {}
+for place = 6, #ARGV, 2 do
+  table.insert(scopes, ARGV[place])
+  table.insert(limits, tonumber(ARGV[place + 1]))
+end
+local client, all = scopes[1], #scopes
 
 local time = redis.call('TIME')
 local second = tonumber(time[1])
@@ -32,45 +40,69 @@ if newest > clock + window_us then
 end
 local now = math.max(clock, newest) -- never back, whatever the clock does
 
-local times, own_times, own_entries = {}, {}, {}
-for _, entry in ipairs(entries) do
-  local at, whose = entry:match('^(%d+) (.+)$')
-  at = tonumber(at)
-  if at + window_us <= now then
-    break
-  end
-  table.insert(times, at)
-  if whose == client then
-    table.insert(own_times, at)
-    table.insert(own_entries, entry)
+local function ends(place)
+  return tonumber(entries[place]:match('^%d+')) + window_us
+end
+
+local recent, beyond = 0, #entries + 1 -- by halves, for parsing every time would take longer than all the rest
+while beyond - recent > 1 do
+  local middle = math.floor((recent + beyond) / 2)
+  if ends(middle) > now then
+    recent = middle
+  else
+    beyond = middle
   end
 end
 
-local function refused(name, nth)
-  return { name, nth + window_us - clock }
+local counts, reached, wait_us = {}, 0, 0
+local function reach(scope, place)
+  reached = reached > 0 and math.min(reached, scope) or scope
+  wait_us = math.max(wait_us, ends(place) - clock)
+end
+for place = 1, recent do
+  for scope = all - 1, 1, -1 do
+    if not entries[place]:find(' ' .. scopes[scope] .. ' ', 1, true) then
+      break
+    end
+    counts[scope] = (counts[scope] or 0) + 1
+    if counts[scope] == limits[scope] then
+      reach(scope, place)
+    end
+  end
+end
+if recent >= limits[all] then
+  reach(all, limits[all])
 end
 
-if own_times[most] then
-  return refused('client', own_times[most])
-end
-if times[most_in_all] then
-  local last_right = tonumber(redis.call('ZSCORE', KEYS[2], client) or 0)
-  if last_right + known_s <= second then
-    return refused('all', times[most_in_all])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - known_s)
+local function may_go_on()
+  if not redis.call('ZSCORE', KEYS[2], client) then
+    return false
   end
+  local known, of_known = {}, 0
+  for _, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    known[name] = true
+  end
+  for place = 1, recent do
+    if entries[place]:sub(-2) == '+ ' or known[entries[place]:match(' (%S+)')] then
+      of_known = of_known + 1
+    end
+  end
+  return of_known < most_of_known
+end
+local is_beyond = reached > 1 and may_go_on()
+if reached > 0 and not is_beyond then
+  return { reached, wait_us }
 end
 
 if is_right then
-  for _, entry in ipairs(own_entries) do
-    redis.call('LREM', KEYS[1], 1, entry)
-  end
   redis.call('ZADD', KEYS[2], second, client)
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - known_s)
   redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -most_known - 1)
   redis.call('EXPIRE', KEYS[2], known_s)
 else
-  redis.call('LPUSH', KEYS[1], string.format('%.0f %s', now, client))
-  redis.call('LTRIM', KEYS[1], 0, #times)
+  local names = table.concat(scopes, ' ', 1, all - 1) .. (is_beyond and ' +' or '')
+  redis.call('LPUSH', KEYS[1], string.format('%.0f %s ', now, names))
+  redis.call('LTRIM', KEYS[1], 0, recent)
   redis.call('PEXPIRE', KEYS[1], window_us / 1000)
 end
-return { 'heard' }
+return { 0, 0 }

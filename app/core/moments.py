@@ -1,0 +1,48 @@
+"""Moments as people and programs write them: RFC 3339, or less of it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+_MONTHS = {28: "0[1-9]|1[0-2]", 30: "0[13-9]|1[0-2]", 31: "0[13578]|1[02]"}
+_DAYS = {28: "0[1-9]|1[0-9]|2[0-8]", 30: "29|30", 31: "31"}
+_MONTH_AND_DAY = "|".join(f"(?:{_MONTHS[last]})-(?:{_DAYS[last]})" for last in _DAYS)
+_YEAR = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
+_FOURTHS = "0[48]|[2468][048]|[13579][26]"
+_LEAP_YEAR = f"(?:[0-9]{{2}}(?:{_FOURTHS})|(?:{_FOURTHS})00)"
+_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:[.][0-9]+)?)?"
+_CLOCK = f"(?:[Tt ]{_TIME}(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?)?"
+
+MOMENT = f"(?:{_YEAR}-(?:{_MONTH_AND_DAY})|{_LEAP_YEAR}-02-29){_CLOCK}"
+
+_MOMENT = re.compile(MOMENT)
+_FRACTION = re.compile("[.][0-9]+")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse(text: str) -> int:
+    """Return a moment in seconds since the epoch; without a zone it is UTC, without a time midnight.
+
+    Raises ValueError.
+    """
+    if not _MOMENT.fullmatch(text):
+        raise ValueError(f"a moment such as 2030-01-31T18:00:00Z, not {text!r}")
+    plain = _FRACTION.sub("", text.upper())
+    is_leap = plain[16:19] == ":60"  # the second that comes after :59, whenever that is said to be
+    at = datetime.fromisoformat(plain[:16] + ":59" + plain[19:] if is_leap else plain)
+    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(seconds=1) + is_leap
+
+
+def within(days: int, today: date) -> str:
+    """Return a pattern for moments that are after *today* and within *days* from it in every zone."""
+    first, last = today + timedelta(days=2), today + timedelta(days=days - 2)
+    years = [*range(first.year + 1, last.year)]
+    leaps = [year for year in years if year % 4 == 0 and (year % 100 or year % 400 == 0)]
+    left = [first + timedelta(days=more) for more in range((date(first.year + 1, 1, 1) - first).days)]
+    days_left = "|".join(f"{first.year}-{day:%m-%d}" for day in left)
+    return f"(?:{days_left}|(?:{_any_of(years)})-(?:{_MONTH_AND_DAY})|(?:{_any_of(leaps)})-02-29){_CLOCK}"
+
+
+def _any_of(years: list[int]) -> str:
+    return "|".join(map(str, years))
