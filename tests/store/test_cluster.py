@@ -106,6 +106,7 @@ def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
             number = own.client_id()
             (last,) = [c for c in nodes.owner(key).client().client_list() if c["id"] == str(number)]
             assert last["cmd"] == "client|id"
+            assert own.config_get("*appendfsync*").keys() == {"appendfsync", "no-appendfsync-on-rewrite"}
     assert cluster_client.dbsize() == 3
 
 
