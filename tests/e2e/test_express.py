@@ -117,7 +117,7 @@ def lanes() -> Iterator[tuple[int, int]]:
 
 def exchange(port: int, data: bytes) -> list[bytes]:
     """Send *data* and nothing more; return all that comes back, without its date."""
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         received = b""
