@@ -193,6 +193,11 @@ class Process:
         """Return all that it has written to stdout and stderr."""
         return self.log_path.read_text("utf-8", "replace")
 
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it has been started and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
+
     def is_ready(self) -> bool:
         """Tell whether it serves."""
         raise NotImplementedError
