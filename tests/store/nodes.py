@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 from app.store.cluster import Cluster
@@ -209,6 +209,14 @@ class Nodes:
     def _follows(other: Node, node: Node) -> bool:
         role = other.client().role() if other.is_alive else ["dead"]
         return bool(role[0] == "slave" and role[2:4] == [node.port, "connected"])
+
+    @staticmethod
+    def fail_over(replica: Node, old: Node) -> None:
+        """Have *replica* take the place of *old*; the others refuse for a while after they agreed to one."""
+        while old.is_primary:
+            replica("FAILOVER")
+            with suppress(AssertionError):
+                until(lambda: replica.is_primary and not old.is_primary, deadline_s=6)  # it gives up after 5
 
     def begin_move(self, key: str, source: Node, target: Node) -> None:
         """Announce that the slot of *key* moves."""
