@@ -30,6 +30,7 @@ _EXPECTED = re.compile(
 )
 
 Open = Callable[..., Page]
+expect.set_options(timeout=60_000)  # milliseconds, for a busy machine
 
 
 @pytest.fixture(scope="session", name="browser")
@@ -73,6 +74,7 @@ def _open_page(browser: Browser, service: Gunicorn, redis: Any) -> Iterator[Open
             login: HttpCredentials = {"username": ADMIN_USER, "password": ADMIN_PASS}
             origin = f"http://{host}:{service.port}"
             context = browser.new_context(http_credentials=login, base_url=origin, **options)
+            context.set_default_timeout(60_000)
             stack.callback(context.close)
             if host == "127.0.0.1":
                 context.grant_permissions(["clipboard-read", "clipboard-write"])

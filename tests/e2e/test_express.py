@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from app.web.express import recognize
 from tests.harness import Gunicorn, RedisServer, record_key
@@ -130,7 +130,7 @@ def exchange(port: int, data: bytes) -> list[bytes]:
 
 
 @pytest.mark.timeout(400)
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20_000)
 @given(data=heads())
 def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> None:
     """Whatever is sent, the lane and plain gunicorn answer alike: status, headers, body and end.
