@@ -20,6 +20,13 @@ settings.register_profile("explore", settings.get_profile("suite"), derandomize=
 settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark what needs a server, so that `make unit` can do without."""
+    for item in items:
+        if "redis_server" in item.fixturenames:
+            item.add_marker("server")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where everything is installed on purpose (CI=true), a skipped test is a failed run."""

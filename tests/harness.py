@@ -44,7 +44,8 @@ PATIENCE_S = 60.0  # for what has to happen at some time; no law is about it
 Headers = Iterable[tuple[str, str]]
 
 
-_INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"} & os.environ.keys()
+COVERAGE = "COVERAGE_PROCESS_CONFIG"  # what coverage tells the processes that it measures
+_INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR", COVERAGE} & os.environ.keys()
 # Below the ports of outgoing connections, so that none of them takes one while its server is down.
 _ports = iter(random.sample(range(10_000, 32_000), 22_000))
 
@@ -341,6 +342,12 @@ class Gunicorn(Process):
         self.env |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self.env |= {name.upper(): str(value) for name, value in values.items() if value is not None}
         self.argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
+
+    def __exit__(self, *_: object) -> None:
+        if COVERAGE in self.env and self.is_alive:
+            with suppress(subprocess.TimeoutExpired):
+                self.stop()  # in place of a crash, so that the workers can say which lines they ran
+        super().__exit__()
 
     def is_ready(self) -> bool:
         """Tell whether a worker answers /livez."""
