@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Gunicorn, RedisServer, bearer, forwarded, free_port, hammer
+from tests.programs import program
 from tests.store.nodes import SERVICE, Nodes, Sentinel
 
 pytestmark = pytest.mark.e2e
@@ -24,7 +25,7 @@ class Certified:
         name = ("-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1")
         kind = ("-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
         files = ("-keyout", str(self._key), "-out", str(self.file))
-        subprocess.run(["openssl", "req", *kind, *name, *files], check=True, capture_output=True)
+        subprocess.run([program("openssl"), "req", *kind, *name, *files], check=True, capture_output=True)
 
     def options(self, port: int) -> dict[str, str]:
         """Return the options of a server that speaks TLS on *port*."""
