@@ -256,6 +256,7 @@ class Process:
     def pause(self) -> None:
         """Stop it and its children from running; their sockets stay open."""
         os.killpg(self.pid, signals.SIGSTOP)
+        until(lambda: all(is_stopped(pid) for pid in (self.pid, *children(self.pid))))
 
     def resume(self) -> None:
         """Let it run on."""
@@ -373,8 +374,7 @@ class Gunicorn(Process):
     def alone(self, pid: int) -> Iterator[None]:
         """Have one worker answer everything, the others being stopped."""
         others = [worker for worker in self.workers if worker != pid]
-        for other in others:
-            os.kill(other, signals.SIGSTOP)
+        stop(others)
         try:
             yield
         finally:
@@ -431,6 +431,18 @@ def at_best(measure: Callable[[], float | tuple[float, ...]], *most: float, trie
 def children(pid: int) -> list[int]:
     """Return the process ids of the children of a process."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def stop(pids: Sequence[int]) -> None:
+    """Stop processes from running; a busy machine takes a while to do so."""
+    for pid in pids:
+        os.kill(pid, signals.SIGSTOP)
+    until(lambda: all(map(is_stopped, pids)))
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process will not run until it is told to, or not at all."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
 
 
 def awaits_signal(pid: int, number: int) -> bool:

@@ -44,6 +44,7 @@ def test_case(case: cases.Case) -> None:
     ever_kept(broken)
 
 
+@pytest.mark.timeout(600)
 def test_mixups() -> None:
     """Whatever is done to the bytes between the service and Redis, nobody gets another's answer."""
     (table,) = mixups.tables(quick=True)
@@ -51,6 +52,7 @@ def test_mixups() -> None:
     assert table.failures == []
 
 
+@pytest.mark.timeout(300)
 def test_limits() -> None:
     """The limiter keeps what is promised of it, by every drill."""
     assert [table.failures for table in limits.tables(quick=True)] == [[]]

@@ -23,6 +23,7 @@ from tests.harness import (
     forwarded,
     listens,
     seconds,
+    stop,
     unread,
     until,
 )
@@ -124,8 +125,7 @@ def test_queue(own: Gunicorn) -> None:
     with ExitStack() as stack:
         known = [stack.enter_context(Connection(own.port)) for _ in range(10)]
         assert {connection.call("/auth").status for connection in known} == {401}
-        for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
+        stop(workers)
         connections = known + [stack.enter_context(Connection(own.port)) for _ in range(30)]
         for connection in connections:
             connection.send(_HEAD)

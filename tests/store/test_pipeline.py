@@ -19,6 +19,7 @@ SETTING = """
 from gevent import monkey; monkey.patch_all()
 import os, random, signal, sys, gevent, redis
 from app.store.connection import connect, open_line
+from tests import harness
 from tests.make import make_settings
 
 port = int(sys.argv[1])
@@ -34,7 +35,7 @@ def ask(number, script=ECHO, deadline_s=60):
 def own(number):
     return [f"key:{number}".encode(), str(number).encode()]
 
-def stop(): os.kill(int(sys.argv[2]), signal.SIGSTOP)
+def stop(): harness.stop([int(sys.argv[2])])
 def resume(): os.kill(int(sys.argv[2]), signal.SIGCONT)
 """
 
