@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.programs import program
+
 
 class Certified:
     """A certificate for 127.0.0.1, and servers that show it."""
@@ -15,7 +17,7 @@ class Certified:
         name = ("-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1")
         kind = ("-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
         files = ("-keyout", str(self.key), "-out", str(self.file))
-        subprocess.run(["openssl", "req", *kind, *name, *files], check=True, capture_output=True)
+        subprocess.run([program("openssl"), "req", *kind, *name, *files], check=True, capture_output=True)
 
     def options(self, port: int) -> dict[str, str]:
         """Return the options of a server that speaks TLS on *port*."""

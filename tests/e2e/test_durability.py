@@ -36,7 +36,7 @@ def _server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module", name="service")
 def _service(server: RedisServer) -> Iterator[Gunicorn]:
-    with Gunicorn(server.port, web_concurrency=1, redis_deadline_ms=2000) as service:
+    with Gunicorn(server.port, web_concurrency=1, redis_deadline_ms=5000) as service:
         yield service
 
 
@@ -110,7 +110,7 @@ def test_refused_command(server: RedisServer, service: Gunicorn, state: Callable
     command = [service.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "disable", name]
 
     run = subprocess.run(
-        command, env=service.env, cwd=service.dir, capture_output=True, text=True, timeout=20, check=False
+        command, env=service.env, cwd=service.dir, capture_output=True, text=True, timeout=100, check=False
     )
 
     assert (run.returncode, run.stdout) == (1, "")
@@ -143,7 +143,7 @@ def test_doubt() -> None:
         assert service.auth(token).status == 401
         command = [service.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
         run = subprocess.run(
-            command, env=service.env, cwd=service.dir, capture_output=True, text=True, timeout=20, check=True
+            command, env=service.env, cwd=service.dir, capture_output=True, text=True, timeout=100, check=True
         )
     assert "has not confirmed" in run.stderr
 

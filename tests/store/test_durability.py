@@ -28,7 +28,7 @@ ROUNDS = 10
 TOKEN = make_token()
 
 
-def patient(server: RedisServer, deadline_ms: int = 2000) -> Any:
+def patient(server: RedisServer, deadline_ms: int = 5000) -> Any:
     """Return a client like that of the pages."""
     return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=deadline_ms))
 
@@ -47,9 +47,9 @@ def said() -> list[Durability]:
 
 @pytest.fixture
 def hasty(valkey: RedisServer, said: list[Durability]) -> Iterator[RedisTokens]:
-    """Return a store that waits for no answer longer than 0.2 seconds, with one token."""
+    """Return a store that has less patience than the disk needs, with one token."""
     valkey.client().flushall()
-    client = patient(valkey, 200)
+    client = patient(valkey, 1400)
     made = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
     made.add(TOKEN)
     yield made

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from app.core.gate import Verdict
@@ -186,7 +186,5 @@ def test_any_life(redis_server: RedisServer) -> None:
         machine.settings = settings(
             max_examples=60,
             stateful_step_count=50,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         )
         machine("runTest").runTest()
