@@ -46,8 +46,26 @@ Headers = Iterable[tuple[str, str]]
 
 COVERAGE = "COVERAGE_PROCESS_CONFIG"  # what coverage tells the processes that it measures
 _INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR", COVERAGE} & os.environ.keys()
-# Below the ports of outgoing connections, so that none of them takes one while its server is down.
-_ports = iter(random.sample(range(10_000, 32_000), 22_000))
+_claims: list[socket.socket] = []
+
+
+def _own_ports() -> Iterator[int]:
+    """Yield ports that no other test run on this machine uses: it would find their block claimed.
+
+    They are below those of outgoing connections, so that none of these takes one while its server is down.
+    """
+    for block in random.sample(range(10_000, 32_000, 100), 220):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", block))
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            yield from range(block, block + 100)
+
+
+_ports = _own_ports()
 
 
 def free_port() -> int:

@@ -16,6 +16,8 @@ from app.services import Services, services
 from app.tally import BUCKETS_S, Totals
 
 bp = Blueprint("metrics", __name__)
+_NAME = "application/openmetrics-text"
+_OPENMETRICS = f"{_NAME}; version=1.0.0"
 
 
 @bp.get("/metrics", provide_automatic_options=False)
@@ -23,7 +25,8 @@ def metrics() -> Response:
     """Tell what was decided since the service started, by all its workers."""
     registry = CollectorRegistry()
     registry.register(_Decisions(services()))
-    encode, kind = choose_encoder(request.headers.get("Accept", ""))
+    # Not the header itself: of a version that is no number it makes an exception.
+    encode, kind = choose_encoder(_OPENMETRICS if _NAME in request.headers.get("Accept", "") else "")
     return Response(encode(registry), content_type=kind, headers={"Cache-Control": "no-store"})
 
 

@@ -69,7 +69,7 @@ def service(relay: Proxy, certified: Certified, **settings: object) -> Gunicorn:
     """Return a service of one worker that reaches its Redis, database 3, over *relay*."""
     login = {"redis_password": PASSWORD, "redis_db": 3}
     tls = {"redis_tls": "true", "redis_tls_ca_file": certified.file}
-    return Gunicorn(relay.port, web_concurrency=1, **login | tls | settings)
+    return Gunicorn(relay.port, web_concurrency=1, **{"redis_deadline_ms": 250} | login | tls | settings)
 
 
 def test_reached(relay: Proxy, certified: Certified) -> None:
@@ -144,7 +144,7 @@ def test_sentinels() -> None:
         sentinels = [stack.enter_context(Sentinel(primary, relay.port, [line])) for _ in range(3)]
         ports = [stack.enter_context(far(sentinel.port)).port for sentinel in sentinels]
         url = f"redis+sentinel://:{PASSWORD.replace(':', '%3A')}@{_hosts(ports)}/{SERVICE}/3"
-        own = stack.enter_context(Gunicorn(None, redis_url=url, web_concurrency=1))
+        own = stack.enter_context(Gunicorn(None, redis_url=url, web_concurrency=1, redis_deadline_ms=250))
 
         token = issue(own)
         until(lambda: is_steady(own, token))
@@ -165,7 +165,13 @@ def test_cluster(certified: Certified) -> None:
         stack.enter_context(Nodes(options=lambda: next(options)))
         url = f"rediss+cluster://{_hosts([relay.port for relay in relays])}"
         own = stack.enter_context(
-            Gunicorn(None, redis_url=url, redis_tls_ca_file=certified.file, web_concurrency=1)
+            Gunicorn(
+                None,
+                redis_url=url,
+                redis_tls_ca_file=certified.file,
+                web_concurrency=1,
+                redis_deadline_ms=250,
+            )
         )
 
         tokens = [issue(own) for _ in range(6)]

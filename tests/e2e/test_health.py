@@ -169,7 +169,7 @@ def _server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 @pytest.fixture(scope="module", name="service")
 def _service(server: RedisServer) -> Iterator[Gunicorn]:
     login = {"redis_username": USER, "redis_password": PASSWORD}
-    with Gunicorn(server.port, web_concurrency=1, **login) as service:
+    with Gunicorn(server.port, web_concurrency=1, redis_deadline_ms=250, **login) as service:
         yield service
 
 
@@ -236,7 +236,10 @@ def test_flood(server: RedisServer, service: Gunicorn) -> None:
 
 def test_cluster() -> None:
     """In a Cluster each primary counts: one that refuses is told of, whichever it is."""
-    with Nodes() as nodes, Gunicorn(None, redis_url=nodes.url, web_concurrency=1) as service:
+    with (
+        Nodes() as nodes,
+        Gunicorn(None, redis_url=nodes.url, web_concurrency=1, redis_deadline_ms=250) as service,
+    ):
         until(lambda: said(service) == (200, 200))
         for node in nodes.primaries:
             with commands("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0")(node):

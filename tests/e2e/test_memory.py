@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.store import keys
 from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, hammer, record_key, until
 
 pytestmark = pytest.mark.e2e
@@ -46,6 +47,13 @@ def test_crash_with_aof() -> None:
         assert [service.auth(token).status for token in (kept, deleted)] == [200, 401]
 
 
+@pytest.fixture(name="first_page")
+def _first_page(redis: Any) -> None:
+    """Let the table have one page."""
+    redis.delete(keys.INDEX, *redis.keys("tokens:*"))
+
+
+@pytest.mark.usefixtures("first_page")
 @pytest.mark.parametrize("by", ["id", "sha256", "text"])
 def test_older_record(service: Gunicorn, redis: Any, by: str) -> None:
     """A record of an older deployment opens its hosts, is listed, and can be deleted like any other."""
@@ -64,6 +72,7 @@ def test_older_record(service: Gunicorn, redis: Any, by: str) -> None:
     assert f"of {token[:12]}" not in service.page("/").text
 
 
+@pytest.mark.usefixtures("first_page")
 def test_older_identity(service: Gunicorn, redis: Any) -> None:
     """A record without an id has one all the same, the one that the table shows."""
     token = f"legacy-{secrets.token_hex(8)}"

@@ -80,19 +80,19 @@ def cli(service: Gunicorn) -> str:
 def test_told() -> None:
     """Log, pages and shell say which version is needed and which is there; nothing is decided."""
     port = free_port()
-    with old_server(port), Gunicorn(port, web_concurrency=1) as service:
+    with old_server(port), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         assert service.auth("x" * 20).status == 503
         assert service.page("/healthz").status == 503
         assert TOLD in service.page("/").text
         assert TOLD in cli(service)
-        assert f"no decision: Redis is too old: the service {TOLD}" in service.log
-        assert f"healthz: Redis is too old: the service {TOLD}" in service.log
+        assert f"no decision, redis unavailable: Redis is too old: the service {TOLD}" in service.log
+        assert f"healthz, redis unavailable: Redis is too old: the service {TOLD}" in service.log
 
 
 def test_upgraded() -> None:
     """The same workers go on as soon as a newer server is there."""
     port = free_port()
-    with Gunicorn(port, web_concurrency=1) as service:
+    with Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         with old_server(port):
             assert service.auth("x" * 20).status == 503
         with RedisServer(port=port):
@@ -102,7 +102,7 @@ def test_upgraded() -> None:
 def test_version_that_nobody_may_ask_for() -> None:
     """A server that does not tell its version is tried, and what then fails is explained as well."""
     port = free_port()
-    with old_server(port, tells=False), Gunicorn(port, web_concurrency=1) as service:
+    with old_server(port, tells=False), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         assert service.auth("x" * 20).status == 503
         assert service.page("/healthz").status == 503
         assert "the service needs Redis 7.0 or newer" in service.log

@@ -478,10 +478,15 @@ class TestDotenv:
         assert str(checkout.env_file) in checkout.refusal()
 
 
-def test_another_redis(redis_server: RedisServer, checkout: Checkout) -> None:
+def test_another_redis(checkout: Checkout) -> None:
     """With REDIS_HOST or REDIS_URL no server is started, though .env still knows the embedded one."""
     checkout.env_file.write_text("REDIS_URL_FILE=data/redis.url\n")
-    checkout.env |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_server.port)}
+    with RedisServer() as server:  # of its own: the peppers of other tests are not this one's
+        checkout.env |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(server.port)}
+        _runs_without(checkout)
+
+
+def _runs_without(checkout: Checkout) -> None:
     with checkout:
         assert call(checkout.port, "/healthz").status == 200
         assert len(children(checkout.pid)) == 1
