@@ -16,6 +16,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.web.heads import Heads, HeadSocket, end_reading
+from app.web.parser import bound_parser
 from app.web.rejections import fail, reject
 
 # How soon a stop is noticed; gunicorn's own worker looks once a second.
@@ -45,6 +46,7 @@ class DrainingWorker(GeventWorker):
 
     def run(self) -> None:
         """Serve until told to stop, or until max_requests; then let the connections go."""
+        bound_parser()
         self._pool = Pool(self.worker_connections)
         self._listening: dict[Any, Any] = {}
         self._answering: set[Any] = set()
