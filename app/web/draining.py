@@ -69,7 +69,9 @@ class DrainingWorker(GeventWorker):
 
     def listen(self, listener: Any) -> StreamServer:
         """Serve *listener*, each connection in its own greenlet."""
-        tls: dict[str, Any] = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        tls: dict[str, Any] = {}
+        if self.cfg.is_ssl:
+            tls = {"ssl_context": ssl_context(self.cfg), "do_handshake_on_connect": False}
         handle = partial(self.handle, Listener(listener))
         return StreamServer(listener, handle=handle, spawn=self._pool, **tls)
 
@@ -112,12 +114,24 @@ class DrainingWorker(GeventWorker):
         """
         this = gevent.getcurrent()
         self._listening[this] = client
+        # What a client names its end of a Unix socket is no address, though it may look like a proxy's.
+        peer = addr if isinstance(addr, tuple) else ""
         try:
             bounded: Any = HeadSocket(client, self.heads, read)
-            super().handle(listener, bounded, addr)
+            if self._has_shaken_hands(client):
+                super().handle(listener, bounded, peer)
         finally:
             self._listening.pop(this, None)
         return bounded.is_released
+
+    def _has_shaken_hands(self, client: Any) -> bool:
+        """With TLS, shake hands first, which gevent's server would let a client take for ever to do."""
+        if not self.cfg.is_ssl:
+            return True
+        with suppress(OSError, gevent.Timeout), gevent.Timeout(self.cfg.keepalive or self.cfg.timeout):
+            client.do_handshake()
+            return True
+        return False
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""
