@@ -143,7 +143,8 @@ class DrainingWorker(GeventWorker):
         self._answering.add(req)
         try:
             super().handle_request(listener_name, req, sock, addr)
-            sock.begin_head()
+            _forget(req)
+            sock.begin_head(req.unreader.buf.getvalue())
         except StopIteration:  # answered, for the last time
             if has_body:
                 _linger(sock)
@@ -157,7 +158,8 @@ class DrainingWorker(GeventWorker):
             fail(client, exc)
         elif isinstance(exc, ParseException):
             reject(client, addr, exc)
-            client.end_head()
+            exc.__traceback__ = None  # whose frames hold what was read
+            client.discard()
             _linger(client)
         else:
             super().handle_error(req, client, addr, exc)
@@ -172,6 +174,12 @@ def _take_queued(server: StreamServer) -> None:
 def _has_body(req: Any) -> bool:
     fields = dict(req.headers)
     return "TRANSFER-ENCODING" in fields or fields.get("CONTENT-LENGTH", "0") != "0"
+
+
+def _forget(req: Any) -> None:
+    """Let go what was answered: gunicorn's parser keeps a request until the next one is complete."""
+    req.headers, req.uri, req.path, req.query, req.fragment = [], "", "", "", ""
+    req.version = (1, 1)  # without a Connection field, that is what says that another one may follow
 
 
 def _linger(sock: Any) -> None:
