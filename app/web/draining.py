@@ -145,9 +145,10 @@ class DrainingWorker(GeventWorker):
             super().handle_request(listener_name, req, sock, addr)
             _forget(req)
             sock.begin_head(req.unreader.buf.getvalue())
-        except StopIteration:  # answered, for the last time
+        except StopIteration as end:  # answered, for the last time
             if has_body:
-                _linger(sock)
+                _forget(req)
+                _linger(sock, end)
             raise
         finally:
             self._answering.discard(req)
@@ -158,9 +159,7 @@ class DrainingWorker(GeventWorker):
             fail(client, exc)
         elif isinstance(exc, ParseException):
             reject(client, addr, exc)
-            exc.__traceback__ = None  # whose frames hold what was read
-            client.discard()
-            _linger(client)
+            _linger(client, exc)
         else:
             super().handle_error(req, client, addr, exc)
 
@@ -182,8 +181,11 @@ def _forget(req: Any) -> None:
     req.version = (1, 1)  # without a Connection field, that is what says that another one may follow
 
 
-def _linger(sock: Any) -> None:
-    """Drop what is still sent, for a moment, in turn with all other connections."""
+def _linger(sock: Any, why: BaseException) -> None:
+    """Drop what is still sent, for a moment, in turn with all other connections; keep nothing meanwhile."""
+    sock.discard()
+    why.__traceback__ = why.__context__ = None  # whose frames hold what was read
+    why.args, why.__dict__ = (), {}
     with suppress(OSError, gevent.Timeout), gevent.Timeout(_LINGER_S):
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(_READ_BYTES):

@@ -1,4 +1,4 @@
-"""gunicorn's parser, within two bounds that it does not keep."""
+"""gunicorn's parser, within bounds that it does not keep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 
-from app.web.heads import MAX_FIELDS
+from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 _MAX_CACHED_LINE = 4096
 
@@ -24,6 +24,11 @@ class BoundedRequest(Request):
         finally:
             if len(line_bytes) > _MAX_CACHED_LINE:
                 urlsplit.cache_clear()  # type: ignore[attr-defined]
+
+    def set_body_reader(self) -> None:
+        """Choose it; what follows the last chunk is bounded like a head, not like 300 of them."""
+        self.max_buffer_headers = MAX_HEAD_BYTES
+        super().set_body_reader()
 
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> Any:  # noqa: FBT001, FBT002 - gunicorn's
         """Parse them; gunicorn counts none of those that it drops, and takes time by the square of all."""

@@ -152,6 +152,17 @@ def test_what_was_answered_is_let_go(fresh: Gunicorn, next_one: bytes) -> None:
         assert _resident(worker) - before < 64 * KIB * KIB
 
 
+@pytest.mark.parametrize("end", ["Content-Length: 5", "Content-Length: 5\r\nContent-Length: 5"])
+def test_lingering_takes_no_room(lane: Gunicorn, end: str) -> None:
+    """Who is answered and does not leave keeps nobody else's large head out."""
+    huge = f"POST /auth HTTP/1.1\r\n{end}\r\nX-A: {'a' * 250 * KIB}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(80):
+            answered = stack.enter_context(Connection(lane.port))
+            answered.send(huge)
+            assert answered.read().status in {400, 401}
+
+
 def test_lines_that_gunicorn_drops(lane: Gunicorn) -> None:
     """60 000 fields that are dropped for their names are too many, too; parsing them took half a second."""
     for target in ("/auth", "/livez"):
