@@ -8,7 +8,9 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
   --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench chaos audit sbom lock docs format clean
+UNIT := tests/core $(wildcard tests/test_*.py)
+
+.PHONY: help run unit fast test cover check bench chaos audit sbom lock docs format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -16,8 +18,21 @@ help: ## Show this list
 run: .venv/.run ## Start everything on http://127.0.0.1:8000 (PORT=… moves it)
 	@$(BIN)/python scripts/run.py
 
+unit: .venv/.dev ## Run the tests that need no server, in seconds
+	$(BIN)/python -m pytest -q -m 'not server and not e2e and not browser' $(UNIT)
+
+fast: .venv/.dev ## Run all tests but those of whole deployments and of the browser, in about a minute
+	$(BIN)/python -m pytest -q -m 'not e2e and not browser'
+
 test: .venv/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+cover: .venv/.dev ## Run it and say which lines of app/ no process has run; below 95 % is a failure
+	$(BIN)/coverage erase
+	mkdir -p .coverage
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the tests, then the audit
 	$(BIN)/ruff format --check .

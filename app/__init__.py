@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
-from gevent import monkey
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
@@ -19,10 +18,12 @@ from app.core.peppers import Peppers
 from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registry, StoreUnavailableError
 from app.services import Services, note, provide
 from app.settings import Settings
+from app.store.background import in_worker
 from app.store.canary import Canary
 from app.store.checkup import Checkup
-from app.store.connection import connect, open_line, ping
+from app.store.connection import connect, open_line
 from app.store.failures import RedisFailures
+from app.store.health import Health
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.tokens import RedisTokens
@@ -84,9 +85,8 @@ def build_services(settings: Settings, tally: Tally = SHARED) -> Services:
     client = connect(settings)
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
-    canary = Canary(client, peppers.fingerprints)
-    checkup = Checkup(client)
-    line = open_line(client, drain_s=deadline_s) if monkey.is_module_patched("socket") else None
+    line = open_line(client, drain_s=deadline_s) if in_worker() else None
+    canary = Canary(line or client, peppers.fingerprints)
     ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
     # Of its own, because a change may wait longer for the disk than /auth may wait for anything.
     patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS))
@@ -100,6 +100,6 @@ def build_services(settings: Settings, tally: Tally = SHARED) -> Services:
         failures=RedisFailures(line or client, settings.fail_limit, deadline_s)
         if settings.fail_limit
         else None,
-        ping=lambda: ping(client, canary, checkup, deadline_s),
+        ping=Health(line or client, ledger, canary, Checkup(client), deadline_s).check,
         tally=tally,
     )

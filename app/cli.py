@@ -189,10 +189,16 @@ def _fields(token: Token) -> dict[str, Any]:
 
 
 def _line(token: Token) -> str:
-    ends = "never" if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC).isoformat()
-    status = token.status(services().registry.now_s)
-    shown = token.id, status, ends, ",".join(token.hosts), token.email, token.comment
+    status, name = token.status(services().registry.now_s), token.digest if token.fault else token.id
+    shown = name, status, _moment(token.expires_at), ",".join(token.hosts), token.email, token.comment
     return "\t".join(map(visible, shown))
+
+
+def _moment(seconds: int | None) -> str:
+    try:
+        return "never" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as others may have written
+        return f"@{seconds}"
 
 
 def shell_context() -> dict[str, Any]:

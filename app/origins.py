@@ -76,13 +76,17 @@ def _decoded(data: bytes) -> str:
 
 def gather() -> dict[str, str]:
     """Return the environment and, below it, what ``.env`` says; raises ValueError if that can't be read."""
-    below = _literal() if os.path.lexists(_DOTENV) else {}
-    return {**below, **_given()}
+    return {**literal(), **_given()}
 
 
-def _literal() -> dict[str, str]:
-    """Return what ``.env`` says, letter by letter: a ``$`` in a secret is no variable."""
+def literal() -> dict[str, str]:
+    """Return what ``.env`` says, if there is one, letter by letter: a ``$`` in a secret is no variable.
+
+    Raises ValueError with words that follow its name.
+    """
     found: dict[str, str] = {}
+    if not os.path.lexists(_DOTENV):
+        return found
     for binding in parse_stream(StringIO(_read(_DOTENV), newline=None)):
         if binding.error or (binding.key and binding.value is None):
             raise ValueError(f"has in line {_line(binding)} neither NAME=value nor a comment")

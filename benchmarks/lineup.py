@@ -90,6 +90,7 @@ def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gu
         log_level="warning",
         rate_limit_max=limit,
         rate_limit_window_sec=window_s,
+        redis_deadline_ms=None,
     )
 
 

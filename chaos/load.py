@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from tests.harness import bearer, forwarded
 
 NO_ANSWER = 0
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)

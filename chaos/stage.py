@@ -105,7 +105,8 @@ def staged(fault: Fault, during_s: float) -> Iterator[Stage]:
         server = stack.enter_context(RedisServer(aof=fault.aof, options=(*NO_EVICTION, *fault.options)))
         proxy = stack.enter_context(Proxy(server.port))
         port = proxy.port if fault.relayed else server.port
-        service = Gunicorn(port, **{"log_level": "warning", "rate_limit_max": 0} | dict(fault.settings))
+        usual = {"log_level": "warning", "rate_limit_max": 0, "redis_deadline_ms": None}
+        service = Gunicorn(port, **usual | dict(fault.settings))
         stack.enter_context(service)
         good = service.issue("a.test")
         stage = Stage(server, proxy, service, good, during_s, stack, _asks(good))

@@ -6,8 +6,25 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.harness import RedisServer
+from tests.harness import PATIENCE_S, RedisServer
+
+# The suite draws the same cases in every run, so that it fails for a change and never for a draw, and no
+# draw is timed. `pytest --hypothesis-profile=explore` draws others.
+_UNTIMED = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
+settings.register_profile(
+    "suite", derandomize=True, database=None, deadline=None, suppress_health_check=_UNTIMED
+)
+settings.register_profile("explore", settings.get_profile("suite"), derandomize=False)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark what needs a server, so that `make unit` can do without."""
+    for item in items:
+        if "redis_server" in item.fixturenames:
+            item.add_marker("server")
 
 
 @pytest.hookimpl(trylast=True)
@@ -17,6 +34,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     skipped = reporter.stats.get("skipped", []) if reporter else []
     if skipped and os.environ.get("CI") == "true":
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _patient_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page take its time in this process: how much it does at once is not the machine's to say."""
+    monkeypatch.setattr("app.store.listing._PATIENCE_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

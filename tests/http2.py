@@ -16,7 +16,7 @@ _STATUS_200 = b"\x88"  # in the static table
 def is_ok(port: int, fields: Headers) -> bool:
     """Send one request of *fields*, pseudo-header fields included; tell whether its answer is a 200."""
     block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0) + _frame(_HEADERS, _ENDS, 1, block))
         return _first_answer(connection.makefile("rb")).startswith(_STATUS_200)
 

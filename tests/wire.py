@@ -31,7 +31,7 @@ def bearer(token: str) -> bytes:
 
 def converse(port: int, data: bytes) -> list[Reply]:
     """Send *data* and nothing more; return all answers until the server closes the connection."""
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
         return list(replies(_received(connection, data)))
 
 

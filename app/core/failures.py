@@ -14,7 +14,16 @@ MAX_CLIENTS = 10_000
 # How many times what a client may send the networks around it may, by length of their prefixes.
 NETWORK_FACTORS = {"56": 4, "48": 8, "24": 8}
 
-COUNTED = frozenset({Verdict.MALFORMED, Verdict.MISTYPED, Verdict.UNKNOWN, Verdict.DISABLED, Verdict.NOT_YET})
+COUNTED = frozenset(
+    {
+        Verdict.MALFORMED,
+        Verdict.MISTYPED,
+        Verdict.UNKNOWN,
+        Verdict.EXPIRED,
+        Verdict.DISABLED,
+        Verdict.NOT_YET,
+    }
+)
 
 
 def network_limit(network: str, of_client: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.core import hosts, moments
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
-from app.core.tokens import Token, TokenSpec
+from app.core.tokens import Leave, Token, TokenSpec
 
 MAX_TTL_S = 100 * 365 * 86_400
 MAX_GRACE_S = 7 * 86_400
@@ -65,24 +65,26 @@ class ClashingFieldsError(InvalidFieldsError):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A spec, and the life in seconds that goes with it: 0 is for ever, None as it was."""
+    """A spec, and the end that goes with it, in seconds since the epoch; None is never."""
 
     spec: TokenSpec
-    ttl_s: int | None
+    expires_at: int | Leave | None
 
 
 def parse_new(typed: Mapping[str, str], default_ttl_s: int, now_s: int) -> Draft:
     """Return what *typed* says of a token to be made; raises InvalidFieldsError naming every bad field."""
     values, problems = _parse(typed, FIELDS)
-    return _draft(values, problems, default_ttl_s, now_s)
+    end = _end(values, problems, now_s)
+    expires_at = _after(default_ttl_s, now_s) if end is Leave.LEAVE else end
+    return _draft(values, problems, expires_at, expires_at)
 
 
 def parse_edit(token: Token, typed: Mapping[str, str], now_s: int) -> Draft:
     """Return what *token* is to be: what *typed* leaves out stays; raises InvalidFieldsError."""
     values, problems = _parse(typed, [name for name in FIELDS if name in typed])
     kept = {name: getattr(token, attribute) for name, attribute in _ATTRIBUTES.items()}
-    lives = None if token.expires_at is None else token.expires_at - now_s
-    return _draft(kept | values, problems, None, now_s, lives)
+    end = _end(values, problems, now_s)
+    return _draft(kept | values, problems, end, token.expires_at if end is Leave.LEAVE else end)
 
 
 def parse_grace(text: str) -> int:
@@ -111,27 +113,33 @@ def _parse(typed: Mapping[str, str], names: Any) -> tuple[dict[str, Any], dict[s
     return values, problems
 
 
-def _draft(
-    values: dict[str, Any],
-    problems: dict[str, str],
-    default_ttl_s: int | None,
-    now_s: int,
-    lives_s: int | None = None,
-) -> Draft:
+def _end(values: Mapping[str, Any], problems: dict[str, str], now_s: int) -> int | Leave | None:
+    """Return the end that *values* ask for, None for never: one moment for whoever keeps or shows it."""
     ttl_s, expires_at = values.get("ttl_seconds"), values.get("expires_at")
-    if ttl_s is not None and expires_at is not None:
+    if expires_at is None:
+        return Leave.LEAVE if ttl_s is None else _after(ttl_s, now_s)
+    if ttl_s is not None:
         problems["expires_at"] = "set this or ttl_seconds, not both"
-    elif expires_at is not None:
-        ttl_s = expires_at - now_s
-        if not 0 < ttl_s <= MAX_TTL_S:
-            problems["expires_at"] = "a moment in the future, within a hundred years"
-    ttl_s = default_ttl_s if ttl_s is None else ttl_s
-    ends_in, starts = ttl_s or lives_s, values.get("not_before")
+    elif not now_s < expires_at <= now_s + MAX_TTL_S:
+        problems["expires_at"] = "a moment in the future, within a hundred years"
+    return int(expires_at)
+
+
+def _after(ttl_s: int, now_s: int) -> int | None:
+    return now_s + ttl_s if ttl_s else None
+
+
+def _draft(
+    values: dict[str, Any], problems: dict[str, str], expires_at: int | Leave | None, ends_at: int | None
+) -> Draft:
+    """Return the draft of a token that will end at *ends_at*; raises InvalidFieldsError."""
     if problems:
         raise InvalidFieldsError(problems)
-    if starts and ends_in and ttl_s != 0 and starts >= now_s + ends_in:
+    starts = values.get("not_before")
+    if starts and ends_at and starts >= ends_at:
         raise ClashingFieldsError({"not_before": "after the end of the token's life"})
-    return Draft(TokenSpec(**{attribute: values[name] for name, attribute in _ATTRIBUTES.items()}), ttl_s)
+    spec = TokenSpec(**{attribute: values[name] for name, attribute in _ATTRIBUTES.items()})
+    return Draft(spec, expires_at)
 
 
 def _email(text: str) -> str:

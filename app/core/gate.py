@@ -20,6 +20,7 @@ class Verdict(StrEnum):
     MALFORMED = "malformed_credential"
     MISTYPED = "mistyped_token"
     UNKNOWN = "unknown_token"
+    EXPIRED = "expired_token"
     DISABLED = "disabled_token"
     NOT_YET = "token_not_yet_valid"
     WRONG_HOST = "wrong_host"

@@ -12,7 +12,7 @@ from app.core.durability import Durability
 from app.core.fields import Draft
 from app.core.peppers import Peppers
 from app.core.search import Found, Kind, Query
-from app.core.tokens import Token, TokenSpec
+from app.core.tokens import Fault, Leave, Token, TokenSpec
 from app.core.usage import Usage
 
 PAGE_SIZE = 50
@@ -74,30 +74,30 @@ class TokenStore(Protocol):
         """Let that form come again, if possible."""
         ...
 
-    def add(self, token: Token, ttl_s: int) -> None:
-        """Keep a new token for *ttl_s* seconds, 0 for ever, or not at all."""
+    def add(self, token: Token) -> None:
+        """Keep a new token, with its end or not at all."""
         ...
 
     def get(self, digest: str) -> Token | None:
         """Return the token kept under *digest*, or where that moved."""
         ...
 
-    def digest_of(self, token_id: str) -> str | None:
-        """Return the digest of the token with that public id."""
+    def digests_of(self, token_id: str) -> list[str]:
+        """Return the digest of the token with that public id; several, if others wrote it more than once."""
         ...
 
     def edit(
         self,
         token: Token,
         spec: TokenSpec,
-        ttl_s: int | None,
+        expires_at: int | Leave | None,
         window_s: int,
         *,
         enabled: bool | None = None,
     ) -> bool:
         """Make *token* what *spec* says, and switch it on or off; False if it is gone or moved.
 
-        A *ttl_s* of None leaves its life, an *enabled* of None leaves that.
+        An *expires_at* of LEAVE leaves its end, an *enabled* of None leaves that.
         """
         ...
 
@@ -109,8 +109,11 @@ class TokenStore(Protocol):
         """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
         ...
 
-    def rotate(self, token: Token, digest: str, grace_s: int) -> bool:
-        """Give *token* another digest, to which the old leads for *grace_s*; False if it is gone or moved."""
+    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> bool:
+        """Give *token* another digest, to which the old leads until *grace_ends_at*, 0 for not at all.
+
+        False if it is gone or moved.
+        """
         ...
 
     def remove(self, token: Token) -> bool:
@@ -130,7 +133,7 @@ class TokenStore(Protocol):
         ...
 
     def search(self, query: Query, start: str | None, size: int) -> Found:
-        """Return the newest tokens that *query* means, from the id *start* on; it may take another search."""
+        """Return the newest tokens that *query* means, from *start* on; it may take another search."""
         ...
 
     def adopt_all(self) -> None:
@@ -173,7 +176,8 @@ class Registry:
 
         Raises InvalidFieldsError and AlreadyIssuedError.
         """
-        draft = fields.parse_new(typed, self._defaults.ttl_s, self.now_s)
+        now = self._now()
+        draft = fields.parse_new(typed, self._defaults.ttl_s, int(now))
         text = tokens.mint(self._prefix)
         if form and not self._store.claim_form(form):
             raise AlreadyIssuedError(
@@ -181,7 +185,7 @@ class Registry:
                 "shown twice. Send the form again for another token."
             )
         try:
-            return self._add(draft, text), text
+            return self._add(draft, text, now), text
         except UnknownOutcomeError:
             raise
         except StoreUnavailableError:
@@ -189,16 +193,15 @@ class Registry:
                 self._store.free_form(form)
             raise
 
-    def _add(self, draft: Draft, text: str) -> Token:
-        now, ttl_s = self._now(), draft.ttl_s or 0
+    def _add(self, draft: Draft, text: str, now: float) -> Token:
         token = Token(
             **_fields_of(draft.spec),
             digest=self._peppers.digest(text),
             id=tokens.mint_id(int(now * 1000)),
             created_at=int(now),
-            expires_at=_end(int(now), ttl_s),
+            expires_at=None if draft.expires_at is Leave.LEAVE else draft.expires_at,
         )
-        self._store.add(token, ttl_s)
+        self._store.add(token)
         return token
 
     def edit(self, name: str, typed: Mapping[str, str], *, enabled: bool | None = None) -> Token:
@@ -206,17 +209,19 @@ class Registry:
 
         *enabled* switches it on or off too. Raises InvalidFieldsError, NoSuchTokenError and ConflictError.
         """
-        token = self.find(name)
+        token = _sound(self.find(name))
         draft = fields.parse_edit(token, typed, self.now_s)
         window_s = draft.spec.rate_limit_window_s or self._defaults.window_s
-        _must(self._store.edit(token, draft.spec, draft.ttl_s, window_s, enabled=enabled))
-        expires_at = token.expires_at if draft.ttl_s is None else _end(self.now_s, draft.ttl_s)
+        _must(self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled))
+        expires_at = token.expires_at if draft.expires_at is Leave.LEAVE else draft.expires_at
         enabled = token.enabled if enabled is None else enabled
-        return dataclasses.replace(token, **_fields_of(draft.spec), expires_at=expires_at, enabled=enabled)
+        return dataclasses.replace(
+            token, **_fields_of(draft.spec), expires_at=expires_at, enabled=enabled, fault=None
+        )
 
     def enable(self, name: str, *, enabled: bool) -> Token:
         """Switch the token that *name* means on or off; raises NoSuchTokenError and ConflictError."""
-        token = self.find(name)
+        token = _sound(self.find(name))
         _must(self._store.enable(token, enabled=enabled))
         return dataclasses.replace(token, enabled=enabled)
 
@@ -225,13 +230,15 @@ class Registry:
 
         Raises InvalidFieldsError, NoSuchTokenError and ConflictError.
         """
-        grace_s = fields.parse_grace(grace_seconds)
-        token = self.find(name)
+        grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
+        token = _sound(self.find(name))
+        if token.fault:
+            raise ConflictError("this record can't be read; edit the token before you rotate it")
         if not token.enabled:
             raise ConflictError("this token is disabled; enable it before you rotate it")
         texts = tokens.mint_many(self._prefix)
         text, digest = self._store.choose(token, ((text, self._peppers.digest(text)) for text in texts))
-        _must(self._store.rotate(token, digest, grace_s))
+        _must(self._store.rotate(token, digest, now_s + grace_s if grace_s else 0))
         return dataclasses.replace(token, digest=digest), text
 
     def delete(self, name: str) -> Token:
@@ -248,24 +255,19 @@ class Registry:
     def find(self, name: str) -> Token:
         """Return the token that *name* means: its id, its digest or its text.
 
-        Raises NoSuchTokenError.
+        Raises NoSuchTokenError and ConflictError.
         """
-        for digest in self._digests(name):
-            if token := self._store.get(digest):
-                return token
-        raise NoSuchTokenError("no token has that id, SHA-256 or text; it may have expired")
+        return self._first(self._digests(name), "no token has that id, SHA-256 or text; it may have expired")
 
     def find_public(self, name: str) -> Token:
         """Return the token whose id or digest *name* is, for names that others may read: it is never a text.
 
-        Raises NoSuchTokenError.
+        Raises NoSuchTokenError and ConflictError.
         """
-        digest = self._store.digest_of(name) if tokens.TOKEN_ID.fullmatch(name) else name
-        if digest and tokens.DIGEST.fullmatch(digest) and (token := self._store.get(digest)):
-            return token
-        raise NoSuchTokenError(
+        return self._first(
+            self._public_digests(name),
             "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
-            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -"
+            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -",
         )
 
     def usage(self, token: Token) -> Usage:
@@ -279,11 +281,11 @@ class Registry:
         return page if number <= page.count else self.page(page.count)
 
     def newest(self, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the newest tokens, from the id *start* on."""
+        """Return the newest tokens, from *start* on."""
         return self._store.search(Query(Kind.ID, ""), start, size)
 
     def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the tokens that *typed* means, from the id *start* on, as far as one look gets.
+        """Return the tokens that *typed* means, from *start* on, as far as one look gets.
 
         Raises InvalidQueryError.
         """
@@ -291,7 +293,7 @@ class Registry:
         if query.kind is Kind.DIGEST:
             token = self._store.get(query.text)
             return Found(query, (token,) if token else (), 1, 1)
-        return self._store.search(query, start if start and tokens.TOKEN_ID.fullmatch(start) else None, size)
+        return self._store.search(query, start if start and search.is_start(start) else None, size)
 
     def opening(self, host: str) -> Iterator[Token]:
         """Yield every token that opens *host*, or lists that pattern, newest first.
@@ -322,11 +324,20 @@ class Registry:
         """Let the next pepper that comes be taken for the right one; the tokens of others are lost then."""
         self._store.forget_peppers()
 
-    def _digests(self, name: str) -> Iterator[str]:
+    def _first(self, digests: Iterable[str], otherwise: str) -> Token:
+        for digest in digests:
+            if token := self._store.get(digest):
+                return token
+        raise NoSuchTokenError(otherwise)
+
+    def _public_digests(self, name: str) -> Iterator[str]:
         if tokens.DIGEST.fullmatch(name):
             yield name
-        if tokens.TOKEN_ID.fullmatch(name) and (digest := self._store.digest_of(name)):
-            yield digest
+        if tokens.TOKEN_ID.fullmatch(name):
+            yield from _only(name, self._store.digests_of(name))
+
+    def _digests(self, name: str) -> Iterator[str]:
+        yield from self._public_digests(name)
         if tokens.CREDENTIAL.fullmatch(name):
             yield from self._peppers.digests(name)
 
@@ -335,8 +346,21 @@ def _fields_of(spec: TokenSpec) -> dict[str, Any]:
     return {field.name: getattr(spec, field.name) for field in dataclasses.fields(TokenSpec)}
 
 
-def _end(now_s: int, ttl_s: int) -> int | None:
-    return now_s + ttl_s if ttl_s else None
+def _only(token_id: str, digests: Sequence[str]) -> Sequence[str]:
+    """Return the one of *digests*, or none; raises ConflictError rather than guess which is meant."""
+    if len(digests) > 1:
+        raise ConflictError(
+            f"several records in Redis go by the id {token_id}; "
+            f"name the one that you mean by its SHA-256: {', '.join(digests)}"
+        )
+    return digests
+
+
+def _sound(token: Token) -> Token:
+    """Return *token* if it can be changed; raises ConflictError."""
+    if token.fault is Fault.KEY:
+        raise ConflictError("this record can't be read, so that it can only be deleted; nothing was changed")
+    return token
 
 
 def _must(changed: bool) -> None:  # noqa: FBT001 - it is the one thing asked

@@ -22,6 +22,9 @@ _SPACES = f"[{hosts.SPACES}]*"
 QUERY = f"{_SPACES}(?:[^@]*@[\\s\\S]*|{_HOST}|[0-9a-fA-F]{{64}}|[0-9]{{1,16}}|){_SPACES}"
 _SEPARATORS = re.compile("[^A-Za-z0-9._~-]+", re.ASCII)
 
+# Where a search goes on: a token by its id and its SHA-256, since others may have written one id twice.
+CURSOR = re.compile(tokens.TOKEN_ID.pattern + tokens.DIGEST.pattern, re.ASCII)
+
 
 class Kind(StrEnum):
     """What was typed."""
@@ -54,7 +57,7 @@ class Query:
 class Found:
     """Tokens that a search came upon, newest first, and how far it got.
 
-    It has passed *searched* of *total* tokens and goes on at the id *more*, None if it is at the end;
+    It has passed *searched* of *total* tokens and goes on at *more*, a CURSOR, None if it is at the end;
     *is_whole* unless tokens that others wrote may still be unknown.
     """
 
@@ -86,6 +89,11 @@ def understand(typed: str, prefix: str) -> Query:
     if _ID_START.fullmatch(text.lower()):
         return Query(Kind.ID, text.lower())
     return Query(Kind.EMAIL, text.lower()) if "@" in text else by_host(text)
+
+
+def is_start(text: str) -> bool:
+    """Tell whether a search can go on at *text*: a CURSOR, or an id as older addresses have it."""
+    return bool(CURSOR.fullmatch(text) or tokens.TOKEN_ID.fullmatch(text))
 
 
 def by_host(text: str) -> Query:

@@ -7,7 +7,7 @@ import secrets
 from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -83,10 +83,24 @@ def _encode(number: int, alphabet: str, width: int) -> str:
 class Status(StrEnum):
     """What an operator sees of a token at a glance."""
 
+    UNREADABLE = "unreadable"
     ACTIVE = "active"
     EXPIRING = "expiring"
     NOT_YET = "not yet"
     DISABLED = "disabled"
+
+
+class Fault(StrEnum):
+    """Why a record can't be read; /auth answers no request for its token."""
+
+    KEY = "its key holds no record"
+    FIELDS = "a field of its record makes no sense"
+
+
+class Leave(Enum):
+    """What stands for an end that stays as it is."""
+
+    LEAVE = auto()
 
 
 EXPIRING_S = 7 * 86_400
@@ -118,9 +132,12 @@ class Token(TokenSpec):
     first_used_at: int | None = None
     last_used_at: int | None = None
     enabled: bool = True
+    fault: Fault | None = None
 
     def status(self, now_s: int) -> Status:
         """Return how it stands; an expired token is gone and has no status."""
+        if self.fault:
+            return Status.UNREADABLE
         if not self.enabled:
             return Status.DISABLED
         if self.not_before is not None and now_s < self.not_before:

@@ -7,9 +7,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import redis
+
 from app.core.registry import StoreUnavailableError
 from app.store import keys
+from app.store.background import Shared
 from app.store.cluster import Client
+from app.store.errors import is_wrong_type
+from app.store.lines import ClusterLine
+from app.store.pipeline import Pipeline
 
 _RETRY_S = 1.0
 _MESSAGE = (
@@ -26,8 +32,9 @@ class WrongPepperError(StoreUnavailableError):
 class Canary:
     """Compares fingerprints of our peppers with those under which Redis has known tokens."""
 
-    def __init__(self, client: Client, fingerprints: Sequence[str]) -> None:
-        self._client: Any = client
+    def __init__(self, line: Client | Pipeline | ClusterLine, fingerprints: Sequence[str]) -> None:
+        self._line: Any = line
+        self._looking = Shared(self._look)
         self.current, *self._previous = fingerprints
         self._is_sure = False
         self._is_wrong = False
@@ -47,11 +54,15 @@ class Canary:
         if self._is_sure:
             return
         if time.monotonic() >= self._next_look:
-            self._look()
-            self._next_look = time.monotonic() + _RETRY_S
+            self._looking()
         if self._is_wrong:
             _log.error(_MESSAGE)
             raise WrongPepperError(_MESSAGE)
+
+    @property
+    def is_noted(self) -> bool:
+        """Tell whether there is nothing left to vouch for."""
+        return self._is_noted
 
     def vouch(self) -> None:
         """Note our pepper, for a token was made or found under it; without a previous one drop all others."""
@@ -66,13 +77,19 @@ class Canary:
         self._is_sure, self._is_wrong = True, False
 
     def _note(self) -> None:
-        self._client.sadd(keys.PEPPERS, self.current)
+        try:
+            self._line.execute_command("SADD", keys.PEPPERS, self.current)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            self._line.execute_command("DEL", keys.PEPPERS)
+            self._line.execute_command("SADD", keys.PEPPERS, self.current)
         if not self._previous and (others := self._seen() - {self.current}):
-            self._client.srem(keys.PEPPERS, *others)
+            self._line.execute_command("SREM", keys.PEPPERS, *others)
 
     def forget(self) -> None:
         """Give up the peppers seen so far: the next one under which a token is made is the right one."""
-        self._client.delete(keys.PEPPERS)
+        self._line.execute_command("DEL", keys.PEPPERS)
 
     def _look(self) -> None:
         seen = self._seen()
@@ -80,6 +97,14 @@ class Canary:
         self._is_sure = not seen.isdisjoint(ours)
         self._is_wrong = bool(seen) and not self._is_sure
         self._is_noted = self.current in seen and (bool(self._previous) or len(seen) == 1)
+        self._next_look = time.monotonic() + _RETRY_S
 
     def _seen(self) -> set[str]:
-        return {member.decode() for member in self._client.smembers(keys.PEPPERS)}
+        """Return the fingerprints in Redis; a key of another type tells of none."""
+        try:
+            members = self._line.execute_command("SMEMBERS", keys.PEPPERS)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return set()
+        return {member.decode(errors="replace") for member in members}

@@ -24,12 +24,12 @@ class Checkup:
         """Look, unless that was done; whoever may not ask for INFO is left alone."""
         if self._is_done:
             return
-        self._is_done = True
         try:
             policy = self._client.info("memory").get("maxmemory_policy", _SAFE)
         except redis.ResponseError as error:
             _log.info("the configuration of Redis can't be looked at: %s", error)
-            return
+            policy = _SAFE
+        self._is_done = True
         if policy != _SAFE:
             _log.warning(
                 "maxmemory-policy of this Redis is %s: when its memory is full it drops tokens and limits. "

@@ -6,7 +6,6 @@ redis-py's own connects when it is made, waits and tries again by itself, and gi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, Self
 
 import redis
@@ -14,13 +13,12 @@ from redis.commands import CoreCommands
 from redis.exceptions import AskError, TryAgainError
 
 from app.core.addresses import Address
-from app.store.crowd import at_once
 from app.store.keys import record
 from app.store.slots import Slots, slot_of
 
 _Commands: Any = CoreCommands  # whose types demand a whole client
 _NODES_IN_CURSOR = 1024
-_KEYLESS = {"CLIENT ID", "INFO", "TIME", "WAIT", "WAITAOF"}
+_KEYLESS = {"CLIENT ID", "CONFIG GET", "INFO", "TIME", "WAIT", "WAITAOF"}
 
 
 class Cluster(_Commands):  # type: ignore[misc]
@@ -39,7 +37,7 @@ class Cluster(_Commands):  # type: ignore[misc]
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command; without a key, to any node."""
-        key = _key_of(args)
+        key = key_of(args)
         return self.slots.route(
             0 if key is None else slot_of(key),
             lambda address: self.at(address).execute_command(*args, **options),
@@ -69,16 +67,6 @@ class Cluster(_Commands):  # type: ignore[misc]
         """Return how many keys there are on all nodes."""
         return sum(self.at(address).dbsize() for address in self.slots.primaries())
 
-    def ping(self) -> bool:
-        """Tell that all slots are served; raises redis.RedisError otherwise."""
-        for answer in at_once([partial(self._state, address) for address in self.slots.primaries()]):
-            if isinstance(answer, Exception):
-                self.slots.doubt()
-                raise answer
-            if answer.get("cluster_state") != "ok":
-                raise redis.ConnectionError("the Cluster does not serve all slots")
-        return True
-
     def scan(self, cursor: int = 0, **options: Any) -> tuple[int, list[bytes]]:
         """Go on through the keys of a node, and of the next if it ends; the cursor tells the node too."""
         inner, first = divmod(int(cursor), _NODES_IN_CURSOR)
@@ -89,9 +77,6 @@ class Cluster(_Commands):  # type: ignore[misc]
             if inner:
                 return inner * _NODES_IN_CURSOR + number, names
         return 0, names
-
-    def _state(self, address: Address) -> Any:
-        return self.at(address).execute_command("CLUSTER INFO")
 
 
 class Pinned(_Commands):  # type: ignore[misc]
@@ -110,7 +95,7 @@ class Pinned(_Commands):  # type: ignore[misc]
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command; the first one has a key."""
-        key = _key_of(args)
+        key = key_of(args)
         if key is None:
             return self._own.execute_command(*args, **options)
         return self._cluster.slots.route(
@@ -144,11 +129,14 @@ class Batch(_Commands):  # type: ignore[misc]
         self._commands.append((args, options))
         return self
 
-    def execute(self) -> list[Any]:
-        """Send all and return their replies; raises the first error."""
+    def execute(self, *, raise_on_error: bool = True) -> list[Any]:
+        """Send all and return their replies; raises the first error, or returns errors among them."""
         slots = self._slots()
         if not self._is_transaction:
-            return self._spread(slots)
+            replies = self._spread(slots)
+            if raise_on_error and (errors := [reply for reply in replies if isinstance(reply, Exception)]):
+                raise errors[0]
+            return replies
         numbers = range(len(self._commands))
         return self._cluster.slots.route(
             slots[0], lambda address: self._send(address, numbers, transaction=True), _not_while_moving
@@ -157,7 +145,7 @@ class Batch(_Commands):  # type: ignore[misc]
     def _slots(self) -> list[int]:
         slots = [0]
         for args, _ in self._commands:
-            key = _key_of(args)
+            key = key_of(args)
             slots.append(slots[-1] if key is None else slot_of(key))
         return slots[1:]
 
@@ -184,8 +172,6 @@ class Batch(_Commands):  # type: ignore[misc]
         if isinstance(reply, AskError | TryAgainError):
             args, options = self._commands[number]
             return self._cluster.execute_command(*args, **options)
-        if isinstance(reply, Exception):
-            raise reply
         return reply
 
 
@@ -194,7 +180,8 @@ def _not_while_moving(_: Address) -> Any:
     raise TryAgainError
 
 
-def _key_of(args: Sequence[Any]) -> Any:
+def key_of(args: Sequence[Any]) -> Any:
+    """Return the first key of a command, None if it has none."""
     if args[0] in {"EVAL", "EVALSHA"}:
         return args[3] if int(args[2]) else None
     return None if args[0] in _KEYLESS else args[1]

@@ -10,10 +10,8 @@ from redis.retry import Retry
 
 from app.core.addresses import Address, Location, Login
 from app.settings import Settings
-from app.store.canary import Canary
-from app.store.checkup import Checkup
 from app.store.cluster import Client, Cluster
-from app.store.errors import bounded
+from app.store.lasting import lasting, step_s
 from app.store.lines import ClusterLine
 from app.store.pipeline import Pipeline
 from app.store.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
@@ -40,21 +38,15 @@ def open_line(client: Client, drain_s: float) -> Pipeline | ClusterLine:
 
 def _line(client: redis.Redis, drain_s: float) -> Pipeline:
     pool: Any = client.connection_pool
-    return Pipeline(lambda: _connected(pool.connection_class(**pool.connection_kwargs)), drain_s)
-
-
-def ping(client: Client, canary: Canary, checkup: Checkup, deadline_s: float) -> None:
-    """Ask whether Redis answers and our pepper is the one; raises StoreUnavailableError."""
-    with bounded(deadline_s):
-        client.ping()
-        canary.check()
-        checkup.run()
+    return Pipeline(lambda: pool.connection_class(**pool.connection_kwargs), drain_s)
 
 
 def _pooled(settings: Settings, target: dict[str, Any]) -> redis.Redis:
     deadline_s = settings.redis_deadline_ms / 1000
+    kind = lasting(target.get("connection_class", redis.Connection))
+    options = target | _options(deadline_s) | {"connection_class": kind}
     pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
-        **target | _options(deadline_s), max_connections=POOL_SIZE, timeout=deadline_s
+        **options, max_connections=POOL_SIZE, timeout=deadline_s
     )
     return redis.Redis(connection_pool=pool)
 
@@ -76,11 +68,6 @@ def _options(timeout_s: float) -> dict[str, Any]:
     }
 
 
-def _connected(connection: Any) -> Any:
-    connection.connect()
-    return connection
-
-
 def _of_one(settings: Settings, place: Location) -> dict[str, Any]:
     if place.socket:
         login = _signed_in(place.login)
@@ -99,9 +86,9 @@ def _cluster(settings: Settings, place: Location) -> Cluster:
 
 
 def _brief(settings: Settings, target: dict[str, Any]) -> Any:
-    """Return a connection for one question, whose answer leaves time for a decision."""
+    """Return a connection for one question."""
     connection_class = target.pop("connection_class")
-    return connection_class(**target | _options(settings.redis_deadline_ms / 2000))
+    return connection_class(**target | _options(step_s(settings.redis_deadline_ms / 1000)))
 
 
 def _of_sentinels(settings: Settings, place: Location) -> dict[str, Any]:

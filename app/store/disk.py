@@ -23,8 +23,8 @@ _UNCONFIRMED = "Redis has not confirmed that a change is on disk; a crash of Red
 _OF_SERVER = {
     Durability.NO_FILE: "Redis has no append-only file: a crash may bring deleted tokens back; "
     "run redis-cli CONFIG SET appendonly yes, and keep it in its configuration",
-    Durability.UNTOLD: "this Redis can't confirm that a change is on disk; "
-    "that takes Redis 7.2 or later and the right to WAITAOF",
+    Durability.UNTOLD: "this Redis can't confirm that a change is on disk; that takes Redis 7.2 or later "
+    "and the right to WAITAOF, or appendfsync always and the right to CONFIG GET",
 }
 _log = logging.getLogger(__name__)
 
@@ -87,9 +87,21 @@ def _ask(client: Any, wait_ms: int) -> Durability:
 
 
 def _look(client: Any) -> Durability:
-    """Find out why the server did not take the question."""
+    """Find out what holds on a server that did not take the question."""
     try:
-        has_file = client.info("persistence")["aof_enabled"]
+        file = client.info("persistence")
+        if not file["aof_enabled"]:
+            return Durability.NO_FILE
+        if not _syncs_first(client):
+            return Durability.UNTOLD
     except (redis.ResponseError, KeyError):
         return Durability.UNTOLD
-    return Durability.UNTOLD if has_file else Durability.NO_FILE
+    # While a file is written anew it may be the first one, which counts only when it is complete.
+    is_moving = file.get("aof_rewrite_in_progress") or file.get("aof_rewrite_scheduled")
+    return Durability.UNCONFIRMED if is_moving else Durability.CONFIRMED
+
+
+def _syncs_first(client: Any) -> bool:
+    """Tell whether the server writes to the disk before it answers, so that what was answered is there."""
+    said = client.config_get("*appendfsync*")
+    return (said["appendfsync"], said["no-appendfsync-on-rewrite"]) == ("always", "no")

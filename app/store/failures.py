@@ -10,7 +10,7 @@ from app.core.failures import MAX_CLIENTS, is_one_customers, network_limit
 from app.core.limits import Limit, Refusal
 from app.store import keys
 from app.store.cluster import Client
-from app.store.errors import bounded
+from app.store.errors import DECISION, bounded
 from app.store.lines import ClusterLine
 from app.store.pipeline import Pipeline
 from app.store.scripts import Script
@@ -50,7 +50,7 @@ class RedisFailures:
         networks, most = networks_of(client), self._limit.max_requests
         names = [keys.failures(client), *_SHARED, *map(keys.network_failures, networks)]
         limits = [most, *(network_limit(network, most) for network in networks)]
-        with bounded(self._deadline_s):
+        with bounded(self._deadline_s, DECISION):
             is_refused, *waits_us = self._fail.run(
                 self._line, names, [client, self._limit.window_s, MAX_CLIENTS, *limits]
             )

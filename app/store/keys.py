@@ -7,6 +7,10 @@ lets it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import count
+
+from app.core.tokens import TOKEN_ID
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, so that it sorts by age and finds a token by its id.
 INDEX = "acl:index"
@@ -28,9 +32,15 @@ FAILED_CLIENTS = "{acl:failures}:clients"
 # list, as those below: the bad tokens of all clients for which that set has no room; TTL: the window.
 FURTHER_FAILURES = "{acl:failures}:further"
 
+# So much longer than the token itself lives the word that it ended; take.lua has the same number.
+REMEMBERED_MS = 30 * 86_400_000
+
 ENTRY_BYTES = 48
+# More than SCAN ever says, ten bits of Cluster.scan for the node included.
+MAX_CURSOR = 2**63
 RECORD_PATTERN = "tokens:*"
 _DIGEST_BYTES = 32
+_ID = re.compile(TOKEN_ID.pattern.encode())
 _RECORD = re.compile(rb"tokens:([0-9a-f]{64})")
 
 
@@ -49,9 +59,22 @@ def usage(digest: str) -> str:
     return f"{{tokens:{digest}}}:usage"
 
 
+def ended(digest: str) -> str:
+    """Return the key that remembers a token's end: a string, its id; TTL: the token's and REMEMBERED_MS.
+
+    The scripts make the same of the record's name.
+    """
+    return f"{{tokens:{digest}}}:ended"
+
+
 def all_of(digest: str) -> tuple[str, str, str]:
-    """Return all keys of one token, in the order that the scripts take them."""
+    """Return the keys of one token that the scripts take, in their order."""
     return record(digest), window(digest), usage(digest)
+
+
+def probes() -> Iterator[str]:
+    """Yield names in place of digests that no token has, the records of which lie in one slot or another."""
+    return (f"probe-{number}" for number in count())
 
 
 def failures(client: str) -> str:
@@ -78,6 +101,21 @@ def digest_in(key: bytes) -> str | None:
 def index_entry(token_id: str, digest: str) -> bytes:
     """Return the member of INDEX for a token."""
     return token_id.encode() + bytes.fromhex(digest)
+
+
+def is_entry(member: bytes) -> bool:
+    """Tell whether a member of INDEX is one of ours."""
+    return len(member) == ENTRY_BYTES and bool(_ID.match(member))
+
+
+def cursor_of(entry: bytes) -> str:
+    """Return *entry* as text, from which ``entry_of`` makes it again."""
+    return id_of_entry(entry) + digest_of_entry(entry)
+
+
+def entry_of(cursor: str) -> bytes:
+    """Return the member of INDEX that *cursor* means."""
+    return index_entry(cursor[: -2 * _DIGEST_BYTES], cursor[-2 * _DIGEST_BYTES :])
 
 
 def id_of_entry(entry: bytes) -> str:

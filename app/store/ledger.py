@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
@@ -11,25 +12,27 @@ from app.core.fields import MAX_GRACE_S
 from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Limit, Refusal
 from app.core.registry import StoreUnavailableError
-from app.core.tokens import inherited_id
-from app.store import keys
+from app.core.tokens import DIGEST, inherited_id
+from app.store import keys, records
+from app.store.background import afterwards
 from app.store.canary import Canary
 from app.store.cluster import Client
-from app.store.errors import Deadlines, bounded
+from app.store.errors import DECISION, Deadlines, bounded
 from app.store.lines import ClusterLine
-from app.store.moves import MAX_MOVES, Mover
+from app.store.moves import Mover
 from app.store.pipeline import Pipeline
+from app.store.reader import MAX_MOVES
 from app.store.scripts import Script
 
 _VERDICTS = {
     b"allowed": Verdict.ALLOWED,
-    b"unknown": Verdict.UNKNOWN,
     b"disabled": Verdict.DISABLED,
     b"not_yet": Verdict.NOT_YET,
     b"wrong_host": Verdict.WRONG_HOST,
-    b"limited": Verdict.RATE_LIMITED,
 }
-_MOVED = b"moved"
+# Neither a limit nor a window that others wrote has more digits.
+_MOST = 10**12
+_ABSENT = {Verdict.UNKNOWN, Verdict.EXPIRED}
 
 
 class RedisLedger:
@@ -44,10 +47,13 @@ class RedisLedger:
         line: Pipeline | ClusterLine | None = None,
     ) -> None:
         self._line = line or client
+        self._unsettled: set[str] = set()
         self._canary = canary
         self._defaults = (default.max_requests, default.window_s)
         # The line belongs to one event loop; without it, several threads may ask.
-        self._within = Deadlines(deadline_s) if line else partial(bounded, deadline_s)
+        self._within = (
+            Deadlines(deadline_s, DECISION) if line else partial(bounded, deadline_s, setting=DECISION)
+        )
         self._take = Script("take")
         self._calls = count()
         # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
@@ -61,44 +67,86 @@ class RedisLedger:
         args: list[str | int] = [*self._defaults, *(f",{pattern}," for pattern in patterns)]
         with self._within():
             self._canary.check()
+            absent = Decision(Verdict.UNKNOWN)
             for digest in digests:
                 decision = self._follow(digest, args)
-                if decision.verdict is not Verdict.UNKNOWN:
+                if decision.verdict not in _ABSENT:
                     if decision.verdict is Verdict.ALLOWED and decision.identity:
-                        self._settle(decision.identity, digest, digests[0])
+                        self._settle(decision.identity.token_id, digest, digests[0])
                     return decision
-        return Decision(Verdict.UNKNOWN)
+                absent = max(absent, decision, key=lambda found: found.verdict is Verdict.EXPIRED)
+        return absent
 
-    def _settle(self, identity: Identity, found: str, current: str) -> None:
+    def probe(self, name: str) -> None:
+        """Decide on *name*, which no token has: raise what a decision would raise, and change nothing."""
+        self._follow(name, self._defaults)
+
+    def _settle(self, token_id: bytes, found: str, current: str) -> None:
+        """Do what follows from letting a token in, unless all is settled or this is being done."""
+        if (found == current and self._canary.is_noted) or found in self._unsettled:
+            return
+        self._unsettled.add(found)
+        afterwards(partial(self._settle_one, token_id.decode(errors="replace"), found, current))
+
+    def _settle_one(self, token_id: str, found: str, current: str) -> None:
         """Move a token that was let in under a previous pepper to the current one, which is proven right."""
-        if found != current:
-            self._mover.move(identity.token_id.decode(errors="replace"), found, current, MAX_GRACE_S)
-        self._canary.vouch()
+        try:
+            if found != current:
+                token_id = records.id_of(found, token_id)
+                self._mover.move(token_id, found, current, int(time.time()) + MAX_GRACE_S)
+            self._canary.vouch()
+        finally:
+            self._unsettled.discard(found)
 
     def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
         """Decide on *digest*, or on where it moved: one more round trip each time."""
-        for _ in range(MAX_MOVES):
-            record, window, usage = keys.all_of(digest)
-            call = f"{next(self._calls)}"
-            reply = self._take.run(self._line, (record, window, usage), [*args, call])
-            if not isinstance(reply, list) or reply[:1] + reply[-1:] != [record.encode(), call.encode()]:
-                self._line.close()  # what else comes on it is out of step too
-                raise StoreUnavailableError("the answer belongs to another request")
-            outcome, *rest = reply[1:-1]
-            if outcome != _MOVED:
-                return _decision(digest, outcome, *rest)
-            digest = rest[0].decode()
+        seen: list[str] = []
+        while digest not in seen and len(seen) < MAX_MOVES:
+            seen.append(digest)
+            found = _read(digest, self._ask(digest, args))
+            if isinstance(found, Decision):
+                return found
+            digest = found
         raise StoreUnavailableError("a record that moved in circles")
 
+    def _ask(self, digest: str, args: Sequence[str | int]) -> Sequence[Any]:
+        """Return what ``take.lua`` says of *digest*."""
+        names, call = keys.all_of(digest), f"{next(self._calls)}"
+        reply = self._take.run(self._line, names, [*args, call])
+        if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
+            self._line.close()  # what else comes on it is out of step too
+            raise StoreUnavailableError("the answer belongs to another request")
+        return reply[1:-1]
 
-def _decision(digest: str, outcome: bytes, *rest: Any) -> Decision:
-    verdict = _VERDICTS[outcome]
-    if verdict is Verdict.UNKNOWN:
-        return Decision(verdict)
-    token_id, email, comment, *refused = rest
-    identity = Identity(token_id or inherited_id(digest).encode(), email, comment)
-    return Decision(verdict, identity, _refusal(*refused) if refused else None)
+
+def _read(digest: str, told: Sequence[Any]) -> Decision | str:
+    """Return the decision in a reply, or the digest to which the record moved; raises StoreUnavailableError.
+
+    It has the shape that ``take.lua`` promises to the last element, or it is no decision.
+    """
+    match told:
+        case [b"allowed" | b"disabled" | b"not_yet" | b"wrong_host" as outcome, *whose]:
+            return Decision(_VERDICTS[outcome], _identity(digest, whose))
+        case [b"limited", token_id, email, comment, int() as most, int() as window_s, int() as wait_us] if (
+            0 < most <= _MOST and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MOST
+        ):
+            identity = _identity(digest, [token_id, email, comment])
+            return Decision(Verdict.RATE_LIMITED, identity, Refusal(Limit(most, window_s), wait_us))
+        case [b"unknown"]:
+            return Decision(Verdict.UNKNOWN)
+        case [b"expired", token_id]:
+            return Decision(Verdict.EXPIRED, _identity(digest, [token_id, b"", b""]))
+        case [b"moved", bytes() as where] if DIGEST.fullmatch(moved_to := where.decode("latin-1")):
+            return moved_to
+    raise _nonsense()
 
 
-def _refusal(most: int, window_s: int, wait_us: int) -> Refusal:
-    return Refusal(Limit(most, window_s), wait_us)
+def _identity(digest: str, told: Sequence[Any]) -> Identity:
+    match told:
+        case [bytes() as token_id, bytes() as email, bytes() as comment]:
+            return Identity(token_id or inherited_id(digest).encode(), email, comment)
+    raise _nonsense()
+
+
+def _nonsense() -> StoreUnavailableError:
+    return StoreUnavailableError("the answer of Redis makes no sense, or the record moved to no digest")

@@ -11,11 +11,10 @@ from app.store import keys
 from app.store.canary import Canary
 from app.store.cluster import Client, Cluster
 from app.store.errors import spared
+from app.store.index import Index
 from app.store.scripts import Script, flat
 from app.store.slots import slot_of
 
-# A text is followed through as many rotations; each is a round trip.
-MAX_MOVES = 32
 _TRIES_AT_A_TIME = 50
 
 Run = Callable[[Script, Sequence[str], Sequence[str | int]], bool]
@@ -28,6 +27,7 @@ class Mover:
         self._client: Any = client
         self._canary = canary
         self._run = run
+        self._index = Index(client)
         self._move = Script("move")
 
     def choose(self, old: str, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
@@ -46,22 +46,21 @@ class Mover:
         """Tell whether a script may touch both: in a Cluster, whether they share a slot."""
         return not isinstance(self._client, Cluster) or slot_of(keys.record(old)) == slot_of(keys.record(new))
 
-    def move(self, token_id: str, old: str, new: str, grace_s: int) -> bool:
-        """Move all of digest *old* to *new*, where *old* leads for *grace_s*; False if it is gone or stays.
+    def move(self, token_id: str, old: str, new: str, grace_ends_at: int) -> bool:
+        """Move all of digest *old* to *new*, where *old* leads until *grace_ends_at*, 0 for not at all.
 
-        The index has the new entry before the move and again after it, since a page may prune it in between.
+        False if it is gone or stays. The index has the new entry before the move and again after it, since a
+        page may prune it in between.
         """
         if not self.reaches(old, new):
             return False
         entry = keys.index_entry(token_id, new)
-        self._client.zadd(keys.INDEX, {entry: 0})
+        self._index.add(entry)
         names = [key for both in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in both]
         fields = {"id": token_id} | self._canary.label
-        if not self._run(self._move, names, [new, grace_s * 1000, *flat(fields)]):
+        if not self._run(self._move, names, [new, grace_ends_at * 1000, *flat(fields)]):
             return False
         with spared():
-            pipe = self._client.pipeline(transaction=False)
-            pipe.zadd(keys.INDEX, {entry: 0})
-            pipe.zrem(keys.INDEX, keys.index_entry(token_id, old))
-            pipe.execute()
+            self._index.add(entry)
+            self._index.drop(keys.index_entry(token_id, old))
         return True

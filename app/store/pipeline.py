@@ -16,9 +16,9 @@ import hiredis
 import redis
 from gevent import get_hub
 from gevent.hub import Waiter
-from gevent.lock import BoundedSemaphore
 from redis import exceptions
 
+from app.store.background import Shared
 from app.store.errors import is_no_primary
 
 _READ_BYTES = 65_536
@@ -26,39 +26,40 @@ _PAUSE_S = 0.025  # between attempts to connect, so that a crowd does not make o
 
 
 class Pipeline:
-    """Sends EVALSHA and EVAL, as redis.Redis does, over one shared connection of its own.
+    """Sends commands as redis.Redis does, over one shared connection of its own; replies stay as they come.
 
-    *connect* returns a connection of redis-py that is connected and signed in.
+    *make* returns a connection of redis-py that is not connected yet.
     """
 
-    def __init__(self, connect: Callable[[], Any], drain_s: float) -> None:
-        self._connect = connect
+    def __init__(self, make: Callable[[], Any], drain_s: float) -> None:
+        self._make = make
         self._drain_s = drain_s
         self._line: Line | None = None
-        self._opening = BoundedSemaphore()
-        self._failure: BaseException | None = None
+        self._opening = Shared(self._open)
+        self._failure: Exception | None = None
         self._next_try = 0.0
 
     def evalsha(self, *args: str | int) -> Any:
         """Run a script that Redis knows; raises redis.ResponseError, NoScriptError among them."""
-        return self._call("EVALSHA", *args)
+        return self.execute_command("EVALSHA", *args)
 
     def eval(self, *args: str | int) -> Any:
         """Run a script by its source; raises redis.ResponseError."""
-        return self._call("EVAL", *args)
+        return self.execute_command("EVAL", *args)
 
     def close(self) -> None:
         """Let the connection go, and whoever waits on it; the next caller gets a new one."""
         if self._line:
             self._line.close(redis.ConnectionError("the connection was given up"))
 
-    def _call(self, *parts: Any) -> Any:
-        line = self._line or self._open()
+    def execute_command(self, *parts: Any) -> Any:
+        """Send one command and return its reply as it came; raises redis.ResponseError."""
+        line = self._line or self._opened()
         waiter = line.send(hiredis.pack_command(parts))
         try:
             reply = waiter.get()
         except gevent.Timeout:
-            self._retire(line)
+            self._replace(line)
             raise
         if isinstance(reply, redis.ResponseError):
             if is_no_primary(reply):
@@ -66,20 +67,29 @@ class Pipeline:
             raise reply
         return reply
 
-    def _open(self) -> Line:
-        """Return the line, a new one if there is none; who comes just after a failure has failed too."""
-        asked = time.monotonic()
-        with self._opening:
-            if self._line is None and asked < self._next_try:
-                raise redis.ConnectionError(f"no connection a moment ago: {self._failure}")
-            return self._line or self._opened()
-
     def _opened(self) -> Line:
+        """Return a new line; who comes just after a failure has failed too."""
+        if self._failure and not self._opening.is_running and time.monotonic() < self._next_try:
+            raise self._failure.with_traceback(None)
+        return self._opening()
+
+    def _replace(self, late: Line) -> None:
+        """Look for another line than one that is late, and may be slow or dead; meanwhile it goes on."""
+        if self._line is late and time.monotonic() >= self._next_try:
+            self._opening.begin()
+
+    def _open(self) -> Line:
+        late = self._line
         try:
-            self._line = Line(self._connect(), self._forget)
-        except (redis.RedisError, OSError, gevent.Timeout) as error:
+            connection = self._make()
+            connection.connect()
+            self._line = Line(connection, self._forget)
+        except Exception as error:
             self._failure, self._next_try = error, time.monotonic() + _PAUSE_S
             raise
+        finally:
+            if late:
+                self._retire(late)
         return self._line
 
     def _forget(self, line: Line) -> None:
@@ -87,10 +97,9 @@ class Pipeline:
             self._line = None
 
     def _retire(self, line: Line) -> None:
-        """Give new commands another line; those on this one keep their places until their own deadlines."""
-        if self._line is line:
-            self._line = None
-            gevent.spawn_later(self._drain_s, line.close, redis.ConnectionError("retired"))
+        """Send nothing more on a line; those on it keep their places until their own deadlines."""
+        self._forget(line)
+        gevent.spawn_later(self._drain_s, line.close, redis.ConnectionError("retired"))
 
 
 class Line:

@@ -23,6 +23,7 @@ from app.store.crowd import at_once
 from app.store.errors import is_no_primary
 
 _WATCH_S = 0.5
+_SPARE_S = 0.1
 
 
 class Sentinels:
@@ -42,7 +43,7 @@ class Sentinels:
         """
         votes: Counter[Address] = Counter()
         trouble: Any = None
-        for answer in at_once([partial(self._ask, address) for address in self._addresses]):
+        for answer in at_once([partial(self._ask, address) for address in self._addresses], _SPARE_S):
             if not isinstance(answer, Address):
                 trouble = answer
                 continue

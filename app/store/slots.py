@@ -15,7 +15,10 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from app.core.addresses import Address
+from app.store.background import Shared
 from app.store.crowd import at_once
+from app.store.errors import StillConnectingError
+from app.store.keys import record
 
 T = TypeVar("T")
 _LOOK_S = 0.1
@@ -44,6 +47,7 @@ class Slots:
         self._is_doubted = True
         self._looked_at = float("-inf")
         self._lock = threading.Lock()
+        self._looking = Shared(self._look)
 
     def owner(self, slot: int) -> Address:
         """Return the node that serves *slot*; raises redis.ConnectionError if there is none."""
@@ -57,6 +61,19 @@ class Slots:
         """Return every node that serves slots."""
         return sorted({owner for owner in self._certain() if owner})
 
+    def one_of_each(self, names: Iterator[str]) -> Iterator[str]:
+        """Yield some of *names*, digests without end: for each primary one whose record it serves."""
+        owners = self._certain()
+        if None in owners:
+            self.doubt()
+            raise redis.ConnectionError("the Cluster does not serve all slots")
+        missing = set(owners)
+        while missing:
+            name = next(names)
+            if (owner := owners[slot_of(record(name))]) in missing:
+                missing.remove(owner)
+                yield name
+
     def doubt(self) -> None:
         """Look again before the next use."""
         if time.monotonic() > self._looked_at + _LOOK_S:
@@ -67,6 +84,8 @@ class Slots:
         """Have a node that is lost, slow or cut off put the owners in doubt."""
         try:
             yield
+        except StillConnectingError:
+            raise
         except (redis.ConnectionError, redis.TimeoutError, ClusterDownError, gevent.Timeout):
             self.doubt()
             raise
@@ -96,12 +115,15 @@ class Slots:
 
     def _certain(self) -> Owners:
         if self._is_doubted:
-            with self._lock:
-                if self._is_doubted:
-                    self._look()
+            self._looking()
         return self._owners
 
     def _look(self) -> None:
+        with self._lock:
+            if self._is_doubted:
+                self._take_first()
+
+    def _take_first(self) -> None:
         trouble: Any = None
         for answer in at_once([partial(self._ask, node) for node in self._nodes]):
             if isinstance(answer, Exception):

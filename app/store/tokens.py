@@ -7,19 +7,21 @@ from typing import Any
 
 from app.core.durability import Durability
 from app.core.search import Found, Query
-from app.core.tokens import Token, TokenSpec
+from app.core.tokens import Leave, Token, TokenSpec
 from app.core.usage import Usage
 from app.store import keys, records, usage
 from app.store.canary import Canary
 from app.store.cluster import Client
 from app.store.disk import Disk
 from app.store.errors import bounded, spared
+from app.store.index import Index
 from app.store.listing import Listing
-from app.store.moves import MAX_MOVES, Mover
-from app.store.reader import Reader, ask, parse
+from app.store.moves import Mover
+from app.store.reader import Reader
 from app.store.scripts import Script, flat
 
 _FORM_TTL_S = 3600
+_MOST_NAMESAKES = 10
 
 
 class RedisTokens:
@@ -41,8 +43,8 @@ class RedisTokens:
         self._disk = Disk(client, report)
         self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
         self._mover = Mover(client, canary, self._disk.change)
-        self._reader = Reader(client)
-        self._listing = Listing(client)
+        self._reader, self._index = Reader(client), Index(client)
+        self._listing = Listing(client, self._reader, self._index)
 
     def claim_form(self, nonce: str) -> bool:
         """Tell whether the form with that nonce comes for the first time."""
@@ -54,8 +56,8 @@ class RedisTokens:
         with spared():
             self._client.delete(keys.form(nonce))
 
-    def add(self, token: Token, ttl_s: int) -> None:
-        """Keep a new token, with its life or not at all.
+    def add(self, token: Token) -> None:
+        """Keep a new token, with its end or not at all.
 
         The index comes first: an entry without a record is pruned, a record without one would be lost.
         """
@@ -63,69 +65,64 @@ class RedisTokens:
         fields = records.to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
         with bounded(self._deadline_s):
             self._canary.check()
-            self._client.zadd(keys.INDEX, {keys.index_entry(token.id, token.digest): 0})
+            self._index.add(keys.index_entry(token.id, token.digest))
             filled = _without_blanks(fields | self._canary.label)
-            self._disk.change(self._add, [record], [ttl_s * 1000, *flat(filled)])
+            self._disk.change(self._add, [record], [*_end(token.expires_at), *flat(filled)])
             with spared():
                 self._canary.vouch()
 
     def get(self, digest: str) -> Token | None:
         """Return the token kept under *digest*, or where that moved: a round trip each."""
         with bounded(self._deadline_s):
-            for _ in range(MAX_MOVES):
-                pipe = self._client.pipeline(transaction=False)
-                pipe.hget(keys.record(digest), "moved_to")
-                ask(pipe, digest)
-                moved_to, *answer = pipe.execute()
-                if moved_to is None:
-                    return parse(digest, *answer)
-                digest = moved_to.decode()
-            return None
+            return self._reader.token(digest)
 
-    def digest_of(self, token_id: str) -> str | None:
-        """Return the digest of the token with that public id."""
+    def digests_of(self, token_id: str) -> list[str]:
+        """Return the digest of the token with that public id; several, if others wrote it more than once."""
         with bounded(self._deadline_s):
-            low = f"[{token_id}".encode()
-            entries = self._client.zrange(keys.INDEX, low, low + b"\xff" * 33, bylex=True)
-            digests = [keys.digest_of_entry(entry) for entry in entries]
-            found = [token for token in self._reader.tokens(digests) if token]
-            return found[0].digest if found else None
+            entries = self._index.beginning(token_id, _MOST_NAMESAKES)
+            return [token.digest for token in self._listing.named(entries)]
 
     def edit(
         self,
         token: Token,
         spec: TokenSpec,
-        ttl_s: int | None,
+        expires_at: int | Leave | None,
         window_s: int,
         *,
         enabled: bool | None = None,
     ) -> bool:
         """Make *token* what *spec* says, and switch it on or off; False if it is gone or moved.
 
-        A *ttl_s* of None leaves its life, an *enabled* of None leaves that.
+        An *expires_at* of LEAVE leaves its end, an *enabled* of None leaves that. Of a record that can't be
+        read every field is written anew.
         """
         before, after = records.to_fields(token), records.to_fields(spec)
         changed = {name: value for name, value in after.items() if value != before[name]}
-        return self._change(token, changed | _switch(enabled), ttl_s, window_s)
+        if token.fault:
+            changed = after | {"id": token.id}
+        return self._change(token, changed | _switch(enabled), expires_at, window_s)
 
     def enable(self, token: Token, *, enabled: bool) -> bool:
         """Switch *token* on or off; False if it is gone or moved."""
-        return self._change(token, _switch(enabled), None, 0)
+        return self._change(token, _switch(enabled), Leave.LEAVE, 0)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
         return self._mover.choose(token.digest, candidates)
 
-    def rotate(self, token: Token, digest: str, grace_s: int) -> bool:
-        """Give *token* another digest, to which the old leads for *grace_s*; False if it is gone or moved."""
+    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> bool:
+        """Give *token* another digest, to which the old leads until *grace_ends_at*, 0 for not at all.
+
+        False if it is gone or moved.
+        """
         with bounded(self._deadline_s):
             self._canary.check()
-            moved = self._mover.move(token.id, token.digest, digest, grace_s)
+            moved = self._mover.move(token.id, token.digest, digest, grace_ends_at)
             with spared():
                 if moved:
                     self._canary.vouch()
                 else:
-                    self._client.zrem(keys.INDEX, keys.index_entry(token.id, digest))
+                    self._index.drop(keys.index_entry(token.id, digest))
             return moved
 
     def remove(self, token: Token) -> bool:
@@ -136,7 +133,7 @@ class RedisTokens:
         with bounded(self._deadline_s):
             existed = self._disk.change(self._remove, keys.all_of(token.digest), [])
             with spared():
-                self._client.zrem(keys.INDEX, keys.index_entry(token.id, token.digest))
+                self._index.drop(keys.index_entry(token.id, token.digest))
             return existed
 
     def durability(self) -> Durability:
@@ -147,7 +144,7 @@ class RedisTokens:
     def usage(self, token: Token, now_s: int) -> Usage:
         """Return how often *token* was used."""
         with bounded(self._deadline_s):
-            return usage.parse(self._client.get(keys.usage(token.digest)), now_s)
+            return usage.read(self._client, token.digest, now_s)
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         """Return the tokens of page *number*, newest first, and the count of all."""
@@ -155,7 +152,7 @@ class RedisTokens:
             return self._listing.page(number, size)
 
     def search(self, query: Query, start: str | None, size: int) -> Found:
-        """Return the newest tokens that *query* means, from the id *start* on; it may take another search."""
+        """Return the newest tokens that *query* means, from *start* on; it may take another search."""
         with bounded(self._deadline_s):
             return self._listing.search(query, start, size)
 
@@ -182,12 +179,19 @@ class RedisTokens:
         with bounded(self._deadline_s):
             self._canary.forget()
 
-    def _change(self, token: Token, fields: dict[str, str], ttl_s: int | None, window_s: int) -> bool:
-        life_ms = -1 if ttl_s is None else ttl_s * 1000
+    def _change(
+        self, token: Token, fields: dict[str, str], expires_at: int | Leave | None, window_s: int
+    ) -> bool:
+        end = (-1, 0) if expires_at is Leave.LEAVE else _end(expires_at)
         with bounded(self._deadline_s):
             return self._disk.change(
-                self._edit, keys.all_of(token.digest), [life_ms, window_s * 1000, *flat(fields)]
+                self._edit, keys.all_of(token.digest), [*end, window_s * 1000, *flat(fields)]
             )
+
+
+def _end(expires_at: int | None) -> tuple[int, int]:
+    """Return an end in milliseconds, and until when it is remembered; 0 is never."""
+    return (0, 0) if expires_at is None else (expires_at * 1000, expires_at * 1000 + keys.REMEMBERED_MS)
 
 
 def _switch(enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 - it is the one thing asked

@@ -7,13 +7,28 @@ of 90 days, each slot four counters in the order of core.usage.Counts.
 from __future__ import annotations
 
 from struct import iter_unpack, unpack_from
+from typing import Any
+
+import redis
 
 from app.core.usage import DAYS, HOURS, Counts, Usage
+from app.store import keys
+from app.store.errors import is_wrong_type
 
 _HOUR_S = 3600
 _HEAD_BYTES, _SLOT_BYTES = 4, 16
 _RING_AT = {HOURS: _HEAD_BYTES, DAYS: _HEAD_BYTES + HOURS * _SLOT_BYTES}
 _BYTES = _RING_AT[DAYS] + DAYS * _SLOT_BYTES
+
+
+def read(client: Any, digest: str, now_s: int) -> Usage:
+    """Return how often a token was used; a key of another type tells nothing."""
+    try:
+        return parse(client.getrange(keys.usage(digest), 0, _BYTES - 1), now_s)
+    except redis.ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        return Usage()
 
 
 def parse(text: bytes | None, now_s: int) -> Usage:

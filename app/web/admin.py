@@ -33,8 +33,8 @@ _MOST_TO_COUNT = 10_000
 _PIECES_AT_ONCE = 64
 _NOT_CREATED = "No token was created"
 
-# The rest is said on the first page, for it is about the server and no single change.
 _SAID_OF_A_CHANGE = {Durability.UNCONFIRMED, Durability.NO_FILE}
+_SAID_OF_THE_SERVER = {Durability.NO_FILE, Durability.UNTOLD}  # on the first page: it is about every change
 
 Shown = str | tuple[str, int]
 
@@ -65,7 +65,7 @@ def index() -> str:
         page=page,
         form=forms.new_nonce(),
         old_peppers=old,
-        disk=request.args.get("disk") or registry.durability().value,
+        disk=request.args.get("disk") or _worth_saying(registry.durability(), _SAID_OF_THE_SERVER),
     )
 
 
@@ -141,13 +141,17 @@ def _name() -> str:
 
 
 def _done(what: str, token: Token) -> Response:
-    return redirect(url_for("admin.token_page", token_id=token.id, done=what, disk=_disk()), 303)
+    name = token.digest if forms.token(request.form) == token.digest else token.id
+    return redirect(url_for("admin.token_page", token_id=name, done=what, disk=_disk()), 303)
 
 
 def _disk() -> str | None:
     """Return what the answer to a change says of its durability, None if there is nothing to say."""
-    said = durability()
-    return said.value if said in _SAID_OF_A_CHANGE else None
+    return _worth_saying(durability(), _SAID_OF_A_CHANGE)
+
+
+def _worth_saying(said: Durability, of: set[Durability]) -> str | None:
+    return said.value if said in of else None
 
 
 def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:

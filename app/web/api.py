@@ -15,8 +15,8 @@ from app.core import fields
 from app.core.fields import ClashingFieldsError, InvalidFieldsError
 from app.core.hosts import MAX_PATTERNS, SEPARATOR
 from app.core.registry import PAGE_SIZE, ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.search import InvalidQueryError, may_be_secret
-from app.core.tokens import TOKEN_ID, Token
+from app.core.search import InvalidQueryError, is_start, may_be_secret
+from app.core.tokens import Token
 from app.core.usage import Counts, total
 from app.services import durability, services
 from app.web.basic_auth import basic_auth
@@ -166,7 +166,7 @@ def _public(name: str) -> str:
 
 def _cursor() -> str | None:
     cursor = request.args.get("cursor")
-    if cursor and not TOKEN_ID.fullmatch(cursor):
+    if cursor and not is_start(cursor):
         raise InvalidFieldsError({"cursor": "the next_cursor of another answer"})
     return cursor or None
 

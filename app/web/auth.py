@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote_from_bytes
 
 import gevent
@@ -18,7 +18,7 @@ from werkzeug.routing import BaseConverter, Rule
 from app.core.clients import address_of, client_of, is_trusted
 from app.core.credentials import BASIC, BEARER, IDENTITY_HEADERS, schemes
 from app.core.failures import COUNTED, Failures
-from app.core.gate import Decision, Gate, Identity, Verdict
+from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Refusal
 from app.core.registry import StoreUnavailableError
 from app.repeats import Late
@@ -26,6 +26,7 @@ from app.services import Services, services
 from app.settings import Settings
 from app.web.forwarded import Headers, read_attempt
 
+_T = TypeVar("_T")
 bp = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.MALFORMED: Outcome(401, "invalid token", 'error="invalid_request"'),
     Verdict.MISTYPED: Outcome(401, "invalid token", INVALID),
     Verdict.UNKNOWN: Outcome(401, "invalid token", INVALID),
+    Verdict.EXPIRED: Outcome(401, "invalid token", f'{INVALID}, error_description="the token expired"'),
     Verdict.DISABLED: Outcome(401, "invalid token", INVALID),
     Verdict.NOT_YET: Outcome(401, "invalid token", INVALID),
     Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
@@ -68,57 +70,53 @@ class Answer(NamedTuple):
     body: str
 
 
-def decide(gate: Gate, headers: Headers, sources: Sequence[str]) -> Decision:
-    """Ask the gate; whatever goes wrong is no decision, and no decision opens nothing."""
-    try:
-        return gate.check(read_attempt(headers, sources))
-    except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - the one place that fails closed
-        return _undecided(error)
-
-
-def _undecided(error: BaseException) -> Decision:
-    """Return that there is no decision, and log why: with the traceback if it is a fault of ours."""
-    is_foreseen = isinstance(error, StoreUnavailableError)
-    why = error if is_foreseen else f"{type(error).__name__}: {error}"
-    fields = {"verdict": Verdict.UNAVAILABLE, "error": why}
-    log.error("no decision, redis unavailable: %(error)s", fields, exc_info=None if is_foreseen else error)
-    return Decision(Verdict.UNAVAILABLE)
-
-
-def judge(made: Services, headers: Headers, peer: str) -> Decision:
-    """Decide, count that, and log a refusal."""
+def judge(made: Services, headers: Headers, peer: str, render: Callable[[Decision], _T]) -> _T:
+    """Decide, say so with *render*, and count that; what can't be decided or said opens nothing."""
     began = time.perf_counter()
-    decision = _judge(made, headers, peer)
+    try:
+        decision = _judge(made, headers, peer)
+        rendered = render(decision)
+    except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - the one place that fails closed
+        decision = _undecided(error)
+        rendered = render(decision)
     made.tally.note(decision.verdict, time.perf_counter() - began)
-    if decision.verdict not in _NO_REFUSAL and log.isEnabledFor(logging.INFO):
-        _log_refusal(decision, headers, _client(headers, peer, made.settings))
-    return decision
+    _log_refusal(decision, headers, peer, made.settings)
+    return rendered
 
 
 def _judge(made: Services, headers: Headers, peer: str) -> Decision:
     """Decide; with FAIL_LIMIT_MAX, turn away the clients of our proxies whose tokens were bad too often."""
     failures, settings = made.failures, made.settings
     if failures is None:
-        return decide(made.gate, headers, settings.credential_sources)
+        return _decide(made, headers)
     if not is_trusted(peer, settings.trusted_proxies):
         log.error("FAIL_LIMIT_MAX ignores client=%(client)s: not in TRUSTED_PROXIES", {"client": peer})
-        return decide(made.gate, headers, settings.credential_sources)
+        return _decide(made, headers)
     client = client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
     if refusal := failures.blocking(client):
         return Decision(Verdict.THROTTLED, refusal=refusal)
     return _count(made, failures, client, headers)
 
 
+def _decide(made: Services, headers: Headers) -> Decision:
+    return made.gate.check(read_attempt(headers, made.settings.credential_sources))
+
+
 def _count(made: Services, failures: Failures, client: str, headers: Headers) -> Decision:
     """Decide and note what was bad, within one deadline; what can't be noted is not told either."""
-    settings = made.settings
-    try:
-        with gevent.Timeout(settings.redis_deadline_ms / 1000):
-            decision = decide(made.gate, headers, settings.credential_sources)
-            refusal = failures.note(client) if decision.verdict in COUNTED else None
-    except (StoreUnavailableError, gevent.Timeout) as error:
-        return _undecided(error)
+    with gevent.Timeout(made.settings.redis_deadline_ms / 1000):
+        decision = _decide(made, headers)
+        refusal = failures.note(client) if decision.verdict in COUNTED else None
     return Decision(Verdict.THROTTLED, refusal=refusal) if refusal else decision
+
+
+def _undecided(error: BaseException) -> Decision:
+    """Return that there is no decision, and log why: with the traceback if it is a fault of ours."""
+    is_foreseen = isinstance(error, StoreUnavailableError | gevent.Timeout)
+    why = error if isinstance(error, StoreUnavailableError) else f"{type(error).__name__}: {error}"
+    fields = {"verdict": Verdict.UNAVAILABLE, "error": why}
+    log.error("no decision, redis unavailable: %(error)s", fields, exc_info=None if is_foreseen else error)
+    return Decision(Verdict.UNAVAILABLE)
 
 
 def answer(decision: Decision, settings: Settings) -> Answer:
@@ -180,16 +178,14 @@ def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
     ]
 
 
-def _client(headers: Headers, peer: str, settings: Settings) -> Late:
-    return Late(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
-
-
-def _log_refusal(decision: Decision, headers: Headers, client: Late) -> None:
+def _log_refusal(decision: Decision, headers: Headers, peer: str, settings: Settings) -> None:
+    if decision.verdict in _NO_REFUSAL or not log.isEnabledFor(logging.INFO):
+        return
     fields = {
         "verdict": decision.verdict,
         "token": _header_text(decision.identity.token_id) if decision.identity else "-",
         "host": headers.get("X-Forwarded-Host"),
-        "client": client,
+        "client": Late(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies),
     }
     log.info("refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s", fields)
 
@@ -197,7 +193,7 @@ def _log_refusal(decision: Decision, headers: Headers, client: Late) -> None:
 def check(**_: str) -> Response:
     """Answer a ForwardAuth sub-request."""
     made = services()
-    said = answer(judge(made, request.headers, request.remote_addr or ""), made.settings)
+    said = judge(made, request.headers, request.remote_addr or "", lambda it: answer(it, made.settings))
     return Response(said.body, said.status, said.headers)
 
 

@@ -107,14 +107,14 @@ class Lane:
         self._settings = services.settings
         self._around_date = BoundedCache(self._render_around_date, _size, _MAX_RENDERED_BYTES)
 
-    def decide(self, fields: dict[str, str], peer: str) -> Decision:
-        """Ask the gate."""
+    def decide(self, fields: dict[str, str], peer: str) -> Rendered:
+        """Ask the gate; return the answer but for the date and the connection's fate."""
         self._services.tally.note_express()
-        return judge(self._services, fields, peer)
+        return judge(self._services, fields, peer, self._rendered)
 
-    def render(self, request: Request, decision: Decision, *, closing: bool) -> bytes:
-        """Return the whole answer as gunicorn would send it."""
-        before, after, body = self._rendered(decision)
+    def compose(self, request: Request, rendered: Rendered, *, closing: bool) -> bytes:
+        """Return the whole answer to *request* as gunicorn would send it."""
+        before, after, body = rendered
         fate = _CLOSE if closing else _KEEP_ALIVE
         body = b"" if request.is_head else body
         return b"".join((_VERSIONS[request.version], before, _date(int(time.time())), fate, after, body))
@@ -211,9 +211,9 @@ class ExpressWorker(DrainingWorker):
                 return self._doubt(connection, data)
             data = data[request.end :]
             self._count()
-            decision = lane.decide(request.fields, connection.peer)
+            rendered = lane.decide(request.fields, connection.peer)
             closing = request.is_last or not self.alive
-            connection.send(lane.render(request, decision, closing=closing), self.cfg.keepalive)
+            connection.send(lane.compose(request, rendered, closing=closing), self.cfg.keepalive)
             if not (data or closing):
                 return self._connections.wait(connection)
         return self._connections.close(connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -19,6 +19,7 @@ from app.core.usage import Counts, total
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+_MINUTE_S = 60
 
 
 def register(app: Flask, now: Callable[[], float] = time.time) -> None:
@@ -27,11 +28,15 @@ def register(app: Flask, now: Callable[[], float] = time.time) -> None:
     def moment_(seconds: int | None, otherwise: str = "never") -> str:
         return moment(seconds, int(now()), otherwise)
 
+    def ago_(seconds: int | None, otherwise: str = "never") -> str:
+        return ago(seconds, int(now()), otherwise)
+
     def add_content_hash(endpoint: str, values: dict[str, Any]) -> None:
         if endpoint == "static":
             values["v"] = _content_hash(Path(app.static_folder or "", values["filename"]))
 
     app.add_template_filter(moment_, "moment")
+    app.add_template_filter(ago_, "ago")
     app.add_template_filter(duration)
     app.add_template_filter(capital)
     app.add_template_filter(rfc3339)
@@ -49,24 +54,43 @@ def moment(seconds: int | None, now: int, otherwise: str) -> str:
     """Return how far a time is from *now* and what it is in UTC, *otherwise* for None."""
     if seconds is None:
         return otherwise
-    away = distance(seconds - now)
-    try:
-        at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as others may have written
-        return away
-    return away + Markup(' <time class="aside" datetime="{}">{}</time>').format(
-        rfc3339(seconds), at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
-    )
+    return _with_date(distance(seconds - now), seconds)
+
+
+def ago(seconds: int | None, now: int, otherwise: str) -> str:
+    """Return what ``moment`` does of something that has happened, by whatever clock."""
+    if seconds is not None and seconds - now >= _MINUTE_S:
+        return _with_date("by a clock ahead of this one,", seconds)
+    return moment(seconds if seconds is None else min(seconds, now), now, otherwise)
 
 
 def distance(seconds: int) -> str:
-    """Return how far away *seconds* are, rounded to the largest unit that fits twice."""
-    span = abs(seconds)
-    name, size = next((unit for unit in _UNITS if span >= 2 * unit[1]), _UNITS[-1])
-    if span < size:
-        return "now"
-    words = _count((span + size // 2) // size, name)
-    return f"in {words}" if seconds > 0 else f"{words} ago"
+    """Return how far away *seconds* are in the largest unit that fits twice.
+
+    What is to come is rounded. What is past is told in whole minutes at least, since a use is kept to the
+    minute, and as no longer ago than it is.
+    """
+    if seconds > 0:
+        name, size = _unit(seconds, _UNITS)
+        return f"in {_count((seconds + size // 2) // size, name)}"
+    if -seconds < _MINUTE_S:
+        return "less than a minute ago"
+    name, size = _unit(-seconds, _UNITS[:-1])
+    return f"{_count(-seconds // size, name)} ago"
+
+
+def _unit(span: int, units: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    return next((unit for unit in units if span >= 2 * unit[1]), units[-1])
+
+
+def _with_date(words: str, seconds: int) -> str:
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as others may have written
+        return words
+    return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(
+        rfc3339(seconds), at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
+    )
 
 
 def duration(seconds: int) -> str:

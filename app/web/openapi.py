@@ -50,6 +50,11 @@ def _object(properties: Schema, required: list[str], **more: Any) -> Schema:
     return {"type": "object", "properties": properties, "required": required, **more}
 
 
+def _unbounded(schema: Schema) -> Schema:
+    """Return what is told of a field that others may have written beyond the bounds of what is taken."""
+    return {name: said for name, said in schema.items() if name not in {"maximum", "maxLength"}}
+
+
 _HOSTS = {
     "type": "array",
     "items": {"type": "string"},
@@ -104,8 +109,8 @@ _KNOWN: Schema = {
     "email": _text("handed to the backend"),
     "comment": _text("handed to the backend"),
     "not_before": _moment("when it begins to be valid"),
-    "rate_limit_max": _SAID["rate_limit_max"],
-    "rate_limit_window_sec": _SAID["rate_limit_window_sec"],
+    "rate_limit_max": _unbounded(_SAID["rate_limit_max"]),
+    "rate_limit_window_sec": _unbounded(_SAID["rate_limit_window_sec"]),
     "enabled": {"type": "boolean"},
     "status": _text("how it stands", enum=[*Status]),
     "created_at": _moment("when it was made; null if that is not known"),
@@ -252,7 +257,7 @@ DESCRIPTION: Schema = {
         "/tokens/{name}": {
             "parameters": [_NAME],
             "get": _operation(
-                "show_token", "Show a token and its use", _answer(200, "The token", "UsedToken"), 404
+                "show_token", "Show a token and its use", _answer(200, "The token", "UsedToken"), 404, 409
             ),
             "patch": _operation(
                 "edit_token",
@@ -261,7 +266,9 @@ DESCRIPTION: Schema = {
                 *(404, 409, 413, 415),
                 requestBody=_body("Change"),
             ),
-            "delete": _operation("delete_token", "Delete a token for good", _change(204, "It is gone"), 404),
+            "delete": _operation(
+                "delete_token", "Delete a token for good", _change(204, "It is gone"), 404, 409
+            ),
         },
         "/tokens/{name}/rotate": {
             "parameters": [_NAME],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -21,6 +19,7 @@ from playwright.sync_api import (
 )
 
 from tests.harness import ADMIN_PASS, ADMIN_USER, Gunicorn, RedisServer
+from tests.programs import program
 
 LAN_HOST = "admin.lan"
 _ARGS = ["--no-sandbox", "--disable-dev-shm-usage", f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"]
@@ -30,23 +29,16 @@ _EXPECTED = re.compile(
 )
 
 Open = Callable[..., Page]
+expect.set_options(timeout=60_000)  # milliseconds, for a busy machine
 
 
 @pytest.fixture(scope="session", name="browser")
 def _browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        _do_without("there is no chromium on the PATH")
+    chromium = program("chromium", "chromium-browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=_ARGS)
         yield browser
         browser.close()
-
-
-def _do_without(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session", name="service")
@@ -73,6 +65,7 @@ def _open_page(browser: Browser, service: Gunicorn, redis: Any) -> Iterator[Open
             login: HttpCredentials = {"username": ADMIN_USER, "password": ADMIN_PASS}
             origin = f"http://{host}:{service.port}"
             context = browser.new_context(http_credentials=login, base_url=origin, **options)
+            context.set_default_timeout(60_000)
             stack.callback(context.close)
             if host == "127.0.0.1":
                 context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -3,7 +3,7 @@
 import pytest
 
 from app.core.fields import MAX_GRACE_S, MAX_TTL_S, InvalidFieldsError, parse_edit, parse_grace, parse_new
-from app.core.tokens import TokenSpec
+from app.core.tokens import Leave, TokenSpec
 from tests.make import NOW, make_token
 
 
@@ -22,15 +22,16 @@ def test_whole_spec() -> None:
     draft = parse_new(typed, 0, NOW)
 
     assert draft.spec == TokenSpec(("example.com",), "a@b.example", "x y", NOW + 1, 0, 5)
-    assert draft.ttl_s == 60
+    assert draft.expires_at == NOW + 60
 
 
 @pytest.mark.parametrize(
-    ("text", "ttl_s"), [("", 3600), ("0", 0), ("1", 1), ("007", 7), (str(MAX_TTL_S), MAX_TTL_S)]
+    ("text", "ends"),
+    [("", NOW + 3600), ("0", None), ("1", NOW + 1), ("007", NOW + 7), (str(MAX_TTL_S), NOW + MAX_TTL_S)],
 )
-def test_lifetime(text: str, ttl_s: int) -> None:
-    """Blank is the service's default and 0 is for ever."""
-    assert parse_new({"hosts": "*", "ttl_seconds": text}, 3600, NOW).ttl_s == ttl_s
+def test_lifetime(text: str, ends: int | None) -> None:
+    """Blank is the service's default and 0 is for ever; what comes of it is a moment."""
+    assert parse_new({"hosts": "*", "ttl_seconds": text}, 3600, NOW).expires_at == ends
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_moment_that_is_none(text: str) -> None:
 
 def test_end_as_a_moment() -> None:
     """The end may be named instead of the seconds until then."""
-    assert parse_new({"hosts": "*", "expires_at": "2026-11-24T04:04:02Z"}, 0, NOW).ttl_s == 60
+    assert parse_new({"hosts": "*", "expires_at": "2026-11-24T04:04:02Z"}, 0, NOW).expires_at == NOW + 60
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_edit_leaves_the_rest() -> None:
     draft = parse_edit(token, {"comment": "", "rate_limit_max": "", "ttl_seconds": ""}, NOW)
 
     assert draft.spec == TokenSpec(("example.com",), "a@b.example")
-    assert draft.ttl_s is None
+    assert draft.expires_at is Leave.LEAVE
 
 
 @pytest.mark.parametrize(
@@ -261,12 +262,8 @@ def test_edit_that_can_not_be(typed: dict[str, str]) -> None:
 
 def test_edit_to_for_ever() -> None:
     """A life of 0 is for ever, so any start is before its end."""
-    assert (
-        parse_edit(
-            make_token(expires_at=NOW + 60), {"ttl_seconds": "0", "not_before": "2027-01-01"}, NOW
-        ).ttl_s
-        == 0
-    )
+    typed = {"ttl_seconds": "0", "not_before": "2027-01-01"}
+    assert parse_edit(make_token(expires_at=NOW + 60), typed, NOW).expires_at is None
 
 
 def test_grace() -> None:

@@ -10,7 +10,7 @@ from time import sleep
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from app.web.express import is_unfinished, recognize
 from app.web.heads import MAX_HEAD_BYTES
@@ -89,7 +89,10 @@ USUAL = {"Host": "a.test", "Authorization": f"Bearer {TOKEN}", "X-Forwarded-Host
 field = st.tuples(
     st.sampled_from(NAMES), st.one_of(st.sampled_from(VALUES), st.text("ab:,;= \t\x00é", max_size=6))
 )
-usual = st.lists(st.sampled_from(list(USUAL.items())), unique=True, max_size=3)
+known = st.tuples(st.sampled_from(NAMES[3:10]), st.sampled_from(VALUES))
+usual = st.permutations(list(USUAL.items())) | st.lists(
+    st.sampled_from(list(USUAL.items())), unique=True, max_size=3
+)
 separator = st.sampled_from([": ", ": ", ": ", ":", ":  ", " : ", ":\t"])
 end = st.sampled_from(["\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "\r\n "])
 
@@ -123,12 +126,13 @@ def lines(draw: Any) -> list[str]:
 
 @st.composite
 def heads(draw: Any) -> bytes:
-    """Return a head: mostly well-formed, some of it mutated, now and then two in one write."""
-    ends = end if draw(st.booleans()) else st.just("\r\n")
-    text = "".join(each + draw(ends) for each in draw(lines()))
-    text += draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", ""]))
+    """Return a head: every other one well-formed, others mutated, now and then two in one write."""
+    is_plain = draw(st.booleans())
+    behind = st.just("\r\n") if is_plain else end
+    text = "".join(each + draw(behind) for each in draw(lines()))
+    text += "\r\n" if is_plain else draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", ""]))
     data: bytes = text.encode("latin-1")
-    if draw(st.integers(0, 9)) == 0:
+    if not is_plain and draw(st.integers(0, 4)) == 0:
         at = draw(st.integers(0, len(data)))
         data = data[:at] + draw(st.binary(max_size=2)) + data[at + draw(st.integers(0, 2)) :]
     twice: int = draw(st.integers(0, 9))
@@ -147,7 +151,7 @@ def lanes() -> Iterator[tuple[int, int]]:
 
 def exchange(port: int, data: bytes) -> list[bytes]:
     """Send *data* and nothing more; return all that comes back, without its date."""
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         received = b""
@@ -159,15 +163,15 @@ def exchange(port: int, data: bytes) -> list[bytes]:
     return re.split(rb"(?<=\r\n)Date: [^\r]+\r\n", received)
 
 
-@pytest.mark.timeout(400)
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(600)
+@settings(max_examples=20_000)
 @given(data=heads())
 def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> None:
     """Whatever is sent, the lane and plain gunicorn answer alike: status, headers, body and end.
 
-    What the lane does not recognize is gunicorn's in both; of that, one in ten is sent.
+    What the lane does not recognize is gunicorn's in both; of that, every other one is sent.
     """
-    if recognize(data) is None and crc32(data) % 10:
+    if recognize(data) is None and crc32(data) % 2:
         return
     lane, plain = lanes
 

@@ -66,7 +66,7 @@ def guess(service: Gunicorn, clients: list[str], connections: int = 20) -> Count
     """Send a wrong password for each of *clients*, over several connections at once."""
 
     def some(number: int) -> list[int]:
-        with Connection(service.port, timeout_s=60) as connection:
+        with Connection(service.port) as connection:
             return [
                 connection.call("/", [basic(f"{number}-{at}"), ("X-Forwarded-For", client)]).status
                 for at, client in enumerate(clients[number::connections])
@@ -76,9 +76,9 @@ def guess(service: Gunicorn, clients: list[str], connections: int = 20) -> Count
         return Counter(chain.from_iterable(pool.map(some, range(connections))))
 
 
-def test_ten_thousand_guesses(service: Gunicorn, redis: Any) -> None:
-    """Of ten thousand passwords few are looked at; the operator elsewhere notices nothing, nor Redis."""
-    assert guess(service, ["203.0.113.7"] * 10_000) == {401: N, 429: 10_000 - N}
+def test_thousands_of_guesses(service: Gunicorn, redis: Any) -> None:
+    """Of thousands of passwords few are looked at; the operator elsewhere notices nothing, nor Redis."""
+    assert guess(service, ["203.0.113.7"] * 3_000) == {401: N, 429: 3_000 - N}
 
     assert page(service, "203.0.113.7") == 429
     assert page(service, "198.51.100.1") == 200
@@ -146,6 +146,9 @@ def test_bad_tokens(brake: Gunicorn, redis: Any) -> None:
     token = brake.issue("a.test")
     flood = [*forwarded("a.test"), *bearer("not-ours"), ("X-Forwarded-For", "203.0.113.7")]
     told = hammer([brake.port], flood, clients=20, each=20)
+    for worker in brake.workers:  # which of them had no part in it is the kernel's choice
+        with brake.alone(worker):
+            assert ask(brake, "203.0.113.7").status == 429
     before = scripts_run(redis)
     refused = [ask(brake, "203.0.113.7", text) for text in [token, "not-ours"] * 20]
 

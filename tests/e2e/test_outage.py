@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Answer, Backend, Gunicorn, RedisServer, Traefik, record_key
+from tests.harness import Answer, Backend, Gunicorn, RedisServer, Traefik, at_best, record_key, seconds, until
 
 pytestmark = pytest.mark.e2e
 
@@ -25,7 +25,7 @@ def _server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module", name="service")
 def _service(server: RedisServer) -> Iterator[Gunicorn]:
-    with Gunicorn(server.port, web_concurrency=2) as service:
+    with Gunicorn(server.port, web_concurrency=2, redis_deadline_ms=250) as service:
         yield service
 
 
@@ -59,24 +59,16 @@ def _redis_hung(server: RedisServer, service: Gunicorn, valid: str) -> Iterator[
 
 
 def _until_allowed(service: Gunicorn, token: str) -> float:
-    began = time.monotonic()
-    while service.auth(token).status != 200:
-        assert time.monotonic() < began + 10, service.log
-        time.sleep(0.02)
-    return time.monotonic() - began
+    return until(lambda: service.auth(token).status == 200)
 
 
-def _timed(ask: Callable[[], Answer]) -> tuple[float, int]:
-    began = time.monotonic()
-    status = ask().status
-    return time.monotonic() - began, status
+def _timed(ask: Callable[[], Answer], status: int) -> Callable[[], float]:
+    """Return what asks, has *status* for an answer and tells how long that took."""
 
+    def expect() -> None:
+        assert ask().status == status
 
-def _fastest(ask: Callable[[], Answer], status: int) -> float:
-    """Return the best time of five: what else runs on this machine is not the law's business."""
-    answers = [_timed(ask) for _ in range(5)]
-    assert {answer for _, answer in answers} == {status}
-    return min(seconds for seconds, _ in answers)
+    return lambda: seconds(expect)
 
 
 @pytest.mark.usefixtures("redis_down")
@@ -88,7 +80,7 @@ class TestDown:
         answer = service.auth(valid)
         assert (answer.status, answer.text) == (503, "redis unavailable")
         assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("1", "no-store")
-        assert _fastest(lambda: service.auth(valid), 503) < 0.05
+        at_best(_timed(lambda: service.auth(valid), 503), 0.05)
 
     def test_backend(self, traefik: Traefik, backend: Backend, valid: str) -> None:
         """The client gets the 503 itself, and the backend nothing."""
@@ -119,15 +111,17 @@ class TestHung:
 
     def test_auth(self, service: Gunicorn, valid: str) -> None:
         """The deadline ends a decision: 503 within 300 ms."""
-        assert _fastest(lambda: service.auth(valid), 503) < 0.3
+        at_best(_timed(lambda: service.auth(valid), 503), 0.3)
 
     def test_crowd(self, service: Gunicorn, valid: str) -> None:
         """A crowd waits no longer than one: nobody queues behind anybody's deadline."""
-        with ThreadPoolExecutor(100) as pool:
-            answers = list(pool.map(lambda _: _timed(lambda: service.auth(valid)), range(100)))
+        ask = _timed(lambda: service.auth(valid), 503)
 
-        assert {status for _, status in answers} == {503}
-        assert max(seconds for seconds, _ in answers) < 1
+        def slowest_s() -> float:
+            with ThreadPoolExecutor(100) as pool:
+                return max(pool.map(lambda _: ask(), range(100)))
+
+        at_best(slowest_s, 1)
 
     def test_backend(self, traefik: Traefik, backend: Backend, valid: str) -> None:
         """The client gets the 503 itself, and the backend nothing."""
@@ -135,29 +129,43 @@ class TestHung:
 
     def test_probes(self, service: Gunicorn) -> None:
         """The process lives, and is not healthy; both are said in time."""
-        assert _fastest(lambda: service.page("/livez"), 200) < 0.05
-        assert _fastest(lambda: service.page("/healthz"), 503) < 0.3
+        at_best(_timed(lambda: service.page("/livez"), 200), 0.05)
+        at_best(_timed(lambda: service.page("/healthz"), 503), 0.3)
 
 
 def test_recovery_from_crash(server: RedisServer, service: Gunicorn, valid: str) -> None:
     """The same workers allow again within a second of Redis' return."""
-    server.kill()
-    assert service.auth(valid).status == 503
-    server.start()
 
-    assert _until_allowed(service, valid) < 1
+    def recovery_s() -> float:
+        server.kill()
+        assert service.auth(valid).status == 503
+        server.start()
+        return _until_allowed(service, valid)
+
+    at_best(recovery_s, 1)
     assert service.log.count("Booting worker") == 2
 
 
 def test_recovery_from_hang(server: RedisServer, service: Gunicorn, valid: str) -> None:
     """So they do when Redis was only stopped, and late answers are nobody's."""
     other = service.issue("b.test")
-    server.pause()
-    assert [service.auth(valid).status for _ in range(4)] == [503] * 4
-    server.resume()
 
-    assert _until_allowed(service, valid) < 1
-    assert {(service.auth(valid).status, service.auth(other).status) for _ in range(20)} == {(200, 403)}
+    def recovery_s() -> float:
+        server.pause()
+        assert [service.auth(valid).status for _ in range(4)] == [503] * 4
+        server.resume()
+        return _until_allowed(service, valid)
+
+    at_best(recovery_s, 1)
+    seen: set[tuple[int, int]] = set()
+
+    def is_over() -> bool:  # in both workers; one that has just failed does not try again at once
+        now = {(service.auth(valid).status, service.auth(other).status) for _ in range(20)}
+        seen.update(now)
+        return now == {(200, 403)}
+
+    until(is_over)
+    assert seen <= {(200, 403), (200, 503), (503, 403), (503, 503)}
 
 
 @pytest.mark.parametrize(
@@ -173,12 +181,16 @@ def test_recovery_from_hang(server: RedisServer, service: Gunicorn, valid: str) 
 def test_redis_refuses(server: RedisServer, service: Gunicorn, valid: str, bad: str, good: str) -> None:
     """A Redis that may not write judges nobody, and is asked again as soon as it may."""
     redis: Any = server.client()
-    redis.execute_command(*bad.split())
-    try:
-        assert service.auth(valid).status == 503
-    finally:
-        redis.execute_command(*good.split())
-    assert _until_allowed(service, valid) < 1
+
+    def recovery_s() -> float:
+        redis.execute_command(*bad.split())
+        try:
+            assert service.auth(valid).status == 503
+        finally:
+            redis.execute_command(*good.split())
+        return _until_allowed(service, valid)
+
+    at_best(recovery_s, 1)
 
 
 def test_broken_record(server: RedisServer, service: Gunicorn, valid: str) -> None:
@@ -188,7 +200,25 @@ def test_broken_record(server: RedisServer, service: Gunicorn, valid: str) -> No
 
     assert service.auth("wrong-type").status == 503
     assert service.auth("bad-limit").status == 503
-    assert service.auth(valid).status == 200
+    assert service.decided(valid) == 200
+
+
+def test_broken_record_amid_others(server: RedisServer) -> None:
+    """However many ask for a token that can't be read, others share its connection to Redis unharmed."""
+    redis = server.client()
+    redis.sadd(record_key("a-set"), "no hash")
+    redis.hset(record_key("circle"), "moved_to", record_key("circle").removeprefix("tokens:"))
+
+    with Gunicorn(server.port, redis_deadline_ms=10_000) as service:
+        valid = service.issue()
+        texts = ["a-set", valid, "circle", valid] * 100
+        with ThreadPoolExecutor(8) as pool:
+            warm = list(pool.map(lambda text: service.auth(text).status, texts))
+            before = redis.info("stats")["total_connections_received"]
+            statuses = list(pool.map(lambda text: service.auth(text).status, texts))
+
+    assert warm == statuses == [503, 200, 503, 200] * 100
+    assert redis.info("stats")["total_connections_received"] - before < 50
 
 
 class _Drip(socketserver.StreamRequestHandler):
@@ -214,5 +244,5 @@ def _dripping_port() -> Iterator[int]:
 
 def test_dripping_redis(dripping_port: int) -> None:
     """The deadline is for the whole decision, not for each piece of it."""
-    with Gunicorn(dripping_port, web_concurrency=1) as service:
-        assert _fastest(lambda: service.auth("any"), 503) < 0.3
+    with Gunicorn(dripping_port, web_concurrency=1, redis_deadline_ms=250) as service:
+        at_best(_timed(lambda: service.auth("any"), 503), 0.3)

@@ -12,7 +12,17 @@ import pytest
 import redis
 import yaml  # type: ignore[import-untyped]
 
-from tests.harness import ADMIN_PASS, ADMIN_USER, PEPPER, ROOT, Gunicorn, RedisServer, call, shipped_redis
+from tests.harness import (
+    ADMIN_PASS,
+    ADMIN_USER,
+    PEPPER,
+    ROOT,
+    Gunicorn,
+    RedisServer,
+    call,
+    shipped_redis,
+    valkey_binary,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -21,8 +31,8 @@ OBSERVER = ["--user", "observer", "on", "nopass", "~*", "&*", "+@all"]
 
 @pytest.fixture(scope="module", name="shipped")
 def _shipped() -> Iterator[RedisServer]:
-    """Run Redis as docker-compose.yml does, with one more user who sees everything."""
-    with RedisServer(options=[*shipped_redis(), *OBSERVER]) as server:
+    """Run Redis as docker-compose.yml does, 7.2 or newer, with one more user who sees everything."""
+    with RedisServer(options=[*shipped_redis(), *OBSERVER], binary=valkey_binary()) as server:
         yield server
 
 

@@ -7,14 +7,15 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-from tests.harness import BASIC, Answer, Connection, Gunicorn, RedisServer, bearer, forwarded
+from tests.harness import BASIC, Connection, Gunicorn, RedisServer, at_best, bearer, forwarded, seconds
 
 pytestmark = pytest.mark.e2e
 
@@ -54,28 +55,29 @@ def _silent(port: int, count: int, said: bytes) -> Iterator[list[Connection]]:
         yield connections
 
 
-def _timed(ask: Callable[[], Answer]) -> tuple[int, float]:
-    began = time.monotonic()
-    return ask().status, time.monotonic() - began
+def _ask(service: Gunicorn, token: str) -> None:
+    assert service.auth(token).status == 200
 
 
 @pytest.mark.parametrize("said", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
 def test_thousand_connections(service: Gunicorn, token: str, said: bytes) -> None:
     """A thousand half heads, or a thousand connections without any, delay no decision."""
     with _silent(service.port, 1000, said):
-        answers = [_timed(lambda: service.auth(token)) for _ in range(10)]
-
-    assert {status for status, _ in answers} == {200}
-    assert min(seconds for _, seconds in answers) < 0.1  # 2 ms on a quiet machine
+        at_best(lambda: seconds(lambda: _ask(service, token)), 0.1)  # 2 ms on a quiet machine
 
 
 @pytest.mark.parametrize("said", [_HALF_HEAD, b"", b"G"], ids=["half-head", "silence", "one-byte"])
 def test_keepalive(crowded: Gunicorn, said: bytes) -> None:
     """Silence ends a connection after the keep-alive time-out, half a head after as long again."""
-    with _silent(crowded.port, 20, said) as connections:
+
+    def last_s() -> float:
         began = time.monotonic()
-        assert all(connection.is_closed() for connection in connections)
-        assert 0.9 < time.monotonic() - began < 4
+        with _silent(crowded.port, 20, said) as connections:
+            assert all(connection.is_closed() for connection in connections)
+        assert time.monotonic() - began > 0.9
+        return time.monotonic() - began
+
+    at_best(last_s, 4, tries=10)
 
 
 @pytest.mark.parametrize("said", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
@@ -106,28 +108,33 @@ def test_announced_body_on_auth(redis_server: RedisServer, token: str, lane: str
 
 def test_slow_bodies(service: Gunicorn, token: str) -> None:
     """A form whose body does not come is given up after five seconds, and told so; others don't notice."""
-    began = time.monotonic()
-    with _silent(service.port, 200, _FORM + _OPERATOR + b"\r\nhosts=") as connections:
-        assert service.auth(token).status == 200
-        time.sleep(1)
-        for connection in connections:
-            connection.send(b"a")  # a byte now and then makes it no quicker
-        answers = [connection.read() for connection in connections]
 
-    assert {(answer.status, answer.headers["connection"]) for answer in answers} == {(408, "close")}
-    assert "did not arrive in time; nothing was changed" in answers[0].text
-    assert 4.5 < time.monotonic() - began < 8
+    def last_s() -> float:
+        began = time.monotonic()
+        with _silent(service.port, 200, _FORM + _OPERATOR + b"\r\nhosts=") as connections:
+            _ask(service, token)
+            time.sleep(1)
+            for connection in connections:
+                connection.send(b"a")  # a byte now and then makes it no quicker
+            answers = [connection.read() for connection in connections]
+        assert {(answer.status, answer.headers["connection"]) for answer in answers} == {(408, "close")}
+        assert "did not arrive in time; nothing was changed" in answers[0].text
+        assert time.monotonic() - began > 4.5
+        return time.monotonic() - began
+
+    at_best(last_s, 8, tries=5)
 
 
 def test_slow_body_of_a_stranger(service: Gunicorn) -> None:
     """Who has no password is refused without a byte of the body."""
-    with Connection(service.port) as connection:
-        connection.send(_FORM + b"\r\n")
-        status, seconds = _timed(connection.read)
 
-        assert status == 401
-        assert seconds < 1
-        assert connection.is_closed()
+    def ask() -> None:
+        with Connection(service.port) as connection:
+            connection.send(_FORM + b"\r\n")
+            assert connection.read().status == 401
+            assert connection.is_closed()
+
+    at_best(lambda: seconds(ask), 1)
 
 
 def test_form_in_pieces(service: Gunicorn) -> None:
@@ -136,7 +143,7 @@ def test_form_in_pieces(service: Gunicorn) -> None:
         connection.send(_FORM + _OPERATOR + b"\r\n")
         for byte in b"hosts=a.test":
             connection.send(bytes([byte]))
-            time.sleep(0.01)
+            time.sleep(0.01)  # less than what is waited for, twelve times over: see test_slow_bodies
 
         assert connection.read().status == 200
 
@@ -145,9 +152,9 @@ def test_idle_crowd(service: Gunicorn, token: str) -> None:
     """Beside 1 800 idle connections, of 2 000 that there may be, a decision takes as long as ever."""
     ask = [*forwarded("a.test"), *bearer(token)]
     with Connection(service.port) as known, _silent(service.port, 1800, b""):
-        times = sorted(_timed(lambda: known.call("/auth", ask))[1] for _ in range(200))
-
-    assert times[len(times) // 2] < 0.05  # 1 ms on a quiet machine
+        at_best(
+            lambda: median(seconds(lambda: known.call("/auth", ask)) for _ in range(50)), 0.05
+        )  # 1 ms on a quiet machine
 
 
 def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
@@ -162,9 +169,8 @@ def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
         with _silent(own.port, 5, b""):
             assert own.is_ready()
         with _silent(own.port, 3, b"\x16"):
-            began = time.monotonic()
             assert own.stop() == 0
-            assert time.monotonic() - began < 5  # 0.9 on a quiet machine, 7 if it were waited for
+        assert "graceful timeout" not in own.log
 
 
 class Certified(Gunicorn):

@@ -6,10 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +18,19 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from tests.harness import ADMIN_PASS, ADMIN_USER, PEPPER, ROOT, Connection, Gunicorn, RedisServer, call, until
+from tests.harness import (
+    ADMIN_PASS,
+    ADMIN_USER,
+    PEPPER,
+    ROOT,
+    Connection,
+    Gunicorn,
+    RedisServer,
+    at_best,
+    call,
+    seconds,
+    until,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -40,7 +52,7 @@ def _refusal(
             cwd=service.dir,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=100,
             check=False,
         )
     assert run.returncode != 0
@@ -207,21 +219,27 @@ def test_command_line(service: Gunicorn) -> None:
 
 def test_end_with_idle_connections(redis_server: RedisServer) -> None:
     """SIGTERM ends the service before Docker's ten seconds are over, though clients keep connections open."""
-    with Gunicorn(redis_server.port) as service, ExitStack() as stack:
-        for _ in range(8):
-            assert stack.enter_context(Connection(service.port)).call("/livez").status == 200
-        began = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - began < 10
+
+    def last_s() -> float:
+        with Gunicorn(redis_server.port) as service, ExitStack() as stack:
+            for _ in range(8):
+                assert stack.enter_context(Connection(service.port)).call("/livez").status == 200
+            return seconds(lambda: ends.append(service.stop()))
+
+    ends: list[int] = []
+    at_best(last_s, 10, tries=3)
+    assert set(ends) == {0}
 
 
 def test_crashed_worker(redis_server: RedisServer) -> None:
     """A worker that dies is replaced, and the others answer meanwhile."""
     with Gunicorn(redis_server.port, web_concurrency=2) as service:
         token = service.issue()
-        os.kill(int(re.findall(r"Booting worker with pid: (\d+)", service.log)[0]), 9)
-        time.sleep(0.2)
+        killed = service.workers[0]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: killed not in service.workers)
         assert [service.auth(token).status for _ in range(20)] == [200] * 20
+        until(lambda: len(service.workers) == 2)
 
 
 class TestSurroundings:

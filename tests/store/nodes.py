@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 from app.store.cluster import Cluster
@@ -95,6 +95,13 @@ class Guarded:
         until(lambda: all(sentinel.knows(replicas=2, sentinels=2) for sentinel in self.sentinels))
         until(lambda: len({sentinel.primary_port for sentinel in self.sentinels}) == 1)
 
+    def mend(self) -> None:
+        """Start again who was killed, and wait as settle does."""
+        for server in self.servers:
+            if not server.is_alive:
+                server.start()
+        self.settle()
+
     def fail_over(self) -> None:
         """Have the sentinels make another server the primary; return when all name it."""
         old = self.primary.port
@@ -134,6 +141,11 @@ class Node(RedisServer):
         """Tell whether it serves slots."""
         return bool(self.client().role()[0] == "master")
 
+    def owner_port(self, slot: int) -> int | None:
+        """Return the port of the node that it takes for the owner of *slot*."""
+        owners = (node[1] for first, last, node, *_ in self("SLOTS") if first <= slot <= last)
+        return next(owners, None)
+
     def __call__(self, *words: str | int) -> Any:
         """Send it a CLUSTER command."""
         return self.client().execute_command(f"CLUSTER {words[0]}", *words[1:])
@@ -171,18 +183,40 @@ class Nodes:
 
     def client(self, **settings: Any) -> Anywhere:
         """Return a client of the service, with a time for whatever tests do to it."""
-        made = connect(make_settings(REDIS_URL=self.url, REDIS_DEADLINE_MS=2000, **settings))
+        made = connect(make_settings(REDIS_URL=self.url, REDIS_DEADLINE_MS=5000, **settings))
         assert isinstance(made, Cluster)
         return Anywhere(made)
 
     def owner(self, key: str) -> Node:
-        """Return the node that serves *key*."""
-        port = self.client().slots.owner(slot_of(key)).port
+        """Return the node that serves *key* once all nodes say the same."""
+        until(lambda: len(self._owner_ports(key)) == 1)
+        (port,) = self._owner_ports(key)
         return next(node for node in self.all if node.port == port)
+
+    def _owner_ports(self, key: str) -> set[int | None]:
+        return {node.owner_port(slot_of(key)) for node in self.all if node.is_alive}
 
     def other(self, node: Node) -> Node:
         """Return a primary that is not *node*."""
         return next(primary for primary in self.all if primary.is_primary and primary is not node)
+
+    def replica_of(self, node: Node) -> Node:
+        """Return a node that follows *node* once there is one."""
+        until(lambda: any(self._follows(other, node) for other in self.all))
+        return next(other for other in self.all if self._follows(other, node))
+
+    @staticmethod
+    def _follows(other: Node, node: Node) -> bool:
+        role = other.client().role() if other.is_alive else ["dead"]
+        return bool(role[0] == "slave" and role[2:4] == [node.port, "connected"])
+
+    @staticmethod
+    def fail_over(replica: Node, old: Node) -> None:
+        """Have *replica* take the place of *old*; the others refuse for a while after they agreed to one."""
+        while old.is_primary:
+            replica("FAILOVER")
+            with suppress(AssertionError):
+                until(lambda: replica.is_primary and not old.is_primary, deadline_s=6)  # it gives up after 5
 
     def begin_move(self, key: str, source: Node, target: Node) -> None:
         """Announce that the slot of *key* moves."""
@@ -206,6 +240,7 @@ class Nodes:
         while found := source("GETKEYSINSLOT", slot_of(key), 1):
             self.move_keys(source, target, *found)
         self.end_move(key, target)
+        until(lambda: self._owner_ports(key) == {target.port})
 
     def settle(self) -> None:
         """Wait until every node finds that all slots are served."""

@@ -16,8 +16,7 @@ from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.core.registry import StoreUnavailableError
 from app.store import keys
-from app.store.checkup import Checkup
-from app.store.connection import connect, ping
+from app.store.connection import connect
 from app.store.slots import slot_of
 from tests.harness import ROOT, free_port, until
 from tests.make import make_settings
@@ -32,7 +31,7 @@ from app.store.connection import connect, open_line
 from app.store.scripts import Script
 from tests.make import make_settings
 
-line = open_line(connect(make_settings(REDIS_URL=sys.argv[1])), drain_s=0.3)
+line = open_line(connect(make_settings(REDIS_URL=sys.argv[1], REDIS_DEADLINE_MS=5000)), drain_s=60)
 assert line._lines == {}
 take = Script("take")
 
@@ -48,16 +47,16 @@ assert all(job.value for job in jobs)
 
 @pytest.fixture(name="replica")
 def _replica(cluster_client: Any, monkeypatch: pytest.MonkeyPatch) -> Replica:
-    """Return a replica with a service's deadline, on an empty Cluster."""
+    """Return a replica that waits as long as a service for a slot that moves, on an empty Cluster."""
     monkeypatch.setattr(replicas, "DEADLINE_S", 0.25)
     return Replica(cluster_client, "pepper", limit=Limit(3, 60))
 
 
 def test_one_connection_to_each_node(nodes: Nodes) -> None:
     """Two thousand decisions at once in all slots share three connections, and each gets its own reply."""
-    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
     before = [node.client().info("stats")["total_connections_received"] for node in nodes.all]
-    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
     after = [node.client().info("stats")["total_connections_received"] for node in nodes.all]
 
     assert [b - a for a, b in zip(before, after, strict=True)] in ([2, 2, 1], [2, 1, 1], [1, 2, 1])
@@ -74,25 +73,29 @@ def test_no_node_answers() -> None:
 def test_server_that_is_no_cluster(real_client: Any) -> None:
     """A server on its own is refused by its own words."""
     port = real_client.connection_pool.connection_kwargs["port"]
-    client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}"))
+    client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}", REDIS_DEADLINE_MS=5000))
 
     with pytest.raises(StoreUnavailableError, match="cluster support disabled"):
-        ping(client, Replica(client, "pepper").canary, Checkup(client), 1)
+        Replica(client, "pepper").check_health()
 
 
-def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica) -> None:
-    """A Cluster of which every node answers is not well unless all slots are served."""
-    ping(replica.client, replica.canary, Checkup(replica.client), 1)
+@pytest.mark.parametrize("coverage", ["yes", "no"])
+def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica, coverage: str) -> None:
+    """A Cluster of which every node answers is not well unless all slots are served, whatever it says."""
+    replica.check_health()
     node = nodes.primaries[0]
+    node.client().config_set("cluster-require-full-coverage", coverage)
     node("DELSLOTS", 0)
     try:
-        until(lambda: node.state["cluster_state"] == "fail")
-        with pytest.raises(StoreUnavailableError, match="does not serve all slots"):
-            ping(replica.client, replica.canary, Checkup(replica.client), 1)
+        until(lambda: node.state["cluster_slots_assigned"] == "16383")
+        until(lambda: node.state["cluster_state"] == ("fail" if coverage == "yes" else "ok"))
+        with pytest.raises(StoreUnavailableError, match=r"does not serve all slots|ClusterDown"):
+            replica.check_health()
     finally:
         node("ADDSLOTS", 0)
+        node.client().config_set("cluster-require-full-coverage", "yes")
         nodes.settle()
-    ping(replica.client, replica.canary, Checkup(replica.client), 1)
+    replica.check_health()
 
 
 def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
@@ -103,6 +106,7 @@ def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
             number = own.client_id()
             (last,) = [c for c in nodes.owner(key).client().client_list() if c["id"] == str(number)]
             assert last["cmd"] == "client|id"
+            assert own.config_get("*appendfsync*").keys() == {"appendfsync", "no-appendfsync-on-rewrite"}
     assert cluster_client.dbsize() == 3
 
 
@@ -178,8 +182,9 @@ def test_quota_of_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
     assert replica.registry.find(name).hosts == ("a.test",)
 
 
-def test_slot_that_settles_amid_a_decision(nodes: Nodes, replica: Replica) -> None:
+def test_slot_that_settles_amid_a_decision(nodes: Nodes, cluster_client: Any) -> None:
     """A decision waits, as long as it may, for a slot that is almost there."""
+    replica = Replica(cluster_client, "pepper", limit=Limit(3, 60))
     _, text = replica.issue()
     replica.ask(text)
     move = Move(nodes, replica, text)
@@ -208,4 +213,22 @@ def test_changes_to_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
     replica.registry.delete(name)
     move.end()
 
+    assert replica.ask(text) is Verdict.UNKNOWN
+
+
+def test_word_of_an_end_in_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
+    """While a slot moves, a token is decided on, edited and deleted wherever the word of its end is."""
+    name, text = replica.issue(ttl_seconds="600")
+    replica.ask(text)
+    word = keys.ended(replica.peppers.digest(text))
+    move = Move(nodes, replica, text)
+    move.begin()
+    move.carry(move.record, move.window, move.usage)
+
+    assert replica.ask(text) is Verdict.ALLOWED
+    replica.registry.edit(name, {"ttl_seconds": "900"})
+    assert replica.ask(text) is Verdict.ALLOWED
+    replica.registry.delete(name)
+    move.carry(word)
+    move.end()
     assert replica.ask(text) is Verdict.UNKNOWN

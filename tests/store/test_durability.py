@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import redis
 
 from app.core.durability import Durability
 from app.core.gate import Verdict
 from app.core.registry import StoreUnavailableError, UnknownOutcomeError
+from app.core.tokens import Leave
 from app.store import keys
 from app.store.canary import Canary
 from app.store.connection import connect
@@ -25,14 +28,14 @@ ROUNDS = 10
 TOKEN = make_token()
 
 
-def patient(server: RedisServer, deadline_ms: int = 2000) -> Any:
+def patient(server: RedisServer, deadline_ms: int = 5000) -> Any:
     """Return a client like that of the pages."""
     return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=deadline_ms))
 
 
 @pytest.fixture(scope="module", name="valkey")
 def _valkey() -> Iterator[RedisServer]:
-    with RedisServer(options=shipped_redis(), binary=valkey_binary()) as server:
+    with RedisServer(options=shipped_redis(rights=False), binary=valkey_binary()) as server:
         yield server
 
 
@@ -44,11 +47,11 @@ def said() -> list[Durability]:
 
 @pytest.fixture
 def hasty(valkey: RedisServer, said: list[Durability]) -> Iterator[RedisTokens]:
-    """Return a store that waits for no answer longer than 0.2 seconds, with one token."""
+    """Return a store that has less patience than the disk needs, with one token."""
     valkey.client().flushall()
-    client = patient(valkey, 200)
+    client = patient(valkey, 1400)
     made = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
-    made.add(TOKEN, 0)
+    made.add(TOKEN)
     yield made
     client.connection_pool.disconnect()
 
@@ -62,18 +65,30 @@ def store(valkey: RedisServer, said: list[Durability]) -> Iterator[RedisTokens]:
     client.connection_pool.disconnect()
 
 
-def test_nothing_comes_back(valkey: RedisServer) -> None:
-    """Of changes that were acknowledged right before kill -9, with the shipped options, none is undone."""
-    valkey.client().flushall()
-    replica = Replica(patient(valkey), "pepper")
+SYNC_FIRST = ["--appendonly", "yes", "--save", "", "--appendfsync", "always"]
+
+
+@pytest.mark.parametrize(
+    ("binary", "options"),
+    [(valkey_binary, shipped_redis()), (redis_binary, SYNC_FIRST)],
+    ids=["shipped", "installed"],
+)
+def test_nothing_comes_back(binary: Callable[[], str], options: list[str]) -> None:
+    """Of changes that were confirmed right before kill -9 none is undone, on a new server or an old one."""
+    with RedisServer(options=options, binary=binary()) as server:
+        _nothing_comes_back(server)
+
+
+def _nothing_comes_back(server: RedisServer) -> None:
+    replica = Replica(patient(server), "pepper")
     for _ in range(ROUNDS):
         made = [replica.issue() for _ in range(4)]
         (deleted, a), (disabled, b), (rotated, c), (_, kept) = made
         replica.registry.delete(deleted)
         replica.registry.enable(disabled, enabled=False)
         _, new = replica.registry.rotate(rotated, "0")
-        valkey.kill()
-        valkey.start()
+        server.kill()
+        server.start()
         verdicts = [replica.ask(text) for text in (a, b, c, new, kept)]
         assert verdicts == [
             Verdict.UNKNOWN,
@@ -86,8 +101,8 @@ def test_nothing_comes_back(valkey: RedisServer) -> None:
 
 
 CHANGES: dict[str, Callable[[RedisTokens], Any]] = {
-    "add": lambda store: store.add(make_token("cd" * 32), 60),
-    "edit": lambda store: store.edit(TOKEN, make_token(email="a@b.example"), None, 1),
+    "add": lambda store: store.add(make_token("cd" * 32)),
+    "edit": lambda store: store.edit(TOKEN, make_token(email="a@b.example"), Leave.LEAVE, 1),
     "enable": lambda store: store.enable(TOKEN, enabled=False),
     "rotate": lambda store: store.rotate(TOKEN, "cd" * 32, 0),
     "remove": lambda store: store.remove(TOKEN),
@@ -99,7 +114,7 @@ def test_every_change_is_confirmed(
     store: RedisTokens, said: list[Durability], change: Callable[[RedisTokens], Any]
 ) -> None:
     """Whatever changes a token says once that it is on disk."""
-    store.add(TOKEN, 0)
+    store.add(TOKEN)
     said.clear()
     change(store)
     assert said == [Durability.CONFIRMED]
@@ -115,7 +130,7 @@ def test_slow_disk(valkey: RedisServer, store: RedisTokens, said: list[Durabilit
     """A change that the disk did not confirm in time is done, and said to be unconfirmed."""
     valkey.client().config_set("appendfsync", "no")
     try:
-        store.add(TOKEN, 0)
+        store.add(TOKEN)
     finally:
         valkey.client().config_set("appendfsync", "everysec")
     assert said == [Durability.UNCONFIRMED]
@@ -123,14 +138,58 @@ def test_slow_disk(valkey: RedisServer, store: RedisTokens, said: list[Durabilit
     assert store.get(TOKEN.digest)
 
 
-def test_right_to_ask(valkey: RedisServer, store: RedisTokens, said: list[Durability]) -> None:
-    """A server that forbids the question is changed, and nothing is claimed."""
-    valkey.client().execute_command("ACL", "SETUSER", "default", "-waitaof")
-    try:
-        store.add(TOKEN, 0)
-    finally:
-        valkey.client().execute_command("ACL", "SETUSER", "default", "+waitaof")
-    assert said == [Durability.UNTOLD]
+@pytest.fixture(params=[valkey_binary, redis_binary], ids=["valkey", "installed"])
+def mute(request: Any) -> Iterator[RedisServer]:
+    """Return a server that syncs before it answers, and can't or won't be asked whether it did."""
+    with RedisServer(options=SYNC_FIRST, binary=request.param()) as server:
+        with suppress(redis.ResponseError):  # it knows no such command
+            server.client().execute_command("ACL", "SETUSER", "default", "-waitaof")
+        yield server
+
+
+def told_by(server: RedisServer) -> set[Durability]:
+    """Return what is said of a change, and of the server when it is looked at."""
+    said: list[Durability] = []
+    client = patient(server)
+    store = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
+    store.add(make_token())
+    said.append(store.durability())
+    client.connection_pool.disconnect()
+    return set(said)
+
+
+def test_synced_before_the_answer(mute: RedisServer) -> None:
+    """With appendfsync always what was answered is on disk, whether or not the server can say so."""
+    assert told_by(mute) == {Durability.CONFIRMED}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CONFIG SET appendfsync everysec",
+        "CONFIG SET appendfsync no",
+        "CONFIG SET no-appendfsync-on-rewrite yes",
+        "ACL SETUSER default -config",
+        "ACL SETUSER default -config|get",
+        "ACL SETUSER default -info",
+    ],
+)
+def test_untold(mute: RedisServer, command: str) -> None:
+    """A server that does not sync before it answers, or does not show that it does, is believed nothing."""
+    mute.client().execute_command(*command.split())
+    assert told_by(mute) == {Durability.UNTOLD}
+
+
+def test_first_file(mute: RedisServer) -> None:
+    """While the first append-only file is written, a change is not on disk, however the server syncs."""
+    client = mute.client()
+    client.config_set("appendonly", "no")
+    client.config_set("rdb-key-save-delay", 60_000_000)
+    client.set("a key", "that takes long to write")
+    client.config_set("appendonly", "yes")
+    assert told_by(mute) == {Durability.UNCONFIRMED}
+    client.config_set("appendonly", "no")
+    assert told_by(mute) == {Durability.NO_FILE}
 
 
 @pytest.mark.parametrize("binary", [valkey_binary, redis_binary], ids=["valkey", "installed"])
@@ -140,7 +199,7 @@ def test_no_file(binary: Callable[[], str], said: list[Durability], caplog: Any)
     with RedisServer(binary=binary()) as server:
         client = patient(server)
         store = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
-        store.add(TOKEN, 0)
+        store.add(TOKEN)
         store.remove(TOKEN)
         assert said == [store.durability()] * 2 == [Durability.NO_FILE] * 2
         server.client().config_set("appendonly", "yes")
@@ -172,7 +231,7 @@ def test_silence_after_the_answer(valkey: RedisServer, hasty: RedisTokens, said:
 
 def test_refusal(valkey: RedisServer, store: RedisTokens) -> None:
     """A change that Redis refused is not done, and that is known."""
-    store.add(TOKEN, 0)
+    store.add(TOKEN)
     valkey.client().config_set("min-replicas-to-write", 1)
     try:
         for change in CHANGES.values():

@@ -34,10 +34,13 @@ def test_limit(client: Any) -> None:
     """After so many bad tokens of a client it is turned away without asking; another client is not."""
     mine = worker(client)
 
+    began = time.monotonic()
     assert [(mine.blocking(ME), mine.note(ME)) for _ in range(3)] == [(None, None)] * 3
     refusal = mine.blocking(ME)
+    passed_s = time.monotonic() - began
     assert refusal
-    assert (refusal.limit, refusal.retry_after_s) == (LIMIT, 60)
+    assert refusal.limit == LIMIT
+    assert 60 - passed_s <= refusal.retry_after_s <= 60
     assert mine.blocking("198.51.100.1") is None
 
 
@@ -54,15 +57,17 @@ def test_other_worker(client: Any) -> None:
 
 def test_wait(client: Any) -> None:
     """The wait is for the oldest, and what came while refused does not prolong it."""
+    began = time.monotonic()
     for _ in range(3):
         worker(client).note(ME)
         advance(client, 10_000_000)
     for _ in range(9):
         worker(client).note(ME)
     refusal = worker(client).note(ME)
+    passed_s = time.monotonic() - began
 
     assert refusal
-    assert refusal.retry_after_s == 30
+    assert 30 - passed_s <= refusal.retry_after_s <= 30
     advance(client, refusal.wait_us)
     assert worker(client).note(ME) is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from app.core.gate import Verdict
 from app.core.limits import Limit
@@ -57,7 +57,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(steps=steps)
 def test_window_equals_its_model(real_client: Any, steps: list[Any]) -> None:
     """Whatever the order of requests, pauses and edits of the limit, script and model agree on each one."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from werkzeug.datastructures import Headers
 
@@ -339,7 +339,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200)
 @given(body=st.dictionaries(FIELDS, VALUES, max_size=4) | VALUES)
 def test_any_body(api: Api, database: Any, body: Any) -> None:
     """Whatever is sent as JSON is done or refused; each bad field is one that was sent, or the hosts."""

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.core.gate import Verdict
+from app.store import keys
 from app.web.auth import OUTCOMES
 from tests.make import PEPPER
 
@@ -41,6 +42,20 @@ def test_every_verdict_has_its_outcome() -> None:
     assert set(OUTCOMES) == set(Verdict)
     assert [verdict for verdict, outcome in OUTCOMES.items() if outcome.status == 200] == [Verdict.ALLOWED]
     assert {outcome.status for outcome in OUTCOMES.values()} == {200, 401, 403, 429, 503}
+
+
+def test_expired(client: FlaskClient, database: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A token that ended within 30 days hears why, and log and metrics tell which it was."""
+    database.set(f"{{{RECORD}}}:ended", "1m85v745vvbyf6sq", px=keys.REMEMBERED_MS)
+    caplog.set_level("INFO")
+    answer = ask(client)
+
+    challenge = f'{REALM}, error="invalid_token", error_description="the token expired"'
+    assert (answer.status_code, answer.text) == (401, "invalid token")
+    assert answer.headers["WWW-Authenticate"] == challenge
+    assert "refused verdict=expired_token token=1m85v745vvbyf6sq host='example.com'" in caplog.text
+    assert 'acl_auth_decisions_total{verdict="expired_token"}' in client.get("/metrics").text
+    assert ask(client, "another").headers["WWW-Authenticate"] == f'{REALM}, error="invalid_token"'
 
 
 @pytest.mark.usefixtures("record")

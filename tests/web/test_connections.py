@@ -13,7 +13,7 @@ from gevent import socket
 from app.web.connections import Connection, Connections
 from app.web.heads import Heads
 
-MOST, KEEPALIVE_S, PATIENCE_S = 2, 0.5, 3
+MOST, KEEPALIVE_S, PATIENCE_S = 2, 1.5, 3
 TIMES = 20_000_000  # more than the buffers of both ends hold
 
 
@@ -45,7 +45,7 @@ class Echo:
     @contextmanager
     def said(self, *words: bytes) -> Iterator[Any]:
         """Connect and say something."""
-        with socket.create_connection(self.address, timeout=5) as client:
+        with socket.create_connection(self.address, timeout=60) as client:
             for word in words:
                 client.sendall(word)
             yield client

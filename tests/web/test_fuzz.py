@@ -7,6 +7,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -14,11 +15,12 @@ from urllib.parse import quote_from_bytes
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from werkzeug.test import TestResponse
 
 from app.core.tokens import mint_id
 from app.web.basic_auth import matches
+from tests.harness import at_best
 from tests.make import make_settings
 from tests.web.conftest import OPERATOR
 from tests.web.test_auth import RECORD, TOKEN
@@ -27,11 +29,7 @@ PUBLIC = re.compile("/(healthz|livez|metrics|static/.*)")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "X"]
 RIGHT = "Basic " + b64encode(":".join(OPERATOR).encode()).decode()
 ID = mint_id(1_795_492_982_000)
-fuzzed = settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+fuzzed = settings(max_examples=150)
 
 words = st.sampled_from(
     [
@@ -155,13 +153,14 @@ headers = st.dictionaries(
 )
 wrong = st.one_of(
     st.none(),
+    st.just(b""),
     st.binary(max_size=30).map(lambda data: b"Basic " + b64encode(data)),
     st.tuples(scraps, scraps).map(lambda pair: b"Basic " + b64encode(b":".join(pair))),
     scraps.map(lambda password: b"Basic " + b64encode(OPERATOR[0].encode() + b":" + password)),
     st.binary(max_size=30),
     scraps.map(lambda scrap: b"Basic " + scrap),
     st.sampled_from([b"Basic", b"Bearer x", b"Digest a=b, c", b"basic " + b"A" * 9_000]),
-)
+).map(lambda sent: None if sent is None else sent.decode("latin-1"))
 
 
 @st.composite
@@ -209,7 +208,7 @@ def _records(database: Any) -> dict[str, Any]:
 def test_without_the_password(client: FlaskClient, database: Any, records: Any, data: Any) -> None:
     """With any credential but the right one nothing is shown, changed or broken."""
     environ, authorization = data.draw(requests(rules_of(client.application))), data.draw(wrong)
-    answer = ask(client, environ, authorization and authorization.decode("latin-1"))
+    answer = ask(client, environ, authorization)
 
     assert 300 <= answer.status_code < 500 or PUBLIC.fullmatch(environ["PATH_INFO"])
     assert answer.status_code < 500
@@ -278,14 +277,13 @@ BIG = {
 }
 
 
-def sent_thrice(client: FlaskClient, path: str, **more: Any) -> tuple[set[int], float]:
-    """Return the statuses, and the shortest of the times, of the processor: others may be busy too."""
-    statuses, times = set(), []
-    for _ in range(3):
-        began = time.process_time()
-        statuses.add(client.open(path, auth=OPERATOR, buffered=True, **more).status_code)
-        times.append(time.process_time() - began)
-    return statuses, min(times)
+def refused_in_s(client: FlaskClient, path: str, **more: Any) -> float:
+    """Send what is refused; return the time that it took of the processor, for others may be busy too."""
+    began = time.process_time()
+    status = client.open(path, auth=OPERATOR, buffered=True, **more).status_code
+    took_s = time.process_time() - began
+    assert 400 <= status < 500, (path, more["method"], status)
+    return took_s
 
 
 @pytest.mark.parametrize(("body", "kind"), BIG.values(), ids=BIG.keys())
@@ -293,20 +291,22 @@ def test_oversized(client: FlaskClient, database: Any, records: Any, body: bytes
     """No route takes what is too large: it is refused within 50 ms, and nothing is changed."""
     for path, method in pairs_of(client):
         if method in {"POST", "PUT", "PATCH"}:
-            statuses, fastest_s = sent_thrice(client, path, method=method, data=body, content_type=kind)
-            assert all(400 <= status < 500 for status in statuses), (path, method, statuses)
-            assert fastest_s < 0.05, (path, method)
+            more = {"method": method, "data": body, "content_type": kind}
+            at_best(partial(refused_in_s, client, path, **more), 0.05)
     assert kept(database) == records
 
 
 def test_timing_of_the_password() -> None:
-    """A refusal takes as long whether the user exists or not; comparing the password takes a microsecond."""
-    times: dict[str, list[int]] = {"operator": [], "opera-or": []}
+    """A refusal takes as long whether the user exists or not; not to compare the password would show."""
     kept = make_settings()
-    for user in random.Random(1).sample([*times] * 5_000, 10_000):
-        began = time.perf_counter_ns()
-        matches(user, "wrong horse", kept)
-        times[user].append(time.perf_counter_ns() - began)
-    known, unknown = (median(each) for each in times.values())
 
-    assert abs(known - unknown) < 200  # nanoseconds
+    def difference() -> float:
+        times: dict[str, list[int]] = {"operator": [], "opera-or": []}
+        for user in random.Random(1).sample([*times] * 2_000, 4_000):
+            began = time.perf_counter_ns()
+            matches(user, "wrong horse", kept)
+            times[user].append(time.perf_counter_ns() - began)
+        known, unknown = (median(each) for each in times.values())
+        return abs(known - unknown) / max(known, unknown)
+
+    at_best(difference, 0.1)

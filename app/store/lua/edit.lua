@@ -1,19 +1,22 @@
 #!lua
--- Change fields and the life of a token that is there.
+-- Change fields and the end of a token that is there.
 -- KEYS[1]  the record     hash
--- KEYS[2]  the window     list of microseconds; kept, so that the new limit judges what was admitted under the old
+-- KEYS[2]  the window     list of microseconds; kept, so that the new limit judges what was admitted under the old,
+--                         unless it holds anything else: then the token begins a new one
 -- KEYS[3]  the usage      string; lives as long as the record
--- ARGV[1]  the life from now on, in milliseconds; 0 is for ever, -1 as it was
--- ARGV[2]  the window of the new limit, in milliseconds
--- ARGV[3+] field, value, field, value: an empty value removes the field
--- Returns  1, or 0 if the record is gone or moved
--- One script, because an edit may not bring a token back that was deleted meanwhile, or leave it without its life.
+-- ARGV[1]  the end, in milliseconds since the epoch; 0 is never, -1 as it was
+-- ARGV[2]  until when the end is remembered, likewise
+-- ARGV[3]  the window of the new limit, in milliseconds
+-- ARGV[4+] field, value, field, value: an empty value removes the field
+-- Returns  1, or 0 if the record is gone or moved, or its key holds something else
+-- One script, because an edit may not bring a token back that was deleted meanwhile, or leave it without its end.
+-- The word of its end is not in KEYS for the reason in take.lua.
 
-if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'moved_to') == 1 then
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HEXISTS', KEYS[1], 'moved_to') == 1 then
   return 0
 end
 
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', KEYS[1], ARGV[i])
   else
@@ -21,15 +24,32 @@ for i = 3, #ARGV, 2 do
   end
 end
 
-local life_ms = tonumber(ARGV[1])
-if life_ms == 0 then
+local function is_window()
+  local held = redis.call('TYPE', KEYS[2]).ok
+  if held ~= 'list' then
+    return held == 'none'
+  end
+  for _, time in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
+    if #time > 16 or not time:find('^%d+$') then
+      return false
+    end
+  end
+  return true
+end
+if not is_window() then
+  redis.call('DEL', KEYS[2])
+elseif redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+end
+
+local word = '{' .. KEYS[1] .. '}:ended'
+if ARGV[1] == '0' then
   redis.call('PERSIST', KEYS[1])
   redis.call('PERSIST', KEYS[3])
-elseif life_ms > 0 then
-  redis.call('PEXPIRE', KEYS[1], life_ms)
-  redis.call('PEXPIRE', KEYS[3], life_ms)
-end
-if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[2]) then
-  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+  redis.pcall('DEL', word)
+elseif ARGV[1] ~= '-1' then
+  redis.pcall('SET', word, redis.call('HGET', KEYS[1], 'id') or '', 'PXAT', ARGV[2])
+  redis.call('PEXPIREAT', KEYS[3], ARGV[1])
+  redis.call('PEXPIREAT', KEYS[1], ARGV[1])
 end
 return 1

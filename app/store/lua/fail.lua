@@ -3,11 +3,11 @@
 -- KEYS[1]  the client's bad ones      list of microseconds, newest first; written here
 -- KEYS[2]  the clients                zset; score: second when the list of that client is gone; written here
 -- KEYS[3]  those of further clients   list as KEYS[1], all in one; written here
--- KEYS[4]  those of a network around the client, and so on: lists as KEYS[1]; written here
+-- KEYS[4+] those of the networks around the client, each a list as KEYS[1]; written here
 -- ARGV[1]  the client
 -- ARGV[2]  the window                 seconds
 -- ARGV[3]  how many clients have lists of their own, and their networks
--- ARGV[4]  how many a window may have in KEYS[1] and KEYS[3], in KEYS[4], and so on
+-- ARGV[4+] how many a window may have in KEYS[1] and KEYS[3], in KEYS[4], and so on
 -- Returns  { is_refused, wait_us, wait_us of KEYS[4], ... }
 --              is_refused: 1 if there were too many before this one, else 0
 --              wait_us: until the client, or any of the network, may send another one; 0 if it may now

@@ -4,25 +4,33 @@
 --          would have them all in one slot, where it is enough that one server holds them
 -- ARGV[2+] the fields
 -- Returns  an error if a record is on another server; else
---          for every record and field "=" and the value, or "" if it is not there; a zero byte between any two
+--          for every record and field "=" and the value, "" if it is not there, or "-" if there is no such key; a zero
+--          byte between any two. A value beyond 64 KiB, which no token has, is cut there.
 -- One script and one reply, because parsing a thousand small replies takes ten times as long as this. Nothing
 -- has to be atomic: who calls knows that a record may change or go before it is read again.
 
 local fields, found = { unpack(ARGV, 2) }, {}
 
 for at = 1, #ARGV[1], 64 do
-  local record = redis.pcall('HMGET', 'tokens:' .. ARGV[1]:sub(at, at + 63), unpack(fields))
-  if record.err and not tostring(record.err):find('WRONGTYPE', 1, true) then
-    return record -- the record is elsewhere: its slot is moving
+  local key, is_there = 'tokens:' .. ARGV[1]:sub(at, at + 63), false
+  local record = redis.pcall('HMGET', key, unpack(fields))
+  if record.err then
+    if not tostring(record.err):find('WRONGTYPE', 1, true) then
+      return record -- the record is elsewhere: its slot is moving
+    end
+    record, is_there = {}, true
   end
   for i = 1, #fields do
-    local value = record[i] -- nothing, if the key holds something else
+    is_there = is_there or record[i]
+  end
+  is_there = is_there or redis.call('EXISTS', key) == 1
+  for i = 1, #fields do
+    local value = record[i]
     if not value then
-      found[#found + 1] = ''
-    elseif value:find('%z') then
-      found[#found + 1] = '=' .. value:gsub('%z', ' ')
+      found[#found + 1] = is_there and '' or '-'
     else
-      found[#found + 1] = '=' .. value
+      value = #value > 65536 and value:sub(1, 65536) or value
+      found[#found + 1] = '=' .. (value:find('%z') and value:gsub('%z', ' ') or value)
     end
   end
 end

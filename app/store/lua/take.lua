@@ -8,6 +8,7 @@
 -- ARGV[3+] patterns that cover the host asked for, each between commas: ",example.com,"
 -- ARGV[-1] the call             text that no other call on this connection has
 -- Returns  { KEYS[1], "unknown", call }
+--          { KEYS[1], "expired", id, call }
 --          { KEYS[1], "moved", digest, call }   the record lives under that digest now
 --          { KEYS[1], outcome, id, email, comment, call }
 --              outcome: "disabled", "not_yet", "wrong_host" or "allowed"
@@ -18,6 +19,9 @@
 -- the caller can tell its own answer, whole, from another's or from parts of two. Without flags in the first
 -- line Redis refuses it wherever it could not write, so a replica or a full server never judges by what it last
 -- heard.
+-- The word of an ended token, its id in a string that outlives the record by 30 days, is read if there is no record,
+-- and written at the first use. It is not in KEYS: a Cluster would not let a script run while a slot moves of which
+-- one key is missing. In a slot like that it is not reached, and its token is as unknown as one that was deleted.
 
 -- Functions get what they use as arguments, and numbers go to Redis as text where they can: each local that a
 -- function captures is an allocation, and Redis prints each number with 17 digits.
@@ -27,10 +31,45 @@ local function whole(text, low)
   return assert(number and number >= low and number, 'a number in the record of this token can not be read')
 end
 
+-- An older deployment stored lists as they were typed, with blanks and capitals. What is long is neither copied nor
+-- searched by a pattern of Lua, which takes a hundred times as long as to look for one text after the other.
 local function lists(hosts, first, last)
-  for i = first, last do
-    if hosts:find(ARGV[i], 1, true) then
-      return true
+  local LONG, MANY, LONGEST = 300, 10, 260 -- no pattern is longer than 255
+  local is_typed
+  if #hosts < LONG then
+    local listed = ',' .. hosts .. ','
+    for i = first, last do
+      if listed:find(ARGV[i], 1, true) then
+        return true
+      end
+    end
+    is_typed = hosts:find('[%s%u]')
+  else
+    for char in ('ABCDEFGHIJKLMNOPQRSTUVWXYZ \t\n\v\f\r'):gmatch('.') do
+      is_typed = is_typed or hosts:find(char, 1, true)
+    end
+  end
+
+  if is_typed or (#hosts >= LONG and last - first >= MANY) then
+    local covers, at = {}, 1
+    for i = first, last do
+      covers[ARGV[i]:sub(2, -2)] = true
+    end
+    repeat
+      local comma = hosts:find(',', at, true) or #hosts + 1
+      local pattern = hosts:sub(at, comma - 1)
+      if covers[is_typed and pattern:lower():match('^%s*(.*%S)') or pattern] then
+        return true
+      end
+      at = comma + 1
+    until at > #hosts
+  elseif #hosts >= LONG then
+    local head, tail = ',' .. hosts:sub(1, LONGEST), hosts:sub(-LONGEST) .. ','
+    for i = first, last do
+      local pattern = ARGV[i]
+      if hosts:find(pattern, 1, true) or head:find(pattern, 1, true) or tail:find(pattern, 1, true) then
+        return true
+      end
     end
   end
 end
@@ -44,10 +83,7 @@ local function judge(hosts, enabled, own_limit, own_window_s, not_before, time)
   if not_before and second < whole(not_before, 0) then
     return 'not_yet'
   end
-
-  -- An older deployment stored lists as they were typed: blanks, capitals.
-  local listed, first, last = ',' .. (hosts or '') .. ',', 3, #ARGV - 1
-  if not (lists(listed, first, last) or lists(listed:lower():gsub('%s*,%s*', ','), first, last)) then
+  if not (hosts and lists(hosts, 3, #ARGV - 1)) then
     return 'wrong_host'
   end
 
@@ -80,16 +116,23 @@ local function judge(hosts, enabled, own_limit, own_window_s, not_before, time)
 end
 
 -- The usage is two rings of counters, four a slot: 48 hours and 90 days, behind the hour of the last use.
-local function count(outcome, second)
+local function count(outcome, second, id)
   local HOURS, DAYS, HOURLY, DAILY = 48, 90, 1, 193
   local counter = outcome == 'allowed' and 0 or outcome == 'wrong_host' and 1 or outcome == 'limited' and 2 or 3
   local hour = (second - second % 3600) / 3600
   local day = (hour - hour % 24) / 24
   local in_hour, in_day = '#' .. HOURLY + hour % HOURS * 4 + counter, '#' .. DAILY + day % DAYS * 4 + counter
-  local counted = redis.call('BITFIELD', KEYS[3], 'OVERFLOW', 'SAT', 'GET', 'u32', '0',
+
+  local counted = redis.pcall('BITFIELD', KEYS[3], 'OVERFLOW', 'SAT', 'GET', 'u32', '0',
     'INCRBY', 'u32', in_hour, '1', 'INCRBY', 'u32', in_day, '1')
   local last = counted[1]
-  if last >= hour then
+  if last == hour then
+    return
+  end
+  if not last or last > hour + HOURS then -- no usage at all, or one of the far future: begin anew
+    redis.call('DEL', KEYS[3])
+    last, counted = 0, { 0, 1, 1 }
+  elseif last > hour then
     return
   end
 
@@ -107,8 +150,9 @@ local function count(outcome, second)
     'SET', 'u32', in_day, last_day < day and 1 or counted[3])
   if last == 0 then
     local expires = redis.call('PEXPIRETIME', KEYS[1])
-    if expires > 0 then
+    if expires > 0 and expires < 1e15 then -- what is beyond prints as no integer, and ends after everything
       redis.call('PEXPIREAT', KEYS[3], expires)
+      redis.pcall('SET', '{' .. KEYS[1] .. '}:ended', id, 'PXAT', expires + 2592000000)
     end
   end
 end
@@ -120,15 +164,25 @@ if moved_to then
   return { KEYS[1], 'moved', moved_to, call }
 end
 if not (hosts or id or email or comment) then
+  local word = '{' .. KEYS[1] .. '}:ended'
+  local ended = redis.pcall('GET', word)
+  if type(ended) == 'string' then
+    local remembered_ms = redis.call('PTTL', word)
+    if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- not deleted by others before its end
+      return { KEYS[1], 'expired', ended, call }
+    end
+  end
   return { KEYS[1], 'unknown', call }
 end
 
+id, email, comment = id or '', email or '', comment or ''
+assert(#id + #email + #comment + #(hosts or '') <= 65536, 'the record of this token is too long')
 local time = redis.call('TIME')
 local outcome, limit, window_s, wait_us = judge(hosts, record[5], record[7], record[8], record[9], time)
 local second = tonumber(time[1])
-count(outcome, second)
+count(outcome, second, id)
 if outcome == 'limited' then
-  return { KEYS[1], outcome, id or '', email or '', comment or '', limit, window_s, wait_us, call }
+  return { KEYS[1], outcome, id, email, comment, limit, window_s, wait_us, call }
 end
 
 local minute = second - second % 60
@@ -136,4 +190,4 @@ if outcome == 'allowed' and tonumber(record[10]) ~= minute then
   redis.call('HSETNX', KEYS[1], 'first_used_at', minute)
   redis.call('HSET', KEYS[1], 'last_used_at', minute)
 end
-return { KEYS[1], outcome, id or '', email or '', comment or '', call }
+return { KEYS[1], outcome, id, email, comment, call }

@@ -1,0 +1,39 @@
+"""Redis servers that speak TLS."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.programs import program
+
+
+class Certified:
+    """A certificate for 127.0.0.1, and servers that show it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "cert.pem"
+        self.key = directory / "key.pem"
+        name = ("-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1")
+        kind = ("-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+        files = ("-keyout", str(self.key), "-out", str(self.file))
+        subprocess.run([program("openssl"), "req", *kind, *name, *files], check=True, capture_output=True)
+
+    def options(self, port: int) -> dict[str, str]:
+        """Return the options of a server that speaks TLS on *port*."""
+        files = {"tls-cert-file": self.file, "tls-key-file": self.key, "tls-ca-cert-file": self.file}
+        return {"tls-port": f"{port}", "tls-auth-clients": "no"} | {n: f"{path}" for n, path in files.items()}
+
+    @property
+    def trusted(self) -> dict[str, object]:
+        """Return the settings of a service that trusts these servers."""
+        return {"redis_tls_ca_file": self.file}
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """Return the settings of one that shows them the same certificate besides."""
+        return self.trusted | {"redis_tls_cert_file": self.file, "redis_tls_key_file": self.key}
+
+    def argv(self, port: int) -> list[str]:
+        """Return the same as arguments."""
+        return [word for name, value in self.options(port).items() for word in (f"--{name}", value)]

@@ -1,0 +1,249 @@
+"""The end of a token: one moment for whoever asks, keeps or shows it, and remembered for 30 days."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+
+from app.core.gate import Identity, Verdict
+from app.core.tokens import inherited_id
+from app.store import keys
+from tests.harness import until
+from tests.store.replica import Replica
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def replica(client: Any) -> Replica:
+    """Return a replica on an empty database."""
+    return Replica(client, "pepper")
+
+
+def kept_ms(replica: Replica, name: str) -> int:
+    """Return when a key ends, in milliseconds since the epoch."""
+    return int(replica.client.execute_command("PEXPIRETIME", name))
+
+
+def hasty() -> Iterator[float]:
+    """Yield times nine tenths of a second apart, so that two readings are never in one second for long."""
+    return count(int(time.time()) + 0.95, 0.9)
+
+
+def rfc3339(seconds: int) -> str:
+    """Return a time as it is typed."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.mark.parametrize("how", ["expires_at", "ttl_seconds", "default"])
+def test_end_of_a_new_token(client: Any, how: str) -> None:
+    """The end that is answered is the one that was asked for, is kept and is read back, exactly."""
+    clock = hasty()
+    replica = Replica(client, "pepper", now=lambda: next(clock), ttl_s=700)
+    asked = int(time.time()) + 600
+    typed = {"expires_at": rfc3339(asked), "ttl_seconds": "600"}
+
+    token, text = replica.registry.issue(
+        {"hosts": "a.test"} | {name: typed[name] for name in typed if name == how}
+    )
+
+    made = token.created_at or 0
+    ends = {"expires_at": asked, "ttl_seconds": made + 600, "default": made + 700}[how]
+    assert token.expires_at == replica.registry.find(token.id).expires_at == ends
+    assert kept_ms(replica, replica.record(text)) == ends * 1000
+
+
+@pytest.mark.parametrize("how", ["expires_at", "ttl_seconds"])
+def test_end_of_an_edited_token(client: Any, how: str) -> None:
+    """An edit answers, keeps and reads back one end too, for the record and its usage."""
+    clock = hasty()
+    replica = Replica(client, "pepper", now=lambda: next(clock))
+    name, text = replica.issue()
+    replica.ask(text)
+    asked = int(time.time()) + 600
+
+    token = replica.registry.edit(name, {how: rfc3339(asked) if how == "expires_at" else "600"})
+
+    assert token.expires_at == replica.registry.find(name).expires_at
+    assert how == "ttl_seconds" or token.expires_at == asked
+    for key in (keys.record(token.digest), keys.usage(token.digest)):
+        assert kept_ms(replica, key) == (token.expires_at or 0) * 1000
+    replica.registry.edit(name, {"comment": "x"})
+    assert kept_ms(replica, replica.record(text)) == (token.expires_at or 0) * 1000
+
+
+def test_end_of_a_grace_period(client: Any) -> None:
+    """The old text leads to the new one until one moment, and a rotation leaves the token's own end alone."""
+    replica = Replica(client, "pepper", now=lambda: now + 0.9)
+    now = int(time.time())
+    name, old = replica.issue(ttl_seconds="600")
+
+    _, new = replica.registry.rotate(name, "60")
+
+    assert kept_ms(replica, replica.record(old)) == (now + 60) * 1000
+    assert kept_ms(replica, replica.record(new)) == (now + 600) * 1000
+
+
+def test_end_by_another_clock(client: Any) -> None:
+    """An end is a moment, not a span: a host whose clock is behind keeps what was asked for all the same."""
+    replica = Replica(client, "pepper", now=lambda: time.time() - 300)
+    asked = int(time.time()) + 600
+
+    _, text = replica.issue(expires_at=rfc3339(asked))
+
+    assert kept_ms(replica, replica.record(text)) == asked * 1000
+
+
+def test_never_used_before_it_was_made(client: Any) -> None:
+    """A use is kept to the minute, by the clock of Redis; it is never shown before the token was made."""
+    for ahead in (0, 30, 3_600):
+        replica = Replica(client, "pepper", now=lambda ahead=ahead: time.time() + ahead)  # type: ignore[misc]
+        name, text = replica.issue()
+        replica.ask(text)
+        token = replica.registry.find(name)
+
+        assert token.created_at <= token.first_used_at <= token.last_used_at  # type: ignore[operator]
+
+
+def test_expired_token(real_client: Any) -> None:
+    """A token whose end has come is told from one that never was, and by whose it was."""
+    replica = Replica(real_client, "pepper")
+    name, text = replica.issue(ttl_seconds="1")
+
+    until(lambda: replica.ask(text) is Verdict.EXPIRED)
+    decision = replica.decide(text)
+
+    assert (decision.verdict, decision.identity) == (Verdict.EXPIRED, Identity(name.encode(), b"", b""))
+    assert replica.ask("never-was") is Verdict.UNKNOWN
+
+
+def test_end_is_remembered_for_30_days(replica: Replica) -> None:
+    """The word of an end outlives the token by 30 days, whoever wrote it, and holds the id alone."""
+    name, text = replica.issue(ttl_seconds="600")
+    word = keys.ended(replica.peppers.digest(text))
+    ends_ms = kept_ms(replica, replica.record(text))
+    assert kept_ms(replica, word) == ends_ms + 30 * DAY_MS
+
+    replica.ask(text)
+    assert kept_ms(replica, word) == ends_ms + 30 * DAY_MS
+    replica.registry.edit(name, {"ttl_seconds": "900"})
+    assert kept_ms(replica, word) == kept_ms(replica, replica.record(text)) + 30 * DAY_MS
+    replica.pass_end(text)
+    assert replica.ask(text) is Verdict.EXPIRED
+    assert replica.client.get(word) == name.encode()
+    replica.client.delete(word)  # as its own expiry does
+    assert replica.ask(text) is Verdict.UNKNOWN
+
+
+def test_disabled_and_expired(replica: Replica) -> None:
+    """A token that was switched off and then met its end has expired."""
+    name, text = replica.issue(ttl_seconds="600")
+    replica.registry.enable(name, enabled=False)
+    replica.pass_end(text)
+
+    assert replica.ask(text) is Verdict.EXPIRED
+
+
+@pytest.mark.parametrize("by", ["registry", "others", "edit"])
+def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
+    """A token that was deleted before its end, by us or by others, or lost its end, is as unknown as any."""
+    name, text = replica.issue(ttl_seconds="600")
+    if by == "registry":
+        replica.registry.delete(name)
+        assert replica.client.keys("*tokens:*") == []
+    elif by == "edit":
+        replica.registry.edit(name, {"ttl_seconds": "0"})
+        assert not replica.client.exists(keys.ended(replica.peppers.digest(text)))
+    replica.client.delete(replica.record(text))
+
+    assert replica.ask(text) is Verdict.UNKNOWN
+
+
+def test_rotated_text_has_not_expired(replica: Replica) -> None:
+    """A text that was replaced is unknown after its grace; the newest one has the end of the token."""
+    name, old = replica.issue(ttl_seconds="600")
+    _, new = replica.registry.rotate(name, "60")
+    replica.client.delete(replica.record(old))  # as its expiry does
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.ALLOWED)
+
+    replica.pass_end(new)
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.EXPIRED)
+    assert replica.decide(new).identity.token_id == name.encode()  # type: ignore[union-attr]
+
+
+def test_grace_beyond_a_shortened_life(replica: Replica) -> None:
+    """During its grace the old text leads to a token whose end came, and hears that it expired."""
+    name, old = replica.issue()
+    _, new = replica.registry.rotate(name, "600")
+    replica.registry.edit(name, {"ttl_seconds": "60"})
+    replica.pass_end(new)
+
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.EXPIRED, Verdict.EXPIRED)
+
+
+def test_expired_under_a_previous_pepper(single_client: Any) -> None:
+    """A token that moved to a new pepper, or never met it, has expired under either."""
+    before = Replica(single_client, "old")
+    (_, moved), (_, stayed) = before.issue(ttl_seconds="600"), before.issue(ttl_seconds="600")
+    after = Replica(single_client, "new", "old")
+    assert after.ask(moved) is Verdict.ALLOWED
+    after.pass_end(moved)
+    before.pass_end(stayed)
+
+    assert (after.ask(moved), after.ask(stayed)) == (Verdict.EXPIRED, Verdict.EXPIRED)
+
+
+def test_life_under_a_previous_pepper_wins(single_client: Any) -> None:
+    """The word of an end under one pepper closes nothing that lives under another."""
+    _, text = Replica(single_client, "old").issue()
+    replica = Replica(single_client, "new", "old")
+    single_client.set(keys.ended(replica.peppers.digest(text)), "", px=DAY_MS)
+
+    assert replica.ask(text) is Verdict.ALLOWED
+
+
+def test_end_that_others_set(replica: Replica) -> None:
+    """Of a token that an older deployment gave a TTL, the first use notes the end, under its usual id."""
+    name, digest = replica.record("old-text"), replica.peppers.digest("old-text")
+    replica.client.hset(name, "hosts", "a.test")
+    replica.client.expire(name, 600)
+    assert replica.ask("old-text") is Verdict.ALLOWED
+
+    replica.pass_end("old-text")
+    decision = replica.decide("old-text")
+
+    assert decision.verdict is Verdict.EXPIRED
+    assert decision.identity.token_id.decode() == inherited_id(digest)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("junk", ["string", "list", "for ever", "hash"])
+def test_word_of_an_end_opens_nothing(replica: Replica, junk: str) -> None:
+    """Whatever stands where an end is remembered, a living token is let in and a dead one is not."""
+    name, text = replica.issue(ttl_seconds="600")
+    word = keys.ended(replica.peppers.digest(text))
+    replica.client.delete(word)
+    if junk == "list":
+        replica.client.rpush(word, "x")
+    elif junk == "hash":
+        replica.client.hset(word, "hosts", "*")
+    else:
+        replica.client.set(word, b"\xff" * 99, px=DAY_MS if junk == "string" else None)
+
+    assert replica.ask(text) is Verdict.ALLOWED
+    replica.registry.edit(name, {"comment": "x"})
+    replica.client.delete(replica.record(text))
+    assert replica.ask(text) in {Verdict.UNKNOWN, Verdict.EXPIRED}
+    assert replica.registry.page(1).tokens == ()
+
+
+def test_memory_of_an_end(real_client: Any) -> None:
+    """The word of an end takes less than 250 bytes of Redis."""
+    replica = Replica(real_client, "pepper")
+    _, text = replica.issue(ttl_seconds="600")
+
+    assert real_client.memory_usage(keys.ended(replica.peppers.digest(text))) < 250

@@ -1,0 +1,172 @@
+"""Records that can't be read, in the pages, the API and the shell."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.store.test_bad_records import BAD_FIELDS, BAD_TEXT, OTHER_TYPES
+from tests.web.conftest import Operator
+from tests.web.test_admin import create, record_of
+from tests.web.test_api import Api
+from tests.web.test_auth import ask
+
+BAD = OTHER_TYPES | BAD_FIELDS
+DIGEST = record_of(BAD_TEXT).removeprefix("tokens:")
+VERBS = ("edit", "disable", "enable", "rotate", "delete")
+
+
+@pytest.fixture(name="api")
+def _api(client: FlaskClient) -> Api:
+    return Api(client)
+
+
+def action(page: str, form: str) -> str:
+    """Return the value of *token* that the form with that action sends."""
+    found = re.search(rf'action="/{form}_token".*?name="token" value="([^"]*)"', page, re.DOTALL)
+    assert found, page
+    return unescape(found[1])
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, kind: str) -> None:
+    """The table shows it by its SHA-256 among the others; its page says what can be done, and deletes it."""
+    text = create(operator)
+    BAD[kind](database, record_of(BAD_TEXT))
+    table = operator.get()
+
+    assert table.status_code == 200
+    assert "Unreadable" in table.text
+    assert DIGEST in table.text
+    page = operator.get(f"/tokens/{DIGEST}").text
+    assert ("All that can be done is to delete it" in page) == (kind in OTHER_TYPES)
+    assert ("Save it below" in page) == (kind in BAD_FIELDS)
+    assert operator.post("/delete_token", {"token": action(page, "delete")}).status_code == 303
+    assert not database.exists(record_of(BAD_TEXT))
+    assert ask(client, text).status_code == 200
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_api(api: Api, database: Any, kind: str) -> None:
+    """The API lists and shows it as unreadable, as described, and deletes it by its SHA-256."""
+    made = api.make()
+    BAD[kind](database, record_of(BAD_TEXT))
+
+    statuses = {token["sha256"]: token["status"] for token in api("GET", "/tokens").json["tokens"]}
+    assert statuses == {made["sha256"]: "active", DIGEST: "unreadable"}
+    assert api("GET", f"/tokens/{DIGEST}").json["status"] == "unreadable"
+    assert api("POST", f"/tokens/{DIGEST}/rotate").status == 409
+    assert api("PATCH", f"/tokens/{DIGEST}", {"enabled": True}).status == (
+        409 if kind in OTHER_TYPES else 200
+    )
+    assert (api("GET", f"/tokens/{DIGEST}").json["status"] == "unreadable") is (kind in OTHER_TYPES)
+    assert api("DELETE", f"/tokens/{DIGEST}").status == 204
+    assert api("DELETE", f"/tokens/{DIGEST}").status == 404
+
+
+@pytest.mark.parametrize("kind", ["list", "moved to itself", "rate_limit_max is b'maybe'"])
+def test_shell(client: FlaskClient, database: Any, kind: str) -> None:
+    """The shell lists it by its SHA-256, shows it, and deletes it by that."""
+    BAD[kind](database, record_of(BAD_TEXT))
+    runner = client.application.test_cli_runner()
+
+    assert runner.invoke(args=["tokens", "list"]).output.split("\t")[:2] == [DIGEST, "unreadable"]
+    shown = json.loads(runner.invoke(args=["tokens", "show", DIGEST]).output)
+    assert (shown["sha256"], shown["status"]) == (DIGEST, "unreadable")
+    assert runner.invoke(args=["tokens", "delete", DIGEST]).exit_code == 0
+    assert runner.invoke(args=["tokens", "list"]).output == ""
+
+
+def test_bad_record_at_auth(client: FlaskClient, database: Any) -> None:
+    """A token whose record can't be read hears 503, one that is no token 401, and every other is let in."""
+    database.rpush(record_of(BAD_TEXT), "*")
+    database.hset(record_of("good"), "hosts", "example.com")
+
+    assert [ask(client, text).status_code for text in (BAD_TEXT, "good", "none") * 3] == [503, 200, 401] * 3
+    assert "acl_auth_redis_up 1.0" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_forms_act_on_one_record(operator: Operator, database: Any, verb: str) -> None:
+    """With a second record of the same id there, each page's forms act on the record that it shows."""
+    text = create(operator)
+    name, real = database.hget(record_of(text), "id"), record_of(text).removeprefix("tokens:")
+    database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com", "id": name, "comment": "decoy"})
+    if verb == "enable":
+        database.hset(record_of(text), "enabled", "0")
+    before = database.hgetall(record_of(BAD_TEXT))
+    table = operator.get().text
+    assert {f"/tokens/{real}", f"/tokens/{DIGEST}"} <= set(re.findall('href="(/tokens/[^"]+)"', table))
+
+    sent = action(operator.get(f"/tokens/{real}").text, verb) if verb in {"edit", "rotate"} else real
+    answer = operator.post(f"/{verb}_token", {"token": sent} | ({"comment": "x"} if verb == "edit" else {}))
+
+    assert sent == real
+    assert answer.status_code == (200 if verb == "rotate" else 303)
+    assert "=" + name not in answer.headers.get("Location", "") or verb == "delete"
+    assert database.hgetall(record_of(BAD_TEXT)) == before
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_ambiguous_id(operator: Operator, api: Api, database: Any, verb: str) -> None:
+    """An id that two records have is refused everywhere, with the SHA-256s to choose from."""
+    text = create(operator)
+    name, real = database.hget(record_of(text), "id"), record_of(text).removeprefix("tokens:")
+    database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com", "id": name})
+    operator.get()
+    before = database.hgetall(record_of(text))
+
+    form = operator.post(f"/{verb}_token", {"token": name})
+    page, said = operator.get(f"/tokens/{name}"), api("GET", f"/tokens/{name}")
+
+    assert (form.status_code, page.status_code, said.status) == (409, 409, 409)
+    for shown in (form.text, page.text, said.text):
+        assert real in shown
+        assert DIGEST in shown
+    assert api("DELETE", f"/tokens/{name}").status == 409
+    assert api("PATCH", f"/tokens/{name}", {"comment": "x"}).status == 409
+    assert database.hgetall(record_of(text)) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rate_limit_max": "999999999999", "rate_limit_window_sec": "999999999999"},
+        {"not_before": "999999999999", "created_at": "999999999999"},
+        {"email": "x" * 5_000, "comment": "y" * 50_000},
+        {"hosts": "a," * 20_000},
+        {"email": b"\xff\xfe", "comment": b"\x1b[31m\0\r\n"},
+        {"created_at": "4102444800", "first_used_at": "1", "last_used_at": "2"},
+    ],
+)
+def test_what_others_may_write(operator: Operator, api: Api, database: Any, fields: dict[str, Any]) -> None:
+    """Beyond what we would write ourselves, everything readable is shown by pages and API as described."""
+    database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com"} | fields)
+    database.execute_command("PEXPIREAT", record_of(BAD_TEXT), 2**61)
+
+    (listed,) = api("GET", "/tokens").json["tokens"]
+    shown = api("GET", f"/tokens/{DIGEST}").json
+
+    assert listed["status"] != "unreadable"
+    assert {"usage": shown["usage"]} | listed == shown
+    assert [operator.get(path).status_code for path in ("/", f"/tokens/{DIGEST}")] == [200, 200]
+    assert len(operator.get().data) < 200_000
+    assert operator._client.application.test_cli_runner().invoke(args=["tokens", "list"]).exit_code == 0
+
+
+def test_times_in_order(operator: Operator, api: Api, client: FlaskClient) -> None:
+    """A token just made and used is told so: nowhere was it used before it was made."""
+    made = api.make(hosts=["example.com"])
+    ask(client, made["token"])
+
+    shown = api("GET", f"/tokens/{made['id']}").json
+    assert shown["created_at"] <= shown["first_used_at"] <= shown["last_used_at"]
+    page = operator.get(f"/tokens/{made['id']}").text
+    told = re.findall(r"<dt>(Created|First used|Last used)</dt><dd>([a-z ]+) <time", page)
+    assert len(told) == 3
+    assert not [words for _, words in told if re.search("second|in ", words)]
