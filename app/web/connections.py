@@ -135,16 +135,17 @@ class Connections:
         self._heads.note(connection, len(connection.unread))
 
     def complete(self, connection: Connection) -> bytes:
-        """Return what has arrived of its request, of which it is not to wait for more."""
+        """Return what has arrived of its request, of which it is not to wait for more, to be answered."""
         self._unfinished.pop(connection, None)
-        self._heads.drop(connection)
+        self._heads.answer(connection, len(connection.unread))
         data, connection.unread = bytes(connection.unread), b""
         return data
 
     def drop(self, connection: Connection) -> None:
         """End one that waits."""
         self._silent.pop(connection, None)
-        self.complete(connection)
+        self._unfinished.pop(connection, None)
+        self._heads.drop(connection)
         self.close(connection)
 
     def close(self, connection: Connection) -> None:

@@ -16,6 +16,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.web.heads import Heads, HeadSocket, end_reading
+from app.web.parser import bound_parser
 from app.web.rejections import fail, reject
 
 # How soon a stop is noticed; gunicorn's own worker looks once a second.
@@ -45,6 +46,7 @@ class DrainingWorker(GeventWorker):
 
     def run(self) -> None:
         """Serve until told to stop, or until max_requests; then let the connections go."""
+        bound_parser()
         self._pool = Pool(self.worker_connections)
         self._listening: dict[Any, Any] = {}
         self._answering: set[Any] = set()
@@ -67,7 +69,9 @@ class DrainingWorker(GeventWorker):
 
     def listen(self, listener: Any) -> StreamServer:
         """Serve *listener*, each connection in its own greenlet."""
-        tls: dict[str, Any] = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        tls: dict[str, Any] = {}
+        if self.cfg.is_ssl:
+            tls = {"ssl_context": ssl_context(self.cfg), "do_handshake_on_connect": False}
         handle = partial(self.handle, Listener(listener))
         return StreamServer(listener, handle=handle, spawn=self._pool, **tls)
 
@@ -110,12 +114,24 @@ class DrainingWorker(GeventWorker):
         """
         this = gevent.getcurrent()
         self._listening[this] = client
+        # What a client names its end of a Unix socket is no address, though it may look like a proxy's.
+        peer = addr if isinstance(addr, tuple) else ""
         try:
             bounded: Any = HeadSocket(client, self.heads, read)
-            super().handle(listener, bounded, addr)
+            if self._has_shaken_hands(client):
+                super().handle(listener, bounded, peer)
         finally:
             self._listening.pop(this, None)
         return bounded.is_released
+
+    def _has_shaken_hands(self, client: Any) -> bool:
+        """With TLS, shake hands first, which gevent's server would let a client take for ever to do."""
+        if not self.cfg.is_ssl:
+            return True
+        with suppress(OSError, gevent.Timeout), gevent.Timeout(self.cfg.keepalive or self.cfg.timeout):
+            client.do_handshake()
+            return True
+        return False
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""
@@ -127,10 +143,12 @@ class DrainingWorker(GeventWorker):
         self._answering.add(req)
         try:
             super().handle_request(listener_name, req, sock, addr)
-            sock.begin_head()
-        except StopIteration:  # answered, for the last time
+            _forget(req)
+            sock.begin_head(req.unreader.buf.getvalue())
+        except StopIteration as end:  # answered, for the last time
             if has_body:
-                _linger(sock)
+                _forget(req)
+                _linger(sock, end)
             raise
         finally:
             self._answering.discard(req)
@@ -141,8 +159,7 @@ class DrainingWorker(GeventWorker):
             fail(client, exc)
         elif isinstance(exc, ParseException):
             reject(client, addr, exc)
-            client.end_head()
-            _linger(client)
+            _linger(client, exc)
         else:
             super().handle_error(req, client, addr, exc)
 
@@ -158,8 +175,17 @@ def _has_body(req: Any) -> bool:
     return "TRANSFER-ENCODING" in fields or fields.get("CONTENT-LENGTH", "0") != "0"
 
 
-def _linger(sock: Any) -> None:
-    """Drop what is still sent, for a moment, in turn with all other connections."""
+def _forget(req: Any) -> None:
+    """Let go what was answered: gunicorn's parser keeps a request until the next one is complete."""
+    req.headers, req.uri, req.path, req.query, req.fragment = [], "", "", "", ""
+    req.version = (1, 1)  # without a Connection field, that is what says that another one may follow
+
+
+def _linger(sock: Any, why: BaseException) -> None:
+    """Drop what is still sent, for a moment, in turn with all other connections; keep nothing meanwhile."""
+    sock.discard()
+    why.__traceback__ = why.__context__ = None  # whose frames hold what was read
+    why.args, why.__dict__ = (), {}
     with suppress(OSError, gevent.Timeout), gevent.Timeout(_LINGER_S):
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(_READ_BYTES):

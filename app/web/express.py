@@ -33,9 +33,9 @@ _READ_ON_BYTES = 65_536
 
 _BEGINNING = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /auth")
 _LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n"  # RFC 9110 section 5, obs-text included
-_HEAD = re.compile(
-    rb"%b(?:[/?][!-~]*+)? HTTP/1\.([01])\r\n((?:%b){1,%d}+)\r\n" % (_BEGINNING.pattern, _LINE, MAX_FIELDS)
-)
+_FIRST_LINE = re.compile(rb"%b(?:[/?][!-~]*+)? HTTP/1\.([01])\r\n" % _BEGINNING.pattern)
+_HEAD = re.compile(rb"%b((?:%b){1,%d}+)\r\n" % (_FIRST_LINE.pattern, _LINE, MAX_FIELDS))
+_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # of a head, or of hope for it
 # What the answer depends on, and what says how the request ends; no other field matters, here or in Flask.
 _FRAMING = ("Host", "Connection", "Content-Length", "Content-Type")
 _NAMES = {name.lower().encode(): name for name in (*READ_HEADERS, *_FRAMING)}
@@ -88,9 +88,15 @@ def _read(lines: bytes) -> dict[str, str] | None:
     return fields
 
 
-def is_unfinished(data: bytes | bytearray) -> bool:
-    """Tell whether *data* may become a head that ``recognize`` knows."""
-    return len(data) < MAX_HEAD_BYTES and bool(_BEGINNING.match(data)) and b"\r\n\r\n" not in data
+def is_unfinished(data: bytes | bytearray, known: int = 0) -> bool:
+    """Tell whether *data* may become a head that ``recognize`` knows, as its first *known* bytes might.
+
+    gunicorn refuses a bad line when it has arrived, so that is not waited with; and as each packet is asked
+    about, nothing is looked through twice.
+    """
+    if len(data) >= MAX_HEAD_BYTES or not _BEGINNING.match(data) or _END.search(data, max(0, known - 3)):
+        return False
+    return data.find(b"\n") < known or bool(_FIRST_LINE.match(data))
 
 
 class Lane:
@@ -187,12 +193,15 @@ class ExpressWorker(DrainingWorker):
 
     def _read_on(self, connection: Connection) -> None:
         """Read more of a head that began before."""
-        more = connection.socket.recv(_READ_ON_BYTES)
+        more, known = connection.socket.recv(_READ_ON_BYTES), len(connection.unread)
         connection.unread += more
-        if more and is_unfinished(connection.unread):
+        if more and not self.heads.is_full and is_unfinished(connection.unread, known):
             return self._connections.wait_for_more(connection)
-        data = self._connections.complete(connection)
-        return self._answer(connection, data) if more else self._hand_over(connection, data)
+        go_on = self._answer if more else self._hand_over
+        try:
+            go_on(connection, self._connections.complete(connection))  # which nothing here is to keep
+        finally:
+            self.heads.answered(connection)
 
     def _answer(self, connection: Connection, data: bytes) -> None:
         lane, closing = cast(Lane, self._lane), False

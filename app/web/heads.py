@@ -1,4 +1,4 @@
-"""Request heads that have not arrived whole: bounded for each connection, and for all of a worker together.
+"""Request heads: bounded for each connection, and for all of a worker together.
 
 gunicorn bounds a line and the number of lines; with lines as long as proxies send, that alone would let each
 connection hold 16 MiB.
@@ -11,12 +11,14 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from gevent import socket
-from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.errors import LimitRequestHeaders, ParseException
 
 MAX_FIELDS = 300
 MAX_HEAD_BYTES = 256 * 1024
 MAX_HELD_BYTES = 8 * 1024 * 1024
+MAX_ANSWERING_BYTES = 16 * 1024 * 1024
 
+_SMALL_BYTES = 16 * 1024  # all connections together may have such heads
 _START_BYTES = 64
 _READ_BYTES = 65_536  # gunicorn looks at all that it has of a head after each read
 _log = logging.getLogger(__name__)
@@ -30,13 +32,31 @@ class Holder(Protocol):
         ...
 
 
-class Heads:
-    """How many bytes each connection holds, in the order in which their heads began."""
+class OverloadedError(ParseException):
+    """A large head, while those of the requests being answered fill their room."""
 
-    def __init__(self, max_bytes: int = MAX_HELD_BYTES) -> None:
+
+class Heads:
+    """How many bytes each connection holds, in the order in which their heads began.
+
+    Apart from them, what the large ones among the complete hold until they are answered, which may take as
+    long as Redis does.
+    """
+
+    def __init__(
+        self, max_bytes: int = MAX_HELD_BYTES, max_answering_bytes: int = MAX_ANSWERING_BYTES
+    ) -> None:
         self._max_bytes = max_bytes
+        self._max_answering_bytes = max_answering_bytes
         self._held: dict[Holder, int] = {}
         self._total = 0
+        self._answering: dict[Holder, int] = {}
+        self._answering_total = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no large head is to be read on before another one is answered."""
+        return self._answering_total >= self._max_answering_bytes
 
     def note(self, holder: Holder, size: int) -> None:
         """Note that *holder* holds *size* bytes now; beyond the bound, those that began first are given up.
@@ -50,9 +70,21 @@ class Heads:
             self.drop(oldest)
             oldest.give_up()
 
+    def answer(self, holder: Holder, size: int) -> None:
+        """Note that the head of *holder* is complete, and that it holds *size* bytes until it is dropped."""
+        self.drop(holder)
+        if size > _SMALL_BYTES:
+            self._answering[holder] = size
+            self._answering_total += size
+
     def drop(self, holder: Holder) -> None:
-        """Forget *holder*: its head is complete, or its connection ended."""
+        """Forget *holder*: its request is answered, or its connection ended."""
         self._total -= self._held.pop(holder, 0)
+        self.answered(holder)
+
+    def answered(self, holder: Holder) -> None:
+        """Note that what *holder* asked is answered."""
+        self._answering_total -= self._answering.pop(holder, 0)
 
     def _oldest_but(self, holder: Holder) -> Holder | None:
         return next((other for other in self._held if other is not holder), None)
@@ -72,24 +104,35 @@ class HeadSocket:
         self.is_released = False
         self.begin_head()
 
-    def begin_head(self) -> None:
-        """Expect the head of the next request; ``start`` is going to be its first bytes."""
+    def begin_head(self, ahead: bytes = b"") -> None:
+        """Expect the head of the next request, of which *ahead* was read; ``start`` is its first bytes."""
         self._is_in_head = True
-        self._size = 0
-        self.start = b""
+        self._size = len(ahead)
+        self.start = ahead[:_START_BYTES]
+        self._heads.drop(self)
+        if ahead:
+            self._heads.note(self, self._size)
 
     def end_head(self) -> None:
         """Note that the head is complete."""
+        self._heads.answer(self, self._size + len(self._read))
         self._is_in_head, self._size = False, 0
+
+    def discard(self) -> None:
+        """Let go all that was read: the connection ends."""
+        self._read, self._is_in_head, self._size = b"", False, 0
         self._heads.drop(self)
 
     def recv(self, size: int) -> bytes:
         """Return at most *size* bytes, of a large head more, those that were read first.
 
-        Raises LimitRequestHeaders, and StopIteration when the client leaves before its head is complete, as
-        gunicorn's parser does before the first byte: NoMoreData would take the head to a debugging log.
+        Raises LimitRequestHeaders, OverloadedError, and StopIteration when the client leaves before its head
+        is complete, as gunicorn's parser does before the first byte: NoMoreData would take the head to a
+        debugging log.
         """
-        size = _READ_BYTES if self._size else size
+        if self._size >= MAX_HEAD_BYTES:
+            raise LimitRequestHeaders("the head is too large")
+        size = min(_READ_BYTES, MAX_HEAD_BYTES - self._size) if self._size else size
         part, self._read = self._read[:size], self._read[size:]
         data: bytes = part or self._client.recv(size)
         if self._is_in_head:
@@ -112,8 +155,8 @@ class HeadSocket:
         self._size += len(data)
         if len(self.start) < _START_BYTES:
             self.start += data[:_START_BYTES]
-        if self._size > MAX_HEAD_BYTES:
-            raise LimitRequestHeaders("the head is too large")
+        if self._size > _SMALL_BYTES and self._heads.is_full:
+            raise OverloadedError
         self._heads.note(self, self._size)
 
     def release(self) -> None:

@@ -15,13 +15,14 @@ from typing import Any
 from gunicorn.http import errors
 from gunicorn.util import http_date
 
-from app.web.heads import HeadSocket
+from app.web.heads import HeadSocket, OverloadedError
 from app.web.problems import API
 
 _STATUSES: dict[type[BaseException], HTTPStatus] = {
     errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+    OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _API = re.compile(rb"[A-Z]+ " + API.encode() + rb"[/? ]")
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def reject(client: HeadSocket, address: Any, error: errors.ParseException) -> No
     """Answer a request that gunicorn's parser refused with *error*, of which only the class is logged."""
     peer = address[0] if isinstance(address, tuple) else "unix"
     said = {"client": peer, "error": type(error).__name__}
-    _log.warning("refused what is not HTTP: error=%(error)s client=%(client)s", said)
+    _log.warning("refused what is not HTTP, or too much of it: error=%(error)s client=%(client)s", said)
     _send(client, _STATUSES.get(type(error), HTTPStatus.BAD_REQUEST))
 
 

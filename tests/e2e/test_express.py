@@ -6,12 +6,14 @@ import re
 import socket
 from binascii import crc32
 from collections.abc import Iterator
+from time import sleep
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from app.web.express import recognize
+from app.web.express import is_unfinished, recognize
+from app.web.heads import MAX_HEAD_BYTES
 from tests import subrequests
 from tests.harness import Connection, Gunicorn, RedisServer, record_key
 
@@ -174,6 +176,46 @@ def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> N
     lane, plain = lanes
 
     assert exchange(lane, data) == exchange(plain, data)
+
+
+BAD_BEGINNINGS = [
+    *("GET /auth\n", "GET /auth\r\n", "GET /auth HTTP/1.1\n", "GET /auth HTTP/9.9\r\n"),
+    *("GET /auth x HTTP/1.1\r\n", "GET /auth HTTP/1.1\r\nHost: x\r\nX-A: b\n"),
+]
+
+
+@pytest.mark.parametrize("data", BAD_BEGINNINGS)
+@pytest.mark.parametrize("cut", [0, 1])
+def test_bad_line_is_refused_when_it_arrives(lanes: tuple[int, int], data: str, cut: int) -> None:
+    """Both refuse a bad line at once; nobody waits for the rest of a head that can't become a good one."""
+    for port in lanes:
+        with Connection(port) as connection:
+            connection.send(data[: len(data) - cut].encode())
+            sleep(0.05 * cut)  # most likely in two packets
+            connection.send(data[len(data) - cut :].encode())
+            assert connection.read().status == 400
+
+
+def test_head_may_come_in_any_pieces() -> None:
+    """Wherever a good head is cut, its beginning is waited with, until it is whole."""
+    head = HEADS[0]
+    for cut in range(len("OPTIONS /auth"), len(head)):
+        assert is_unfinished(head[:cut])
+        assert is_unfinished(head[:cut], cut - 1)
+        assert is_unfinished(head, cut) is False
+
+
+@pytest.mark.parametrize("size", [MAX_HEAD_BYTES - 1, MAX_HEAD_BYTES, MAX_HEAD_BYTES + 1])
+@pytest.mark.parametrize("target", ["/auth", "/livez"])
+def test_longest_head_and_what_follows(lanes: tuple[int, int], size: int, target: str) -> None:
+    """A head as long as may be is answered in both, whatever follows it, and a longer one in neither."""
+    start = f"GET {target} HTTP/1.1\r\nHost: a.test\r\nX-A: "
+    head = start + "a" * (size - len(start) - 4) + "\r\n\r\n"
+    more = "GET /auth HTTP/1.1\r\nHost: x\r\n\r\n" * 3
+
+    lane, plain = (exchange(port, (head + more).encode()) for port in lanes)
+    assert lane == plain
+    assert len(lane) == (5 if size <= MAX_HEAD_BYTES else 2)
 
 
 DOUBTFUL = re.compile(rb"\r\n(expect: 100-continue|connection: upgrade)\r\n", re.IGNORECASE)

@@ -82,6 +82,12 @@ def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _peak(pid: int) -> int:
+    """Return the most that it has held."""
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(line) * KIB
+
+
 @pytest.mark.parametrize("line", ["GET /auth", "POST /create_token"])
 def test_thousand_slow_and_huge_heads(lane: Gunicorn, line: str) -> None:
     """A thousand clients that send 200 KiB of a head each, and no end, cost little and delay nobody."""
@@ -98,6 +104,69 @@ def test_thousand_slow_and_huge_heads(lane: Gunicorn, line: str) -> None:
 
     assert statuses == {200}
     assert held < 48 * KIB * KIB
+
+
+@pytest.fixture(name="fresh", params=["true", "false"], ids=["express", "plain"])
+def _fresh(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
+    """Run one worker whose memory has not grown yet, and who waits long for Redis."""
+    options = {"web_concurrency": 1, "redis_deadline_ms": 5000, "log_level": "error"}
+    with Gunicorn(redis_server.port, express_lane=request.param, **options) as service:
+        yield service
+
+
+@pytest.mark.parametrize("line", ["GET /auth", "BREW /auth"])
+def test_thousand_huge_heads_wait_for_redis(fresh: Gunicorn, redis_server: RedisServer, line: str) -> None:
+    """A thousand whole heads of 250 KiB, all waiting for a hung Redis, don't fill a worker's memory."""
+    (worker,) = fresh.workers
+    ask = [*forwarded("a.test"), *bearer(fresh.issue("a.test"))]
+    fields = "".join(f"{name}: {value}\r\n" for name, value in ask)
+    data = f"{line} HTTP/1.1\r\n{fields}Connection: close\r\nX-A: {'a' * 250 * KIB}\r\n\r\n".encode()
+    assert call(fresh.port, "/auth", ask).status == 200
+    before = _resident(worker)
+    redis_server.pause()
+    try:
+        with ExitStack() as stack:
+            crowd = [stack.enter_context(Connection(fresh.port)) for _ in range(950)]
+            for connection in crowd:
+                _flood(connection, data)
+            answers = [connection.rest() for connection in crowd]
+    finally:
+        redis_server.resume()
+
+    assert _peak(worker) - before < 80 * KIB * KIB
+    assert {answer[:12] for answer in answers} <= {b"", b"HTTP/1.1 503"}
+    until(lambda: call(fresh.port, "/auth", ask).status == 200)
+
+
+@pytest.mark.parametrize("next_one", [b"", b"G", b"BREW /x HTTP/1.1\r\nX: " + b"a" * 60_000])
+def test_what_was_answered_is_let_go(fresh: Gunicorn, next_one: bytes) -> None:
+    """Connections that wait for their next request hold nothing of the last, and little of the next."""
+    (worker,) = fresh.workers
+    before = _resident(worker)
+    head = b"BREW /auth HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 250 * KIB + b"\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(900):
+            idle = stack.enter_context(Connection(fresh.port))
+            _flood(idle, head + next_one)
+            assert idle.read().status == 401
+        assert _resident(worker) - before < 64 * KIB * KIB
+
+
+@pytest.mark.parametrize("end", ["Content-Length: 5", "Content-Length: 5\r\nContent-Length: 5"])
+def test_lingering_takes_no_room(lane: Gunicorn, end: str) -> None:
+    """Who is answered and does not leave keeps nobody else's large head out."""
+    huge = f"POST /auth HTTP/1.1\r\n{end}\r\nX-A: {'a' * 250 * KIB}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(80):
+            answered = stack.enter_context(Connection(lane.port))
+            answered.send(huge)
+            assert answered.read().status in {400, 401}
+
+
+def test_lines_that_gunicorn_drops(lane: Gunicorn) -> None:
+    """60 000 fields that are dropped for their names are too many, too; parsing them took half a second."""
+    for target in ("/auth", "/livez"):
+        assert call(lane.port, target, [("_", "")] * 50_000).status == 431
 
 
 def _flood(connection: Connection, data: bytes) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import resource
+import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -151,3 +155,34 @@ def test_idle_crowd(service: Gunicorn, token: str) -> None:
         at_best(
             lambda: median(seconds(lambda: known.call("/auth", ask)) for _ in range(50)), 0.05
         )  # 1 ms on a quiet machine
+
+
+def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
+    """With TLS, who never shakes hands is hung up on like who never asks, and no stop waits for him."""
+    make = "openssl req -x509 -nodes -days 2 -newkey rsa:2048 -subj /CN=x -keyout key.pem -out cert.pem"
+    subprocess.run(make.split(), cwd=tmp_path, check=True, capture_output=True)
+    own = Certified(redis_server.port, web_concurrency=1)
+    own.env["GUNICORN_CMD_ARGS"] = (
+        f"--certfile {tmp_path}/cert.pem --keyfile {tmp_path}/key.pem --worker-connections 5 --keep-alive 1"
+    )
+    with own:
+        with _silent(own.port, 5, b""):
+            assert own.is_ready()
+        with _silent(own.port, 3, b"\x16"):
+            assert own.stop() == 0
+        assert "graceful timeout" not in own.log
+
+
+class Certified(Gunicorn):
+    """A service with TLS."""
+
+    def is_ready(self) -> bool:
+        """Tell whether it answers /livez over TLS."""
+        anybody = ssl.create_default_context()
+        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection(("127.0.0.1", self.port), 10) as raw,
+            anybody.wrap_socket(raw) as client,
+        ):
+            client.sendall(b"GET /livez HTTP/1.0\r\nHost: x\r\n\r\n")
+            return client.recv(100).startswith(b"HTTP/1.0 200")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -286,6 +287,28 @@ def test_unix_socket(redis_server: RedisServer, token: str, tmp_path: Path, lane
         received = b"".join(iter(lambda: client.recv(65_536), b""))
         assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"200", b"401"]
         assert own.auth(token).status == 200
+
+
+@pytest.mark.parametrize("lane", ["true", "false"], ids=["express", "plain"])
+@pytest.mark.parametrize("name", ["10.0.0.1", "\0\udcff"], ids=["address", "bytes"])
+def test_name_of_a_unix_client(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: str, name: str
+) -> None:
+    """A client of a Unix socket that names its end like a proxy, or in odd bytes, is still a stranger."""
+    options = {"web_concurrency": 1, "redis_deadline_ms": 5000, "express_lane": lane}
+    trust = {"trusted_proxies": "10.0.0.1", "fail_limit_max": 1}
+    own = Gunicorn(redis_server.port, **options, **trust)
+    own.env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{own.port} --bind unix:{tmp_path}/auth.sock"
+    monkeypatch.chdir(tmp_path)
+
+    with own, socket.socket(socket.AF_UNIX) as client:
+        client.bind(os.fsencode(name))
+        client.connect("auth.sock")
+        client.sendall(_auth("x", b"X-Forwarded-For: 9.9.9.9") * 3 + _LIVEZ)
+        client.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+        assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"401", b"401", b"401", b"200"]
+        assert "client=9.9.9.9" not in own.log
 
 
 def test_head_in_pieces(service: Gunicorn, token: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from gunicorn.http.errors import LimitRequestHeaders
 
-from app.web.heads import MAX_HEAD_BYTES, Heads, HeadSocket
+from app.web.heads import MAX_HEAD_BYTES, Heads, HeadSocket, OverloadedError
 
 
 class Client:
@@ -17,6 +17,14 @@ class Client:
     def recv(self, _: int) -> bytes:
         """Return the next of them."""
         return self._chunks.pop(0) if self._chunks else b""
+
+
+class Endless:
+    """The other end, which never stops."""
+
+    def recv(self, size: int) -> bytes:
+        """Return as much as fits."""
+        return b"a" * size
 
 
 class Holder:
@@ -91,3 +99,54 @@ def test_given_up_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
         slow.recv(60)
     heads.note(young, 95)
     assert not young.is_gone
+
+
+def test_large_heads_that_are_answered() -> None:
+    """When the large heads that wait for their answers fill their room, no other large one is read on."""
+    heads, slow = Heads(max_answering_bytes=60_000), Holder()
+    heads.answer(slow, 60_000)
+    late = HeadSocket(Client(b"a" * 10_000, b"a" * 10_000), heads)
+
+    assert heads.is_full
+    assert len(late.recv(10_000)) == 10_000  # small ones may always come
+    with pytest.raises(OverloadedError):
+        late.recv(10_000)
+    heads.answered(slow)
+    assert not heads.is_full
+
+
+def test_answer_frees_its_room() -> None:
+    """A head makes room when it is answered, when its connection ends, and when it was refused."""
+    for leave in (HeadSocket.begin_head, HeadSocket.discard):
+        heads = Heads(max_answering_bytes=60_000)
+        socket = HeadSocket(Client(b"a" * 60_000), heads)
+        socket.recv(60_000)
+        socket.end_head()
+        assert heads.is_full
+        leave(socket)
+        assert not heads.is_full
+
+
+def test_part_of_the_next_head_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came with the request before is part of what a connection holds of the next."""
+    monkeypatch.setattr("app.web.heads.end_reading", lambda _: None)
+    heads, young = Heads(max_bytes=100), Holder()
+    socket = HeadSocket(Client(b"a"), heads)
+    socket.begin_head(b"POST /api" + b"a" * 60)
+    assert socket.start.startswith(b"POST /api")
+    heads.note(young, 90)
+
+    with pytest.raises(StopIteration):
+        socket.recv(1)
+
+
+def test_longest_head() -> None:
+    """A head that ends at its bound is read to its end and no further."""
+    socket = HeadSocket(Endless(), Heads())
+    size = 0
+    while size < MAX_HEAD_BYTES:
+        size += len(socket.recv(8192))
+
+    assert size == MAX_HEAD_BYTES
+    with pytest.raises(LimitRequestHeaders):
+        socket.recv(8192)
