@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple, cast
@@ -142,6 +143,18 @@ def _size(decision: Decision, rendered: Rendered) -> int:
     return 600 + sum(map(len, rendered)) + sum(map(len, decision.identity or ()))
 
 
+def _read_arrived(connection: Connection) -> bool:
+    """Read all of a head that has arrived, so that few are begun at a time; False if the client is done."""
+    more = b""
+    with suppress(BlockingIOError):
+        while more := connection.socket.recv(_READ_ON_BYTES):
+            connection.unread += more
+            if len(more) < _READ_ON_BYTES or len(connection.unread) >= MAX_HEAD_BYTES:
+                break
+        return bool(more)
+    return True
+
+
 @lru_cache(maxsize=1)
 def _date(now_s: int) -> bytes:
     return http_date(now_s).encode()
@@ -182,9 +195,12 @@ class ExpressWorker(DrainingWorker):
         """Answer what the lane takes, and leave to gunicorn what is doubtful."""
         try:
             if connection.unread:
-                self._read_on(connection)
-            else:
-                self._answer(connection, connection.socket.recv(_READ_BYTES))
+                return self._read_on(connection)
+            data = connection.socket.recv(_READ_BYTES)
+            if len(data) == _READ_BYTES and is_unfinished(data):
+                connection.unread = bytearray(data)
+                return self._read_on(connection)
+            return self._answer(connection, data)
         except BlockingIOError:  # it has not sent anything yet
             self._connections.wait(connection)
         except OSError as error:
@@ -193,8 +209,8 @@ class ExpressWorker(DrainingWorker):
 
     def _read_on(self, connection: Connection) -> None:
         """Read more of a head that began before."""
-        more, known = connection.socket.recv(_READ_ON_BYTES), len(connection.unread)
-        connection.unread += more
+        known = len(connection.unread)
+        more = _read_arrived(connection)
         if more and not self.heads.is_full and is_unfinished(connection.unread, known):
             return self._connections.wait_for_more(connection)
         go_on = self._answer if more else self._hand_over

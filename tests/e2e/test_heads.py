@@ -175,6 +175,22 @@ def _flood(connection: Connection, data: bytes) -> None:
         connection.send(data)
 
 
+@pytest.mark.parametrize("lane", ["true"], indirect=True)
+def test_burst_of_large_heads(lane: Gunicorn) -> None:
+    """Three hundred large heads that arrive at once are all decided, though they are many times the bound."""
+    token = lane.issue("a.test")
+    head = (
+        f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\nAuthorization: Bearer {token}\r\nX-A: "
+    )
+    lane.pause()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Connection(lane.port)) for _ in range(300)]
+        for client in clients:
+            client.send(head.encode() + b"a" * 100 * KIB + b"\r\n\r\n")
+        lane.resume()
+        assert {client.read().status for client in clients} == {200}
+
+
 MALFORMED = {
     "no colon": "Authorization Bearer {}",
     "control": "Authorization: Bearer {}\x01",
