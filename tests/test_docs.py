@@ -82,7 +82,8 @@ def test_words_about_the_disk() -> None:
         r'^- \*\*"(.+?)\.?"\*\*', (ROOT / "docs/durability.md").read_text("utf-8"), re.MULTILINE
     )
     sources = [ROOT / "app" / name for name in ("templates/_disk.html", "web/failures.py")]
-    said = re.sub(r"<[^>]+>", "", "".join(source.read_text("utf-8") for source in sources)).replace("\u2019", "'")
+    text = "".join(source.read_text("utf-8") for source in sources)
+    said = re.sub(r"<[^>]+>", "", text).replace("\u2019", "'")
 
     assert len(quoted) > 3
     assert [words for words in quoted if words not in said] == []
