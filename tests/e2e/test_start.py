@@ -361,5 +361,5 @@ class TestEarly:
 
     def test_installed(self) -> None:
         """Both that install put the file where Python looks."""
-        for name in ("Makefile", "Dockerfile"):
+        for name in ("Makefile", "Dockerfile", "README.md"):
             assert "cp app/early.pth" in (ROOT / name).read_text("utf-8")
