@@ -38,7 +38,7 @@ BACKLOG = 2048  # as gunicorn's
 def main() -> int:
     """Run everything until Ctrl-C, or until the service ends; return its exit status."""
     os.chdir(ROOT)
-    _on_endings(signal.default_int_handler)
+    _on_endings(_end)
     with ExitStack() as cleanup:
         try:
             return _run(cleanup)
@@ -49,6 +49,11 @@ def main() -> int:
             sys.exit(f"make run: {error}")
         finally:
             _on_endings(signal.SIG_IGN)  # stopping is short, and nothing may be left behind
+
+
+def _end(_: int, __: FrameType | None) -> None:
+    _on_endings(signal.SIG_IGN)  # one is enough: make and whoever stops make send one each
+    raise KeyboardInterrupt
 
 
 def _on_endings(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:

@@ -74,3 +74,16 @@ def test_addresses_of_redis() -> None:
 
     assert {url.partition("://")[0] for url in shown} >= {"redis", "unix", "redis+sentinel", "redis+cluster"}
     assert all(parse_url(url) for url in shown)
+
+
+def test_words_about_the_disk() -> None:
+    """What docs/durability.md quotes is what a page says."""
+    quoted = re.findall(
+        r'^- \*\*"(.+?)\.?"\*\*', (ROOT / "docs/durability.md").read_text("utf-8"), re.MULTILINE
+    )
+    sources = [ROOT / "app" / name for name in ("templates/_disk.html", "web/failures.py")]
+    text = "".join(source.read_text("utf-8") for source in sources)
+    said = re.sub(r"<[^>]+>", "", text).replace("\u2019", "'")
+
+    assert len(quoted) > 3
+    assert [words for words in quoted if words not in said] == []

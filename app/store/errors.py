@@ -27,6 +27,7 @@ _ADVICE = {
     "MISCONF": "it can't save to its disk; its own log says why",
     "NOREPLICAS": "it has fewer replicas than its min-replicas-to-write",
 }
+_REPEATED = ", with args beginning with"  # of a command that it does not know: those of AUTH are a password
 _FORBIDDEN_IN_SCRIPT = ("The user executing the script", "ACL failure in script")
 
 
@@ -134,7 +135,8 @@ def _trouble(error: Exception, deadline_s: float, setting: str) -> StoreUnavaila
     if isinstance(error, TooOldError):
         return StoreUnavailableError(f"Redis is too old: {error}")
     verb = "refused" if isinstance(error, redis.ResponseError) else "is unavailable"
-    text = f"Redis {verb}: {type(error).__name__}: {str(error).rstrip('.')}"
+    said = str(error).partition(_REPEATED)[0]
+    text = f"Redis {verb}: {type(error).__name__}: {said.rstrip('.')}"
     return StoreUnavailableError("; ".join(filter(None, [text, _advice(error, setting)])))
 
 

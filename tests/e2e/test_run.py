@@ -328,9 +328,18 @@ def ended(number: signal.Signals) -> Callable[[Checkout], None]:
     return end
 
 
+def end_impatiently(run: Checkout) -> None:
+    """Ask again and again, as somebody does who waits, or make beside an init system."""
+    while run.is_alive:
+        run.signal(signal.SIGTERM)
+    assert run.wait() == 0
+    assert "Traceback" not in run.said
+
+
 ENDS: dict[str, Callable[[Checkout], None]] = {
     "ctrl-c": ended(signal.SIGINT),
     "sigterm": ended(signal.SIGTERM),
+    "impatient": end_impatiently,
     "kill": kill_run,
     "crash": kill_all,
     "leftover": kill_all_but_redis,

@@ -360,6 +360,6 @@ class TestEarly:
         assert run.stderr.splitlines()[1:] == ["  .env: is no UTF-8 text in line 1; save it as UTF-8"]
 
     def test_installed(self) -> None:
-        """Both that install put the file where Python looks."""
-        for name in ("Makefile", "Dockerfile"):
+        """Everything that installs puts the file where Python looks."""
+        for name in ("Makefile", "Dockerfile", "README.md"):
             assert "cp app/early.pth" in (ROOT / name).read_text("utf-8")

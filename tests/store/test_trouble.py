@@ -8,6 +8,7 @@ import pytest
 
 from app.core.registry import StoreUnavailableError
 from app.store.connection import connect
+from tests.harness import RedisServer
 from tests.make import make_settings
 from tests.store.replica import Replica
 
@@ -44,3 +45,12 @@ def test_password(real_client: Any, password: str, told: str) -> None:
             Replica(connect(make_settings(REDIS_PORT=port, REDIS_PASSWORD=password)), "pepper").ask("x" * 20)
     finally:
         real_client.config_set("requirepass", "")
+
+
+def test_no_secrets() -> None:
+    """A server that does not know AUTH repeats the password in its error; nobody is told."""
+    with RedisServer(options=["--rename-command", "AUTH", ""]) as server:
+        client = connect(make_settings(REDIS_PORT=server.port, REDIS_PASSWORD="open sesame"))
+        with pytest.raises(StoreUnavailableError, match="unknown command 'AUTH'") as caught:
+            Replica(client, "pepper").ask("x" * 20)
+        assert "sesame" not in str(caught.value)

@@ -159,6 +159,17 @@ def test_answers_of_auth() -> None:
     assert bodies == {outcome.body for outcome in OUTCOMES.values()} | {"missing token"}  # test_sources.py
 
 
+def test_metrics(service: Service) -> None:
+    """Every metric that there is stands in the table of metrics, and no other."""
+    service.get("/metrics")
+    families = {
+        f"{name}_total" if kind == "counter" else name
+        for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", service.said, re.MULTILINE)
+    }
+
+    assert {row[0].partition("{")[0] for row in quoted("Metrics", 0)} == families
+
+
 def test_verdicts() -> None:
     """Every verdict that the README names is one."""
     (row,) = [row for row in README.splitlines() if "`acl_auth_decisions_total{verdict}` |" in row]
