@@ -100,6 +100,8 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
     environ = {**os.environ, **address}
+    if not environ.get("WEB_CONCURRENCY", "").strip():
+        environ.pop("WEB_CONCURRENCY", None)  # gunicorn would take it for a number
     if door is None:
         return children.spawn(command, locks, SERVICE, env=environ)
     with door:
