@@ -74,7 +74,8 @@ class RedisLedger:
                     if decision.verdict is Verdict.ALLOWED and decision.identity:
                         self._settle(decision.identity.token_id, digest, digests[0])
                     return decision
-                absent = max(absent, decision, key=lambda found: found.verdict is Verdict.EXPIRED)
+                if decision.verdict is Verdict.EXPIRED:
+                    absent = decision
         return absent
 
     def probe(self, name: str) -> None:
