@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import redis
+
 from app.core.limits import Refusal
 from app.core.logins import KNOWN_S, MAX_KNOWN, WINDOW_S, WRONG_OF_KNOWN, scopes
 from app.store import keys
 from app.store.cluster import Client
-from app.store.errors import bounded
+from app.store.errors import bounded, is_wrong_type
 from app.store.scripts import Script
 
 _KEYS = (keys.WRONG_LOGINS, keys.KNOWN_CLIENTS)
@@ -40,4 +42,9 @@ class RedisLogins:
             pipe = self._client.pipeline(transaction=True)
             pipe.llen(keys.WRONG_LOGINS)
             pipe.delete(keys.WRONG_LOGINS)
-            return int(pipe.execute()[0])
+            try:
+                return int(pipe.execute()[0])
+            except redis.ResponseError as error:
+                if not is_wrong_type(error):
+                    raise
+                return 0  # others wrote what is no list; it is gone too
