@@ -334,6 +334,18 @@ def test_as_many_hosts_as_there_may_be(api: Api) -> None:
     assert api.client.post("/create_token", data=form, auth=OPERATOR).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["\u00ed\u00ad", "\u00b2", "\u3131", "a\u034f.de", "\u00fc\u200d", "\uff11"])
+def test_hosts_beyond_ascii_that_are_none(api: Api, host: str) -> None:
+    """What IDNA would drop, refuse or take for a number is refused, and the description says so."""
+    (_, pattern) = DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]["hosts"]["anyOf"][0][
+        "items"
+    ]["anyOf"]
+
+    assert api("POST", "/tokens", {"hosts": [host]}).status == 400
+    assert api("GET", "/tokens", query_string={"q": host}).status == 400
+    assert not re.search(pattern["pattern"], host)
+
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()
