@@ -23,7 +23,7 @@ _STATUSES: dict[type[BaseException], HTTPStatus] = {
     errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
 }
-_API = re.compile(rb"[A-Z]+ " + API.encode() + rb"[/? ]")
+_API = re.compile(rb"[!-~]+ (?:https?://[^/ ]*)?" + API.encode() + rb"[/? ]")
 _log = logging.getLogger(__name__)
 
 
