@@ -31,7 +31,7 @@ from app.tally import SHARED, Tally
 from app.web import admin, api, auth, filters, guards, metrics
 from app.web.problems import is_api
 
-_MAX_FORM_BYTES = 16 * 1024
+_MAX_FORM_BYTES = 64 * 1024
 _ADMIN_DEADLINE_MS = 2000
 _YEAR_S = 31_536_000
 _NO_HOST = "localhost"

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core import hosts, moments
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
+from app.core.text import FLAGS, HIDDEN, JOINERS, SELECTORS, SURROGATES
 from app.core.tokens import Leave, Token, TokenSpec
 
 MAX_TTL_S = 100 * 365 * 86_400
@@ -17,21 +18,7 @@ MAX_COMMENT_CHARS = 500
 MAX_EMAIL_CHARS = 254
 
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
-# Ranges of what nobody sees and of what reorders text. They are written down, because what Python knows of
-# Unicode is older than what people type.
-_HIDDEN = (
-    "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
-    "\ufdd0-\ufdef\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
-)
-_SURROGATES = "\ud800-\udfff"
 _SPACES = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-_JOINERS = "\u200c\u200d"
-_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
-# England, Scotland and Wales: the flags that are spelled in tags, which hide text anywhere else.
-_FLAGS = "\U0001f3f4\U000e0067\U000e0062(?:{}|{}|{})\U000e007f".format(
-    *("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("eng", "sct", "wls"))
-)
 
 
 def _grammar(hidden: str) -> str:
@@ -39,15 +26,15 @@ def _grammar(hidden: str) -> str:
 
     A joiner or a selector says something of the character before it. Rows of them would hide text.
     """
-    return f"(?:(?:{_FLAGS}|[^{hidden}{_JOINERS}{_SELECTORS}])[{_SELECTORS}]?[{_JOINERS}]?)*"
+    return f"(?:(?:{FLAGS}|[^{hidden}{JOINERS}{SELECTORS}])[{SELECTORS}]?[{JOINERS}]?)*"
 
 
-TEXT = _grammar(_HIDDEN)
-_IN_EMAIL = f"[^@{_HIDDEN}{_JOINERS}{_SELECTORS}{_SPACES}]+"
+TEXT = _grammar(HIDDEN)
+_IN_EMAIL = f"[^@{HIDDEN}{JOINERS}{SELECTORS}{_SPACES}]+"
 EMAIL = f"{_IN_EMAIL}@{_IN_EMAIL}"
 BLANKS = "[ \t\r\n]*"
 
-_TEXT = re.compile(_grammar(_HIDDEN + _SURROGATES))
+_TEXT = re.compile(_grammar(HIDDEN + SURROGATES))
 _EMAIL = re.compile(EMAIL)
 
 

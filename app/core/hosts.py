@@ -8,6 +8,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 import idna
 
 from app.core.cache import BoundedCache
+from app.core.text import HIDDEN, JOINERS, SELECTORS
 
 ANY = "*"
 MAX_PATTERNS = 100
@@ -37,6 +38,12 @@ _IPV6 = "|".join(
         f"(?:{_HEX}(?::{_HEX}){{0,6}})?::",
     ]
 )
+# Beyond ASCII, IDNA decides. These it drops, refuses, or takes for the digits of a number.
+_UNSEEN = f"{HIDDEN}{JOINERS}{SELECTORS}"
+_REFUSED = f"{_UNSEEN}\u1100-\u11ff\u20d0-\u20f0\u3131-\u318e\ua960-\ua97c\ud7b0-\ud7fb\uffa1-\uffdc"
+_DIGITS = "\xb2\xb3\xb9\u2070-\u2089\u2460-\u2473\u24ea\u3251-\u32bf\uff10-\uff19\U0001d7ce-\U0001d7ff"
+BEYOND_ASCII = f"[^{_REFUSED}]*[^\x00-\x7f{_REFUSED}{_DIGITS}][^{_REFUSED}]*"
+_INVISIBLE = re.compile(f"[{_UNSEEN}]")
 
 
 def grammar(label: str, only_label: str) -> str:
@@ -126,7 +133,7 @@ def _has_port(name: str) -> bool:
 def _ascii(name: str, text: str) -> str:
     if name.isascii():
         return name
-    if not name.isprintable():  # IDNA would drop what nobody sees
+    if not name.isprintable() or _INVISIBLE.search(name):  # IDNA would drop what nobody sees
         raise InvalidHostPatternError(f"{text!r} contains invisible characters")
     try:
         return idna.encode(name, uts46=True).decode()

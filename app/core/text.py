@@ -1,18 +1,30 @@
-"""Foreign text where people read it: a terminal, a log."""
+"""Foreign text where people read it: a page, a terminal, a log."""
 
 from __future__ import annotations
 
-from unicodedata import category
+import re
 
-_JOINERS = "\u200c\u200d"  # of Persian and of emoji; they move nothing
+# Ranges of what nobody sees and of what reorders text. They are written down, because what Python knows of
+# Unicode is older than what people type.
+HIDDEN = (
+    "\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufdd0-\ufdef\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3"
+    "\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+    + "".join(f"{chr(plane + 0xFFFE)}-{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000))
+)
+SURROGATES = "\ud800-\udfff"
+JOINERS = "\u200c\u200d"
+SELECTORS = "\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
+# England, Scotland and Wales: the flags that are spelled in tags, which hide text anywhere else.
+FLAGS = "\U0001f3f4\U000e0067\U000e0062(?:{}|{}|{})\U000e007f".format(
+    *("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("eng", "sct", "wls"))
+)
+
+_FLAG_OR_HIDDEN = re.compile(f"({FLAGS})|[{HIDDEN}{SURROGATES}]")
 
 
 def visible(text: str) -> str:
     r"""Return *text* with escapes such as ``\x1b`` for whatever controls, hides or reorders what is shown."""
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(char if _is_harmless(char) else ascii(char)[1:-1] for char in text)
-
-
-def _is_harmless(char: str) -> bool:
-    return char.isprintable() or char in _JOINERS or category(char) == "Zs"
+    return _FLAG_OR_HIDDEN.sub(lambda found: found[1] or ascii(found[0])[1:-1], text)

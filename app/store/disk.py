@@ -63,18 +63,21 @@ class Disk:
 
 def _run(script: Script, own: Any, keys: Sequence[str], args: Sequence[str | int]) -> bool:
     try:
-        return bool(script.run(own, keys, args))
+        changed = script.run(own, keys, args)
     except redis.ResponseError:
         raise
     except _LOST as error:
         raise UnknownOutcomeError("Redis fell silent before it answered") from error
+    if changed not in (0, 1):
+        raise UnknownOutcomeError("the answer of Redis makes no sense")
+    return bool(changed)
 
 
 def _ask_in_time(own: Any) -> Durability:
     """Ask; the change is done, so that a silence is no failure any more."""
     try:
         return _ask(own, _WAIT_MS)
-    except _LOST:
+    except (*_LOST, TypeError, ValueError):
         return Durability.UNCONFIRMED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from redis.exceptions import MasterDownError
 
 from app.core.registry import StoreUnavailableError
 
+_log = logging.getLogger(__name__)
+
 DECISION = "REDIS_DEADLINE_MS"
 _SPARED_S = 0.25
+_NONSENSE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 _ADVICE = {
     "WRONGPASS": "check REDIS_USERNAME and REDIS_PASSWORD, or those in REDIS_URL",
     "NOAUTH": "set REDIS_PASSWORD, or a password in REDIS_URL",
@@ -47,7 +51,7 @@ def bounded(deadline_s: float, setting: str = "") -> Iterator[None]:
     """Give everything inside *deadline_s* seconds in all: waiting, connecting, sending, reading.
 
     Raises StoreUnavailableError for a deadline missed, naming the *setting* that it comes from, and for
-    whatever Redis refuses. gevent.Timeout is no Exception, so it is named here.
+    whatever Redis refuses, or answers without sense. gevent.Timeout is no Exception, so it is named here.
     """
     try:
         with gevent.Timeout(deadline_s):
@@ -56,6 +60,9 @@ def bounded(deadline_s: float, setting: str = "") -> Iterator[None]:
         raise _late(deadline_s, setting) from None
     except (redis.RedisError, OSError) as error:
         raise _trouble(error, deadline_s, setting) from error
+    except _NONSENSE as error:
+        _log.error("an answer of Redis makes no sense", exc_info=error)
+        raise StoreUnavailableError("an answer of Redis makes no sense") from error
 
 
 class Deadlines:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from app.core.limits import Refusal
+import redis
+
+from app.core.limits import Limit, Refusal
 from app.core.logins import KNOWN_S, MAX_KNOWN, WINDOW_S, WRONG_OF_KNOWN, scopes
 from app.store import keys
 from app.store.cluster import Client
-from app.store.errors import bounded
+from app.store.errors import bounded, is_wrong_type
 from app.store.scripts import Script
 
 _KEYS = (keys.WRONG_LOGINS, keys.KNOWN_CLIENTS)
@@ -31,8 +34,8 @@ class RedisLogins:
         counted = scopes(client)
         limits = [text for scope in counted for text in (scope.name, scope.limit.max_requests)]
         with bounded(self._deadline_s):
-            reached, wait_us = self._login.run(self._client, _KEYS, [int(is_right), *_RULES, *limits])
-        return Refusal(counted[reached - 1].limit, wait_us) if reached else None
+            reply = self._login.run(self._client, _KEYS, [int(is_right), *_RULES, *limits])
+            return _read(reply, [scope.limit for scope in counted])
 
     def reset(self) -> int:
         """Forget all wrong passwords and return how many there were; raises StoreUnavailableError."""
@@ -40,4 +43,19 @@ class RedisLogins:
             pipe = self._client.pipeline(transaction=True)
             pipe.llen(keys.WRONG_LOGINS)
             pipe.delete(keys.WRONG_LOGINS)
-            return int(pipe.execute()[0])
+            try:
+                return int(pipe.execute()[0])
+            except redis.ResponseError as error:
+                if not is_wrong_type(error):
+                    raise
+                return 0  # others wrote what is no list; it is gone too
+
+
+def _read(reply: Any, limits: Sequence[Limit]) -> Refusal | None:
+    """Return what ``login.lua`` says; raises ValueError for what it would not, which lets nobody in."""
+    match reply:
+        case [0, 0]:
+            return None
+        case [int() as reached, int() as wait_us] if 0 < reached <= len(limits) and wait_us > 0:
+            return Refusal(limits[reached - 1], wait_us)
+    raise ValueError("no answer of login.lua")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,12 +15,14 @@ from flask import Flask
 from markupsafe import Markup
 
 from app.core import credentials
+from app.core.text import visible
 from app.core.tokens import TOKEN_ID
 from app.core.usage import Counts, total
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _MINUTE_S = 60
+_LINE = re.compile("[^\t\r\n]+")
 
 
 def register(app: Flask, now: Callable[[], float] = time.time) -> None:
@@ -35,6 +38,7 @@ def register(app: Flask, now: Callable[[], float] = time.time) -> None:
         if endpoint == "static":
             values["v"] = _content_hash(Path(app.static_folder or "", values["filename"]))
 
+    app.jinja_env.finalize = shown
     app.add_template_filter(moment_, "moment")
     app.add_template_filter(ago_, "ago")
     app.add_template_filter(duration)
@@ -48,6 +52,13 @@ def register(app: Flask, now: Callable[[], float] = time.time) -> None:
     app.add_template_global(credentials.curl)
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.url_defaults(add_content_hash)
+
+
+def shown(value: object) -> object:
+    """Return what a page shows of *value*, whoever wrote it: nothing in it controls, hides or reorders."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _LINE.sub(lambda line: visible(line[0]), value)
 
 
 def moment(seconds: int | None, now: int, otherwise: str) -> str:

@@ -16,7 +16,7 @@ from app.core.fields import (
     MAX_TTL_S,
     TEXT,
 )
-from app.core.hosts import MAX_PATTERNS, PATTERN, PATTERNS
+from app.core.hosts import BEYOND_ASCII, MAX_PATTERNS, PATTERN, PATTERNS
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
 from app.core.moments import MOMENT, within
 from app.core.registry import PAGE_SIZE
@@ -60,7 +60,7 @@ _HOSTS = {
     "items": {"type": "string"},
     "description": "exact names, *.example.com for everything below it, or *",
 }
-_BEYOND_ASCII = {"format": "idn-hostname", "pattern": "[^\\x00-\\x7f]"}
+_BEYOND_ASCII = {"format": "idn-hostname", "pattern": f"^{BEYOND_ASCII}$"}
 _SAID: Schema = {
     "hosts": {
         "description": f"{_HOSTS['description']}; or one text with all of them, separated by commas",

@@ -24,7 +24,7 @@ _STATUSES: dict[type[BaseException], HTTPStatus] = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_API = re.compile(rb"[A-Z]+ " + API.encode() + rb"[/? ]")
+_API = re.compile(rb"[!-~]+ (?:https?://[^/ ]*)?" + API.encode() + rb"[/? ]")
 _log = logging.getLogger(__name__)
 
 

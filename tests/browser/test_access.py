@@ -65,6 +65,7 @@ def _crowd(redis: Any) -> None:
     adopt(redis, 2, hosts="", enabled="0", created_at="1700000000")
     for number in range(3, 6):
         adopt(redis, number, email="ops@a.test", comment="short")
+    adopt(redis, 6, rate_limit_max="unreadable")
 
 
 def show(page: Page, name: str) -> None:

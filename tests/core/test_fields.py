@@ -106,6 +106,7 @@ def test_invisible_characters(name: str, char: str) -> None:
         "\U0001f3f4\u200d\u2620\ufe0f",
         "\u0600\u0661 \uf8ff \U0001fae9",
         "na\u00efve \u05e9\u05dc\u05d5\u05dd",
+        "\u182d\u180b\u1820 a\u034f\u0308 \u1780\u17b6",
     ],
 )
 def test_text_as_people_write_it(comment: str) -> None:
@@ -128,6 +129,8 @@ def test_text_as_people_write_it(comment: str) -> None:
         ),
         *("\u061c", "\u200e", "\u180e", "\ufff9", "\ufffd", "\U0001f3f4\U000e0061\U000e007f", "a\U000e0001"),
         "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067",
+        *("a\u115f", "\u1160", "a\u17b4", "\u17b5", "a\u2800", "\U0001d159", "\U0001fffe", "\U0010ffff"),
+        *("\u180b", "a\u180b\u180c", "\u034f", "a\u034f\u034f"),
     ],
 )
 def test_what_hides_or_reorders_text(comment: str) -> None:

@@ -19,7 +19,9 @@ from app.core.text import visible
         ("\x9b31m\x85", r"\x9b31m\x85"),
         ("\u202egnp.exe\u2066\u200b\ufeff", r"\u202egnp.exe\u2066\u200b\ufeff"),
         ("\u2028\u2029", r"\u2028\u2029"),
-        ("\udc80\ue000\U000e0041", r"\udc80\ue000\U000e0041"),
+        ("\udc80\U000e0041\ufffe", r"\udc80\U000e0041\ufffe"),
+        ("\u115f\u2800", r"\u115f\u2800"),
+        ("\ue000 \U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",) * 2,
         (
             "naïve 日本 👩\u200d💻 \u0645\u06cc\u200c\u062e\u00a0",
             "naïve 日本 👩\u200d💻 \u0645\u06cc\u200c\u062e\u00a0",

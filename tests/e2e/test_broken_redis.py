@@ -10,9 +10,12 @@ from typing import Any
 import hiredis
 import pytest
 
-from tests.harness import Connection, Gunicorn, bearer, call, forwarded, until
+from tests.harness import BASIC, Connection, Gunicorn, bearer, call, forwarded, until
 
 ASK = [*forwarded("a.test"), *bearer("some-token")]
+
+
+SOUND = object()  # in place of an answer to everything
 
 
 class Raw(bytes):
@@ -40,6 +43,7 @@ class StandIn(socketserver.ThreadingTCPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Session)
         self.reply: Callable[[bytes, bytes], Any] = good
+        self.misfit: Any = SOUND
 
 
 class _Session(socketserver.BaseRequestHandler):
@@ -51,10 +55,12 @@ class _Session(socketserver.BaseRequestHandler):
                 self.request.sendall(resp(self._answer(command)))
 
     def _answer(self, command: list[bytes]) -> Any:
+        assert isinstance(self.server, StandIn)
         name = command[0].upper()
         if name in {b"EVALSHA", b"EVAL"}:
-            assert isinstance(self.server, StandIn)
             return self.server.reply(command[3], command[-1])
+        if self.server.misfit is not SOUND and name not in {b"HELLO", b"CLIENT", b"SELECT"}:
+            return self.server.misfit
         return {b"SMEMBERS": [], b"INFO": b"redis_version:7.2.0\r\n", b"PING": Raw(b"+PONG\r\n")}.get(
             name, Raw(b"+OK\r\n")
         )
@@ -147,6 +153,46 @@ def test_no_decision(gunicorn: Gunicorn, stand_in: StandIn, kind: str) -> None:
         until(lambda: connection.call("/auth", ASK).status == 200)
     metrics = call(gunicorn.port, "/metrics").text
     assert 'verdict="unavailable"' in metrics
+
+
+MISFITS: dict[str, Any] = {
+    "nil": None,
+    "an integer": 7,
+    "a huge integer": 2**62,
+    "a text": b"x",
+    "bytes": b"\xff\xfe",
+    "an empty list": [],
+    "nils": [None, None],
+    "integers": [1, 2, 3],
+    "lists": [[None], [1]],
+    "a cursor and junk": [b"0", [b"tokens:" + b"a" * 64, None, 5]],
+}
+FORM, JSON = ("Content-Type", "application/x-www-form-urlencoded"), ("Content-Type", "application/json")
+NAME = "a" * 64
+PAGES: list[tuple[str, str, tuple[str, str], bytes | None]] = [
+    *(("GET", target, JSON, None) for target in ("/", "/?q=a.test", "/?q=1", "/?q=@", f"/tokens/{NAME}")),
+    *(("GET", f"/api/v1/tokens{rest}", JSON, None) for rest in ("", f"/{NAME}", "/0aaaaaaaaaaaaaaa")),
+    ("POST", "/api/v1/tokens", JSON, b'{"hosts":["a.test"]}'),
+    ("PATCH", f"/api/v1/tokens/{NAME}", JSON, b'{"comment":"x"}'),
+    ("DELETE", f"/api/v1/tokens/{NAME}", JSON, None),
+    ("POST", f"/api/v1/tokens/{NAME}/rotate", JSON, b"{}"),
+    ("POST", "/create_token", FORM, b"hosts=a.test"),
+    ("POST", "/delete_token", FORM, b"token=" + NAME.encode()),
+]
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+@pytest.mark.parametrize("may_sign_in", [True, False])
+def test_no_page(gunicorn: Gunicorn, stand_in: StandIn, kind: str, may_sign_in: bool) -> None:  # noqa: FBT001
+    """What the pages and the API can't make sense of is no fault of theirs, and no change is called done."""
+    stand_in.misfit = MISFITS[kind]
+    stand_in.reply = lambda key, _: [0, 0] if may_sign_in and b"logins" in key else MISFITS[kind]
+    try:
+        for method, target, content, body in PAGES:
+            answer = call(gunicorn.port, target, [("Authorization", BASIC), content], method, body)
+            assert answer.status in ({404, 503} if method == "GET" else {404, 409, 503}), (method, target)
+    finally:
+        stand_in.misfit = SOUND
 
 
 def test_broken_answers_harm_no_other(gunicorn: Gunicorn, stand_in: StandIn) -> None:

@@ -287,6 +287,16 @@ def test_kind_of_a_refusal(lane: Gunicorn, target: str, kind: str) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("line", [b"get /api/v1/tokens", b"GET http://localhost/api/v1/tokens"])
+def test_kind_of_a_refusal_for_an_odd_line(lane: Gunicorn, line: bytes) -> None:
+    """However the request line is written, what asks for the API hears of it as RFC 9457 has it."""
+    with Connection(lane.port) as connection:
+        connection.send(line + b" HTTP/1.1\r\nHost: x\r\nA B: c\r\n\r\n")
+        answer = connection.read()
+
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+
+
 def test_new_hosts_fill_no_memory(redis_server: RedisServer) -> None:
     """Thousands of new hosts of 121 labels, each with a bad token and one over its limit, fill no cache."""
     options = {

@@ -44,6 +44,20 @@ def test_limit(client: Any) -> None:
     assert mine.blocking("198.51.100.1") is None
 
 
+@pytest.mark.parametrize(
+    "key",
+    [keys.failures(ME), keys.FAILED_CLIENTS, keys.FURTHER_FAILURES, keys.network_failures("203.0.113.0/24")],
+)
+@pytest.mark.parametrize("kind", ["SET", "RPUSH", "SADD"])
+def test_junk_in_their_place(client: Any, key: str, kind: str) -> None:
+    """What others put in place of the memory keeps no bad token from its answer: it begins anew."""
+    client.execute_command(kind, key, "junk")
+    mine = worker(client)
+
+    assert [mine.note(ME) for _ in range(3)] == [None] * 3
+    assert mine.note(ME)
+
+
 def test_other_worker(client: Any) -> None:
     """A worker that saw none of them refuses to tell the first that it sees, and then turns away."""
     mine, other = worker(client), worker(client)

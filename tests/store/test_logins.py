@@ -87,6 +87,24 @@ def test_right_password_takes_nothing_back(logins: RedisLogins) -> None:
     assert set(heard[N + 1 :]) == {WRONG_PER_CLIENT}
 
 
+@pytest.mark.parametrize("key", [WRONG, KNOWN])
+@pytest.mark.parametrize("kind", ["SET", "RPUSH", "SADD"])
+def test_junk_in_their_place(client: Any, logins: RedisLogins, key: str, kind: str) -> None:
+    """What others put in place of the memory shuts nobody out: it begins anew, and counts from there."""
+    client.execute_command(kind, key, "junk")
+
+    assert limit_for(logins, "198.51.100.1", is_right=True) is None
+    assert [limit_for(logins, ME) for _ in range(N + 1)] == [None] * N + [WRONG_PER_CLIENT]
+
+
+def test_junk_is_forgotten(client: Any, logins: RedisLogins) -> None:
+    """The shell forgets what stands in place of wrong passwords too."""
+    client.set(WRONG, "junk")
+
+    assert logins.reset() == 0
+    assert not client.exists(WRONG)
+
+
 def test_right_passwords_are_free(client: Any, logins: RedisLogins) -> None:
     """A browser sends the right password with each request, and nothing of that adds up."""
     assert {limit_for(logins, ME, is_right=True) for _ in range(300)} == {None}

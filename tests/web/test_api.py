@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from werkzeug.datastructures import Headers
 
 from app.core import fields
+from app.core.hosts import MAX_PATTERNS
 from app.web.openapi import DESCRIPTION, describe
 from tests.web.conftest import OPERATOR, written
 from tests.web.test_admin import record_of
@@ -313,7 +314,7 @@ def test_described_ends(api: Api, text: str) -> None:
         (400, "application/json", b'{"hosts": ["a.test"], "hosts": ["b.test"]}'),
         (400, "application/json", b'{"hosts": ["\xff"]}'),
         (400, "application/json", b"[" * 10_000),
-        (413, "application/json", b'{"comment": "' + b"a" * 20_000),
+        (413, "application/json", b'{"comment": "' + b"a" * 70_000),
     ],
 )
 def test_bad_body(api: Api, database: Any, status: int, kind: str | None, body: bytes) -> None:
@@ -322,6 +323,27 @@ def test_bad_body(api: Api, database: Any, status: int, kind: str | None, body: 
 
     assert (answer.status, answer.kind) == (status, "application/problem+json")
     assert not written(database)
+
+
+def test_as_many_hosts_as_there_may_be(api: Api) -> None:
+    """The longest list of hosts that a token may have is no body too large, in a form neither."""
+    hosts = [f"{number:03}.{'.'.join(['a' * 61] * 4)}" for number in range(MAX_PATTERNS)]
+    form = {"hosts": "\r\n".join(hosts), "comment": "\u00fc" * 500}
+
+    assert api("POST", "/tokens", {"hosts": hosts}).status == 201
+    assert api.client.post("/create_token", data=form, auth=OPERATOR).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["\u00ed\u00ad", "\u00b2", "\u3131", "a\u034f.de", "\u00fc\u200d", "\uff11"])
+def test_hosts_beyond_ascii_that_are_none(api: Api, host: str) -> None:
+    """What IDNA would drop, refuse or take for a number is refused, and the description says so."""
+    (_, pattern) = DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]["hosts"]["anyOf"][0][
+        "items"
+    ]["anyOf"]
+
+    assert api("POST", "/tokens", {"hosts": [host]}).status == 400
+    assert api("GET", "/tokens", query_string={"q": host}).status == 400
+    assert not re.search(pattern["pattern"], host)
 
 
 VALUES = st.recursive(

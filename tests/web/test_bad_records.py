@@ -51,6 +51,24 @@ def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, 
     assert ask(client, text).status_code == 200
 
 
+def test_hostile_text(operator: Operator, database: Any) -> None:
+    """What others wrote neither controls nor reorders a page, nor does what was typed."""
+    hostile = "a\x1b[2J\u202eb\u2066c\u2800d"
+    record = {"hosts": f"a.test,{hostile}", "email": hostile, "comment": hostile}
+    database.hset(f"tokens:{DIGEST}", mapping=record)
+    pages = [
+        operator.get(),
+        operator.get(f"/tokens/{DIGEST}"),
+        operator.get("/", query_string={"q": f"@{hostile}"}),
+        operator.post("/create_token", {"hosts": hostile, "comment": hostile, hostile: "x"}),
+        operator.post("/rotate_token", {"token": DIGEST}),
+    ]
+
+    for page in pages:
+        assert r"a\x1b[2J\u202eb\u2066c\u2800d" in page.text
+        assert not set(page.text) & set("\x1b\u202e\u2066\u2800")
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_api(api: Api, database: Any, kind: str) -> None:
     """The API lists and shows it as unreadable, as described, and deletes it by its SHA-256."""

@@ -21,6 +21,17 @@ local second = tonumber(time[1])
 local clock = second * 1000000 + tonumber(time[2])
 local now = clock
 
+for place, key in ipairs(KEYS) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= (place == 2 and 'zset' or 'list') and found ~= 'none' then
+    redis.call('DEL', key) -- others wrote it: begin anew rather than tell nobody that a token is bad
+  end
+end
+
+local function time_at(key, index)
+  return tonumber(redis.call('LINDEX', key, index) or 0) or 0
+end
+
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second)
 local has_room = redis.call('EXISTS', KEYS[1]) == 1 or redis.call('ZCARD', KEYS[2]) < most_clients
 
@@ -28,7 +39,7 @@ local lists, most = {}, {} -- that this one counts in, the client's first
 local function count_in(key, limit)
   table.insert(lists, key)
   most[key] = tonumber(limit)
-  local newest = tonumber(redis.call('LINDEX', key, 0) or 0)
+  local newest = time_at(key, 0)
   if newest > clock + window_us then
     redis.call('DEL', key) -- the clock was set back: begin anew rather than lock out
   else
@@ -44,8 +55,8 @@ end
 local function waits()
   local found, is_any = {}, 0
   for place, key in ipairs(lists) do
-    local oldest = redis.call('LINDEX', key, most[key] - 1)
-    local is_full = oldest and oldest + window_us > now
+    local oldest = time_at(key, most[key] - 1)
+    local is_full = oldest + window_us > now
     found[place] = is_full and math.max(1, oldest + window_us - clock) or 0
     is_any = is_full and 1 or is_any
   end

@@ -32,8 +32,15 @@ local time = redis.call('TIME')
 local second = tonumber(time[1])
 local clock = second * 1000000 + tonumber(time[2])
 
+for place, kind in ipairs({ 'list', 'zset' }) do
+  local found = redis.call('TYPE', KEYS[place]).ok
+  if found ~= kind and found ~= 'none' then
+    redis.call('DEL', KEYS[place]) -- others wrote it: begin anew rather than lock out
+  end
+end
+
 local entries = redis.call('LRANGE', KEYS[1], 0, -1)
-local newest = tonumber(entries[1] and entries[1]:match('^%d+') or 0)
+local newest = entries[1] and tonumber(entries[1]:match('^%d+')) or 0
 if newest > clock + window_us then
   redis.call('DEL', KEYS[1]) -- the clock was set back: begin anew rather than lock out
   entries, newest = {}, 0
@@ -41,7 +48,7 @@ end
 local now = math.max(clock, newest) -- never back, whatever the clock does
 
 local function ends(place)
-  return tonumber(entries[place]:match('^%d+')) + window_us
+  return (tonumber(entries[place]:match('^%d+')) or 0) + window_us
 end
 
 local recent, beyond = 0, #entries + 1 -- by halves, for parsing every time would take longer than all the rest
