@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,15 @@ import pytest
 
 from app.store import keys
 from tests.harness import Backend, Door, Gunicorn, RedisServer, Traefik, free_port
+
+
+@pytest.fixture(scope="session", name="many_files")
+def _many_files() -> Iterator[None]:
+    """Let this process and those that it starts open as many files as they may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="session", name="redis_server")

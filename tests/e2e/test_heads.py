@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,18 +12,9 @@ import pytest
 
 from tests.harness import BASIC, Connection, Gunicorn, RedisServer, bearer, call, forwarded, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("many_files")]
 
 KIB = 1024
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _many_files() -> Iterator[None]:
-    """Let this process and those that it starts open as many files as they may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="module", name="lane", params=["true", "false"], ids=["express", "plain"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 import ssl
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 from tests.harness import BASIC, Connection, Gunicorn, RedisServer, at_best, bearer, forwarded, seconds
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("many_files")]
 
 _HALF_HEAD = b"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-"
 _FORM = (
@@ -25,15 +24,6 @@ _FORM = (
     b"Content-Type: application/x-www-form-urlencoded\r\n"
 )
 _OPERATOR = f"Authorization: {BASIC}\r\n".encode()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _many_files() -> Iterator[None]:
-    """Let this process and those that it starts open as many files as they may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="module", name="crowded", params=["true", "false"], ids=["express", "plain"])
