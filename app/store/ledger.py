@@ -101,23 +101,22 @@ class RedisLedger:
 
     def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
         """Decide on *digest*, or on where it moved: one more round trip each time."""
-        seen: list[str] = []
-        while digest not in seen and len(seen) < MAX_MOVES:
-            seen.append(digest)
-            found = _read(digest, self._ask(digest, args))
-            if isinstance(found, Decision):
-                return found
-            digest = found
-        raise StoreUnavailableError("a record that moved in circles")
+        found, seen = self._ask(digest, args), [digest]
+        while not isinstance(found, Decision):
+            if found in seen or len(seen) == MAX_MOVES:
+                raise StoreUnavailableError("a record that moved in circles")
+            seen.append(found)
+            found = self._ask(found, args)
+        return found
 
-    def _ask(self, digest: str, args: Sequence[str | int]) -> Sequence[Any]:
-        """Return what ``take.lua`` says of *digest*."""
+    def _ask(self, digest: str, args: Sequence[str | int]) -> Decision | str:
+        """Return the decision on *digest*, or the digest to which it moved."""
         names, call = keys.all_of(digest), f"{next(self._calls)}"
         reply = self._take.run(self._line, names, [*args, call])
         if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
             self._line.close()  # what else comes on it is out of step too
             raise StoreUnavailableError("the answer belongs to another request")
-        return reply[1:-1]
+        return _read(digest, reply[1:-1])
 
 
 def _read(digest: str, told: Sequence[Any]) -> Decision | str:
@@ -126,28 +125,29 @@ def _read(digest: str, told: Sequence[Any]) -> Decision | str:
     It has the shape that ``take.lua`` promises to the last element, or it is no decision.
     """
     match told:
-        case [b"allowed" | b"disabled" | b"not_yet" | b"wrong_host" as outcome, *whose]:
-            return Decision(_VERDICTS[outcome], _identity(digest, whose))
-        case [b"limited", token_id, email, comment, int() as most, int() as window_s, int() as wait_us] if (
-            0 < most <= _MOST and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MOST
+        case [bytes() as outcome, bytes() as token_id, bytes() as email, bytes() as comment] if (
+            outcome in _VERDICTS
         ):
-            identity = _identity(digest, [token_id, email, comment])
-            return Decision(Verdict.RATE_LIMITED, identity, Refusal(Limit(most, window_s), wait_us))
+            return Decision(_VERDICTS[outcome], _identity(digest, token_id, email, comment))
         case [b"unknown"]:
             return Decision(Verdict.UNKNOWN)
-        case [b"expired", token_id]:
-            return Decision(Verdict.EXPIRED, _identity(digest, [token_id, b"", b""]))
+        case [
+            b"limited",
+            bytes() as token_id,
+            bytes() as email,
+            bytes() as comment,
+            int() as most,
+            int() as window_s,
+            int() as wait_us,
+        ] if 0 < most <= _MOST and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MOST:
+            refusal = Refusal(Limit(most, window_s), wait_us)
+            return Decision(Verdict.RATE_LIMITED, _identity(digest, token_id, email, comment), refusal)
+        case [b"expired", bytes() as token_id]:
+            return Decision(Verdict.EXPIRED, _identity(digest, token_id, b"", b""))
         case [b"moved", bytes() as where] if DIGEST.fullmatch(moved_to := where.decode("latin-1")):
             return moved_to
-    raise _nonsense()
+    raise StoreUnavailableError("the answer of Redis makes no sense, or the record moved to no digest")
 
 
-def _identity(digest: str, told: Sequence[Any]) -> Identity:
-    match told:
-        case [bytes() as token_id, bytes() as email, bytes() as comment]:
-            return Identity(token_id or inherited_id(digest).encode(), email, comment)
-    raise _nonsense()
-
-
-def _nonsense() -> StoreUnavailableError:
-    return StoreUnavailableError("the answer of Redis makes no sense, or the record moved to no digest")
+def _identity(digest: str, token_id: bytes, email: bytes, comment: bytes) -> Identity:
+    return Identity(token_id or inherited_id(digest).encode(), email, comment)

@@ -80,7 +80,8 @@ def judge(made: Services, headers: Headers, peer: str, render: Callable[[Decisio
         decision = _undecided(error)
         rendered = render(decision)
     made.tally.note(decision.verdict, time.perf_counter() - began)
-    _log_refusal(decision, headers, peer, made.settings)
+    if decision.verdict not in _NO_REFUSAL:
+        _log_refusal(decision, headers, peer, made.settings)
     return rendered
 
 
@@ -179,7 +180,7 @@ def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
 
 
 def _log_refusal(decision: Decision, headers: Headers, peer: str, settings: Settings) -> None:
-    if decision.verdict in _NO_REFUSAL or not log.isEnabledFor(logging.INFO):
+    if not log.isEnabledFor(logging.INFO):
         return
     fields = {
         "verdict": decision.verdict,

@@ -47,6 +47,8 @@ _KEEP_ALIVE, _CLOSE = b"\r\nConnection: keep-alive\r\n", b"\r\nConnection: close
 _MAX_RENDERED_BYTES = 4 * 1024 * 1024
 
 
+_PLAIN = {verdict: Decision(verdict) for verdict in Verdict}
+
 Rendered = tuple[bytes, bytes, bytes]
 
 
@@ -106,11 +108,12 @@ class Lane:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._settings = services.settings
+        self._note_express = services.tally.note_express
         self._around_date = BoundedCache(self._render_around_date, _size, _MAX_RENDERED_BYTES)
 
     def decide(self, fields: dict[str, str], peer: str) -> Rendered:
         """Ask the gate; return the answer but for the date and the connection's fate."""
-        self._services.tally.note_express()
+        self._note_express()
         return judge(self._services, fields, peer, self._rendered)
 
     def compose(self, request: Request, rendered: Rendered, *, closing: bool) -> bytes:
@@ -122,10 +125,11 @@ class Lane:
 
     def _rendered(self, decision: Decision) -> Rendered:
         """Return what is kept if it may be: of refusals one a verdict, and none that tells a time to wait."""
+        if decision.verdict is Verdict.ALLOWED:
+            return self._around_date(decision)
         if decision.refusal:
             return self._render_around_date(decision)
-        is_allowed = decision.verdict is Verdict.ALLOWED
-        return self._around_date(decision if is_allowed else Decision(decision.verdict))
+        return self._around_date(_PLAIN[decision.verdict])
 
     def _render_around_date(self, decision: Decision) -> Rendered:
         """Return what stands between version and date, the fields behind Connection, and the body."""
