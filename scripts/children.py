@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from scripts import endings
 from scripts.locks import UNNAMED, Locks
 
 PATIENCE_S = 30
@@ -73,7 +74,7 @@ def until(is_over: Callable[[], bool]) -> bool:
     """Wait until *is_over*; tell whether it was so in time."""
     deadline = time.monotonic() + PATIENCE_S
     while not (over := is_over()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        endings.pause(0.05)
     return over
 
 

@@ -13,18 +13,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
-from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import children, env_file, older  # noqa: E402 - the path comes first
+from scripts import children, endings, env_file, older  # noqa: E402 - the path comes first
 from scripts.embedded import SERVICE, Embedded, claim  # noqa: E402
 from scripts.locks import Locks  # noqa: E402
 from scripts.private import tighten  # noqa: E402
@@ -38,7 +36,7 @@ BACKLOG = 2048  # as gunicorn's
 def main() -> int:
     """Run everything until Ctrl-C, or until the service ends; return its exit status."""
     os.chdir(ROOT)
-    _on_endings(_end)
+    endings.listen()
     with ExitStack() as cleanup:
         try:
             return _run(cleanup)
@@ -48,17 +46,7 @@ def main() -> int:
         except OSError as error:
             sys.exit(f"make run: {error}")
         finally:
-            _on_endings(signal.SIG_IGN)  # stopping is short, and nothing may be left behind
-
-
-def _end(_: int, __: FrameType | None) -> None:
-    _on_endings(signal.SIG_IGN)  # one is enough: make and whoever stops make send one each
-    raise KeyboardInterrupt
-
-
-def _on_endings(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, handler)
+            endings.disregard()  # stopping is short, and nothing may be left behind
 
 
 def _run(cleanup: ExitStack) -> int:
@@ -91,7 +79,7 @@ def _serve(
         _greet(f"http://127.0.0.1:{port}", made)
     while service.poll() is None:
         mend()
-        time.sleep(PAUSE_S)
+        endings.pause(PAUSE_S)
     return service.returncode
 
 
