@@ -130,7 +130,7 @@ class TestAllowed:
         assert backend.hits == 1
 
     def test_long_address(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
-        """A query of 60 000 characters is the backend's matter; HAProxy's usual buffer is too small for one."""
+        """A query of 60 000 characters is the backend's matter; HAProxy's usual buffer is too small."""
         target = "/?q=" + "a" * 60_000
         if isinstance(proxy, HAProxy):
             assert proxy.call(token, target=target).status == 400
