@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from app import listening, logs, settings, tally
-from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
+from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
 wsgi_app = "wsgi:app"
 bind = _settings.bind.split(",")
 workers = _settings.web_concurrency
-worker_class = "app.web." + ("express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker")
+_worker = "express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker"
+worker_class = f"app.worker.{_worker}"
 worker_connections = 1000
 
 # Else it is another one as soon as gunicorn_h1c is installed; limits and express lane count on this one.
@@ -46,7 +47,7 @@ graceful_timeout = 7
 timeout = 30
 
 # Proxies hand on what clients send, long addresses and cookies among it. What a head may hold in all, and
-# what all unfinished heads may hold together, is bounded in app/web/heads.py.
+# what all unfinished heads may hold together, is bounded in app/worker/heads.py.
 limit_request_line = 0
 limit_request_fields = MAX_FIELDS
 limit_request_field_size = MAX_HEAD_BYTES

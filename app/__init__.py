@@ -18,15 +18,14 @@ from app.core.peppers import Peppers
 from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registry, StoreUnavailableError
 from app.services import Services, note, provide
 from app.settings import Settings
-from app.store.background import in_worker
-from app.store.canary import Canary
-from app.store.checkup import Checkup
-from app.store.connection import connect, open_line
 from app.store.failures import RedisFailures
-from app.store.health import Health
+from app.store.health import Checkup, Health
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
+from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens
+from app.store.transport.background import in_worker
+from app.store.transport.connection import connect, open_line
 from app.tally import SHARED, Tally
 from app.web import admin, api, auth, filters, guards, metrics
 from app.web.problems import is_api

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from app.core.addresses import Address
 from app.core.clients import Proxies
+from app.redis_url import Address
 
 Problem = tuple[str, str]
 _TLS_ONLY = ("redis_tls_skip_verify", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")

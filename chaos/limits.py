@@ -12,9 +12,9 @@ import redis
 from app.core.gate import Decision, Verdict
 from app.core.limits import MAX_REQUESTS, Limit
 from app.store import keys
-from app.store.canary import Canary
 from app.store.ledger import RedisLedger
-from app.store.scripts import Script
+from app.store.pepper_check import Canary
+from app.store.transport.scripts import Script
 from chaos.report import Table
 from tests.harness import RedisServer
 

@@ -39,7 +39,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(autouse=True)
 def _patient_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a page take its time in this process: how much it does at once is not the machine's to say."""
-    monkeypatch.setattr("app.store.listing._PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr("app.store.index_pages._PATIENCE_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from app.core.addresses import parse_url
+from app.redis_url import parse_url
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,7 +81,7 @@ def test_words_about_the_disk() -> None:
     quoted = re.findall(
         r'^- \*\*"(.+?)\.?"\*\*', (ROOT / "docs/durability.md").read_text("utf-8"), re.MULTILINE
     )
-    sources = [ROOT / "app" / name for name in ("templates/_disk.html", "web/failures.py")]
+    sources = [ROOT / "app" / name for name in ("templates/_disk.html", "web/messages.py")]
     text = "".join(source.read_text("utf-8") for source in sources)
     said = re.sub(r"<[^>]+>", "", text).replace("\u2019", "'")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.core.addresses import Login
 from app.core.clients import parse_proxies
 from app.core.limits import Limit
+from app.redis_url import Login
 from app.settings import InvalidSettingsError, Settings
 from tests.make import ENVIRON, make_settings
 

@@ -9,11 +9,11 @@ from app.core.clients import networks_of
 from app.core.failures import MAX_CLIENTS, is_one_customers, network_limit
 from app.core.limits import Limit, Refusal
 from app.store import keys
-from app.store.cluster import Client
-from app.store.errors import DECISION, bounded
-from app.store.lines import ClusterLine
-from app.store.pipeline import Pipeline
-from app.store.scripts import Script
+from app.store.transport.cluster import Client
+from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.deadlines import DECISION, bounded
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.scripts import Script
 
 _SHARED = (keys.FAILED_CLIENTS, keys.FURTHER_FAILURES)
 

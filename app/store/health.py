@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,19 +14,20 @@ import redis
 
 from app.core.registry import StoreUnavailableError
 from app.store import keys
-from app.store.background import Shared, afterwards
-from app.store.canary import Canary
-from app.store.checkup import Checkup
-from app.store.cluster import Client, Cluster
-from app.store.crowd import at_once
-from app.store.errors import DECISION, bounded
 from app.store.ledger import RedisLedger
-from app.store.lines import ClusterLine
-from app.store.pipeline import Pipeline
-from app.store.scripts import Script
+from app.store.pepper_check import Canary
+from app.store.transport.background import Shared, afterwards
+from app.store.transport.cluster import Client, Cluster
+from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.deadlines import DECISION, bounded
+from app.store.transport.fanout import at_once
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.scripts import Script
 
 _FRESH_S = 0.3  # an answer holds so long: a flood of questions costs Redis a few round trips a second
+_SAFE_POLICY = "noeviction"
 _STATE = (b"cluster_state:ok", b"cluster_slots_assigned:16384")
+_log = logging.getLogger(__name__)
 
 
 class Health:
@@ -104,3 +106,29 @@ def _see_state(node: Any) -> None:
     told = node.execute_command("CLUSTER", "INFO")
     if not all(part in told for part in _STATE):
         raise redis.ConnectionError("the Cluster does not serve all slots")
+
+
+class Checkup:
+    """Looks once at how Redis is set up, as soon as it answers, and warns; it never refuses."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Any = client
+        self._is_done = False
+
+    def run(self) -> None:
+        """Look, unless that was done; whoever may not ask for INFO is left alone."""
+        if self._is_done:
+            return
+        try:
+            policy = self._client.info("memory").get("maxmemory_policy", _SAFE_POLICY)
+        except redis.ResponseError as error:
+            _log.info("the configuration of Redis can't be looked at: %s", error)
+            policy = _SAFE_POLICY
+        self._is_done = True
+        if policy != _SAFE_POLICY:
+            _log.warning(
+                "maxmemory-policy of this Redis is %s: when its memory is full it drops tokens and limits. "
+                "Set maxmemory-policy to %s",
+                policy,
+                _SAFE_POLICY,
+            )

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import redis
 
 from app.store import keys
-from app.store.cluster import Client
-from app.store.errors import is_wrong_type
-from app.store.scripts import Script
+from app.store.transport.cluster import Client
+from app.store.transport.deadlines import is_wrong_type
+from app.store.transport.scripts import Script
 
 _SLICE = 250
 _T = TypeVar("_T")

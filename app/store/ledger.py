@@ -14,15 +14,15 @@ from app.core.limits import Limit, Refusal
 from app.core.registry import StoreUnavailableError
 from app.core.tokens import DIGEST, inherited_id
 from app.store import keys, records
-from app.store.background import afterwards
-from app.store.canary import Canary
-from app.store.cluster import Client
-from app.store.errors import DECISION, Deadlines, bounded
-from app.store.lines import ClusterLine
-from app.store.moves import Mover
-from app.store.pipeline import Pipeline
-from app.store.reader import MAX_MOVES
-from app.store.scripts import Script
+from app.store.index_records import MAX_MOVES
+from app.store.pepper_check import Canary
+from app.store.rekey import Mover
+from app.store.transport.background import afterwards
+from app.store.transport.cluster import Client
+from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.deadlines import DECISION, Deadlines, bounded
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.scripts import Script
 
 _VERDICTS = {
     b"allowed": Verdict.ALLOWED,

@@ -10,9 +10,9 @@ import redis
 from app.core.limits import Limit, Refusal
 from app.core.logins import KNOWN_S, MAX_KNOWN, WINDOW_S, WRONG_OF_KNOWN, scopes
 from app.store import keys
-from app.store.cluster import Client
-from app.store.errors import bounded, is_wrong_type
-from app.store.scripts import Script
+from app.store.transport.cluster import Client
+from app.store.transport.deadlines import bounded, is_wrong_type
+from app.store.transport.scripts import Script
 
 _KEYS = (keys.WRONG_LOGINS, keys.KNOWN_CLIENTS)
 _RULES = (WINDOW_S, MAX_KNOWN, KNOWN_S, WRONG_OF_KNOWN)

@@ -10,15 +10,15 @@ from app.core.search import Found, Query
 from app.core.tokens import Leave, Token, TokenSpec
 from app.core.usage import Usage
 from app.store import keys, records, usage
-from app.store.canary import Canary
-from app.store.cluster import Client
-from app.store.disk import Disk
-from app.store.errors import bounded, spared
+from app.store.durable import Disk
 from app.store.index import Index
-from app.store.listing import Listing
-from app.store.moves import Mover
-from app.store.reader import Reader
-from app.store.scripts import Script, flat
+from app.store.index_pages import Listing
+from app.store.index_records import Reader
+from app.store.pepper_check import Canary
+from app.store.rekey import Mover
+from app.store.transport.cluster import Client
+from app.store.transport.deadlines import bounded, spared
+from app.store.transport.scripts import Script, flat
 
 _FORM_TTL_S = 3600
 _MOST_NAMESAKES = 10

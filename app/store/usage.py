@@ -13,7 +13,7 @@ import redis
 
 from app.core.usage import DAYS, HOURS, Counts, Usage
 from app.store import keys
-from app.store.errors import is_wrong_type
+from app.store.transport.deadlines import is_wrong_type
 
 _HOUR_S = 3600
 _HEAD_BYTES, _SLOT_BYTES = 4, 16

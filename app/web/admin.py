@@ -24,7 +24,7 @@ from app.core.tokens import Token
 from app.services import durability, services
 from app.web import forms
 from app.web.basic_auth import basic_auth
-from app.web.failures import why
+from app.web.messages import why
 
 bp = Blueprint("admin", __name__)
 

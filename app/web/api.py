@@ -20,8 +20,8 @@ from app.core.tokens import Token
 from app.core.usage import Counts, total
 from app.services import durability, services
 from app.web.basic_auth import basic_auth
-from app.web.failures import why
 from app.web.filters import rfc3339
+from app.web.messages import why
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from app.web.express import is_unfinished, recognize
-from app.web.heads import MAX_HEAD_BYTES
+from app.worker.express import is_unfinished, recognize
+from app.worker.heads import MAX_HEAD_BYTES
 from tests import subrequests
 from tests.harness import Connection, Gunicorn, RedisServer, record_key
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, Self
 
-from app.store.cluster import Cluster
-from app.store.connection import connect
-from app.store.slots import slot_of
+from app.store.transport.cluster import Cluster
+from app.store.transport.connection import connect
+from app.store.transport.slots import slot_of
 from tests.harness import RedisServer, free_port, until
 from tests.make import make_settings
 

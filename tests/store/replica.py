@@ -11,10 +11,9 @@ from app.core.limits import Limit
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.store import keys
-from app.store.canary import Canary
-from app.store.checkup import Checkup
-from app.store.health import Health
+from app.store.health import Checkup, Health
 from app.store.ledger import RedisLedger
+from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens
 
 LIMIT = Limit(100, 60)

@@ -15,9 +15,9 @@ from app.core.gate import Verdict
 from app.core.registry import StoreUnavailableError, UnknownOutcomeError
 from app.core.tokens import Leave
 from app.store import keys
-from app.store.canary import Canary
-from app.store.connection import connect
+from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens
+from app.store.transport.connection import connect
 from tests.harness import RedisServer, redis_binary, shipped_redis, valkey_binary
 from tests.make import make_settings, make_token
 from tests.store.replica import Replica

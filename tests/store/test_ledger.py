@@ -11,8 +11,8 @@ from app.core.gate import Identity, Verdict
 from app.core.limits import Limit
 from app.core.registry import StoreUnavailableError
 from app.store import keys
-from app.store.canary import Canary
 from app.store.ledger import RedisLedger
+from app.store.pepper_check import Canary
 
 DIGEST = "ab" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)

@@ -15,8 +15,8 @@ from app.core.registry import ConflictError, NoSuchTokenError
 from app.core.tokens import Leave
 from app.core.usage import total
 from app.store import keys
-from app.store.canary import WrongPepperError
-from app.store.connection import connect
+from app.store.pepper_check import WrongPepperError
+from app.store.transport.connection import connect
 from tests.harness import RedisServer
 from tests.make import NOW, make_settings
 from tests.store.replica import Replica

@@ -11,8 +11,8 @@ from app.core.gate import Verdict
 from app.core.hosts import covering_patterns
 from app.core.limits import Limit
 from app.store import keys, records
-from app.store.canary import Canary
 from app.store.ledger import RedisLedger
+from app.store.pepper_check import Canary
 
 DIGEST = "ab" * 32
 DEEP = ".".join("a" * 121)

@@ -8,8 +8,8 @@ import pytest
 
 from app.core.search import Found, understand
 from app.core.tokens import inherited_id, mint_id
-from app.store import keys, listing
-from app.store.canary import Canary
+from app.store import index_pages, keys
+from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens
 from tests.make import NOW, make_token
 
@@ -113,7 +113,7 @@ def test_no_more_when_all_is_found(client: Any) -> None:
 
 def test_search_stops_in_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that has taken long enough says how far it got, and the next one finds what is older."""
-    monkeypatch.setattr(listing, "_PATIENCE_S", 0)
+    monkeypatch.setattr(index_pages, "_PATIENCE_S", 0)
     digest = "0" * 64
     adopt_many(client, 600)
     client.hset(keys.record(digest), "hosts", "needle.test")

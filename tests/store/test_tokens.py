@@ -8,7 +8,7 @@ import pytest
 
 from app.core.tokens import inherited_id, mint_id
 from app.store import keys
-from app.store.canary import Canary
+from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens
 from tests.make import NOW, make_token
 

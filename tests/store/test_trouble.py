@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.core.registry import StoreUnavailableError
-from app.store.connection import connect
+from app.store.transport.connection import connect
 from tests.harness import RedisServer
 from tests.make import make_settings
 from tests.store.replica import Replica

@@ -10,8 +10,8 @@ import pytest
 from app.core.limits import Limit
 from app.core.usage import DAYS, HOURS, Counts, Usage, total
 from app.store import keys, usage
-from app.store.canary import Canary
 from app.store.ledger import RedisLedger
+from app.store.pepper_check import Canary
 from tests.harness import until
 
 DIGEST = "ab" * 32

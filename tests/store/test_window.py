@@ -9,8 +9,8 @@ from hypothesis import given, settings, strategies as st
 from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.store import keys
-from app.store.canary import Canary
 from app.store.ledger import RedisLedger
+from app.store.pepper_check import Canary
 
 DIGEST = "ef" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app.core.addresses import Address
-from app.store.cluster import Cluster, key_of
-from app.store.pipeline import Pipeline
-from app.store.slots import slot_of
+from app.redis_url import Address
+from app.store.transport.cluster import Cluster, key_of
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.slots import slot_of
 
 
 class ClusterLine:

@@ -8,9 +8,9 @@ from typing import Any
 import redis
 
 from app.store import keys, records
-from app.store.cluster import Client
 from app.store.index import Index
-from app.store.reader import Reader
+from app.store.index_records import Reader
+from app.store.transport.cluster import Client
 
 _SCAN_COUNT = 500
 _STEPS_PER_VIEW = 2

@@ -24,10 +24,10 @@ from app.core.cache import BoundedCache
 from app.core.gate import Decision, Verdict
 from app.services import Services, of
 from app.web.auth import answer, judge
-from app.web.connections import Connection, Connections
-from app.web.draining import DrainingWorker, Listener
 from app.web.forwarded import READ_HEADERS
-from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
+from app.worker.connections import Connection, Connections
+from app.worker.draining import DrainingWorker, Listener
+from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 _READ_BYTES = 8192
 _READ_ON_BYTES = 65_536

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from gunicorn.http.errors import LimitRequestHeaders
 
-from app.web.heads import MAX_HEAD_BYTES, Heads, HeadSocket, OverloadedError
+from app.worker.heads import MAX_HEAD_BYTES, Heads, HeadSocket, OverloadedError
 
 
 class Client:
@@ -89,7 +89,7 @@ def test_half_a_head_is_repeated_to_nobody() -> None:
 
 def test_given_up_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """What had arrived on a connection that was given up is not taken for a head that has just begun."""
-    monkeypatch.setattr("app.web.heads.end_reading", lambda _: None)
+    monkeypatch.setattr("app.worker.heads.end_reading", lambda _: None)
     heads = Heads(max_bytes=100)
     slow, young = HeadSocket(Client(b"a" * 60, b"a" * 60), heads), Holder()
     slow.recv(60)
@@ -129,7 +129,7 @@ def test_answer_frees_its_room() -> None:
 
 def test_part_of_the_next_head_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What came with the request before is part of what a connection holds of the next."""
-    monkeypatch.setattr("app.web.heads.end_reading", lambda _: None)
+    monkeypatch.setattr("app.worker.heads.end_reading", lambda _: None)
     heads, young = Heads(max_bytes=100), Holder()
     socket = HeadSocket(Client(b"a"), heads)
     socket.begin_head(b"POST /api" + b"a" * 60)

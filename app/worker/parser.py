@@ -9,7 +9,7 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 
-from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
+from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 _MAX_CACHED_LINE = 4096
 

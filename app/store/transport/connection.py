@@ -8,14 +8,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.core.addresses import Address, Location, Login
+from app.redis_url import Address, Location, Login
 from app.settings import Settings
-from app.store.cluster import Client, Cluster
-from app.store.lasting import lasting, step_s
-from app.store.lines import ClusterLine
-from app.store.pipeline import Pipeline
-from app.store.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
-from app.store.slots import Slots
+from app.store.transport.cluster import Client, Cluster
+from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
+from app.store.transport.shared_connect import lasting, step_s
+from app.store.transport.slots import Slots
 
 POOL_SIZE = 32
 

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 SETTING = """
 from gevent import monkey; monkey.patch_all()
 import os, random, signal, sys, gevent, redis
-from app.store.connection import connect, open_line
-from app.store.pipeline import Pipeline
+from app.store.transport.connection import connect, open_line
+from app.store.transport.pipeline import Pipeline
 from tests import harness
 from tests.make import make_settings
 

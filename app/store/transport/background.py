@@ -11,7 +11,7 @@ import redis
 from gevent import monkey
 
 from app.core.registry import StoreUnavailableError
-from app.store.errors import StillConnectingError, bounded
+from app.store.transport.deadlines import StillConnectingError, bounded
 
 T = TypeVar("T")
 _LATER_S = 5.0  # for what follows a decision: some round trips, a connection among them

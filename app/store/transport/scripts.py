@@ -9,9 +9,9 @@ from typing import Any
 
 import redis
 
-from app.store.cluster import Client
-from app.store.lines import ClusterLine
-from app.store.pipeline import Pipeline
+from app.store.transport.cluster import Client
+from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.pipeline import Pipeline
 
 
 class Script:

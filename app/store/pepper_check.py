@@ -11,11 +11,11 @@ import redis
 
 from app.core.registry import StoreUnavailableError
 from app.store import keys
-from app.store.background import Shared
-from app.store.cluster import Client
-from app.store.errors import is_wrong_type
-from app.store.lines import ClusterLine
-from app.store.pipeline import Pipeline
+from app.store.transport.background import Shared
+from app.store.transport.cluster import Client
+from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.deadlines import is_wrong_type
+from app.store.transport.pipeline import Pipeline
 
 _RETRY_S = 1.0
 _MESSAGE = (

@@ -11,8 +11,8 @@ import gevent
 import redis
 from redis.connection import AbstractConnection
 
-from app.store.background import Shared, in_worker
-from app.store.errors import TooOldError
+from app.store.transport.background import Shared, in_worker
+from app.store.transport.deadlines import TooOldError
 
 _LEAST_STEP_S, _MOST_STEP_S = 0.5, 2.0
 _STEPS = 10  # in all: to find a primary, TCP, TLS, to sign in, to choose the database, to ask the version

@@ -18,8 +18,8 @@ from gevent import get_hub
 from gevent.hub import Waiter
 from redis import exceptions
 
-from app.store.background import Shared
-from app.store.errors import is_no_primary
+from app.store.transport.background import Shared
+from app.store.transport.deadlines import is_no_primary
 
 _READ_BYTES = 65_536
 _PAUSE_S = 0.025  # between attempts to connect, so that a crowd does not make one each

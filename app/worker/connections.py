@@ -20,7 +20,7 @@ from gevent import get_hub, socket
 from gevent.server import StreamServer
 from greenlet import greenlet
 
-from app.web.heads import Heads
+from app.worker.heads import Heads
 
 _READABLE = 1  # libev's EV_READ
 _SWEEP_S = 0.5

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.store.checkup import Checkup
+from app.store.health import Checkup
 
 
 @pytest.fixture(name="lossy")

@@ -15,9 +15,9 @@ from gunicorn.http.errors import ParseException
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.web.heads import Heads, HeadSocket, end_reading
-from app.web.parser import bound_parser
-from app.web.rejections import fail, reject
+from app.worker.heads import Heads, HeadSocket, end_reading
+from app.worker.parser import bound_parser
+from app.worker.rejections import fail, reject
 
 # How soon a stop is noticed; gunicorn's own worker looks once a second.
 _LOOK_S = 0.1

@@ -18,9 +18,9 @@ import gevent
 import redis
 from gevent import monkey
 
-from app.core.addresses import Address
-from app.store.crowd import at_once
-from app.store.errors import is_no_primary
+from app.redis_url import Address
+from app.store.transport.deadlines import is_no_primary
+from app.store.transport.fanout import at_once
 
 _WATCH_S = 0.5
 _SPARE_S = 0.1

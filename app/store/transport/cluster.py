@@ -12,9 +12,9 @@ import redis
 from redis.commands import CoreCommands
 from redis.exceptions import AskError, TryAgainError
 
-from app.core.addresses import Address
+from app.redis_url import Address
 from app.store.keys import record
-from app.store.slots import Slots, slot_of
+from app.store.transport.slots import Slots, slot_of
 
 _Commands: Any = CoreCommands  # whose types demand a whole client
 _NODES_IN_CURSOR = 1024

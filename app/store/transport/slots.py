@@ -14,11 +14,11 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
-from app.core.addresses import Address
-from app.store.background import Shared
-from app.store.crowd import at_once
-from app.store.errors import StillConnectingError
+from app.redis_url import Address
 from app.store.keys import record
+from app.store.transport.background import Shared
+from app.store.transport.deadlines import StillConnectingError
+from app.store.transport.fanout import at_once
 
 T = TypeVar("T")
 _LOOK_S = 0.1

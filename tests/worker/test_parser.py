@@ -10,8 +10,8 @@ from gunicorn.config import Config
 from gunicorn.http.errors import InvalidHTTPVersion, LimitRequestHeaders
 from gunicorn.http.parser import RequestParser
 
-from app.web.heads import MAX_FIELDS, MAX_HEAD_BYTES
-from app.web.parser import bound_parser
+from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
+from app.worker.parser import bound_parser
 
 
 def _parse(*data: bytes) -> Any:

@@ -11,8 +11,8 @@ import redis
 
 from app.core.durability import Durability
 from app.core.registry import UnknownOutcomeError
-from app.store.cluster import Client
-from app.store.scripts import Script
+from app.store.transport.cluster import Client
+from app.store.transport.scripts import Script
 
 # More than the second between two syncs of appendfsync everysec, less than the pages' two.
 _WAIT_MS = 1500

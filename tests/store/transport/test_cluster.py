@@ -16,8 +16,8 @@ from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.core.registry import StoreUnavailableError
 from app.store import keys
-from app.store.connection import connect
-from app.store.slots import slot_of
+from app.store.transport.connection import connect
+from app.store.transport.slots import slot_of
 from tests.harness import ROOT, free_port, until
 from tests.make import make_settings
 from tests.store import replica as replicas
@@ -27,8 +27,8 @@ from tests.store.replica import Replica
 IN_A_WORKER = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent
-from app.store.connection import connect, open_line
-from app.store.scripts import Script
+from app.store.transport.connection import connect, open_line
+from app.store.transport.scripts import Script
 from tests.make import make_settings
 
 line = open_line(connect(make_settings(REDIS_URL=sys.argv[1], REDIS_DEADLINE_MS=5000)), drain_s=60)

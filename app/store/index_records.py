@@ -7,9 +7,9 @@ from typing import Any
 
 from app.core.tokens import Token
 from app.store import keys, records
-from app.store.cluster import Client, homes
-from app.store.errors import is_wrong_type
-from app.store.scripts import Script
+from app.store.transport.cluster import Client, homes
+from app.store.transport.deadlines import is_wrong_type
+from app.store.transport.scripts import Script
 
 # A text is followed through as many rotations; each is a round trip.
 MAX_MOVES = 32

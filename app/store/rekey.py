@@ -8,12 +8,12 @@ from typing import Any
 import gevent
 
 from app.store import keys
-from app.store.canary import Canary
-from app.store.cluster import Client, Cluster
-from app.store.errors import spared
 from app.store.index import Index
-from app.store.scripts import Script, flat
-from app.store.slots import slot_of
+from app.store.pepper_check import Canary
+from app.store.transport.cluster import Client, Cluster
+from app.store.transport.deadlines import spared
+from app.store.transport.scripts import Script, flat
+from app.store.transport.slots import slot_of
 
 _TRIES_AT_A_TIME = 50
 

@@ -10,8 +10,8 @@ import gevent
 import pytest
 from gevent import socket
 
-from app.web.connections import Connection, Connections
-from app.web.heads import Heads
+from app.worker.connections import Connection, Connections
+from app.worker.heads import Heads
 
 MOST, KEEPALIVE_S, PATIENCE_S = 2, 1.5, 3
 TIMES = 20_000_000  # more than the buffers of both ends hold

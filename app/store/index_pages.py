@@ -9,10 +9,10 @@ from typing import Any
 from app.core.search import CURSOR, Found, Kind, Query
 from app.core.tokens import Token, id_time_ms
 from app.store import keys, records
-from app.store.adoption import Adoption
-from app.store.cluster import Client
+from app.store.backfill import Adoption
 from app.store.index import Index, upper_bound
-from app.store.reader import Fields, Reader
+from app.store.index_records import Fields, Reader
+from app.store.transport.cluster import Client
 
 _PATIENCE_S = 0.08
 _SETTLING_MS = 60_000

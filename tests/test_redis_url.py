@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import sampled_from, text, tuples
 
-from app.core.addresses import Address, Location, Login, parse_host, parse_url
+from app.redis_url import Address, Location, Login, parse_host, parse_url
 
 ONE = (Address("a", 6379),)
 

@@ -15,8 +15,8 @@ from typing import Any
 from gunicorn.http import errors
 from gunicorn.util import http_date
 
-from app.web.heads import HeadSocket, OverloadedError
 from app.web.problems import API
+from app.worker.heads import HeadSocket, OverloadedError
 
 _STATUSES: dict[type[BaseException], HTTPStatus] = {
     errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from app.store.connection import connect
+from app.store.transport.connection import connect
 from tests.harness import ROOT, RedisServer, free_port
 from tests.make import make_settings
 from tests.store.nodes import SERVICE, Sentinel
@@ -53,7 +53,7 @@ def test_most_sentinels_are_down(sentinels: list[Sentinel]) -> None:
 IN_A_WORKER = """
 from gevent import monkey; monkey.patch_all()
 import sys, time
-from app.store.connection import connect
+from app.store.transport.connection import connect
 from tests.make import make_settings
 
 def timed():

@@ -1,0 +1,1 @@
+"""How Redis is reached: connections, shared round trips, Sentinels, Clusters and deadlines."""
