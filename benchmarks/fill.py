@@ -11,7 +11,7 @@ from typing import Any
 
 from app.core import tokens
 from app.store import keys
-from tests.harness import Gunicorn, record_key
+from devkit.service import Gunicorn, record_key
 
 HOST = "a.test"
 EMAIL, COMMENT = "somebody@example.com", "laptop in the office"

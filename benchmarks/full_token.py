@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from app.store import keys
 from benchmarks import lineup
 from benchmarks.fill import HOST, Filler
-from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, record_key
+from devkit.http import Connection, bearer, forwarded
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn, record_key
 
 FULL_TOKENS, DEFAULT_LIMIT = 100, 100
 

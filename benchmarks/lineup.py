@@ -8,7 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.harness import PEPPER, ROOT, Door, Gunicorn, Process, Traefik, call, free_port
+from devkit.http import call
+from devkit.ports import free_port
+from devkit.process import ROOT, Process
+from devkit.service import PEPPER, Gunicorn
+from devkit.traefik import Door, Traefik
 
 # Above what one of many tokens is asked in a second, so that counting is part of the work.
 LIMIT, WINDOW_S = 1000, 1

@@ -17,7 +17,8 @@ from statistics import median
 from typing import cast
 
 from benchmarks.fill import HOST
-from tests.harness import Connection, Headers, bearer, children, forwarded
+from devkit.http import Connection, Headers, bearer, forwarded
+from devkit.process import children
 
 SCRIPT = Path(__file__).with_name("load.lua")
 OK, TRIES = 200, 3

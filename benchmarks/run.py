@@ -14,7 +14,8 @@ from benchmarks.fill import Filler
 from benchmarks.lineup import BOUND, FASTAPI, FLASK, SERVICE, TITLES
 from benchmarks.load import Load, Mode, Sample, loads, measure, medians
 from benchmarks.report import Goal
-from tests.harness import Gunicorn, RedisServer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 HERE = Path(__file__).parent
 TOKENS = 256

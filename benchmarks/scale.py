@@ -17,7 +17,8 @@ from benchmarks.fill import HOST, Filler
 from benchmarks.full_token import DEFAULT_LIMIT, FullToken, full_token, used_memory
 from benchmarks.load import Load, Mode, Sample, loads, measure, medians
 from benchmarks.report import Goal
-from tests.harness import Gunicorn, RedisServer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 SIZES = (1_000, 100_000, 1_000_000)
 PAGE_SIZE = 50

@@ -11,7 +11,8 @@ import redis
 
 from chaos.load import auth
 from chaos.stage import UNAVAILABLE, Act, Stage
-from tests.harness import RedisServer, record_key
+from devkit.redis_server import RedisServer
+from devkit.service import record_key
 
 SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
 SPARE = "spare"

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 from chaos.report import Table
-from tests.flood import Size, flood, size
-from tests.harness import Backend, Door, Gunicorn, RedisServer, Traefik
-from tests.storm import CLOSED, CONTROL, SILENT, Tally, storm
+from devkit.backend import Backend
+from devkit.flood import Size, flood, size
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.storm import CLOSED, CONTROL, SILENT, Tally, storm
+from devkit.traefik import Door, Traefik
 
 SHIPPED = "shipped settings"
 DOORS = {

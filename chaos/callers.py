@@ -24,7 +24,7 @@ from app import build_services
 from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
 from app.core.registry import Registry, StoreUnavailableError
 from app.store import keys
-from tests.make import make_settings
+from devkit.builders import make_settings
 
 TOKENS = 60
 CALLERS = 150

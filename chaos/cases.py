@@ -13,7 +13,8 @@ from chaos.acts import cut_clients, resolve
 from chaos.load import Load, auth, livez, percentile, statuses, volleys
 from chaos.report import Table
 from chaos.stage import AS_EVER, BUSY, OK, UNAVAILABLE, Fault, Stage, nothing, staged
-from tests.harness import ROOT, record_key
+from devkit.process import ROOT
+from devkit.service import record_key
 
 CROWD = 500
 _LASTS_S = 5

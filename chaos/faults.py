@@ -8,7 +8,7 @@ from chaos import acts, cases
 from chaos.acts import commands
 from chaos.report import Table
 from chaos.stage import AS_EVER, FULL, QUICK, Fault, try_out
-from tests.harness import ROOT
+from devkit.process import ROOT
 
 _USER, _PASSWORD = "service", "password-of-the-service"
 _SIGN_IN = {"redis_username": _USER, "redis_password": _PASSWORD}

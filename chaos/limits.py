@@ -16,7 +16,7 @@ from app.store.ledger import RedisLedger
 from app.store.pepper_check import Canary
 from app.store.transport.scripts import Script
 from chaos.report import Table
-from tests.harness import RedisServer
+from devkit.redis_server import RedisServer
 
 COLUMNS = ("", "what is done", "what is promised", "figure")
 _DIGEST = "ab" * 32

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple, Self
 
-from tests.harness import bearer, forwarded
+from devkit.http import bearer, forwarded
 
 NO_ANSWER = 0
 PATIENCE_S = 30.0

@@ -14,7 +14,8 @@ from typing import Any
 
 from chaos.proxy import Proxy
 from chaos.report import Table
-from tests.harness import ROOT, RedisServer
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer
 
 COMPLETED, COMPLETED_QUICK = 40_000, 600  # of each harm
 SPACING_BYTES = 4096

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self
 
-from tests.harness import free_port
+from devkit.ports import free_port
 
 _CHUNK_BYTES = 65_536
 _BACKLOG = 1024

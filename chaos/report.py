@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.harness import ROOT, redis_binary
+from devkit.process import ROOT
+from devkit.redis_server import redis_binary
 
 PAGE = ROOT / "docs" / "reliability.md"
 

@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chaos.report import Table
-from tests.harness import (
-    BASIC,
-    Backend,
-    Connection,
-    Gunicorn,
-    Headers,
-    RedisServer,
-    Traefik,
-    bearer,
-    forwarded,
-)
-from tests.load import Balancer, Load
+from devkit.backend import Backend
+from devkit.http import Connection, Headers, bearer, forwarded
+from devkit.load import Load
+from devkit.redis_server import RedisServer
+from devkit.service import BASIC, Gunicorn
+from devkit.traefik import Balancer, Traefik
 
 COLUMNS = ("", "what is done", "requests", "answers", "lost", "slowest", "exit", "noted")
 _HALF_HEAD = b"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-"

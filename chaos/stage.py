@@ -10,7 +10,8 @@ from typing import Any
 
 from chaos.load import Ask, Load, Shot, auth, livez, percentile, statuses
 from chaos.proxy import Proxy
-from tests.harness import Gunicorn, RedisServer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 PER_SECOND = 200
 BUSY = 4.0

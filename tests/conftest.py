@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.harness import PATIENCE_S, RedisServer
+from devkit.redis_server import RedisServer
+from devkit.waiting import PATIENCE_S
 
 # The suite draws the same cases in every run, so that it fails for a change and never for a draw, and no
 # draw is timed. `pytest --hypothesis-profile=explore` draws others.

@@ -14,8 +14,9 @@ from flask import Flask
 
 from app import create_app
 from app.core.logins import WRONG_PER_CLIENT
-from tests.harness import RedisServer, free_port
-from tests.make import PEPPER, make_settings
+from devkit.builders import PEPPER, make_settings
+from devkit.ports import free_port
+from devkit.redis_server import RedisServer
 
 Run = Callable[..., Result]
 

@@ -13,7 +13,7 @@ from app.core.clients import parse_proxies
 from app.core.limits import Limit
 from app.redis_url import Login
 from app.settings import InvalidSettingsError, Settings
-from tests.make import ENVIRON, make_settings
+from devkit.builders import ENVIRON, make_settings
 
 
 def complaint(environ: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.subrequests import clients, heads
+from devkit.subrequests import clients, heads
 
 
 def test_every_proxy_asked_about_every_client() -> None:

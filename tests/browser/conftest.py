@@ -18,8 +18,9 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.harness import ADMIN_PASS, ADMIN_USER, Gunicorn, RedisServer
-from tests.programs import program
+from devkit.programs import program
+from devkit.redis_server import RedisServer
+from devkit.service import ADMIN_PASS, ADMIN_USER, Gunicorn
 
 LAN_HOST = "admin.lan"
 _ARGS = ["--no-sandbox", "--disable-dev-shm-usage", f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"]

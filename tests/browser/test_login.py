@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser
 
-from tests.harness import Gunicorn, RedisServer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 
 def test_password_beyond_ascii(browser: Browser, redis_server: RedisServer) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from devkit.http import call
+from devkit.service import Gunicorn
 from tests.browser.conftest import LAN_HOST, Open, create, delete
-from tests.harness import Gunicorn, call
 
 pytestmark = pytest.mark.browser
 

@@ -4,7 +4,7 @@ import pytest
 
 from app.core.fields import MAX_GRACE_S, MAX_TTL_S, InvalidFieldsError, parse_edit, parse_grace, parse_new
 from app.core.tokens import Leave, TokenSpec
-from tests.make import NOW, make_token
+from devkit.builders import NOW, make_token
 
 
 def test_whole_spec() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.core import tokens
 from app.core.search import QUERY, Found, InvalidQueryError, Kind, Query, understand
-from tests.make import NOW
+from devkit.builders import NOW
 
 ID = tokens.mint_id(NOW * 1000)
 

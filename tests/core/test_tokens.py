@@ -7,7 +7,7 @@ import pytest
 from app.core import tokens
 from app.core.peppers import Peppers
 from app.core.tokens import Status
-from tests.make import NOW, make_token
+from devkit.builders import NOW, make_token
 
 
 def test_digest_is_the_contract() -> None:

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from app.store import keys
-from tests.harness import Backend, Door, Gunicorn, RedisServer, Traefik, free_port
+from devkit.backend import Backend
+from devkit.ports import free_port
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.traefik import Door, Traefik
 
 
 @pytest.fixture(scope="session", name="many_files")

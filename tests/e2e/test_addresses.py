@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import redis
 
-from tests.harness import Gunicorn, RedisServer, free_port, record_key
-from tests.store.nodes import SERVICE, Nodes, Sentinel
+from devkit.nodes import SERVICE, Nodes, Sentinel
+from devkit.ports import free_port
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn, record_key
 
 pytestmark = pytest.mark.e2e
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests import corpus
-from tests.harness import BASIC, Connection, Gunicorn, RedisServer, at_best, record_key, seconds
-from tests.wire import Reply, bearer, converse, request
+from devkit import corpus
+from devkit.http import Connection
+from devkit.redis_server import RedisServer
+from devkit.service import BASIC, Gunicorn, record_key
+from devkit.waiting import at_best, seconds
+from devkit.wire import Reply, bearer, converse, request
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, Gunicorn, RedisServer, free_port
+from devkit.ports import free_port
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 pytestmark = pytest.mark.e2e
 

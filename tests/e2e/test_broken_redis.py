@@ -10,7 +10,9 @@ from typing import Any
 import hiredis
 import pytest
 
-from tests.harness import BASIC, Connection, Gunicorn, bearer, call, forwarded, until
+from devkit.http import Connection, bearer, call, forwarded
+from devkit.service import BASIC, Gunicorn
+from devkit.waiting import until
 
 ASK = [*forwarded("a.test"), *bearer("some-token")]
 

@@ -12,22 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.harness import (
-    Backend,
-    Connection,
-    Gunicorn,
-    RedisServer,
-    at_best,
-    awaits_signal,
-    bearer,
-    forwarded,
-    listens,
-    seconds,
-    stop,
-    unread,
-    until,
-)
-from tests.load import Balancer, LateError, Load, ask_in_time
+from devkit.backend import Backend
+from devkit.http import Connection, bearer, forwarded
+from devkit.load import LateError, Load, ask_in_time
+from devkit.ports import listens, unread
+from devkit.process import awaits_signal, stop
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.traefik import Balancer
+from devkit.waiting import at_best, seconds, until
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,15 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from chaos.proxy import Proxy
-from tests.certified import Certified
-from tests.harness import ROOT, Gunicorn, RedisServer, bearer, forwarded, free_port, hammer, until
-from tests.store.nodes import SERVICE, Nodes, Sentinel
+from devkit.certified import Certified
+from devkit.http import bearer, forwarded
+from devkit.load import hammer
+from devkit.nodes import SERVICE, Nodes, Sentinel
+from devkit.ports import free_port
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 

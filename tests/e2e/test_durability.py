@@ -9,14 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.harness import (
-    Gunicorn,
-    RedisServer,
-    record_key,
-    redis_binary,
-    shipped_redis,
-    valkey_binary,
-)
+from devkit.redis_server import RedisServer, redis_binary, shipped_redis, valkey_binary
+from devkit.service import Gunicorn, record_key
 
 pytestmark = pytest.mark.e2e
 

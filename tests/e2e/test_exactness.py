@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, hammer, record_key
+from devkit.http import Connection, bearer, forwarded
+from devkit.load import hammer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn, record_key
 
 pytestmark = pytest.mark.e2e
 

@@ -14,8 +14,10 @@ from hypothesis import given, settings, strategies as st
 
 from app.worker.express import is_unfinished, recognize
 from app.worker.heads import MAX_HEAD_BYTES
-from tests import subrequests
-from tests.harness import Connection, Gunicorn, RedisServer, record_key
+from devkit import subrequests
+from devkit.http import Connection
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn, record_key
 
 pytestmark = pytest.mark.e2e
 

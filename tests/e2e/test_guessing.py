@@ -12,18 +12,12 @@ from typing import Any
 import pytest
 
 from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
-from tests.harness import (
-    BASIC,
-    Answer,
-    Backend,
-    Connection,
-    Gunicorn,
-    RedisServer,
-    Traefik,
-    bearer,
-    forwarded,
-    hammer,
-)
+from devkit.backend import Backend
+from devkit.http import Answer, Connection, bearer, forwarded
+from devkit.load import hammer
+from devkit.redis_server import RedisServer
+from devkit.service import BASIC, Gunicorn
+from devkit.traefik import Traefik
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import BASIC, Connection, Gunicorn, RedisServer, bearer, call, forwarded, until
+from devkit.http import Connection, bearer, call, forwarded
+from devkit.redis_server import RedisServer
+from devkit.service import BASIC, Gunicorn
+from devkit.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("many_files")]
 

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import redis
 
-from tests.harness import ROOT, Gunicorn, RedisServer, until, valkey_binary
-from tests.store.nodes import Nodes
+from devkit.nodes import Nodes
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer, valkey_binary
+from devkit.service import Gunicorn
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Backend, Door, Gunicorn, RedisServer, Traefik
+from devkit.backend import Backend
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.traefik import Door, Traefik
 
 pytestmark = [
     pytest.mark.e2e,

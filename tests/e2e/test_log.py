@@ -10,8 +10,12 @@ import pytest
 
 from app.core.gate import Verdict
 from app.repeats import PERIOD_S
+from devkit.http import Connection, bearer, forwarded
+from devkit.ports import free_port
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.waiting import until
 from tests.e2e.test_guessing import basic
-from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, free_port, until
 
 pytestmark = pytest.mark.e2e
 

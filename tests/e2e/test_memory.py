@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from app.store import keys
-from tests.harness import Connection, Gunicorn, RedisServer, bearer, forwarded, hammer, record_key, until
+from devkit.http import Connection, bearer, forwarded
+from devkit.load import hammer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn, record_key
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 

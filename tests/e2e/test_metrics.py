@@ -8,7 +8,11 @@ import signal
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.harness import Gunicorn, RedisServer, bearer, forwarded, hammer, until
+from devkit.http import bearer, forwarded
+from devkit.load import hammer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 

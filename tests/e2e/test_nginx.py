@@ -10,7 +10,11 @@ from shutil import which
 
 import pytest
 
-from tests.harness import BASIC, Answer, Gunicorn, Process, RedisServer, call, free_port
+from devkit.http import Answer, call
+from devkit.ports import free_port
+from devkit.process import Process
+from devkit.redis_server import RedisServer
+from devkit.service import BASIC, Gunicorn
 
 pytestmark = [
     pytest.mark.e2e,

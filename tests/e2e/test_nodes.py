@@ -10,18 +10,12 @@ from typing import NamedTuple, Self
 
 import pytest
 
-from tests.harness import (
-    Connection,
-    Gunicorn,
-    RedisServer,
-    at_best,
-    bearer,
-    forwarded,
-    free_port,
-    record_key,
-    until,
-)
-from tests.store.nodes import Guarded, Nodes
+from devkit.http import Connection, bearer, forwarded
+from devkit.nodes import Guarded, Nodes
+from devkit.ports import free_port
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn, record_key
+from devkit.waiting import at_best, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

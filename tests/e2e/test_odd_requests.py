@@ -13,9 +13,9 @@ import pytest
 
 from app import create_app
 from app.core.tokens import mint_id
-from tests.harness import BASIC, Gunicorn
-from tests.make import make_settings
-from tests.wire import first_status
+from devkit.builders import make_settings
+from devkit.service import BASIC, Gunicorn
+from devkit.wire import first_status
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,11 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.harness import ROOT, Gunicorn, RedisServer, free_port, until
+from devkit.ports import free_port
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 

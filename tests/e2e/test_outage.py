@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Answer, Backend, Gunicorn, RedisServer, Traefik, at_best, record_key, seconds, until
+from devkit.backend import Backend
+from devkit.http import Answer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn, record_key
+from devkit.traefik import Traefik
+from devkit.waiting import at_best, seconds, until
 
 pytestmark = pytest.mark.e2e
 

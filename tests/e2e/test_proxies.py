@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.capture import send
-from tests.harness import Connection, Gunicorn, Headers, bearer, call, free_port
-from tests.proxies import (
+from devkit.capture import send
+from devkit.http import Connection, Headers, bearer, call
+from devkit.ports import free_port
+from devkit.proxies import (
     HOST,
     Caddy,
     Envoy,
@@ -21,7 +22,8 @@ from tests.proxies import (
     Proxy,
     Traefik,
 )
-from tests.subrequests import clients
+from devkit.service import Gunicorn
+from devkit.subrequests import clients
 
 pytestmark = pytest.mark.e2e
 

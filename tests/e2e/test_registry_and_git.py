@@ -15,8 +15,12 @@ from typing import Any, Self
 
 import pytest
 
-from tests.harness import Gunicorn, Process, RedisServer, call, free_port
-from tests.proxies import Caddy, Nginx, Proxy, Traefik
+from devkit.http import call
+from devkit.ports import free_port
+from devkit.process import Process
+from devkit.proxies import Caddy, Nginx, Proxy, Traefik
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 pytestmark = pytest.mark.e2e
 

@@ -12,17 +12,10 @@ import pytest
 import redis
 import yaml  # type: ignore[import-untyped]
 
-from tests.harness import (
-    ADMIN_PASS,
-    ADMIN_USER,
-    PEPPER,
-    ROOT,
-    Gunicorn,
-    RedisServer,
-    call,
-    shipped_redis,
-    valkey_binary,
-)
+from devkit.http import call
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
+from devkit.service import ADMIN_PASS, ADMIN_USER, PEPPER, Gunicorn
 
 pytestmark = pytest.mark.e2e
 

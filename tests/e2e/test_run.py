@@ -17,20 +17,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.harness import (
-    ROOT,
-    Answer,
-    Process,
-    RedisServer,
-    bearer,
-    call,
-    children,
-    forwarded,
-    free_port,
-    redis_binary,
-    until,
-    valkey_binary,
-)
+from devkit.http import Answer, bearer, call, forwarded
+from devkit.ports import free_port
+from devkit.process import ROOT, Process, children
+from devkit.redis_server import RedisServer, redis_binary, valkey_binary
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 

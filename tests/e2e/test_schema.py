@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ADMIN_PASS, ADMIN_USER, Gunicorn
+from devkit.service import ADMIN_PASS, ADMIN_USER, Gunicorn
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.harness import ADMIN_PASS, PEPPER, Backend, Gunicorn, Process, RedisServer, Traefik, record_key
+from devkit.backend import Backend
+from devkit.process import Process
+from devkit.redis_server import RedisServer
+from devkit.service import ADMIN_PASS, PEPPER, Gunicorn, record_key
+from devkit.traefik import Traefik
 
 pytestmark = pytest.mark.e2e
 

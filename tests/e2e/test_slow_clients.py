@@ -14,7 +14,10 @@ from statistics import median
 
 import pytest
 
-from tests.harness import BASIC, Connection, Gunicorn, RedisServer, at_best, bearer, forwarded, seconds
+from devkit.http import Connection, bearer, forwarded
+from devkit.redis_server import RedisServer
+from devkit.service import BASIC, Gunicorn
+from devkit.waiting import at_best, seconds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("many_files")]
 

@@ -18,19 +18,11 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from tests.harness import (
-    ADMIN_PASS,
-    ADMIN_USER,
-    PEPPER,
-    ROOT,
-    Connection,
-    Gunicorn,
-    RedisServer,
-    at_best,
-    call,
-    seconds,
-    until,
-)
+from devkit.http import Connection, call
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer
+from devkit.service import ADMIN_PASS, ADMIN_USER, PEPPER, Gunicorn
+from devkit.waiting import at_best, seconds, until
 
 pytestmark = pytest.mark.e2e
 

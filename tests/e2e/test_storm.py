@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests import http2
-from tests.flood import flood, size
-from tests.harness import Backend, Connection, Gunicorn, RedisServer, Traefik
-from tests.storm import CONTROL, storm
+from devkit import http2
+from devkit.backend import Backend
+from devkit.flood import flood, size
+from devkit.http import Connection
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
+from devkit.storm import CONTROL, storm
+from devkit.traefik import Traefik
 
 pytestmark = pytest.mark.e2e
 

@@ -8,11 +8,15 @@ from contextlib import ExitStack
 import pytest
 
 from app.settings import InvalidSettingsError
-from tests.certified import Certified
-from tests.harness import Gunicorn, RedisServer, bearer, forwarded, free_port, hammer
-from tests.make import make_settings
-from tests.programs import program
-from tests.store.nodes import SERVICE, Nodes, Sentinel
+from devkit.builders import make_settings
+from devkit.certified import Certified
+from devkit.http import bearer, forwarded
+from devkit.load import hammer
+from devkit.nodes import SERVICE, Nodes, Sentinel
+from devkit.ports import free_port
+from devkit.programs import program
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 pytestmark = pytest.mark.e2e
 

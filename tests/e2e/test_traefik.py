@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import BASIC, Backend, Gunicorn, Headers, Traefik, record_key
+from devkit.backend import Backend
+from devkit.http import Headers
+from devkit.service import BASIC, Gunicorn, record_key
+from devkit.traefik import Traefik
 
 pytestmark = pytest.mark.e2e
 

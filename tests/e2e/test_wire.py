@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import BASIC, Connection, Gunicorn, RedisServer, at_best, call, seconds
+from devkit.http import Connection, call
+from devkit.redis_server import RedisServer
+from devkit.service import BASIC, Gunicorn
+from devkit.waiting import at_best, seconds
 
 pytestmark = pytest.mark.e2e
 

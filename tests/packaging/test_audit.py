@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, free_port
+from devkit.ports import free_port
+from devkit.process import ROOT
 
 OLD = {"jinja2 2.4.1": "OLD-1"}
 

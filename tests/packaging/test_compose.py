@@ -14,7 +14,10 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.settings import Settings
-from tests.harness import ROOT, Answer, Backend, Process, call, free_port
+from devkit.backend import Backend
+from devkit.http import Answer, call
+from devkit.ports import free_port
+from devkit.process import ROOT, Process
 
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = STACK["services"]

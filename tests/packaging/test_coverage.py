@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import COVERAGE, ROOT
+from devkit.process import COVERAGE, ROOT
 
 pytestmark = pytest.mark.e2e
 
 SERVED = """
-from tests.harness import Gunicorn, RedisServer
+from devkit.redis_server import RedisServer
+from devkit.service import Gunicorn
 
 with RedisServer() as server, Gunicorn(server.port) as service:
     assert service.auth(service.issue()).status == 200

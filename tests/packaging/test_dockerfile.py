@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from tests.harness import ROOT
+from devkit.process import ROOT
 
 TEXT = (ROOT / "Dockerfile").read_text("utf-8")
 LINES = re.sub(r"(?m)^#.*\n", "", TEXT).replace("\\\n", "").splitlines()

@@ -13,7 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.settings import Settings
-from tests.harness import ROOT
+from devkit.process import ROOT
 
 FILES = sorted((ROOT / "k8s").glob("*.yaml"))
 OBJECTS: dict[tuple[str, str], Any] = {

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.harness import ROOT
+from devkit.process import ROOT
 
 TARGETS = ("run", "unit", "fast", "test", "cover", "check", "bench", "chaos")
 

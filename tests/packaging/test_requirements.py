@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.harness import ROOT
+from devkit.process import ROOT
 
 # Each holds all of the one before.
 SETS = ("requirements", "requirements-run", "requirements-dev", "requirements-bench")

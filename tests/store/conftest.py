@@ -9,8 +9,8 @@ import fakeredis
 import pytest
 import redis
 
-from tests.harness import RedisServer
-from tests.store.nodes import Nodes
+from devkit.nodes import Nodes
+from devkit.redis_server import RedisServer
 
 
 class FakeRedis(fakeredis.FakeRedis):

@@ -12,8 +12,8 @@ from app.core.gate import Verdict
 from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.tokens import Fault, Status, inherited_id, mint_id
 from app.store import keys
-from tests.make import NOW
-from tests.store.replica import Replica
+from devkit.builders import NOW
+from devkit.replica import Replica
 
 BAD_TEXT = "the-bad-one"
 

@@ -18,9 +18,9 @@ from app.store import keys
 from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens
 from app.store.transport.connection import connect
-from tests.harness import RedisServer, redis_binary, shipped_redis, valkey_binary
-from tests.make import make_settings, make_token
-from tests.store.replica import Replica
+from devkit.builders import make_settings, make_token
+from devkit.redis_server import RedisServer, redis_binary, shipped_redis, valkey_binary
+from devkit.replica import Replica
 
 ROUNDS = 10
 

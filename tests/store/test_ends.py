@@ -13,8 +13,8 @@ import pytest
 from app.core.gate import Identity, Verdict
 from app.core.tokens import inherited_id
 from app.store import keys
-from tests.harness import until
-from tests.store.replica import Replica
+from devkit.replica import Replica
+from devkit.waiting import until
 
 DAY_MS = 86_400_000
 

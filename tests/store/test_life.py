@@ -17,9 +17,9 @@ from app.core.usage import total
 from app.store import keys
 from app.store.pepper_check import WrongPepperError
 from app.store.transport.connection import connect
-from tests.harness import RedisServer
-from tests.make import NOW, make_settings
-from tests.store.replica import Replica
+from devkit.builders import NOW, make_settings
+from devkit.redis_server import RedisServer
+from devkit.replica import Replica
 
 
 @pytest.fixture

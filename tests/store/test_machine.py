@@ -15,8 +15,8 @@ from app.core.limits import Limit
 from app.core.registry import ConflictError, NoSuchTokenError
 from app.core.usage import total
 from app.store import keys, usage
-from tests.harness import RedisServer
-from tests.store.replica import Replica
+from devkit.redis_server import RedisServer
+from devkit.replica import Replica
 
 HOSTS = st.sampled_from(["a.test", "b.test", "*.test", "*"])
 GONE = {Verdict.UNKNOWN, Verdict.EXPIRED}

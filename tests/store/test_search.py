@@ -11,7 +11,7 @@ from app.core.tokens import inherited_id, mint_id
 from app.store import index_pages, keys
 from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens
-from tests.make import NOW, make_token
+from devkit.builders import NOW, make_token
 
 
 def store_of(client: Any) -> RedisTokens:

@@ -8,9 +8,9 @@ import pytest
 
 from app.core.registry import StoreUnavailableError
 from app.store.transport.connection import connect
-from tests.harness import RedisServer
-from tests.make import make_settings
-from tests.store.replica import Replica
+from devkit.builders import make_settings
+from devkit.redis_server import RedisServer
+from devkit.replica import Replica
 
 TOLD = [
     ("ACL SETUSER default -evalsha", "ACL SETUSER default +evalsha", "docs/redis.md"),

@@ -12,7 +12,7 @@ from app.core.usage import DAYS, HOURS, Counts, Usage, total
 from app.store import keys, usage
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import Canary
-from tests.harness import until
+from devkit.waiting import until
 
 DIGEST = "ab" * 32
 RECORD, USAGE = keys.record(DIGEST), keys.usage(DIGEST)

@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from tests.harness import RedisServer, free_port
-from tests.make import ENVIRON, make_settings
+from devkit.builders import ENVIRON, make_settings
+from devkit.ports import free_port
+from devkit.redis_server import RedisServer
 
 Auth = tuple[str, str]
 OPERATOR: Auth = (ENVIRON["ADMIN_USER"], ENVIRON["ADMIN_PASS"])

@@ -15,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.core.tokens import DIGEST, is_mistyped, mint
-from tests.make import PEPPER
+from devkit.builders import PEPPER
 from tests.web.conftest import OPERATOR, Operator, written
 
 NEW_TOKEN = re.compile(r'<input[^>]*id="new-token"[^>]*value="([^"]+)"')

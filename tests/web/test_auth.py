@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from app.core.gate import Verdict
 from app.store import keys
 from app.web.auth import OUTCOMES
-from tests.make import PEPPER
+from devkit.builders import PEPPER
 
 TOKEN = "from-an-older-deployment"
 RECORD = f"tokens:{sha256((TOKEN + PEPPER).encode()).hexdigest()}"

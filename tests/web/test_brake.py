@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.harness import free_port
-from tests.make import PEPPER
+from devkit.builders import PEPPER
+from devkit.ports import free_port
 
 ON = {"FAIL_LIMIT_MAX": "2", "TRUSTED_PROXIES": "172.18.0.0/16"}
 TRAEFIK = {"REMOTE_ADDR": "172.18.0.2"}

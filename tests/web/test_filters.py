@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.web.filters import ago, capital, distance, duration, is_token_id, moment, rfc3339
-from tests.make import NOW
+from devkit.builders import NOW
 
 DAY = 86_400
 

@@ -20,8 +20,8 @@ from werkzeug.test import TestResponse
 
 from app.core.tokens import mint_id
 from app.web.basic_auth import matches
-from tests.harness import at_best
-from tests.make import make_settings
+from devkit.builders import make_settings
+from devkit.waiting import at_best
 from tests.web.conftest import OPERATOR
 from tests.web.test_auth import RECORD, TOKEN
 

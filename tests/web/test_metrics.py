@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from app import create_app
 from app.core.gate import Verdict
 from app.tally import Tally
-from tests.harness import RedisServer
-from tests.make import make_settings
+from devkit.builders import make_settings
+from devkit.redis_server import RedisServer
 from tests.web.conftest import Operator
 from tests.web.test_admin import create
 

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.make import PEPPER
+from devkit.builders import PEPPER
 
 TOKEN = "from-an-older-deployment"
 BEARER, OTHER = f"Bearer {TOKEN}", "Bearer something-else"

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from app.core.gate import Verdict
 from app.core.logins import WRONG_PER_CLIENT
 from app.web.auth import OUTCOMES
-from tests.harness import free_port
+from devkit.ports import free_port
 from tests.web.conftest import OPERATOR
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")

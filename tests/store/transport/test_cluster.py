@@ -18,18 +18,20 @@ from app.core.registry import StoreUnavailableError
 from app.store import keys
 from app.store.transport.connection import connect
 from app.store.transport.slots import slot_of
-from tests.harness import ROOT, free_port, until
-from tests.make import make_settings
-from tests.store import replica as replicas
-from tests.store.nodes import Node, Nodes
-from tests.store.replica import Replica
+from devkit import replica as replicas
+from devkit.builders import make_settings
+from devkit.nodes import Node, Nodes
+from devkit.ports import free_port
+from devkit.process import ROOT
+from devkit.replica import Replica
+from devkit.waiting import until
 
 IN_A_WORKER = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent
 from app.store.transport.connection import connect, open_line
 from app.store.transport.scripts import Script
-from tests.make import make_settings
+from devkit.builders import make_settings
 
 line = open_line(connect(make_settings(REDIS_URL=sys.argv[1], REDIS_DEADLINE_MS=5000)), drain_s=60)
 assert line._lines == {}

@@ -12,16 +12,16 @@ from textwrap import dedent
 
 import pytest
 
-from tests.harness import RedisServer
+from devkit.redis_server import RedisServer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTING = """
 from gevent import monkey; monkey.patch_all()
 import os, random, signal, sys, gevent, redis
 from app.store.transport.connection import connect, open_line
 from app.store.transport.pipeline import Pipeline
-from tests import harness
-from tests.make import make_settings
+from devkit import process
+from devkit.builders import make_settings
 
 port = int(sys.argv[1])
 control = redis.Redis(port=port)
@@ -36,7 +36,7 @@ def ask(number, script=ECHO, deadline_s=60):
 def own(number):
     return [f"key:{number}".encode(), str(number).encode()]
 
-def stop(): harness.stop([int(sys.argv[2])])
+def stop(): process.stop([int(sys.argv[2])])
 def resume(): os.kill(int(sys.argv[2]), signal.SIGCONT)
 """
 

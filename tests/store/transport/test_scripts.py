@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted((Path(__file__).parents[2] / "app/store/lua").glob("*.lua"))
+SCRIPTS = sorted((Path(__file__).parents[3] / "app/store/lua").glob("*.lua"))
 
 FLAGS = {
     "login.lua": " flags=allow-oom",  # somebody has to come in and delete tokens

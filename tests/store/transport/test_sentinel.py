@@ -11,9 +11,11 @@ import pytest
 import redis
 
 from app.store.transport.connection import connect
-from tests.harness import ROOT, RedisServer, free_port
-from tests.make import make_settings
-from tests.store.nodes import SERVICE, Sentinel
+from devkit.builders import make_settings
+from devkit.nodes import SERVICE, Sentinel
+from devkit.ports import free_port
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module", name="primary")
@@ -54,7 +56,7 @@ IN_A_WORKER = """
 from gevent import monkey; monkey.patch_all()
 import sys, time
 from app.store.transport.connection import connect
-from tests.make import make_settings
+from devkit.builders import make_settings
 
 def timed():
     client, began = connect(make_settings(REDIS_URL=sys.argv[1])), time.monotonic()

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from app.core.tokens import checksum
-from tests import corpus
-from tests.wire import bearer, converse, request
+from devkit import corpus
+from devkit.wire import bearer, converse, request
 
 _BATCH = 40  # what the express lane reads at once
 _CLIENTS = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import BinaryIO
 
-from tests.harness import Headers
+from devkit.http import Headers
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADERS, _RESET, _SETTINGS, _GOAWAY = 1, 3, 4, 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.programs import program
+from devkit.programs import program
 
 
 class Certified:

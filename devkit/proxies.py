@@ -14,7 +14,10 @@ from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]
 
-from tests.harness import ROOT, Answer, Backend, Headers, Process, Seen, _Echo, bearer, call, free_port
+from devkit.backend import Backend, Seen, _Echo
+from devkit.http import Answer, Headers, bearer, call
+from devkit.ports import free_port
+from devkit.process import ROOT, Process
 
 HOST = "ollama.example.com"
 Change = Callable[[str], str]
@@ -75,7 +78,7 @@ class Proxy(Process):
         return self.call(host="nobody.test").status > 0
 
     def call(self, token: str | None = None, host: str = "", headers: Headers = (), **more: Any) -> Answer:
-        """Send a client's request; *more* is as in harness.call."""
+        """Send a client's request; *more* is as in devkit.http.call."""
         target = more.pop("target", "/")
         return call(self.port, target, [("Host", host or self.host), *bearer(token), *headers], **more)
 

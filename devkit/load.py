@@ -1,14 +1,29 @@
-"""Clients that go on asking while something happens to the service, for tests and drills."""
+"""Clients that go on asking while something happens to the service."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
-from typing import Any, Self
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, cycle, islice
+from typing import Self
 
-from tests.harness import PATIENCE_S, Answer, Connection, Door, Headers, Traefik, call
+from devkit.http import Answer, Connection, Headers
+from devkit.waiting import PATIENCE_S
+
+
+def hammer(ports: Sequence[int], headers: Headers, clients: int = 50, each: int = 40) -> Counter[int]:
+    """Ask /auth from *clients* connections at once, spread over *ports*, and count the statuses."""
+
+    def client(port: int) -> list[int]:
+        with Connection(port) as connection:
+            return [connection.call("/auth", headers).status for _ in range(each)]
+
+    with ThreadPoolExecutor(clients) as pool:
+        return Counter(chain.from_iterable(pool.map(client, islice(cycle(ports), clients))))
+
 
 LAST_CALL_S = 0.3  # how long a worker that stops listens to the connections that it has
 
@@ -89,36 +104,3 @@ def ask_in_time(connection: Connection, headers: Headers, before: float) -> Answ
         if asked - before > LAST_CALL_S:
             raise LateError from error
         raise
-
-
-class Balancer(Traefik):
-    """Traefik whose ForwardAuth asks an entry point of its own, which spreads over the ports in *pool*."""
-
-    def __init__(self, pool: list[int], backend: int, *, retry: bool = False) -> None:
-        super().__init__(0, backend, {"web": Door(), "inner": Door(insecure=True)})
-        self._retry = retry
-        static = json.loads((self.dir / "static.yml").read_text())
-        static["providers"] = {"file": static["providers"]["file"] | {"watch": True}} | {
-            "providersThrottleDuration": "100ms"
-        }
-        self._write("static.yml", static)
-        self.spread(pool)
-
-    def replicas(self) -> int:
-        """Return how many answer, each known by the realm in its challenge."""
-        refused = (call(self.port, "/", [("Host", "a.test")]) for _ in range(10))
-        return len({answer.headers.get("www-authenticate") for answer in refused})
-
-    def spread(self, pool: list[int]) -> None:
-        """Take *pool* for the ports that are asked from now on."""
-        path = self.dir / "dynamic.yml"
-        http: dict[str, Any] = json.loads(path.read_text())["http"]
-        http["middlewares"]["web"]["forwardAuth"]["address"] = f"http://127.0.0.1:{self.ports['inner']}/auth"
-        http["middlewares"]["again"] = {"retry": {"attempts": 2}}
-        http["routers"]["inner"]["service"] = "replicas"
-        http["routers"]["inner"]["middlewares"] = ["again"] if self._retry else []
-        probe = {"path": "/livez", "interval": "200ms", "timeout": "1s"}
-        balancer = {"servers": [{"url": f"http://127.0.0.1:{port}"} for port in pool]}
-        http["services"]["replicas"] = {"loadBalancer": balancer | {"healthCheck": probe}}
-        self._write("new.json", {"http": http})
-        (self.dir / "new.json").replace(path)  # in one step, or Traefik may read half of it

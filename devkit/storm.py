@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Self
 
-from tests import corpus
-from tests.wire import bearer, first_status, request
+from devkit import corpus
+from devkit.wire import bearer, first_status, request
 
 _METHODS = [b"GET", b"OPTIONS", b"POST", b"PUT", b"DELETE", b"TRACE", b"PATCH", b"PROPFIND", b"X"]
 _NAMES = [

@@ -1,4 +1,4 @@
-"""What real proxies sent to /auth for real clients: tests/data, written by `python -m tests.capture`."""
+"""What real proxies sent to /auth for real clients: devkit/data, written by `python -m devkit.capture`."""
 
 from __future__ import annotations
 

@@ -9,8 +9,10 @@ from typing import Any, Self
 from app.store.transport.cluster import Cluster
 from app.store.transport.connection import connect
 from app.store.transport.slots import slot_of
-from tests.harness import RedisServer, free_port, until
-from tests.make import make_settings
+from devkit.builders import make_settings
+from devkit.ports import free_port
+from devkit.redis_server import RedisServer
+from devkit.waiting import until
 
 SERVICE = "tokens"
 DOWN_MS = 500

@@ -1,4 +1,4 @@
-"""`python -m tests.capture` lets real proxies ask about clients' requests, and keeps what they sent.
+"""`python -m devkit.capture` lets real proxies ask about clients' requests, and keeps what they sent.
 
 Run it again when a proxy or its recipe has changed, and read the difference.
 """
@@ -13,10 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from tests import http2
-from tests.harness import Backend, Connection, Door, Traefik
-from tests.proxies import Caddy, Envoy, HAProxy, Nginx, Proxy
-from tests.subrequests import DATA, clients, write
+from devkit import http2
+from devkit.backend import Backend
+from devkit.http import Connection
+from devkit.proxies import Caddy, Envoy, HAProxy, Nginx, Proxy
+from devkit.subrequests import DATA, clients, write
+from devkit.traefik import Door, Traefik
 
 _OK = (
     b"HTTP/1.1 200 OK\r\nX-Auth-Token-Id: 1\r\nX-Auth-Email: \r\nX-Auth-Comment: \r\n"

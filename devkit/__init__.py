@@ -1,0 +1,1 @@
+"""What tests, chaos drills and benchmarks share: processes, servers, clients and loads."""

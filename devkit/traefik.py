@@ -1,0 +1,137 @@
+"""Traefik before the service and a backend."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from devkit.http import Answer, Headers, bearer, call
+from devkit.ports import free_port
+from devkit.process import Process
+
+
+@dataclass(frozen=True)
+class Door:
+    """An entry point of Traefik whose routers ask ForwardAuth; *options* change the safe ones."""
+
+    address: str = ""
+    insecure: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Traefik(Process):
+    """Traefik with a port for each door; every host leads to the backend, admin.test to our pages."""
+
+    name = "traefik"
+
+    def __init__(
+        self, auth: int, backend: int, doors: Mapping[str, Door] | None = None, log_level: str = "INFO"
+    ) -> None:
+        super().__init__()
+        doors = doors or {"web": Door()}
+        self.ports = {name: free_port() for name in doors}
+        self.port = next(iter(self.ports.values()))
+        self._write("dynamic.yml", _routing(f"http://127.0.0.1:{auth}", f"http://127.0.0.1:{backend}", doors))
+        self._write("static.yml", self._entries(doors, log_level))
+        binary = Path(sys.executable).with_name("traefik")
+        self.argv = [str(binary), f"--configfile={self.dir / 'static.yml'}"]
+
+    def is_ready(self) -> bool:
+        """Tell whether all routers are there: a request without a token is refused, not unknown."""
+        return all(call(port, "/", [("Host", "a.test")]).status != 404 for port in self.ports.values())
+
+    def call(
+        self,
+        token: str | None = None,
+        host: str = "a.test",
+        headers: Headers = (),
+        door: str = "",
+        **more: Any,
+    ) -> Answer:
+        """Send a client's request through *door*, the first one if none is named; *more* is as in call."""
+        port = self.ports[door] if door else self.port
+        return call(port, more.pop("target", "/"), [("Host", host), *bearer(token), *headers], **more)
+
+    def _entries(self, doors: Mapping[str, Door], log_level: str) -> dict[str, Any]:
+        return {
+            "entryPoints": {
+                name: {
+                    "address": f"127.0.0.1:{self.ports[name]}",
+                    "forwardedHeaders": {"insecure": door.insecure},
+                    "http": {"aliasHeadersStrategy": "delete"},
+                }
+                for name, door in doors.items()
+            },
+            "providers": {"file": {"filename": str(self.dir / "dynamic.yml"), "watch": False}},
+            "log": {"level": log_level},
+            "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        } | ({"accessLog": {}} if log_level == "DEBUG" else {})
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        (self.dir / name).write_text(json.dumps(content, indent=1))  # every JSON text is YAML
+
+
+def _routing(auth: str, backend: str, doors: Mapping[str, Door]) -> dict[str, Any]:
+    routers = {
+        name: {"rule": "PathPrefix(`/`)", "entryPoints": [name], "middlewares": [name], "service": "backend"}
+        for name in doors
+    }
+    admin = {"rule": "Host(`admin.test`)", "service": "auth"}
+    services = {"backend": backend, "auth": auth}
+    return {
+        "http": {
+            "routers": routers | {"admin": admin},
+            "middlewares": {name: {"forwardAuth": _forward_auth(auth, door)} for name, door in doors.items()},
+            "services": {
+                name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in services.items()
+            },
+        }
+    }
+
+
+def _forward_auth(auth: str, door: Door) -> dict[str, Any]:
+    safe: dict[str, Any] = {
+        "address": door.address or f"{auth}/auth",
+        "trustForwardHeader": False,
+        "authRequestHeaders": ["Authorization"],
+        "authResponseHeaders": ["Authorization", "X-Auth-Token-Id", "X-Auth-Email", "X-Auth-Comment"],
+        "maxResponseBodySize": 4096,
+    }
+    return safe | door.options
+
+
+class Balancer(Traefik):
+    """Traefik whose ForwardAuth asks an entry point of its own, which spreads over the ports in *pool*."""
+
+    def __init__(self, pool: list[int], backend: int, *, retry: bool = False) -> None:
+        super().__init__(0, backend, {"web": Door(), "inner": Door(insecure=True)})
+        self._retry = retry
+        static = json.loads((self.dir / "static.yml").read_text())
+        static["providers"] = {"file": static["providers"]["file"] | {"watch": True}} | {
+            "providersThrottleDuration": "100ms"
+        }
+        self._write("static.yml", static)
+        self.spread(pool)
+
+    def replicas(self) -> int:
+        """Return how many answer, each known by the realm in its challenge."""
+        refused = (call(self.port, "/", [("Host", "a.test")]) for _ in range(10))
+        return len({answer.headers.get("www-authenticate") for answer in refused})
+
+    def spread(self, pool: list[int]) -> None:
+        """Take *pool* for the ports that are asked from now on."""
+        path = self.dir / "dynamic.yml"
+        http: dict[str, Any] = json.loads(path.read_text())["http"]
+        http["middlewares"]["web"]["forwardAuth"]["address"] = f"http://127.0.0.1:{self.ports['inner']}/auth"
+        http["middlewares"]["again"] = {"retry": {"attempts": 2}}
+        http["routers"]["inner"]["service"] = "replicas"
+        http["routers"]["inner"]["middlewares"] = ["again"] if self._retry else []
+        probe = {"path": "/livez", "interval": "200ms", "timeout": "1s"}
+        balancer = {"servers": [{"url": f"http://127.0.0.1:{port}"} for port in pool]}
+        http["services"]["replicas"] = {"loadBalancer": balancer | {"healthCheck": probe}}
+        self._write("new.json", {"http": http})
+        (self.dir / "new.json").replace(path)  # in one step, or Traefik may read half of it
