@@ -12,10 +12,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from app import cli
+from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.peppers import Peppers
-from app.core.registry import ConflictError, Defaults, NoSuchTokenError, Registry, StoreUnavailableError
+from app.core.registry import Defaults, Registry
 from app.services import Services, note, provide
 from app.settings import Settings
 from app.store.failures import RedisFailures

@@ -12,8 +12,8 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.fields import InvalidFieldsError
-from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.search import InvalidQueryError
 from app.core.text import visible
 from app.core.tokens import Token

@@ -21,8 +21,9 @@ import gevent
 import redis
 
 from app import build_services
+from app.core.errors import StoreUnavailableError
 from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
-from app.core.registry import Registry, StoreUnavailableError
+from app.core.registry import Registry
 from app.store import keys
 from devkit.builders import make_settings
 

@@ -10,7 +10,7 @@ import gevent
 import redis
 
 from app.core.durability import Durability
-from app.core.registry import UnknownOutcomeError
+from app.core.errors import UnknownOutcomeError
 from app.store.transport.cluster import Client
 from app.store.transport.scripts import Script
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from app.core.registry import StoreUnavailableError
+from app.core.errors import StoreUnavailableError
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import Canary

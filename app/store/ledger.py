@@ -8,10 +8,10 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from app.core.errors import StoreUnavailableError
 from app.core.fields import MAX_GRACE_S
 from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Limit, Refusal
-from app.core.registry import StoreUnavailableError
 from app.core.tokens import DIGEST, inherited_id
 from app.store import keys, records
 from app.store.index_records import MAX_MOVES

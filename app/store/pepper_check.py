@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from app.core.registry import StoreUnavailableError
+from app.core.errors import StoreUnavailableError
 from app.store import keys
 from app.store.transport.background import Shared
 from app.store.transport.cluster import Client

@@ -11,14 +11,14 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from app.core.durability import Durability
-from app.core.fields import InvalidFieldsError
-from app.core.registry import (
+from app.core.errors import (
     AlreadyIssuedError,
     ConflictError,
     NoSuchTokenError,
     StoreUnavailableError,
     UnknownOutcomeError,
 )
+from app.core.fields import InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.tokens import Token
 from app.services import durability, services

@@ -12,9 +12,10 @@ from flask import Blueprint, Response, abort, g, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.core import fields
+from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import ClashingFieldsError, InvalidFieldsError
 from app.core.hosts import MAX_PATTERNS, SEPARATOR
-from app.core.registry import PAGE_SIZE, ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.registry import PAGE_SIZE
 from app.core.search import InvalidQueryError, is_start, may_be_secret
 from app.core.tokens import Token
 from app.core.usage import Counts, total

@@ -17,10 +17,10 @@ from werkzeug.routing import BaseConverter, Rule
 
 from app.core.clients import address_of, client_of, is_trusted
 from app.core.credentials import BASIC, BEARER, IDENTITY_HEADERS, schemes
+from app.core.errors import StoreUnavailableError
 from app.core.failures import COUNTED, Failures
 from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Refusal
-from app.core.registry import StoreUnavailableError
 from app.repeats import Late
 from app.services import Services, services
 from app.settings import Settings

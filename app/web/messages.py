@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from app.core.registry import StoreUnavailableError, UnknownOutcomeError
+from app.core.errors import StoreUnavailableError, UnknownOutcomeError
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from app.core.registry import StoreUnavailableError
+from app.core.errors import StoreUnavailableError
 from app.services import Services, services
 from app.tally import BUCKETS_S, Totals
 

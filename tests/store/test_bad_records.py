@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.gate import Verdict
-from app.core.registry import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.tokens import Fault, Status, inherited_id, mint_id
 from app.store import keys
 from devkit.builders import NOW

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from app.core.durability import Durability
+from app.core.errors import StoreUnavailableError, UnknownOutcomeError
 from app.core.gate import Verdict
-from app.core.registry import StoreUnavailableError, UnknownOutcomeError
 from app.core.tokens import Leave
 from app.store import keys
 from app.store.pepper_check import Canary

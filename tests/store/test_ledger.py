@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import StoreUnavailableError
 from app.core.gate import Identity, Verdict
 from app.core.limits import Limit
-from app.core.registry import StoreUnavailableError
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import Canary

@@ -10,9 +10,9 @@ import redis
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from app.core.errors import ConflictError, NoSuchTokenError
 from app.core.gate import Verdict
 from app.core.limits import Limit
-from app.core.registry import ConflictError, NoSuchTokenError
 from app.core.usage import total
 from app.store import keys, usage
 from devkit.redis_server import RedisServer

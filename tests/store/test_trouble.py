@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.registry import StoreUnavailableError
+from app.core.errors import StoreUnavailableError
 from app.store.transport.connection import connect
 from devkit.builders import make_settings
 from devkit.redis_server import RedisServer

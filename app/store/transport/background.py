@@ -10,7 +10,7 @@ import gevent
 import redis
 from gevent import monkey
 
-from app.core.registry import StoreUnavailableError
+from app.core.errors import StoreUnavailableError
 from app.store.transport.deadlines import StillConnectingError, bounded
 
 T = TypeVar("T")

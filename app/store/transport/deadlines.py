@@ -15,7 +15,7 @@ import redis
 from gevent import get_hub
 from redis.exceptions import MasterDownError
 
-from app.core.registry import StoreUnavailableError
+from app.core.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 

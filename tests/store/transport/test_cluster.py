@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import StoreUnavailableError
 from app.core.gate import Verdict
 from app.core.limits import Limit
-from app.core.registry import StoreUnavailableError
 from app.store import keys
 from app.store.transport.connection import connect
 from app.store.transport.slots import slot_of
