@@ -1,4 +1,4 @@
-"""Settings that are right by themselves and not beside each other."""
+"""Settings that are valid alone but contradict each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _TLS_ONLY = ("redis_tls_skip_verify", "redis_tls_ca_file", "redis_tls_cert_file"
 
 
 def contradictions(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
-    """Yield each name with what is wrong; *values* lacks bad ones, *given* are those that are no defaults."""
+    """Yield the name of each contradictory setting with the problem and its remedy.
+
+    *values* holds the parsed settings, without those that failed to parse; *given* names those that were set.
+    """
     if values.get("redis_url"):
         yield from _beside_url(values, given)
     if {"redis_url", "redis_tls"} <= values.keys():
@@ -24,7 +27,10 @@ def contradictions(values: Mapping[str, Any], given: Collection[str]) -> Iterato
     if {"redis_tls_cert_file", "redis_tls_key_file"} <= values.keys():
         yield from _certificate(values["redis_tls_cert_file"], values["redis_tls_key_file"])
     if values.get("fail_limit_max") and values.get("trusted_proxies") == Proxies():
-        yield "fail_limit_max", "needs TRUSTED_PROXIES, or there is but one client: Traefik"
+        yield (
+            "fail_limit_max",
+            "needs TRUSTED_PROXIES; without it, every request seems to come from one client, Traefik",
+        )
 
 
 def _beside_url(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
@@ -32,9 +38,9 @@ def _beside_url(values: Mapping[str, Any], given: Collection[str]) -> Iterator[P
     server = url.server or Address("", 0)
     place = {"redis_host": server.host, "redis_port": server.port, "redis_db": url.db, "redis_tls": url.tls}
     login = {"redis_username": url.login.username, "redis_password": url.login.password}
-    for name, said in (place | {name: said for name, said in login.items() if said}).items():
-        if name in given and name in values and values[name] != said:
-            yield name, f"REDIS_URL says otherwise; keep one of them{_hint(name, is_tls=url.tls)}"
+    for name, value in (place | {name: value for name, value in login.items() if value}).items():
+        if name in given and name in values and values[name] != value:
+            yield name, f"REDIS_URL has another value; keep one of them{_hint(name, is_tls=url.tls)}"
 
 
 def _hint(name: str, *, is_tls: bool) -> str:
@@ -48,7 +54,7 @@ def _tls_for_nothing(values: Mapping[str, Any]) -> Iterator[Problem]:
     if not (url.tls if url else values["redis_tls"]):
         for name in _TLS_ONLY:
             if values.get(name):
-                yield name, "is of no use without TLS; set REDIS_TLS=true, or write rediss:// in REDIS_URL"
+                yield name, "has no effect without TLS; set REDIS_TLS=true, or write rediss:// in REDIS_URL"
 
 
 def _certificate(cert_file: str, key_file: str) -> Iterator[Problem]:
@@ -59,4 +65,4 @@ def _certificate(cert_file: str, key_file: str) -> Iterator[Problem]:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, password="")
         except OSError:
-            yield "redis_tls_cert_file", "is no PEM certificate of that key, or the key has a passphrase"
+            yield "redis_tls_cert_file", "is not a PEM certificate for that key, or the key has a passphrase"

@@ -1,6 +1,7 @@
-"""Where gunicorn listens: the forms of BIND, whether it can, and the question of the image's HEALTHCHECK.
+"""The addresses that gunicorn binds to: parse BIND, test that each is free, and check that one answers.
 
-``python app/listening.py`` asks. As that is done every few seconds, nothing else of the app is imported.
+``python app/listening.py`` is the image's HEALTHCHECK. It runs every few seconds, so it imports nothing else
+of the app.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _TCP = re.compile(
 _MAX_PORT, _MAX_PATH_BYTES = 65535, 107
 _PATIENCE_S, _PAUSE_S = 5, 0.2
 _TIMEOUT_S = 2
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to whom one speaks who listens everywhere
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the loopback address to connect to instead
 
 
 def parse(text: str) -> str:
-    """Return BIND as gunicorn takes it; raises ValueError."""
+    """Return BIND in the form that gunicorn accepts; raises ValueError."""
     found = [_parsed(one) for one in text.split(",")]
     if len(set(found)) < len(found):
         raise ValueError("names an address twice")
@@ -45,7 +46,7 @@ def _parsed(text: str) -> str:
         raise ValueError(f"{_HINT}, with a port from 1 to {_MAX_PORT}, not {text!r}")
     if found["v6"] is not None:
         return f"[{_ipv6(found['v6'])}]:{int(found['port'])}"
-    host = "0.0.0.0" if found["name"] in {"", "*"} else found["name"]  # noqa: S104 - said in so many words
+    host = "0.0.0.0" if found["name"] in {"", "*"} else found["name"]  # noqa: S104 - the operator asked for it
     return f"{host}:{int(found['port'])}"
 
 
@@ -65,7 +66,10 @@ def _socket_path(path: str) -> str:
 
 
 def problem(address: object) -> str:
-    """Return why gunicorn can't listen at *address*, in its own form; one that is in use may get free."""
+    """Return why gunicorn can't bind to *address*, "" if it can; wait up to 5 seconds while it is in use.
+
+    *address* is in gunicorn's own form: a tuple of host and port, or the path of a Unix socket.
+    """
     give_up_at = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -88,9 +92,9 @@ def _try(address: object) -> None:
 
 
 def _try_socket(path: Path) -> None:
-    """Try what gunicorn does, which would take the path away from whoever listens there now."""
+    """Bind to *path* as gunicorn does, but only if no server accepts connections there; raises OSError."""
     if path.exists() and not path.is_socket():
-        raise FileExistsError(errno.EEXIST, "something that is no socket is there")
+        raise FileExistsError(errno.EEXIST, "a file that is not a socket has that name")
     with suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as trial:
         trial.settimeout(_TIMEOUT_S)
         trial.connect(str(path))
@@ -109,7 +113,7 @@ def _named(address: object) -> str:
 
 
 class _UnixConnection(HTTPConnection):
-    """HTTP over a Unix socket, whose path is the host."""
+    """HTTP over a Unix socket; the host is its path."""
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
@@ -122,20 +126,22 @@ def is_alive(bind: str) -> bool:
     with suppress(OSError, HTTPException):
         connection = _connection(bind)
         connection.request("GET", "/livez", headers={"Host": "localhost"})
-        return connection.getresponse().status == 200  # noqa: PLR2004 - as HTTP says it
+        return connection.getresponse().status == 200  # noqa: PLR2004 - HTTP's own number
     return False
 
 
 def _connection(bind: str) -> HTTPConnection:
     if bind.startswith("unix:"):
-        return _UnixConnection(bind.removeprefix("unix:"), 80)  # else a : in it would begin a port
+        return _UnixConnection(
+            bind.removeprefix("unix:"), 80
+        )  # or a colon in the path would be taken for a port
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     return HTTPConnection(_EVERYWHERE.get(host, host), int(port), timeout=_TIMEOUT_S)
 
 
 def main(binds: Iterable[str]) -> int:
-    """Return the exit status of the check: 0 if each of *binds* is answered at."""
+    """Return the exit status of the check: 0 if the service answers on each of *binds*."""
     return 0 if all(map(is_alive, binds)) else 1
 
 

@@ -1,4 +1,4 @@
-"""Where the values of settings come from: the environment, the files that it names, and ``.env``."""
+"""Read raw settings from the environment, from the files that ``NAME_FILE`` names, and from ``.env``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
 
 
 def value(name: str, environ: Mapping[str, str], *, is_secret: bool) -> str:
-    """Return what is given for *name*, nothing if it is blank; raises ValueError."""
-    found = _unended(environ.get(name, ""))
+    """Return the raw value of *name*, "" if it is not set or blank; raises ValueError."""
+    found = _without_line_end(environ.get(name, ""))
     if path := environ.get(f"{name}_FILE", ""):
         if not is_secret:
             raise ValueError(f"only secrets are read from files; set {name} rather than {name}_FILE")
@@ -27,32 +27,34 @@ def value(name: str, environ: Mapping[str, str], *, is_secret: bool) -> str:
             raise ValueError(f"is set twice, also as {name}_FILE; keep one")
         found = _contents(path)
     if not _is_encodable(found):
-        raise ValueError("is no UTF-8 text")
+        raise ValueError("is not UTF-8 text")
     return found
 
 
-def _unended(text: str) -> str:
-    """Return *text* less one line end: editors, ``echo`` and quotes over two lines leave it there."""
+def _without_line_end(text: str) -> str:
+    """Return *text* without one trailing line end, which editors and ``echo`` add to a secret."""
     return _LAST_LINE_END.sub("", text)
 
 
 def _contents(path: str) -> str:
     try:
-        return _unended(_read(path))
+        return _without_line_end(_read(path))
     except ValueError as error:
         raise ValueError(f"its file {path!r} {error}") from None
 
 
 def _is_encodable(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text)  # what os.environ makes of stray bytes
+    return not any(
+        "\ud800" <= char <= "\udfff" for char in text
+    )  # os.environ decodes bytes that are not UTF-8 to these
 
 
 def _read(path: str) -> str:
-    """Return the text in *path*; raises ValueError with words that follow its name."""
+    """Return the text in *path*; raises ValueError with a message that follows the file's name."""
     try:
-        mode = Path(path).stat().st_mode  # first, because opening a pipe waits
+        mode = Path(path).stat().st_mode  # before open(), which blocks on a pipe
         if not stat.S_ISREG(mode):
-            raise ValueError("is a directory" if stat.S_ISDIR(mode) else "is no regular file")
+            raise ValueError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
         with Path(path).open("rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
@@ -63,33 +65,33 @@ def _read(path: str) -> str:
 
 
 def _decoded(data: bytes) -> str:
-    """Return *data* as text, less the mark that some editors begin UTF-8 with."""
+    """Return *data* as text, without the byte order mark that some editors write; raises ValueError."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"is no UTF-8 text in line {line}; save it as UTF-8") from None
+        raise ValueError(f"is not UTF-8 text in line {line}; save it as UTF-8") from None
     if "\0" in text:
-        raise ValueError("is no UTF-8 text: it holds zero bytes, as UTF-16 does; save it as UTF-8")
+        raise ValueError("is not UTF-8 text: it holds zero bytes, as UTF-16 does; save it as UTF-8")
     return text
 
 
 def gather() -> dict[str, str]:
-    """Return the environment and, below it, what ``.env`` says; raises ValueError if that can't be read."""
-    return {**literal(), **_given()}
+    """Return ``.env`` overridden by the environment; raises ValueError if ``.env`` can't be read."""
+    return {**literal(), **_environment()}
 
 
 def literal() -> dict[str, str]:
-    """Return what ``.env`` says, if there is one, letter by letter: a ``$`` in a secret is no variable.
+    """Return the variables in ``.env``, if there is one, without expanding ``$``, which a secret may contain.
 
-    Raises ValueError with words that follow its name.
+    Raises ValueError with a message that follows the file's name.
     """
     found: dict[str, str] = {}
     if not os.path.lexists(_DOTENV):
         return found
     for binding in parse_stream(StringIO(_read(_DOTENV), newline=None)):
         if binding.error or (binding.key and binding.value is None):
-            raise ValueError(f"has in line {_line(binding)} neither NAME=value nor a comment")
+            raise ValueError(f"line {_line(binding)} is neither NAME=value nor a comment")
         if binding.key:
             found[binding.key] = binding.value or ""
     return found
@@ -100,8 +102,11 @@ def _line(binding: Binding) -> int:
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
-def _given() -> dict[str, str]:
-    """Return the environment without what the flask command put there: ``.env`` with its ``$`` expanded."""
+def _environment() -> dict[str, str]:
+    """Return the environment without the variables that the flask command loaded from ``.env``.
+
+    It expands ``$`` in them, so they differ from what ``.env`` holds.
+    """
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         return dict(os.environ)
     expanded = dotenv_values(_DOTENV)

@@ -1,7 +1,7 @@
-"""Where Redis is, as one URL says it: one server, a Unix socket, sentinels or a Cluster.
+"""Parse REDIS_URL: one server, a Unix socket, Sentinels or a Cluster.
 
-No part of a URL is passed over: it is used as meant, or refused in words that show nothing of it, since what
-looks like a port or an option may be half of a password.
+No part of a URL is ignored: it is either used as it is meant or refused. The error never quotes the URL,
+since what looks like a port or an option may be half of a password.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 _MAX_PORT, _MAX_DB = 65535, 2**31 - 1
-_MAX_PATH_BYTES = 107  # what the kernel takes, less a closing zero
+_MAX_PATH_BYTES = 107  # sun_path holds 108 bytes with the terminating zero (unix(7))
 _ENCODE = "in names and passwords, characters like / ? # @ % need %-encoding"
 _HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_][a-z0-9_-]{0,62}\.)*[a-z0-9_][a-z0-9_-]{0,62}\.?", re.IGNORECASE)
 _PLACE = re.compile(r"(\[.*\]|[^:\[\]]*)(?::(.*))?")
-_LEAVE_OUT = "the service sees to that itself; leave it out"
 _INSTEAD = {
     "username": "write it before the host, as in user:password@, or set REDIS_USERNAME",
     "password": "write it before the host, as in user:password@, or set REDIS_PASSWORD",
@@ -32,31 +31,23 @@ _INSTEAD = {
     "timeout": "set REDIS_DEADLINE_MS",
     "ssl": "write rediss:// for TLS",
     "tls": "write rediss:// for TLS",
-} | dict.fromkeys(
-    (
-        *(
-            "client_name",
-            "decode_responses",
-            "encoding",
-            "encoding_errors",
-            "health_check_interval",
-            "protocol",
-        ),
-        *("max_connections", "retry_on_error", "retry_on_timeout", "socket_keepalive", "socket_read_size"),
-    ),
-    _LEAVE_OUT,
+}
+_OURS = (
+    "client_name decode_responses encoding encoding_errors health_check_interval max_connections protocol "
+    "retry_on_error retry_on_timeout socket_keepalive socket_read_size"
 )
+_INSTEAD |= dict.fromkeys(_OURS.split(), "the service chooses it; leave it out")
 
 
 class Address(NamedTuple):
-    """Where one server listens."""
+    """The host and port of one server."""
 
     host: str
     port: int
 
 
 class Login(NamedTuple):
-    """What a server is signed in to with; both may be empty."""
+    """The user name and password for AUTH; both may be empty."""
 
     username: str = ""
     password: str = ""
@@ -64,7 +55,7 @@ class Login(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One server at an address or a Unix socket, or the sentinels of a service or nodes to begin with."""
+    """One server (address or Unix socket), the Sentinels of a service, or the seed nodes of a Cluster."""
 
     addresses: tuple[Address, ...] = ()
     socket: str = ""
@@ -77,7 +68,7 @@ class Location:
 
     @property
     def server(self) -> Address | None:
-        """Return the address if it is that of one server."""
+        """The address of a single server; None for a socket, Sentinels or a Cluster."""
         return None if self.socket or self.service or self.is_cluster else self.addresses[0]
 
 
@@ -89,16 +80,16 @@ class _Parts(NamedTuple):
 
 
 def parse_url(url: str) -> Location:
-    """Return where *url* leads; raises ValueError for what can't be used as it stands."""
+    """Return the location that *url* describes; raises ValueError if any part of it can't be used."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() not in _SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(f'{known}://' for known in _SCHEMES)}")
-    tls, options, make = _SCHEMES[scheme.lower()]
-    return make(_parts(rest, options), tls=tls)
+    tls, options, locate = _SCHEMES[scheme.lower()]
+    return locate(_parts(rest, options), tls=tls)
 
 
 def parse_host(text: str) -> str:
-    """Return a name or an address as connections take it; raises ValueError."""
+    """Return a host name in lower case or a canonical IPv6 address; raises ValueError."""
     is_bracketed = text.startswith("[") and text.endswith("]")
     if is_bracketed or ":" in text:
         return str(IPv6Address((text[1:-1] if is_bracketed else text).replace("%25", "%")))
@@ -139,13 +130,13 @@ def _options(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
 
 
 def _decoded(text: str) -> str:
-    trouble = "holds a % that encodes no character; a % itself is written %25"
+    problem = "holds a % that encodes no character; a % itself is written %25"
     if re.search("%(?![0-9a-f]{2})", text, re.IGNORECASE):
-        raise ValueError(trouble)
+        raise ValueError(problem)
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError(trouble) from None
+        raise ValueError(problem) from None
 
 
 def _one(parts: _Parts, *, tls: bool) -> Location:
@@ -183,22 +174,22 @@ def _sentinels(parts: _Parts, *, tls: bool) -> Location:
 
 def _cluster(parts: _Parts, *, tls: bool) -> Location:
     if parts.path not in {None, "", "0"}:
-        raise ValueError(f"ends after the hosts: a Cluster has but database 0; {_ENCODE}")
+        raise ValueError(f"ends after the hosts: a Cluster has only database 0; {_ENCODE}")
     if _database(parts, None):
-        raise ValueError("a Cluster has but database 0")
+        raise ValueError("a Cluster has only database 0")
     return Location(_addresses(parts.hosts, 6379), is_cluster=True, tls=tls, login=parts.login)
 
 
 def _database(parts: _Parts, path: str | None) -> int:
-    """Return the number that the path or the option says, 0 if neither does."""
-    said = {
+    """Return the database number from the path or the ``db`` option, 0 if neither is given."""
+    numbers = {
         _number(_decoded(text), 0, _MAX_DB, "the database")
         for text in (path, parts.options.get("db"))
         if text
     }
-    if len(said) > 1:
+    if len(numbers) > 1:
         raise ValueError("names two databases, in its path and as an option; keep one")
-    return said.pop() if said else 0
+    return numbers.pop() if numbers else 0
 
 
 def _addresses(hosts: str, port: int) -> tuple[Address, ...]:

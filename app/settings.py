@@ -1,4 +1,7 @@
-"""From the environment to one frozen Settings, or to one message that lists every problem."""
+"""Parse the environment into one frozen Settings, or into one message that lists every problem.
+
+See docs/decisions/0004.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ _CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 
 
 class InvalidSettingsError(ValueError):
-    """The environment can't be used; the message lists every problem, one a line, with its name."""
+    """The environment is not valid; the message has one line per problem, beginning with the variable."""
 
     def __init__(self, *problems: tuple[str, str]) -> None:
-        lines = (f"  {name}: {said}" for name, said in problems)
+        lines = (f"  {name}: {problem}" for name, problem in problems)
         super().__init__("\n".join(["acl-auth-service can't start with these settings:", *lines]))
 
 
@@ -63,9 +66,9 @@ def _admin_user(value: str) -> str:
 
 def _admin_pass(value: str) -> str:
     if value.lower() in _PLACEHOLDER_PASSWORDS:
-        raise ValueError("is the first one that anybody tries; choose another")
+        raise ValueError("is one of the first passwords that attackers try; choose another")
     if _CONTROL.search(value):
-        raise ValueError("may not contain control characters; nobody could enter it")
+        raise ValueError("may not contain control characters, which nobody can type into a browser")
     return _secret(value)
 
 
@@ -102,7 +105,7 @@ def _redis_host(value: str) -> str:
         return parse_host(value)
     except ValueError:
         raise ValueError(
-            "the name or the address of a host; a port belongs into REDIS_PORT, more into REDIS_URL"
+            "a host name or an IP address; set the port in REDIS_PORT, anything else in REDIS_URL"
         ) from None
 
 
@@ -119,7 +122,7 @@ def _sources(value: str) -> tuple[str, ...]:
 
 def _file(value: str) -> str:
     if value and not (Path(value).is_file() and os.access(value, os.R_OK)):
-        raise ValueError(f"names no file that can be read: {value!r}")
+        raise ValueError(f"is not a file that can be read: {value!r}")
     return value
 
 
@@ -128,12 +131,12 @@ def _ca_file(value: str) -> str:
         if _file(value):
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
     except ssl.SSLError:
-        raise ValueError(f"holds no certificates in PEM: {value!r}") from None
+        raise ValueError(f"does not hold certificates in PEM: {value!r}") from None
     return value
 
 
 def _setting(parse: Callable[[str], Any], default: str | None, help_: str, *, secret: bool = False) -> Any:
-    """Declare one setting; *default* None means required."""
+    """Declare one setting by its parser, default and description; a default of None makes it required."""
     return field(
         repr=not secret, metadata={"parse": parse, "default": default, "help": help_, "secret": secret}
     )
@@ -141,13 +144,13 @@ def _setting(parse: Callable[[str], Any], default: str | None, help_: str, *, se
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the environment says; each field is the variable of the same name in capitals."""
+    """The table of all settings; each field is the environment variable of the same name in capitals."""
 
     pepper: str = _setting(
         _secret, None, "Secret that is hashed with every token; changing it ends all tokens", secret=True
     )
     pepper_previous: tuple[str, ...] = _setting(
-        _secrets, "", "Peppers that PEPPER replaced, separated by commas, or one a line", secret=True
+        _secrets, "", "Peppers that PEPPER replaced, separated by commas, or one per line", secret=True
     )
     admin_user: str = _setting(_admin_user, None, "User name of the admin pages", secret=True)
     admin_pass: str = _setting(_admin_pass, None, "Password of the admin pages", secret=True)
@@ -156,10 +159,10 @@ class Settings:
     redis_db: int = _setting(_integer(0, 2**31 - 1), "0", "Number of the Redis database")
     redis_username: str = _setting(_optional, "", "Redis ACL user", secret=True)
     redis_password: str = _setting(_optional, "", "Redis password", secret=True)
-    redis_tls: bool = _setting(_flag, "false", "Speak TLS to Redis")
+    redis_tls: bool = _setting(_flag, "false", "Connect to Redis over TLS")
     redis_tls_skip_verify: bool = _setting(_flag, "false", "Accept any certificate from Redis; for tests")
     redis_tls_ca_file: str = _setting(
-        _ca_file, "", "CA certificates to verify Redis with, instead of the system's"
+        _ca_file, "", "CA certificates that verify Redis, in place of the system's"
     )
     redis_tls_cert_file: str = _setting(_file, "", "Client certificate for Redis, in PEM")
     redis_tls_key_file: str = _setting(_file, "", "Key of that certificate, in PEM without a passphrase")
@@ -171,13 +174,13 @@ class Settings:
         secret=True,
     )
     redis_deadline_ms: int = _setting(
-        _integer(10, 10_000), "250", "Milliseconds that a decision may take in all; then 503"
+        _integer(10, 10_000), "250", "Deadline of a decision in milliseconds; then 503"
     )
     token_prefix: str = _setting(
-        _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "What new tokens begin with"
+        _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "Prefix of new tokens"
     )
     token_ttl_seconds: int = _setting(
-        _integer(0, MAX_TTL_S), "0", "Lifetime of a token made without one; 0 is for ever"
+        _integer(0, MAX_TTL_S), "0", "Lifetime of a token that is created without one; 0 is forever"
     )
     rate_limit_max: int = _setting(
         _integer(0, MAX_REQUESTS), "100", "Requests admitted per token and window; 0 is unlimited"
@@ -186,17 +189,17 @@ class Settings:
         _integer(1, MAX_WINDOW_S), "1", "Length of the sliding window in seconds"
     )
     credential_sources: tuple[str, ...] = _setting(
-        _sources, "authorization", f"Where a token may come in, in order: {', '.join(SOURCES)}"
+        _sources, "authorization", f"Where clients may send a token, in order: {', '.join(SOURCES)}"
     )
     trusted_proxies: Proxies = _setting(  # noqa: RUF009 - it makes a field
         parse_proxies,
         "",
-        "Whose `X-Forwarded-For` tells a client's address: addresses, networks, `private`, `unix`",
+        "Proxies whose `X-Forwarded-For` is trusted: addresses, networks, `private`, `unix`",
     )
     fail_limit_max: int = _setting(
         _integer(0, MAX_FAILURES),
         "0",
-        "Bad tokens per client address and window, then 429; 0 is off, else set TRUSTED_PROXIES",
+        "Bad tokens per client address and window, then 429; 0 is off; needs TRUSTED_PROXIES",
     )
     fail_limit_window_sec: int = _setting(
         _integer(1, MAX_FAILURES_WINDOW_S), "60", "Length of that window in seconds"
@@ -213,34 +216,34 @@ class Settings:
     express_lane: bool = _setting(_flag, "true", "Answer plain requests to /auth without Flask")
     metrics_enabled: bool = _setting(_flag, "true", "Answer `GET /metrics`, without a password")
     log_level: str = _setting(
-        _word("debug", "info", "warning", "error"), "info", "Least level that is logged"
+        _word("debug", "info", "warning", "error"), "info", "Lowest level that is logged"
     )
-    log_format: str = _setting(_word("text", "json"), "text", "Form of the log lines")
+    log_format: str = _setting(_word("text", "json"), "text", "Format of the log lines")
 
     @property
     def redis(self) -> Location:
-        """Where Redis is; REDIS_URL may leave the user and the password to their own settings."""
+        """Where Redis is; the user and password may come from REDIS_URL or from their own settings."""
         if not self.redis_url:
             place = (Address(self.redis_host, self.redis_port),)
             login = Login(self.redis_username, self.redis_password)
             return Location(place, tls=self.redis_tls, db=self.redis_db, login=login)
-        said = self.redis_url.login
-        login = Login(said.username or self.redis_username, said.password or self.redis_password)
+        in_url = self.redis_url.login
+        login = Login(in_url.username or self.redis_username, in_url.password or self.redis_password)
         return replace(self.redis_url, login=login)
 
     @property
     def limit(self) -> Limit:
-        """The rate limit of tokens that have none of their own."""
+        """The rate limit of tokens that do not have their own."""
         return Limit(self.rate_limit_max, self.rate_limit_window_sec)
 
     @property
     def fail_limit(self) -> Limit | None:
-        """The limit of bad tokens from one client, if there is one."""
+        """The limit on bad tokens from one client; None if FAIL_LIMIT_MAX is 0."""
         return Limit(self.fail_limit_max, self.fail_limit_window_sec) if self.fail_limit_max else None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read *environ*, ``NAME_FILE`` variants of secrets included; raises InvalidSettingsError."""
+        """Return the settings in *environ*, with ``NAME_FILE`` for secrets; raises InvalidSettingsError."""
         problems: list[tuple[str, str]] = []
         values, given = {}, set()
         for declared in fields(cls):
@@ -250,7 +253,7 @@ class Settings:
                 values[declared.name] = declared.metadata["parse"](raw or declared.metadata["default"])
             except ValueError as error:
                 problems.append((declared.name.upper(), str(error)))
-        problems += ((name.upper(), said) for name, said in contradictions(values, given))
+        problems += ((name.upper(), problem) for name, problem in contradictions(values, given))
         if problems:
             raise InvalidSettingsError(*problems)
         return cls(**values)
@@ -265,14 +268,14 @@ def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
 
 
 def load() -> Settings:
-    """Read the environment and, below it, ``.env``; exit with one message if they can't be used."""
+    """Return the settings from the environment and ``.env``; exits with one message if they are not valid."""
     try:
-        return Settings.from_environ(_gathered())
+        return Settings.from_environ(_environ())
     except InvalidSettingsError as error:
         sys.exit(str(error))
 
 
-def _gathered() -> dict[str, str]:
+def _environ() -> dict[str, str]:
     try:
         return origins.gather()
     except ValueError as error:

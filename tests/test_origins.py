@@ -51,13 +51,13 @@ def test_no_file() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("A=é".encode("latin-1"), "is no UTF-8 text in line 1"),
-        ("A=b\nC=é".encode("latin-1"), "is no UTF-8 text in line 2"),
-        ("A=b".encode("utf-16"), "is no UTF-8 text"),
-        ("A=b".encode("utf-16-be"), "is no UTF-8 text"),
-        (b"A=b\n\n\nhush\n", "in line 4 neither"),
-        (b"A=b\nB='hush\nC=d\n", "in line 2 neither"),
-        (b'A="hush"hush\n', "in line 1 neither"),
+        ("A=é".encode("latin-1"), "is not UTF-8 text in line 1"),
+        ("A=b\nC=é".encode("latin-1"), "is not UTF-8 text in line 2"),
+        ("A=b".encode("utf-16"), "is not UTF-8 text"),
+        ("A=b".encode("utf-16-be"), "is not UTF-8 text"),
+        (b"A=b\n\n\nhush\n", "line 4 is neither"),
+        (b"A=b\nB='hush\nC=d\n", "line 2 is neither"),
+        (b'A="hush"hush\n', "line 1 is neither"),
         (b"A=b\n" * 20_000, "holds more than"),
     ],
 )

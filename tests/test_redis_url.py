@@ -124,7 +124,7 @@ def test_several_servers(url: str, location: Location) -> None:
         ("the database", ["redis+sentinel://a/s/x", "redis+sentinel://a/s/1/"]),
         ("not one of", ["redis+sentinel://a/s?hush=1"]),
         (
-            "but database 0",
+            "only database 0",
             [
                 "redis+cluster://u:hu/sh@a",
                 "redis+cluster://a/1",

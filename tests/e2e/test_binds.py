@@ -114,7 +114,7 @@ def _end(bind: str, **settings: object) -> str:
         ("[2001:db8::1]:8000", r"can't listen at \[2001:db8::1\]:8000: "),
         ("unix:/nowhere/auth.sock", "can't listen at unix:/nowhere/auth.sock: No such file or directory"),
         ("unix:/proc/auth.sock", "can't listen at unix:/proc/auth.sock: "),
-        (f"unix:{__file__}", f"can't listen at unix:{__file__}: something that is no socket is there"),
+        (f"unix:{__file__}", f"can't listen at unix:{__file__}: a file that is not a socket has that name"),
         ("fd://3", "an address such as"),
         ("0.0.0.0:0", "an address such as"),
         ("unix:", "the path of a socket follows"),

@@ -263,9 +263,9 @@ class TestSurroundings:
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            (f"PEPPER={PEPPER}é".encode("latin-1"), "is no UTF-8 text in line 1"),
-            (f"PEPPER={PEPPER}".encode("utf-16"), "is no UTF-8 text"),
-            (b"PEPPER='hush\n", "has in line 1 neither NAME=value nor a comment"),
+            (f"PEPPER={PEPPER}é".encode("latin-1"), "is not UTF-8 text in line 1"),
+            (f"PEPPER={PEPPER}".encode("utf-16"), "is not UTF-8 text"),
+            (b"PEPPER='hush\n", "line 1 is neither NAME=value nor a comment"),
             (None, "is a directory"),
         ],
     )
@@ -349,7 +349,7 @@ class TestEarly:
             check=False,
         )
         assert run.returncode != 0
-        assert run.stderr.splitlines()[1:] == ["  .env: is no UTF-8 text in line 1; save it as UTF-8"]
+        assert run.stderr.splitlines()[1:] == ["  .env: is not UTF-8 text in line 1; save it as UTF-8"]
 
     def test_installed(self) -> None:
         """Everything that installs puts the file where Python looks."""

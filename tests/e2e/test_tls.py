@@ -138,7 +138,9 @@ def test_half_a_certificate(certified: Certified, missing: str) -> None:
     named = {name.upper(): str(path) for name, path in certified.shown.items()}
     with pytest.raises(InvalidSettingsError, match=f"needs {missing.upper()} as well"):
         make_settings(**url, **named | {missing.upper(): ""})
-    with pytest.raises(InvalidSettingsError, match=r"REDIS_TLS_CERT_FILE: is no PEM certificate of that key"):
+    with pytest.raises(
+        InvalidSettingsError, match=r"REDIS_TLS_CERT_FILE: is not a PEM certificate for that key"
+    ):
         make_settings(**url, **named | {missing.upper(): __file__})
 
 
