@@ -18,25 +18,19 @@ _MAX_PATH_BYTES = 107  # sun_path holds 108 bytes with the terminating zero (uni
 _ENCODE = "in names and passwords, characters like / ? # @ % need %-encoding"
 _HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_][a-z0-9_-]{0,62}\.)*[a-z0-9_][a-z0-9_-]{0,62}\.?", re.IGNORECASE)
 _PLACE = re.compile(r"(\[.*\]|[^:\[\]]*)(?::(.*))?")
-_INSTEAD = {
+_ADVICE = {
     "username": "write it before the host, as in user:password@, or set REDIS_USERNAME",
     "password": "write it before the host, as in user:password@, or set REDIS_PASSWORD",
     "ssl_ca_certs": "set REDIS_TLS_CA_FILE",
     "ssl_certfile": "set REDIS_TLS_CERT_FILE",
     "ssl_keyfile": "set REDIS_TLS_KEY_FILE",
-    "ssl_cert_reqs": "set REDIS_TLS_SKIP_VERIFY",
-    "ssl_check_hostname": "set REDIS_TLS_SKIP_VERIFY",
-    "socket_timeout": "set REDIS_DEADLINE_MS",
-    "socket_connect_timeout": "set REDIS_DEADLINE_MS",
-    "timeout": "set REDIS_DEADLINE_MS",
-    "ssl": "write rediss:// for TLS",
-    "tls": "write rediss:// for TLS",
-}
-_OURS = (
+    "ssl_cert_reqs ssl_check_hostname": "set REDIS_TLS_SKIP_VERIFY",
+    "socket_timeout socket_connect_timeout timeout": "set REDIS_DEADLINE_MS",
+    "ssl tls": "write rediss:// for TLS",
     "client_name decode_responses encoding encoding_errors health_check_interval max_connections protocol "
-    "retry_on_error retry_on_timeout socket_keepalive socket_read_size"
-)
-_INSTEAD |= dict.fromkeys(_OURS.split(), "the service chooses it; leave it out")
+    "retry_on_error retry_on_timeout socket_keepalive socket_read_size": "the service chooses it; leave it out",
+}
+_INSTEAD = {option: advice for options, advice in _ADVICE.items() for option in options.split()}
 
 
 class Address(NamedTuple):
