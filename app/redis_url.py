@@ -28,7 +28,7 @@ _ADVICE = {
     "socket_timeout socket_connect_timeout timeout": "set REDIS_DEADLINE_MS",
     "ssl tls": "write rediss:// for TLS",
     "client_name decode_responses encoding encoding_errors health_check_interval max_connections protocol "
-    "retry_on_error retry_on_timeout socket_keepalive socket_read_size": "the service chooses it; leave it out",
+    "retry_on_error retry_on_timeout socket_keepalive socket_read_size": "the service sets it; leave it out",
 }
 _INSTEAD = {option: advice for options, advice in _ADVICE.items() for option in options.split()}
 
@@ -176,11 +176,8 @@ def _cluster(parts: _Parts, *, tls: bool) -> Location:
 
 def _database(parts: _Parts, path: str | None) -> int:
     """Return the database number from the path or the ``db`` option, 0 if neither is given."""
-    numbers = {
-        _number(_decoded(text), 0, _MAX_DB, "the database")
-        for text in (path, parts.options.get("db"))
-        if text
-    }
+    given = filter(None, (path, parts.options.get("db")))
+    numbers = {_number(_decoded(text), 0, _MAX_DB, "the database") for text in given}
     if len(numbers) > 1:
         raise ValueError("names two databases, in its path and as an option; keep one")
     return numbers.pop() if numbers else 0
