@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.store.health import Checkup
+from app.store.health import EvictionPolicyCheck
 
 
 @pytest.fixture(name="lossy")
@@ -20,7 +20,7 @@ def _lossy(real_client: Any) -> Iterator[Any]:
 
 def test_evicting_server(lossy: Any, caplog: pytest.LogCaptureFixture) -> None:
     """It is warned of once, with the setting's name and the value to give it."""
-    checkup = Checkup(lossy)
+    checkup = EvictionPolicyCheck(lossy)
     checkup.run()
     checkup.run()
 
@@ -32,7 +32,7 @@ def test_evicting_server(lossy: Any, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_safe_server(real_client: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A server that keeps what it has is not worth a word."""
-    Checkup(real_client).run()
+    EvictionPolicyCheck(real_client).run()
 
     assert caplog.records == []
 
@@ -41,7 +41,7 @@ def test_forbidden_to_look(lossy: Any, caplog: pytest.LogCaptureFixture) -> None
     """A server that does not let itself be looked at is no reason to fail, nor to warn."""
     lossy.execute_command("ACL SETUSER", "default", "-info")
     try:
-        Checkup(lossy).run()
+        EvictionPolicyCheck(lossy).run()
     finally:
         lossy.execute_command("ACL SETUSER", "default", "+info")
 

@@ -12,7 +12,7 @@ from app.core.hosts import covering_patterns
 from app.core.limits import Limit
 from app.store import keys, records
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 
 DIGEST = "ab" * 32
 DEEP = ".".join("a" * 121)
@@ -52,7 +52,7 @@ SPELLINGS: dict[str, Callable[[list[str]], str]] = {
 
 def ledger(client: Any) -> RedisLedger:
     """Return a ledger without a limit."""
-    return RedisLedger(client, Canary(client, ["f"]), Limit(0, 60), deadline_s=5)
+    return RedisLedger(client, PepperCheck(client, ["f"]), Limit(0, 60), deadline_s=5)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -9,14 +9,14 @@ import pytest
 from app.core.search import Found, understand
 from app.core.tokens import inherited_id, mint_id
 from app.store import index_pages, keys
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from devkit.builders import NOW, make_token
 
 
 def store_of(client: Any) -> RedisTokens:
     """Return the store under test."""
-    return RedisTokens(client, Canary(client, ["f"]), deadline_s=2)
+    return RedisTokens(client, PepperCheck(client, ["f"]), deadline_s=2)
 
 
 def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:

@@ -42,7 +42,9 @@ def test_password(real_client: Any, password: str, told: str) -> None:
     real_client.config_set("requirepass", "right")
     try:
         with pytest.raises(StoreUnavailableError, match=told):
-            Replica(connect(make_settings(REDIS_PORT=port, REDIS_PASSWORD=password)), "pepper").ask("x" * 20)
+            Replica(
+                connect(make_settings(REDIS_PORT=port, REDIS_PASSWORD=password), concurrent=False), "pepper"
+            ).ask("x" * 20)
     finally:
         real_client.config_set("requirepass", "")
 
@@ -50,7 +52,9 @@ def test_password(real_client: Any, password: str, told: str) -> None:
 def test_no_secrets() -> None:
     """A server that does not know AUTH repeats the password in its error; nobody is told."""
     with RedisServer(options=["--rename-command", "AUTH", ""]) as server:
-        client = connect(make_settings(REDIS_PORT=server.port, REDIS_PASSWORD="open sesame"))
+        client = connect(
+            make_settings(REDIS_PORT=server.port, REDIS_PASSWORD="open sesame"), concurrent=False
+        )
         with pytest.raises(StoreUnavailableError, match="unknown command 'AUTH'") as caught:
             Replica(client, "pepper").ask("x" * 20)
         assert "sesame" not in str(caught.value)
