@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
-from gevent.monkey import is_module_patched
+from gevent.monkey import is_module_patched  # noqa: TID251 - until create_app has the flag
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
@@ -82,7 +82,7 @@ def _show_http_error(error: HTTPException) -> Any:
 
 def build_services(settings: Settings, tally: Tally = SHARED) -> Services:
     """Make the shared objects; nothing connects yet, so that workers may fork first."""
-    concurrent = is_module_patched("socket")  # until create_app is told
+    concurrent = is_module_patched("socket")
     client = connect(settings, concurrent=concurrent)
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
