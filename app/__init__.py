@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
+from gevent.monkey import is_module_patched  # noqa: TID251 - until create_app has the flag
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
@@ -20,13 +21,12 @@ from app.core.registry import Defaults, Registry
 from app.services import Services, note, provide
 from app.settings import Settings
 from app.store.failures import RedisFailures
-from app.store.health import Checkup, Health
+from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
-from app.store.transport.background import in_worker
-from app.store.transport.connection import connect, open_line
+from app.store.transport.connection import connect, open_pipeline
 from app.tally import SHARED, Tally
 from app.web import admin, api, auth, filters, guards, metrics
 from app.web.problems import is_api
@@ -82,24 +82,26 @@ def _show_http_error(error: HTTPException) -> Any:
 
 def build_services(settings: Settings, tally: Tally = SHARED) -> Services:
     """Make the shared objects; nothing connects yet, so that workers may fork first."""
-    client = connect(settings)
+    concurrent = is_module_patched("socket")
+    client = connect(settings, concurrent=concurrent)
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
-    line = open_line(client, drain_s=deadline_s) if in_worker() else None
-    canary = Canary(line or client, peppers.fingerprints)
-    ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
+    pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
+    pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
+    ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
     # Of its own, because a change may wait longer for the disk than /auth may wait for anything.
-    patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS))
-    store = RedisTokens(patient, canary, _ADMIN_DEADLINE_MS / 1000, note)
+    patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
+    store = RedisTokens(patient, pepper_check, _ADMIN_DEADLINE_MS / 1000, note)
     defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)
+    health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
         gate=Gate(ledger, peppers, settings.token_prefix),
         registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
-        failures=RedisFailures(line or client, settings.fail_limit, deadline_s)
+        failures=RedisFailures(pipeline or client, settings.fail_limit, deadline_s)
         if settings.fail_limit
         else None,
-        ping=Health(line or client, ledger, canary, Checkup(client), deadline_s).check,
+        ping=health.check,
         tally=tally,
     )

@@ -13,7 +13,7 @@ from app.core.gate import Decision, Verdict
 from app.core.limits import MAX_REQUESTS, Limit
 from app.store import keys
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.transport.scripts import Script
 from chaos.report import Table
 from devkit.redis_server import RedisServer
@@ -40,7 +40,7 @@ class Place:
 
     def __init__(self, client: Any, *, quick: bool) -> None:
         self.client, self.quick = client, quick
-        self._canary = Canary(client, ["drill"])
+        self._canary = PepperCheck(client, ["drill"])
         self.fresh()
 
     def fresh(self, **record: int) -> None:

@@ -185,7 +185,9 @@ class Nodes:
 
     def client(self, **settings: Any) -> Anywhere:
         """Return a client of the service, with a time for whatever tests do to it."""
-        made = connect(make_settings(REDIS_URL=self.url, REDIS_DEADLINE_MS=5000, **settings))
+        made = connect(
+            make_settings(REDIS_URL=self.url, REDIS_DEADLINE_MS=5000, **settings), concurrent=False
+        )
         assert isinstance(made, Cluster)
         return Anywhere(made)
 

@@ -11,9 +11,9 @@ from app.core.limits import Limit
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.store import keys
-from app.store.health import Checkup, Health
+from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 
 LIMIT = Limit(100, 60)
@@ -33,7 +33,7 @@ class Replica:
     ) -> None:
         self.client = client
         self.peppers = Peppers(peppers[0], tuple(peppers[1:]))
-        self.canary = Canary(client, self.peppers.fingerprints)
+        self.canary = PepperCheck(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.canary, DEADLINE_S)
         self.registry = Registry(store, self.peppers, "acl", Defaults(ttl_s, limit.window_s), now)
         self.ledger = RedisLedger(client, self.canary, limit, DEADLINE_S)
@@ -62,7 +62,7 @@ class Replica:
 
     def check_health(self) -> None:
         """Find out whether a decision can be made now; raises StoreUnavailableError."""
-        Health(self.client, self.ledger, self.canary, Checkup(self.client), DEADLINE_S).check()
+        Health(self.client, self.ledger, self.canary, EvictionPolicyCheck(self.client), DEADLINE_S).check()
 
     def record(self, text: str) -> str:
         """Return the name of the record of *text* under the current pepper."""

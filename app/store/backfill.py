@@ -1,4 +1,7 @@
-"""The search for tokens that others wrote: an older deployment, or a restored backup."""
+"""The search for tokens without an index entry: an older deployment, or a restored backup, wrote them.
+
+See docs/decisions/0002.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import redis
 
 from app.store import keys, records
 from app.store.index import Index
-from app.store.index_records import Reader
+from app.store.index_records import RecordReader
 from app.store.transport.cluster import Client
 
 _SCAN_COUNT = 500
@@ -17,50 +20,50 @@ _STEPS_PER_VIEW = 2
 _FEW_KEYS = 2000
 
 
-class Adoption:
-    """Puts tokens into the index that lack an entry; never blocks Redis for long."""
+class Backfill:
+    """Adds missing entries to the index, in steps short enough not to block Redis."""
 
-    def __init__(self, client: Client, reader: Reader, index: Index) -> None:
+    def __init__(self, client: Client, reader: RecordReader, index: Index) -> None:
         self._client: Any = client
         self._reader = reader
         self._index = index
 
-    def go_on(self) -> None:
-        """Search a little, from where the last search stopped; all of it if there are few keys."""
+    def advance(self) -> None:
+        """Scan some keys from where the last scan stopped, or all keys if there are few."""
         steps = _FEW_KEYS if self._client.dbsize() <= _FEW_KEYS else _STEPS_PER_VIEW
         cursor = self._cursor()
         for _ in range(steps):
             cursor = self.step(cursor)
             if cursor == 0:
                 break
-        self._client.set(keys.ADOPTION_CURSOR, cursor)
+        self._client.set(keys.BACKFILL_CURSOR, cursor)
 
     def step(self, cursor: int) -> int:
-        """Search the keys at *cursor* of SCAN and return the next; 0 is both the first and the last."""
+        """Scan the keys at *cursor* of SCAN and return the next cursor; 0 is both the first and the last."""
         cursor, names = self._client.scan(cursor, match=keys.RECORD_PATTERN, count=_SCAN_COUNT)
         digests = [digest for name in names if (digest := keys.digest_in(name))]
         self._index.add(*self._entries(digests))
         if int(cursor) == 0:
-            self._client.set(keys.ADOPTED, 1)
+            self._client.set(keys.BACKFILL_FINISHED, 1)
         return int(cursor)
 
     def is_finished(self) -> bool:
-        """Tell whether every key was searched at least once."""
-        return bool(self._client.exists(keys.ADOPTED))
+        """Tell whether every key was scanned at least once."""
+        return bool(self._client.exists(keys.BACKFILL_FINISHED))
 
     def _cursor(self) -> int:
-        """Return where the last search stopped, the beginning if nobody can tell."""
+        """Return where the last scan stopped, or 0 if the stored cursor is missing or invalid."""
         try:
-            kept = int(self._client.get(keys.ADOPTION_CURSOR) or 0)
+            cursor = int(self._client.get(keys.BACKFILL_CURSOR) or 0)
         except (redis.ResponseError, ValueError):
             return 0
-        return kept if 0 <= kept < keys.MAX_CURSOR else 0
+        return cursor if 0 <= cursor < keys.MAX_CURSOR else 0
 
     def _entries(self, digests: Sequence[str]) -> list[bytes]:
-        """Return the entries that those of *digests* need whose record is there and has not moved."""
-        said = zip(digests, self._reader.fields(digests, "id", "moved_to"), strict=True)
+        """Return the index entries of those *digests* whose record exists and has not moved."""
+        values_of = zip(digests, self._reader.fields(digests, "id", "moved_to"), strict=True)
         return [
             keys.index_entry(records.id_of(digest, values[0]), digest)
-            for digest, values in said
+            for digest, values in values_of
             if values and not records.where(digest, values[1])
         ]

@@ -9,10 +9,8 @@ from app.core.clients import networks_of
 from app.core.failures import MAX_CLIENTS, is_one_customers, network_limit
 from app.core.limits import Limit, Refusal
 from app.store import keys
-from app.store.transport.cluster import Client
-from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.cluster_pipeline import Executor
 from app.store.transport.deadlines import DECISION, bounded
-from app.store.transport.pipeline import Pipeline
 from app.store.transport.scripts import Script
 
 _SHARED = (keys.FAILED_CLIENTS, keys.FURTHER_FAILURES)
@@ -21,8 +19,8 @@ _SHARED = (keys.FAILED_CLIENTS, keys.FURTHER_FAILURES)
 class RedisFailures:
     """Counts with ``fail.lua``, once for a bad token and not at all for others."""
 
-    def __init__(self, line: Client | Pipeline | ClusterLine, limit: Limit, deadline_s: float) -> None:
-        self._line = line
+    def __init__(self, client: Executor, limit: Limit, deadline_s: float) -> None:
+        self._client = client
         self._limit = limit
         self._deadline_s = deadline_s
         self._fail = Script("fail")
@@ -52,7 +50,7 @@ class RedisFailures:
         limits = [most, *(network_limit(network, most) for network in networks)]
         with bounded(self._deadline_s, DECISION):
             is_refused, *waits_us = self._fail.run(
-                self._line, names, [client, self._limit.window_s, MAX_CLIENTS, *limits]
+                self._client, names, [client, self._limit.window_s, MAX_CLIENTS, *limits]
             )
         self._block(client, max(waits_us))
         for network, wait_us in zip(filter(is_one_customers, networks), waits_us[1:], strict=False):

@@ -1,4 +1,4 @@
-"""Whether a decision could be made now: one is, on a token that nobody has."""
+"""The health check: a decision on a token that does not exist (docs/decisions/0018)."""
 
 from __future__ import annotations
 
@@ -15,108 +15,106 @@ import redis
 from app.core.errors import StoreUnavailableError
 from app.store import keys
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
-from app.store.transport.background import Shared, afterwards
+from app.store.pepper_check import PepperCheck
+from app.store.transport.background import SingleFlight, run_in_background
 from app.store.transport.cluster import Client, Cluster
-from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.cluster_pipeline import ClusterPipeline, Executor
 from app.store.transport.deadlines import DECISION, bounded
-from app.store.transport.fanout import at_once
-from app.store.transport.pipeline import Pipeline
+from app.store.transport.fanout import fan_out
 from app.store.transport.scripts import Script
 
-_FRESH_S = 0.3  # an answer holds so long: a flood of questions costs Redis a few round trips a second
+_MAX_AGE_S = 0.3  # of a result: a flood of requests costs Redis only a few round trips a second
 _SAFE_POLICY = "noeviction"
-_STATE = (b"cluster_state:ok", b"cluster_slots_assigned:16384")
+_HEALTHY_STATE = (b"cluster_state:ok", b"cluster_slots_assigned:16384")
 _log = logging.getLogger(__name__)
 
 
 class Health:
-    """Asks as a decision does, each primary of a Cluster, and keeps the answer for a moment."""
+    """Runs the script of a decision on each primary, and caches the result for a moment."""
 
     def __init__(
         self,
-        line: Client | Pipeline | ClusterLine,
+        client: Executor,
         ledger: RedisLedger,
-        canary: Canary,
-        checkup: Checkup,
+        pepper_check: PepperCheck,
+        eviction_policy_check: EvictionPolicyCheck,
         deadline_s: float,
     ) -> None:
-        self._line = line
+        self._client = client
         self._ledger = ledger
-        self._canary = canary
-        self._checkup = checkup
+        self._pepper_check = pepper_check
+        self._eviction_policy_check = eviction_policy_check
         self._deadline_s = deadline_s
         self._rights = Script("rights")
-        self._looking = Shared(self._look)
-        self._looked_at = float("-inf")
-        self._trouble: StoreUnavailableError | None = None
+        self._refresh = SingleFlight(self._check_now, concurrent=ledger.concurrent)
+        self._checked_at = float("-inf")
+        self._error: StoreUnavailableError | None = None
 
     def check(self) -> None:
-        """Return if a decision could be made now; raises StoreUnavailableError with the reason if not."""
-        if time.monotonic() > self._looked_at + _FRESH_S:
-            self._looking()
-        if self._trouble:
-            raise self._trouble.with_traceback(None)
+        """Raise StoreUnavailableError with the reason if no decision can be made now."""
+        if time.monotonic() > self._checked_at + _MAX_AGE_S:
+            self._refresh()
+        if self._error:
+            raise self._error.with_traceback(None)
 
-    def _look(self) -> None:
+    def _check_now(self) -> None:
         try:
-            self._ask()
+            self._run()
         except StoreUnavailableError as error:
-            self._trouble = error
-        except Exception as error:  # noqa: BLE001 - whatever is unforeseen around a decision is none
-            self._trouble = StoreUnavailableError(f"no decision can be made: {error!r}")
+            self._error = error
+        except Exception as error:  # noqa: BLE001 - an unforeseen error would prevent a decision as well
+            self._error = StoreUnavailableError(f"no decision can be made: {error!r}")
         else:
-            self._trouble = None
-        self._looked_at = time.monotonic()
+            self._error = None
+        self._checked_at = time.monotonic()
 
-    def _ask(self) -> None:
-        with self._within():
-            self._canary.check()
-        with self._within():
-            asks = [*self._asks()]
-        for answer in list(at_once([partial(self._in_time, ask) for ask in asks])):
-            if isinstance(answer, Exception):
-                raise answer
-        afterwards(self._checkup.run)
+    def _run(self) -> None:
+        with self._bounded():
+            self._pepper_check.check()
+        with self._bounded():
+            probes = [*self._probes()]
+        for outcome in list(fan_out([partial(self._run_bounded, probe) for probe in probes])):
+            if isinstance(outcome, Exception):
+                raise outcome
+        run_in_background(self._eviction_policy_check.run, concurrent=self._ledger.concurrent)
 
-    def _asks(self) -> Iterator[Callable[[], object]]:
-        """Yield all there is to ask; what is asked at once is one round trip."""
-        for name in self._names():
-            yield partial(self._ledger.probe, name)
-            yield partial(self._rights.run, self._line, keys.all_of(name), [])
-        if isinstance(self._line, Cluster | ClusterLine):
-            for address in self._line.slots.primaries():
-                yield partial(_see_state, self._line.at(address))
+    def _probes(self) -> Iterator[Callable[[], object]]:
+        """Yield every call to make; all run concurrently, so that a pipeline sends them in one write."""
+        for digest in self._probe_digests():
+            yield partial(self._ledger.probe, digest)
+            yield partial(self._rights.run, self._client, keys.all_of(digest), [])
+        if isinstance(self._client, Cluster | ClusterPipeline):
+            for address in self._client.slots.primaries():
+                yield partial(_check_cluster_state, self._client.at(address))
 
-    def _names(self) -> Iterator[str]:
-        names = keys.probes()
-        if isinstance(self._line, Cluster | ClusterLine):
-            return self._line.slots.one_of_each(names)
-        return islice(names, 1)
+    def _probe_digests(self) -> Iterator[str]:
+        if isinstance(self._client, Cluster | ClusterPipeline):
+            return self._client.slots.one_per_primary(keys.probes(), keys.record)
+        return islice(keys.probes(), 1)
 
-    def _within(self) -> AbstractContextManager[None]:
+    def _bounded(self) -> AbstractContextManager[None]:
         return bounded(self._deadline_s, DECISION)
 
-    def _in_time(self, ask: Callable[[], object]) -> None:
-        with self._within():
-            ask()
+    def _run_bounded(self, probe: Callable[[], object]) -> None:
+        with self._bounded():
+            probe()
 
 
-def _see_state(node: Any) -> None:
-    told = node.execute_command("CLUSTER", "INFO")
-    if not all(part in told for part in _STATE):
+def _check_cluster_state(node: Any) -> None:
+    info = node.execute_command("CLUSTER", "INFO")
+    if not all(line in info for line in _HEALTHY_STATE):
         raise redis.ConnectionError("the Cluster does not serve all slots")
 
 
-class Checkup:
-    """Looks once at how Redis is set up, as soon as it answers, and warns; it never refuses."""
+class EvictionPolicyCheck:
+    """Warns once if Redis evicts keys when its memory is full; never fails a health check."""
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client
         self._is_done = False
 
     def run(self) -> None:
-        """Look, unless that was done; whoever may not ask for INFO is left alone."""
+        """Check the policy unless that was done; an ACL user without the right to INFO gets no warning."""
         if self._is_done:
             return
         try:

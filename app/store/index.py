@@ -1,4 +1,7 @@
-"""The index of tokens. Others may have written to it: what is no entry is dropped, another type replaced."""
+"""The index of tokens (docs/decisions/0002).
+
+Other programs may have written to its key: invalid members are removed, and a key of another type is rebuilt.
+"""
 
 from __future__ import annotations
 
@@ -13,89 +16,93 @@ from app.store.transport.cluster import Client
 from app.store.transport.deadlines import is_wrong_type
 from app.store.transport.scripts import Script
 
-_SLICE = 250
+_SLICE_SIZE = 250
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
 class Index:
-    """Keeps one entry for every token, so that they are listed by age and found by id."""
+    """Holds one entry for each token, which lists tokens by age and finds them by id."""
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client
         self._enroll = Script("enroll")
-        self._cut = Script("slice")
+        self._slice_script = Script("slice")
 
     def add(self, *entries: bytes) -> None:
-        """Put in *entries*, which may be there already."""
+        """Add *entries*; those that exist are left alone."""
         if entries:
-            self._mended(lambda: self._enroll.run(self._client, [keys.INDEX], [b"".join(entries)]))
+            self._repaired(lambda: self._enroll.run(self._client, [keys.INDEX], [b"".join(entries)]))
 
     def drop(self, *entries: bytes) -> int:
-        """Take out *entries*; return how many were there."""
-        return int(self._mended(lambda: self._client.zrem(keys.INDEX, *entries))) if entries else 0
+        """Remove *entries*; return how many of them existed."""
+        return int(self._repaired(lambda: self._client.zrem(keys.INDEX, *entries))) if entries else 0
 
     def count(self) -> int:
-        """Return how many entries there are."""
-        return int(self._mended(lambda: self._client.zcard(keys.INDEX)))
+        """Return the number of entries."""
+        return int(self._repaired(lambda: self._client.zcard(keys.INDEX)))
 
     def count_above(self, entry: bytes) -> int:
-        """Return how many entries are newer than *entry*."""
-        return int(self._mended(lambda: self._client.zlexcount(keys.INDEX, b"(" + entry, b"+")))
+        """Return the number of entries that are newer than *entry*."""
+        return int(self._repaired(lambda: self._client.zlexcount(keys.INDEX, b"(" + entry, b"+")))
 
     def ranked(self, start: int, count: int) -> list[bytes]:
-        """Return *count* entries, newest first, from number *start* on; what is none is dropped first."""
+        """Return *count* entries from rank *start* on, newest first, after removing invalid members."""
         while True:
-            found = self._mended(lambda: self._client.zrange(keys.INDEX, start, start + count - 1, desc=True))
-            if not self._drop_junk(found):
+            found = self._repaired(
+                lambda: self._client.zrange(keys.INDEX, start, start + count - 1, desc=True)
+            )
+            if not self._drop_invalid(found):
                 return list(found)
 
-    def beginning(self, token_id: str, most: int) -> list[bytes]:
-        """Return at most as many entries of that id."""
+    def entries_of(self, token_id: str, limit: int) -> list[bytes]:
+        """Return at most *limit* entries of the token with that id."""
         low, high = b"[" + token_id.encode(), b"[" + upper_bound(token_id)
         while True:
-            found = self._mended(
-                lambda: self._client.zrange(keys.INDEX, low, high, bylex=True, offset=0, num=most)
+            found = self._repaired(
+                lambda: self._client.zrange(keys.INDEX, low, high, bylex=True, offset=0, num=limit)
             )
-            if not self._drop_junk(found):
+            if not self._drop_invalid(found):
                 return list(found)
 
     def walk(self, upper: bytes = b"+", lower: bytes = b"-") -> Iterator[tuple[list[bytes], bytes | None]]:
-        """Yield the entries between two bounds, newest first: slices, each with the entry behind it."""
+        """Yield slices of the entries between two bounds, newest first, each with the entry after it."""
         bound: bytes | None = upper
         while bound:
             entries = self._slice(bound, lower)
-            rest = entries[_SLICE] if len(entries) > _SLICE else None
-            yield entries[:_SLICE], rest
-            bound = b"[" + rest if rest else None
+            following = entries[_SLICE_SIZE] if len(entries) > _SLICE_SIZE else None
+            yield entries[:_SLICE_SIZE], following
+            bound = b"[" + following if following else None
 
     def _slice(self, upper: bytes, lower: bytes) -> list[bytes]:
-        args = [upper, lower, _SLICE + 1, keys.ENTRY_BYTES]
+        args = [upper, lower, _SLICE_SIZE + 1, keys.ENTRY_BYTES]
         while True:
-            cut, *junk = self._mended(lambda: self._cut.run(self._client, [keys.INDEX], args))
-            entries = [cut[i : i + keys.ENTRY_BYTES] for i in range(0, len(cut), keys.ENTRY_BYTES)]
-            if not self._drop_junk([*junk, *entries]):
+            joined, *invalid = self._repaired(
+                lambda: self._slice_script.run(self._client, [keys.INDEX], args)
+            )
+            entries = [joined[i : i + keys.ENTRY_BYTES] for i in range(0, len(joined), keys.ENTRY_BYTES)]
+            if not self._drop_invalid([*invalid, *entries]):
                 return entries
 
-    def _drop_junk(self, members: Sequence[bytes]) -> bool:
-        junk = [member for member in members if not keys.is_entry(member)]
-        if junk:
-            self._client.zrem(keys.INDEX, *junk)
-        return bool(junk)
+    def _drop_invalid(self, members: Sequence[bytes]) -> bool:
+        invalid = [member for member in members if not keys.is_entry(member)]
+        if invalid:
+            self._client.zrem(keys.INDEX, *invalid)
+        return bool(invalid)
 
-    def _mended(self, act: Callable[[], _T]) -> _T:
-        """Do *act*; an index of another type is made anew, from the records that the adoption finds."""
+    def _repaired(self, call: Callable[[], _T]) -> _T:
+        """Return the result of *call*, after deleting an index of another type, which a backfill rebuilds."""
         try:
-            return act()
+            return call()
         except redis.ResponseError as error:
             if not is_wrong_type(error):
                 raise
         _log.error("%s in Redis is no index; it is made anew", keys.INDEX)
-        for name in (keys.INDEX, keys.ADOPTION_CURSOR, keys.ADOPTED):
+        for name in (keys.INDEX, keys.BACKFILL_CURSOR, keys.BACKFILL_FINISHED):
             self._client.delete(name)
-        return act()
+        return call()
 
 
 def upper_bound(start: str) -> bytes:
-    """Return what sorts behind every entry of an id that begins so, and before all others."""
+    """Return a bound that sorts after every entry whose id starts with *start*, and before all later ones."""
     return start.encode() + b"\xff" * keys.ENTRY_BYTES

@@ -1,4 +1,7 @@
-"""The table of all tokens, and the search in it; one request never takes long, however many there are."""
+"""Pages of the index, and searches in it (docs/decisions/0002 and 0011).
+
+The time for one request is limited, however many tokens there are.
+"""
 
 from __future__ import annotations
 
@@ -9,89 +12,89 @@ from typing import Any
 from app.core.search import CURSOR, Found, Kind, Query
 from app.core.tokens import Token, id_time_ms
 from app.store import keys, records
-from app.store.backfill import Adoption
+from app.store.backfill import Backfill
 from app.store.index import Index, upper_bound
-from app.store.index_records import Fields, Reader
+from app.store.index_records import Fields, RecordReader
 from app.store.transport.cluster import Client
 
 _PATIENCE_S = 0.08
 _SETTLING_MS = 60_000
-_PRUNED_AHEAD = 1000
+_PRUNE_BATCH = 1000
 
 
-class Listing:
-    """Lists and searches the index, and keeps it clean of tokens that have expired."""
+class IndexPages:
+    """Lists and searches tokens by the index, and removes the entries of tokens that have expired."""
 
-    def __init__(self, client: Client, reader: Reader, index: Index) -> None:
+    def __init__(self, client: Client, reader: RecordReader, index: Index) -> None:
         self._client: Any = client
         self._reader = reader
         self._index = index
-        self.adoption = Adoption(client, reader, index)
+        self.backfill = Backfill(client, reader, index)
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
-        """Return the tokens of page *number*, newest first, and the count of all."""
+        """Return the tokens on page *number*, newest first, and the number of all entries."""
         until = time.monotonic() + _PATIENCE_S
-        self.adoption.go_on()
+        self.backfill.advance()
         start = (number - 1) * size
         while True:
             entries = self._index.ranked(start, size)
-            kept = self.named(entries)
-            if len(kept) == len(entries) or not self._prune(start) or time.monotonic() > until:
-                return kept, self._index.count()
+            tokens = self.tokens_of(entries)
+            if len(tokens) == len(entries) or not self._prune(start) or time.monotonic() > until:
+                return tokens, self._index.count()
 
     def search(self, query: Query, start: str | None, size: int) -> Found:
-        """Return the newest tokens that *query* means, from *start* on; it may take another search."""
+        """Return the newest tokens from *start* on that match *query*; a long search takes several calls."""
         until = time.monotonic() + _PATIENCE_S
         if start is None:
-            self.adoption.go_on()
+            self.backfill.advance()
         hits: list[bytes] = []
-        more: bytes | None = None
-        for entries, rest in self._index.walk(*_bounds(query, start)):
+        following: bytes | None = None
+        for entries, after_slice in self._index.walk(*_bounds(query, start)):
             hits += self._hits(query, entries)
-            more = hits[size] if len(hits) > size else rest
+            following = hits[size] if len(hits) > size else after_slice
             if len(hits) > size or time.monotonic() > until:
                 break
-        return self._found(query, hits[:size], more)
+        return self._found(query, hits[:size], following)
 
-    def named(self, entries: Sequence[bytes]) -> list[Token]:
-        """Return the tokens of *entries* that go by the ids in them."""
+    def tokens_of(self, entries: Sequence[bytes]) -> list[Token]:
+        """Return the tokens of *entries* whose records have the ids in the entries."""
         found = zip(entries, self._reader.tokens(_digests(entries)), strict=True)
         return [token for entry, token in found if token and token.id == keys.id_of_entry(entry)]
 
     def old_peppers(self, current: str) -> Iterator[int]:
-        """Yield how many tokens do not name the pepper *current*, slice by slice."""
+        """Yield, slice by slice, the number of tokens that are not marked with the pepper *current*."""
         for entries, _ in self._index.walk():
-            said = filter(None, self._reader.fields(_digests(entries), "hosts", "pepper"))
-            yield sum(hosts is not None and pepper != current for hosts, pepper in said)
+            rows = filter(None, self._reader.fields(_digests(entries), "hosts", "pepper"))
+            yield sum(hosts is not None and pepper != current for hosts, pepper in rows)
 
-    def _found(self, query: Query, hits: Sequence[bytes], more: bytes | None) -> Found:
+    def _found(self, query: Query, hits: Sequence[bytes], following: bytes | None) -> Found:
         total = self._index.count()
-        searched = self._index.count_above(more) if more else total
-        cursor = keys.cursor_of(more) if more else None
-        return Found(query, tuple(self.named(hits)), searched, total, cursor, self.adoption.is_finished())
+        searched = self._index.count_above(following) if following else total
+        cursor = keys.cursor_of(following) if following else None
+        return Found(query, tuple(self.tokens_of(hits)), searched, total, cursor, self.backfill.is_finished())
 
     def _hits(self, query: Query, entries: Sequence[bytes]) -> list[bytes]:
         if query.kind is Kind.ID:
             return list(entries)
         name = "email" if query.kind is Kind.EMAIL else "hosts"
-        said = self._reader.fields(_digests(entries), name)
+        rows = self._reader.fields(_digests(entries), name)
         return [
             entry
-            for entry, values in zip(entries, said, strict=True)
-            if values and values[0] and _means(query, values[0])
+            for entry, values in zip(entries, rows, strict=True)
+            if values and values[0] and _matches_query(query, values[0])
         ]
 
     def _prune(self, start: int) -> int:
-        """Drop index entries whose token is gone, but none so young that its record may yet come."""
+        """Drop the entries of missing tokens, except young ones, whose records may not be written yet."""
         seconds, _ = self._client.time()
-        entries = self._index.ranked(start, _PRUNED_AHEAD)
-        said = self._reader.fields(_digests(entries), "id", "moved_to")
-        gone = [
+        entries = self._index.ranked(start, _PRUNE_BATCH)
+        rows = self._reader.fields(_digests(entries), "id", "moved_to")
+        expired = [
             entry
-            for entry, values in zip(entries, said, strict=True)
-            if not (_stands(entry, values) or _is_young(entry, seconds * 1000))
+            for entry, values in zip(entries, rows, strict=True)
+            if not (_matches_record(entry, values) or _is_young(entry, seconds * 1000))
         ]
-        return self._index.drop(*gone)
+        return self._index.drop(*expired)
 
 
 def _bounds(query: Query, start: str | None) -> tuple[bytes, bytes]:
@@ -102,19 +105,19 @@ def _bounds(query: Query, start: str | None) -> tuple[bytes, bytes]:
     return b"[" + (keys.entry_of(start) if CURSOR.fullmatch(start) else upper_bound(start)), lower
 
 
-def _stands(entry: bytes, values: Fields | None) -> bool:
-    """Tell whether the record of *entry*, whose id and move are *values*, is there and goes by its id."""
+def _matches_record(entry: bytes, values: Fields | None) -> bool:
+    """Tell whether *entry* has a record with its id; *values* are the record's id and moved_to."""
     if values is None:
         return False
-    digest, (kept, moved_to) = keys.digest_of_entry(entry), values
-    return not records.where(digest, moved_to) and records.id_of(digest, kept) == keys.id_of_entry(entry)
+    digest, (stored_id, moved_to) = keys.digest_of_entry(entry), values
+    return not records.where(digest, moved_to) and records.id_of(digest, stored_id) == keys.id_of_entry(entry)
 
 
 def _is_young(entry: bytes, now_ms: int) -> bool:
     return abs(now_ms - id_time_ms(keys.id_of_entry(entry))) < _SETTLING_MS
 
 
-def _means(query: Query, text: str) -> bool:
+def _matches_query(query: Query, text: str) -> bool:
     if query.kind is Kind.EMAIL:
         return query.text in text.lower()
     return not query.patterns.isdisjoint(records.hosts_of(text))

@@ -1,4 +1,4 @@
-"""Records by the dozen and by the thousand."""
+"""Reads records in batches, from a dozen to thousands at a time."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 
 from app.core.tokens import Token
 from app.store import keys, records
-from app.store.transport.cluster import Client, homes
+from app.store.transport.cluster import Client, by_server
 from app.store.transport.deadlines import is_wrong_type
 from app.store.transport.scripts import Script
 
-# A text is followed through as many rotations; each is a round trip.
+# How many rotations of a secret are followed; each takes a round trip.
 MAX_MOVES = 32
-# While Python parses tokens, it serves nobody else; while Redis reads records, neither does it.
-_TOKENS_AT_ONCE = 10
-_RECORDS_AT_ONCE = 125
+# A batch blocks everything else: Python while it parses tokens, Redis while it reads records.
+_TOKENS_PER_BATCH = 10
+_RECORDS_PER_BATCH = 125
 
-Answer = tuple[Any, Any]
+Reply = tuple[Any, Any]
 Fields = tuple[str | None, ...]
 
 
-class Reader:
-    """Reads what is kept; changes nothing."""
+class RecordReader:
+    """Reads records; changes nothing."""
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client
         self._glance = Script("glance")
 
     def token(self, digest: str) -> Token | None:
-        """Return the token kept under *digest*, or where that moved: a round trip each."""
+        """Return the token under *digest*; following a record that moved takes one more round trip."""
         seen: list[str] = []
         while digest not in seen and len(seen) < MAX_MOVES:
             seen.append(digest)
-            ((values, expires_ms),) = self._ask([digest])
+            ((values, expires_ms),) = self._read([digest])
             moved_to = records.moved_to(digest, values)
             if moved_to is None:
                 return _parse(digest, values, expires_ms)
@@ -41,36 +41,36 @@ class Reader:
         return records.unreadable(seen[0])
 
     def tokens(self, digests: Sequence[str]) -> list[Token | None]:
-        """Return the token kept under each of *digests*."""
-        parts = (digests[i : i + _TOKENS_AT_ONCE] for i in range(0, len(digests), _TOKENS_AT_ONCE))
+        """Return the token under each of *digests*, or None if its record is missing or has moved."""
+        batches = (digests[i : i + _TOKENS_PER_BATCH] for i in range(0, len(digests), _TOKENS_PER_BATCH))
         return [
             None if records.moved_to(digest, values) else _parse(digest, values, expires_ms)
-            for part in parts
-            for digest, (values, expires_ms) in zip(part, self._ask(part), strict=True)
+            for batch in batches
+            for digest, (values, expires_ms) in zip(batch, self._read(batch), strict=True)
         ]
 
     def fields(self, digests: Sequence[str], *names: str) -> list[Fields | None]:
-        """Return the fields *names* of each record, None for those it lacks, or None if there is no such key.
+        """Return the fields *names* of each record; a missing field is None, and so is a missing record.
 
-        Zero bytes become blanks. A key that holds something else than a hash lacks every field.
+        Zero bytes become spaces. A key that does not hold a hash has no fields.
         """
         found: dict[str, Fields | None] = {}
-        for client, held in homes(self._client, digests):
-            for i in range(0, len(held), _RECORDS_AT_ONCE):
-                part = held[i : i + _RECORDS_AT_ONCE]
-                found |= zip(part, self._look(client, part, names), strict=True)
+        for client, served in by_server(self._client, digests, keys.record):
+            for i in range(0, len(served), _RECORDS_PER_BATCH):
+                batch = served[i : i + _RECORDS_PER_BATCH]
+                found |= zip(batch, self._read_fields(client, batch, names), strict=True)
         return [found[digest] for digest in digests]
 
-    def _look(self, client: Any, digests: Sequence[str], names: Sequence[str]) -> list[Fields | None]:
-        said = self._glance.run(client, [], ["".join(digests), *names])
-        texts = iter(said.decode(errors="replace").split("\0"))
+    def _read_fields(self, client: Any, digests: Sequence[str], names: Sequence[str]) -> list[Fields | None]:
+        reply = self._glance.run(client, [], ["".join(digests), *names])
+        values = iter(reply.decode(errors="replace").split("\0"))
         return [
-            None if some[0] == "-" else tuple(text[1:] if text else None for text in some)
-            for some in zip(*[texts] * len(names), strict=True)
+            None if row[0] == "-" else tuple(value[1:] if value else None for value in row)
+            for row in zip(*[values] * len(names), strict=True)
         ]
 
-    def _ask(self, digests: Sequence[str]) -> list[Answer]:
-        """Return the values of records.FIELDS and the end of each record, or the error in their place."""
+    def _read(self, digests: Sequence[str]) -> list[Reply]:
+        """Return the values of records.FIELDS and the expiry of each record, or WRONGTYPE errors instead."""
         pipe = self._client.pipeline(transaction=False)
         for digest in digests:
             pipe.hmget(keys.record(digest), records.FIELDS)
@@ -83,9 +83,10 @@ class Reader:
 
 
 def _parse(digest: str, values: Any, expires_ms: int) -> Token | None:
-    """Return the token that two replies describe, None if there is none.
+    """Return the token in two replies, or None if there is no record.
 
-    Others let a token live whole seconds from some fraction of one: the second that it ends in was meant.
+    The expiry is rounded down to whole seconds: other writers set a TTL of whole seconds at some fraction of
+    a second, and mean the second in which the TTL ends.
     """
     expires_at = expires_ms // 1000 if expires_ms > 0 else None
     if isinstance(values, Exception):

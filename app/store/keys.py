@@ -14,10 +14,10 @@ from app.core.tokens import TOKEN_ID
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, so that it sorts by age and finds a token by its id.
 INDEX = "acl:index"
-# string: where the search for tokens that others wrote goes on.
-ADOPTION_CURSOR = "acl:adoption"
-# string: there once that search has seen every key.
-ADOPTED = "acl:adopted"
+# string: the SCAN cursor at which the backfill continues.
+BACKFILL_CURSOR = "acl:adoption"
+# string: exists once the backfill has scanned every key.
+BACKFILL_FINISHED = "acl:adopted"
 
 # set: fingerprints of the peppers that tokens in this database were made with.
 PEPPERS = "acl:peppers"

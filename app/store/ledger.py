@@ -15,11 +15,11 @@ from app.core.limits import Limit, Refusal
 from app.core.tokens import DIGEST, inherited_id
 from app.store import keys, records
 from app.store.index_records import MAX_MOVES
-from app.store.pepper_check import Canary
-from app.store.rekey import Mover
-from app.store.transport.background import afterwards
+from app.store.pepper_check import PepperCheck
+from app.store.rekey import Rekeyer
+from app.store.transport.background import run_in_background
 from app.store.transport.cluster import Client
-from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.cluster_pipeline import ClusterPipeline
 from app.store.transport.deadlines import DECISION, Deadlines, bounded
 from app.store.transport.pipeline import Pipeline
 from app.store.transport.scripts import Script
@@ -41,23 +41,24 @@ class RedisLedger:
     def __init__(
         self,
         client: Client,
-        canary: Canary,
+        canary: PepperCheck,
         default: Limit,
         deadline_s: float,
-        line: Pipeline | ClusterLine | None = None,
+        pipeline: Pipeline | ClusterPipeline | None = None,
     ) -> None:
-        self._line = line or client
+        self._client = pipeline or client
+        self.concurrent = pipeline is not None
         self._unsettled: set[str] = set()
         self._canary = canary
         self._defaults = (default.max_requests, default.window_s)
-        # The line belongs to one event loop; without it, several threads may ask.
+        # A pipeline belongs to one event loop; without one, several threads may call.
         self._within = (
-            Deadlines(deadline_s, DECISION) if line else partial(bounded, deadline_s, setting=DECISION)
+            Deadlines(deadline_s, DECISION) if pipeline else partial(bounded, deadline_s, setting=DECISION)
         )
         self._take = Script("take")
         self._calls = count()
         # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
-        self._mover = Mover(client, canary, lambda script, names, args: script.run(client, names, args))
+        self._rekeyer = Rekeyer(client, canary, lambda script, names, args: script.run(client, names, args))
 
     def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
         """Take a permit of the first known of *digests* if it lists one of *patterns*.
@@ -84,18 +85,19 @@ class RedisLedger:
 
     def _settle(self, token_id: bytes, found: str, current: str) -> None:
         """Do what follows from letting a token in, unless all is settled or this is being done."""
-        if (found == current and self._canary.is_noted) or found in self._unsettled:
+        if (found == current and self._canary.is_recorded) or found in self._unsettled:
             return
         self._unsettled.add(found)
-        afterwards(partial(self._settle_one, token_id.decode(errors="replace"), found, current))
+        settle = partial(self._settle_one, token_id.decode(errors="replace"), found, current)
+        run_in_background(settle, concurrent=self.concurrent)
 
     def _settle_one(self, token_id: str, found: str, current: str) -> None:
         """Move a token that was let in under a previous pepper to the current one, which is proven right."""
         try:
             if found != current:
                 token_id = records.id_of(found, token_id)
-                self._mover.move(token_id, found, current, int(time.time()) + MAX_GRACE_S)
-            self._canary.vouch()
+                self._rekeyer.move(token_id, found, current, int(time.time()) + MAX_GRACE_S)
+            self._canary.record_current()
         finally:
             self._unsettled.discard(found)
 
@@ -112,9 +114,9 @@ class RedisLedger:
     def _ask(self, digest: str, args: Sequence[str | int]) -> Decision | str:
         """Return the decision on *digest*, or the digest to which it moved."""
         names, call = keys.all_of(digest), f"{next(self._calls)}"
-        reply = self._take.run(self._line, names, [*args, call])
+        reply = self._take.run(self._client, names, [*args, call])
         if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
-            self._line.close()  # what else comes on it is out of step too
+            self._client.close()  # what else comes on it is out of step too
             raise StoreUnavailableError("the answer belongs to another request")
         return _read(digest, reply[1:-1])
 

@@ -1,4 +1,8 @@
-"""The canary that finds out a replica with the wrong pepper before it refuses everybody."""
+"""The check that a replica's pepper is the one that the tokens in Redis were created with.
+
+Redis has a set of fingerprints of the peppers under which tokens were created or found. Without the check, a
+replica with a wrong pepper would refuse every token.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,9 @@ import redis
 
 from app.core.errors import StoreUnavailableError
 from app.store import keys
-from app.store.transport.background import Shared
-from app.store.transport.cluster import Client
-from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.background import SingleFlight
+from app.store.transport.cluster_pipeline import Executor
 from app.store.transport.deadlines import is_wrong_type
-from app.store.transport.pipeline import Pipeline
 
 _RETRY_S = 1.0
 _MESSAGE = (
@@ -26,83 +28,89 @@ _log = logging.getLogger(__name__)
 
 
 class WrongPepperError(StoreUnavailableError):
-    """The tokens in this Redis were made with another pepper, so an unknown token proves nothing."""
+    """The tokens in this Redis were created with another pepper, so no token can be called unknown."""
 
 
-class Canary:
-    """Compares fingerprints of our peppers with those under which Redis has known tokens."""
+class PepperCheck:
+    """Compares the fingerprints of the configured peppers with those in Redis.
 
-    def __init__(self, line: Client | Pipeline | ClusterLine, fingerprints: Sequence[str]) -> None:
-        self._line: Any = line
-        self._looking = Shared(self._look)
+    If *concurrent*, callers share one read of the fingerprints.
+    """
+
+    def __init__(self, client: Executor, fingerprints: Sequence[str], *, concurrent: bool = False) -> None:
+        self._client: Any = client
+        self._read = SingleFlight(self._read_state, concurrent=concurrent)
         self.current, *self._previous = fingerprints
-        self._is_sure = False
+        self._is_confirmed = False
         self._is_wrong = False
-        self._is_noted = False
-        self._next_look = float("-inf")
+        self._is_recorded = False
+        self._next_read_at = float("-inf")
 
     @property
     def label(self) -> dict[str, str]:
-        """Return the field that marks a record as of the current pepper; none while there is but one."""
+        """Return the field that marks a record with the current pepper; empty without a previous one."""
         return {"pepper": self.current} if self._previous else {}
 
     def check(self) -> None:
-        """Return unless our pepper is a wrong one; raises WrongPepperError then, and says so in the log.
+        """Log and raise WrongPepperError if none of the configured peppers is the right one.
 
-        Looks again once a second until it is sure, and writes nothing.
+        Until one is confirmed, this reads Redis at most once a second. It never writes.
         """
-        if self._is_sure:
+        if self._is_confirmed:
             return
-        if time.monotonic() >= self._next_look:
-            self._looking()
+        if time.monotonic() >= self._next_read_at:
+            self._read()
         if self._is_wrong:
             _log.error(_MESSAGE)
             raise WrongPepperError(_MESSAGE)
 
     @property
-    def is_noted(self) -> bool:
-        """Tell whether there is nothing left to vouch for."""
-        return self._is_noted
+    def is_recorded(self) -> bool:
+        """Tell whether ``record_current`` has nothing left to do."""
+        return self._is_recorded
 
-    def vouch(self) -> None:
-        """Note our pepper, for a token was made or found under it; without a previous one drop all others."""
-        if self._is_noted:
+    def record_current(self) -> None:
+        """Add the current pepper's fingerprint to Redis, because a token was created or found under it.
+
+        Without a previous pepper this removes all other fingerprints.
+        """
+        if self._is_recorded:
             return
-        self._is_noted = True  # by now only this caller tries: a crowd would wait for the pool, each in vain
+        self._is_recorded = True  # so that concurrent callers do not all take a connection for the same write
         try:
-            self._note()
+            self._write()
         except BaseException:
-            self._is_noted = False
+            self._is_recorded = False
             raise
-        self._is_sure, self._is_wrong = True, False
+        self._is_confirmed, self._is_wrong = True, False
 
-    def _note(self) -> None:
+    def _write(self) -> None:
         try:
-            self._line.execute_command("SADD", keys.PEPPERS, self.current)
+            self._client.execute_command("SADD", keys.PEPPERS, self.current)
         except redis.ResponseError as error:
             if not is_wrong_type(error):
                 raise
-            self._line.execute_command("DEL", keys.PEPPERS)
-            self._line.execute_command("SADD", keys.PEPPERS, self.current)
-        if not self._previous and (others := self._seen() - {self.current}):
-            self._line.execute_command("SREM", keys.PEPPERS, *others)
+            self._client.execute_command("DEL", keys.PEPPERS)
+            self._client.execute_command("SADD", keys.PEPPERS, self.current)
+        if not self._previous and (others := self._recorded() - {self.current}):
+            self._client.execute_command("SREM", keys.PEPPERS, *others)
 
     def forget(self) -> None:
-        """Give up the peppers seen so far: the next one under which a token is made is the right one."""
-        self._line.execute_command("DEL", keys.PEPPERS)
+        """Remove all fingerprints: the pepper of the next token that is created becomes the right one."""
+        self._client.execute_command("DEL", keys.PEPPERS)
 
-    def _look(self) -> None:
-        seen = self._seen()
-        ours = {self.current, *self._previous}
-        self._is_sure = not seen.isdisjoint(ours)
-        self._is_wrong = bool(seen) and not self._is_sure
-        self._is_noted = self.current in seen and (bool(self._previous) or len(seen) == 1)
-        self._next_look = time.monotonic() + _RETRY_S
+    def _read_state(self) -> None:
+        recorded = self._recorded()
+        configured = {self.current, *self._previous}
+        self._is_confirmed = not recorded.isdisjoint(configured)
+        self._is_wrong = bool(recorded) and not self._is_confirmed
+        self._is_recorded = self.current in recorded and (bool(self._previous) or len(recorded) == 1)
+        self._next_read_at = time.monotonic() + _RETRY_S
 
-    def _seen(self) -> set[str]:
-        """Return the fingerprints in Redis; a key of another type tells of none."""
+    def _recorded(self) -> set[str]:
+        """Return the fingerprints in Redis; none if the key holds another type."""
         try:
-            members = self._line.execute_command("SMEMBERS", keys.PEPPERS)
+            members = self._client.execute_command("SMEMBERS", keys.PEPPERS)
         except redis.ResponseError as error:
             if not is_wrong_type(error):
                 raise

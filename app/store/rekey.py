@@ -1,4 +1,7 @@
-"""A token that gets another digest: its secret was rotated, or it met the new pepper."""
+"""Tokens that get another digest, because the secret was rotated or the pepper changed.
+
+See docs/decisions/0005, and 0009 for Clusters.
+"""
 
 from __future__ import annotations
 
@@ -9,58 +12,59 @@ import gevent
 
 from app.store import keys
 from app.store.index import Index
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.transport.cluster import Client, Cluster
-from app.store.transport.deadlines import spared
+from app.store.transport.deadlines import best_effort
 from app.store.transport.scripts import Script, flat
 from app.store.transport.slots import slot_of
 
-_TRIES_AT_A_TIME = 50
+_TRIES_PER_YIELD = 50
 
 Run = Callable[[Script, Sequence[str], Sequence[str | int]], bool]
 
 
-class Mover:
-    """Moves tokens with ``move.lua``, which *run* runs."""
+class Rekeyer:
+    """Moves the keys of a token to another digest with ``move.lua``; *run* runs the script."""
 
-    def __init__(self, client: Client, canary: Canary, run: Run) -> None:
+    def __init__(self, client: Client, pepper_check: PepperCheck, run: Run) -> None:
         self._client: Any = client
-        self._canary = canary
+        self._pepper_check = pepper_check
         self._run = run
         self._index = Index(client)
         self._move = Script("move")
 
     def choose(self, old: str, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
-        """Return the first of *candidates*, texts with their digests, to which digest *old* can move.
+        """Return the first of *candidates*, secrets with their digests, that digest *old* can move to.
 
-        In a Cluster that takes some 16 000 tries, while which other requests are served.
+        In a Cluster this takes about 16 000 tries; other greenlets run in between. Raises ValueError if no
+        candidate fits.
         """
-        for number, (text, new) in enumerate(candidates):
-            if self.reaches(old, new):
-                return text, new
-            if number % _TRIES_AT_A_TIME == 0:
+        for number, (secret, new) in enumerate(candidates):
+            if self.can_move(old, new):
+                return secret, new
+            if number % _TRIES_PER_YIELD == 0:
                 gevent.sleep(0)
         raise ValueError("no candidate is left")
 
-    def reaches(self, old: str, new: str) -> bool:
-        """Tell whether a script may touch both: in a Cluster, whether they share a slot."""
+    def can_move(self, old: str, new: str) -> bool:
+        """Tell whether one script may access both digests: in a Cluster, whether they share a slot."""
         return not isinstance(self._client, Cluster) or slot_of(keys.record(old)) == slot_of(keys.record(new))
 
     def move(self, token_id: str, old: str, new: str, grace_ends_at: int) -> bool:
-        """Move all of digest *old* to *new*, where *old* leads until *grace_ends_at*, 0 for not at all.
+        """Move all keys of digest *old* to *new*; return False if there is nothing to move or it can't move.
 
-        False if it is gone or stays. The index has the new entry before the move and again after it, since a
-        page may prune it in between.
+        *old* redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. The
+        index entry is added before the move, and again after it because a page view may prune it in between.
         """
-        if not self.reaches(old, new):
+        if not self.can_move(old, new):
             return False
         entry = keys.index_entry(token_id, new)
         self._index.add(entry)
-        names = [key for both in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in both]
-        fields = {"id": token_id} | self._canary.label
+        names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
+        fields = {"id": token_id} | self._pepper_check.label
         if not self._run(self._move, names, [new, grace_ends_at * 1000, *flat(fields)]):
             return False
-        with spared():
+        with best_effort():
             self._index.add(entry)
             self._index.drop(keys.index_entry(token_id, old))
         return True

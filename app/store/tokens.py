@@ -12,12 +12,12 @@ from app.core.usage import Usage
 from app.store import keys, records, usage
 from app.store.durable import Disk
 from app.store.index import Index
-from app.store.index_pages import Listing
-from app.store.index_records import Reader
-from app.store.pepper_check import Canary
-from app.store.rekey import Mover
+from app.store.index_pages import IndexPages
+from app.store.index_records import RecordReader
+from app.store.pepper_check import PepperCheck
+from app.store.rekey import Rekeyer
 from app.store.transport.cluster import Client
-from app.store.transport.deadlines import bounded, spared
+from app.store.transport.deadlines import best_effort, bounded
 from app.store.transport.scripts import Script, flat
 
 _FORM_TTL_S = 3600
@@ -33,7 +33,7 @@ class RedisTokens:
     def __init__(
         self,
         client: Client,
-        canary: Canary,
+        canary: PepperCheck,
         deadline_s: float,
         report: Callable[[Durability], None] = lambda _: None,
     ) -> None:
@@ -42,9 +42,9 @@ class RedisTokens:
         self._deadline_s = deadline_s
         self._disk = Disk(client, report)
         self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
-        self._mover = Mover(client, canary, self._disk.change)
-        self._reader, self._index = Reader(client), Index(client)
-        self._listing = Listing(client, self._reader, self._index)
+        self._mover = Rekeyer(client, canary, self._disk.change)
+        self._reader, self._index = RecordReader(client), Index(client)
+        self._listing = IndexPages(client, self._reader, self._index)
 
     def claim_form(self, nonce: str) -> bool:
         """Tell whether the form with that nonce comes for the first time."""
@@ -53,7 +53,7 @@ class RedisTokens:
 
     def free_form(self, nonce: str) -> None:
         """Let that form come again, if Redis can be told so."""
-        with spared():
+        with best_effort():
             self._client.delete(keys.form(nonce))
 
     def add(self, token: Token) -> None:
@@ -68,8 +68,8 @@ class RedisTokens:
             self._index.add(keys.index_entry(token.id, token.digest))
             filled = _without_blanks(fields | self._canary.label)
             self._disk.change(self._add, [record], [*_end(token.expires_at), *flat(filled)])
-            with spared():
-                self._canary.vouch()
+            with best_effort():
+                self._canary.record_current()
 
     def get(self, digest: str) -> Token | None:
         """Return the token kept under *digest*, or where that moved: a round trip each."""
@@ -79,8 +79,8 @@ class RedisTokens:
     def digests_of(self, token_id: str) -> list[str]:
         """Return the digest of the token with that public id; several, if others wrote it more than once."""
         with bounded(self._deadline_s):
-            entries = self._index.beginning(token_id, _MOST_NAMESAKES)
-            return [token.digest for token in self._listing.named(entries)]
+            entries = self._index.entries_of(token_id, _MOST_NAMESAKES)
+            return [token.digest for token in self._listing.tokens_of(entries)]
 
     def edit(
         self,
@@ -118,9 +118,9 @@ class RedisTokens:
         with bounded(self._deadline_s):
             self._canary.check()
             moved = self._mover.move(token.id, token.digest, digest, grace_ends_at)
-            with spared():
+            with best_effort():
                 if moved:
-                    self._canary.vouch()
+                    self._canary.record_current()
                 else:
                     self._index.drop(keys.index_entry(token.id, digest))
             return moved
@@ -132,7 +132,7 @@ class RedisTokens:
         """
         with bounded(self._deadline_s):
             existed = self._disk.change(self._remove, keys.all_of(token.digest), [])
-            with spared():
+            with best_effort():
                 self._index.drop(keys.index_entry(token.id, token.digest))
             return existed
 
@@ -161,7 +161,7 @@ class RedisTokens:
         cursor, more = 0, True
         while more:
             with bounded(self._deadline_s):
-                cursor = self._listing.adoption.step(cursor)
+                cursor = self._listing.backfill.step(cursor)
             more = cursor != 0
 
     def count_old_peppers(self) -> int:

@@ -1,1 +1,1 @@
-"""Serves: gunicorn's worker and the express lane; see docs/decisions/0007 and 0008."""
+"""gunicorn's worker and the express lane before it; see docs/decisions/0007 and 0008."""

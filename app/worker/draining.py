@@ -1,4 +1,7 @@
-"""A gunicorn worker that leaves quickly and loses nothing, and waits for nobody's body."""
+"""A gunicorn worker that stops quickly without losing requests, and never waits for an unread body.
+
+See docs/decisions/0008.
+"""
 
 from __future__ import annotations
 
@@ -15,117 +18,117 @@ from gunicorn.http.errors import ParseException
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.worker.heads import Heads, HeadSocket, end_reading
-from app.worker.parser import bound_parser
+from app.worker.heads import Heads, HeadSocket, shutdown_read
+from app.worker.parser import install_bounded_parser
 from app.worker.rejections import fail, reject
 
-# How soon a stop is noticed; gunicorn's own worker looks once a second.
-_LOOK_S = 0.1
-# How often it is looked, while draining, whether all have gone.
-_STEP_S = 0.02
-# Long enough for a segment that is sent again (after 0.2 s on Linux), and for a busy client to hear "close".
-_LAST_CALL_S = 0.3
-# An answer is lost if the client still sends when its socket is closed: the kernel resets the connection.
+# The delay until a stop is noticed; gunicorn's own worker checks once a second.
+_ALIVE_CHECK_S = 0.1
+# How often a drain checks whether all connections are closed.
+_DRAIN_CHECK_S = 0.02
+# Enough for a TCP retransmission (0.2 s on Linux), and for a busy client to receive "Connection: close".
+_CLOSE_NOTICE_S = 0.3
+# A response is lost if the client still sends when the socket is closed: the kernel resets the connection.
 _LINGER_S = 1.0
 _READ_BYTES = 65_536
 
 
-class Listener:
-    """What gunicorn asks of a listening socket, for each connection: its name, also when it is closed."""
+class ListenerName:
+    """The part of a listening socket that gunicorn needs for each connection; it outlives the socket."""
 
     def __init__(self, listener: Any) -> None:
         self._name = listener.getsockname()
 
     def getsockname(self) -> Any:
-        """Return the name."""
+        """Return the name of the socket."""
         return self._name
 
 
 class DrainingWorker(GeventWorker):
-    """gunicorn's gevent worker with another end: see docs/decisions/0008-draining.md."""
+    """gunicorn's gevent worker with another shutdown."""
 
     def run(self) -> None:
-        """Serve until told to stop, or until max_requests; then let the connections go."""
-        bound_parser()
+        """Serve until a stop signal or max_requests; then drain the connections."""
+        install_bounded_parser()
         self._pool = Pool(self.worker_connections)
-        self._listening: dict[Any, Any] = {}
-        self._answering: set[Any] = set()
-        servers = [self._serve(listener) for listener in self.sockets]
+        self._reading: dict[Any, Any] = {}
+        self._requests: set[Any] = set()
+        servers = [self._start_server(listener) for listener in self.sockets]
         while self.alive:
             self.notify()
-            gevent.sleep(_LOOK_S)
+            gevent.sleep(_ALIVE_CHECK_S)
         for server in servers:
-            _take_queued(server)
+            _accept_queued(server)
             server.close()
         self._drain()
 
-    def _serve(self, listener: Any) -> StreamServer:
+    def _start_server(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
-        server = self.listen(listener)
+        server = self.create_server(listener)
         if self.cfg.workers > 1:
             server.max_accept = 1
         server.start()
         return server
 
-    def listen(self, listener: Any) -> StreamServer:
-        """Serve *listener*, each connection in its own greenlet."""
+    def create_server(self, listener: Any) -> StreamServer:
+        """Return a server for *listener* that handles each connection in its own greenlet."""
         tls: dict[str, Any] = {}
         if self.cfg.is_ssl:
             tls = {"ssl_context": ssl_context(self.cfg), "do_handshake_on_connect": False}
-        handle = partial(self.handle, Listener(listener))
+        handle = partial(self.handle, ListenerName(listener))
         return StreamServer(listener, handle=handle, spawn=self._pool, **tls)
 
     def _drain(self) -> None:
-        """Let who asks hear that it was the last time, then hang up, then wait for answers under way."""
-        for req in self._answering:
+        """Send "Connection: close" for a moment, then shut down reads, then await responses in progress."""
+        for req in self._requests:
             req.force_close()
-        if not self._is_over_within(_LAST_CALL_S):
-            self.hang_up()
-            if not self._is_over_within(self.cfg.graceful_timeout - _LAST_CALL_S):
+        if not self._all_closed_within(_CLOSE_NOTICE_S):
+            self.shutdown_reads()
+            if not self._all_closed_within(self.cfg.graceful_timeout - _CLOSE_NOTICE_S):
                 self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
                 self._pool.kill(timeout=1)
 
-    def _is_over_within(self, wait_s: float) -> bool:
-        """Wait until no connection is left, at most *wait_s*."""
-        end = time.monotonic() + wait_s
-        while self.count_open() and time.monotonic() < end:
+    def _all_closed_within(self, timeout_s: float) -> bool:
+        """Wait at most *timeout_s* until all connections are closed; return whether they are."""
+        end = time.monotonic() + timeout_s
+        while self.count_connections() and time.monotonic() < end:
             self.notify()
-            gevent.sleep(_STEP_S)
-        return not self.count_open()
+            gevent.sleep(_DRAIN_CHECK_S)
+        return not self.count_connections()
 
-    def count_open(self) -> int:
-        """Return how many connections are open."""
+    def count_connections(self) -> int:
+        """Return the number of open connections."""
         return len(self._pool)
 
-    def hang_up(self) -> None:
-        """End what clients send."""
-        for client in self._listening.values():
-            end_reading(client)
+    def shutdown_reads(self) -> None:
+        """Shut down reading on all connections: requests that have arrived are answered, and no others."""
+        for client in self._reading.values():
+            shutdown_read(client)
 
     @cached_property
     def heads(self) -> Heads:
-        """What all connections hold of unfinished heads."""
+        """The bytes that all connections hold of request heads."""
         return Heads()
 
     def handle(self, listener: Any, client: Any, addr: Any, read: bytes = b"") -> Any:
-        """Serve one connection, of which *read* was read; tell whether it is open still.
+        """Serve one connection, of which *read* was read before; return whether it is still open.
 
-        A drain hangs up on it.
+        It is registered so that a drain can shut down reads on it.
         """
         this = gevent.getcurrent()
-        self._listening[this] = client
-        # What a client names its end of a Unix socket is no address, though it may look like a proxy's.
+        self._reading[this] = client
+        # The name of a client's Unix socket is no address, though it may look like that of a proxy.
         peer = addr if isinstance(addr, tuple) else ""
         try:
             bounded: Any = HeadSocket(client, self.heads, read)
-            if self._has_shaken_hands(client):
+            if self._completes_handshake(client):
                 super().handle(listener, bounded, peer)
         finally:
-            self._listening.pop(this, None)
-        return bounded.is_released
+            self._reading.pop(this, None)
+        return bounded.is_kept_open
 
-    def _has_shaken_hands(self, client: Any) -> bool:
-        """With TLS, shake hands first, which gevent's server would let a client take for ever to do."""
+    def _completes_handshake(self, client: Any) -> bool:
+        """Do the TLS handshake, if any, within a time-out; gevent's server has none."""
         if not self.cfg.is_ssl:
             return True
         with suppress(OSError, gevent.Timeout), gevent.Timeout(self.cfg.keepalive or self.cfg.timeout):
@@ -134,38 +137,38 @@ class DrainingWorker(GeventWorker):
         return False
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        """Answer one request; one with a body is its connection's last, so that its rest needs no reader."""
+        """Answer one request; one with a body, which may stay unread, is the last on its connection."""
         sock.end_head()
         has_body = _has_body(req)
         if has_body:
-            self._listening.pop(gevent.getcurrent(), None)
+            self._reading.pop(gevent.getcurrent(), None)
             req.force_close()
-        self._answering.add(req)
+        self._requests.add(req)
         try:
             super().handle_request(listener_name, req, sock, addr)
-            _forget(req)
+            _clear(req)
             sock.begin_head(req.unreader.buf.getvalue())
-        except StopIteration as end:  # answered, for the last time
+        except StopIteration as end:  # the response was the last on its connection
             if has_body:
-                _forget(req)
-                _linger(sock, end)
+                _clear(req)
+                _close_lingering(sock, end)
             raise
         finally:
-            self._answering.discard(req)
+            self._requests.discard(req)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer for what can't be read or answered; gunicorn would log parts of the request."""
+        """Respond to a request that can't be parsed or answered; gunicorn would log parts of it."""
         if req is not None:
             fail(client, exc)
         elif isinstance(exc, ParseException):
             reject(client, addr, exc)
-            _linger(client, exc)
+            _close_lingering(client, exc)
         else:
             super().handle_error(req, client, addr, exc)
 
 
-def _take_queued(server: StreamServer) -> None:
-    """Accept who has connected already: the kernel resets what is queued when the last listener closes."""
+def _accept_queued(server: StreamServer) -> None:
+    """Accept the connections in the backlog: the kernel resets them when the last listener closes."""
     while not server.full() and (accepted := server.do_read()):
         server.do_handle(*accepted)
 
@@ -175,17 +178,17 @@ def _has_body(req: Any) -> bool:
     return "TRANSFER-ENCODING" in fields or fields.get("CONTENT-LENGTH", "0") != "0"
 
 
-def _forget(req: Any) -> None:
-    """Let go what was answered: gunicorn's parser keeps a request until the next one is complete."""
+def _clear(req: Any) -> None:
+    """Free the memory of an answered request; gunicorn's parser keeps it until the next is complete."""
     req.headers, req.uri, req.path, req.query, req.fragment = [], "", "", "", ""
-    req.version = (1, 1)  # without a Connection field, that is what says that another one may follow
+    req.version = (1, 1)  # without a Connection field, this makes gunicorn keep the connection
 
 
-def _linger(sock: Any, why: BaseException) -> None:
-    """Drop what is still sent, for a moment, in turn with all other connections; keep nothing meanwhile."""
+def _close_lingering(sock: Any, error: BaseException) -> None:
+    """Close the write side, and for a moment read and discard what the client still sends."""
     sock.discard()
-    why.__traceback__ = why.__context__ = None  # whose frames hold what was read
-    why.args, why.__dict__ = (), {}
+    error.__traceback__ = error.__context__ = None  # their frames hold what was read
+    error.args, error.__dict__ = (), {}
     with suppress(OSError, gevent.Timeout), gevent.Timeout(_LINGER_S):
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(_READ_BYTES):

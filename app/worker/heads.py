@@ -1,7 +1,7 @@
-"""Request heads: bounded for each connection, and for all of a worker together.
+"""Limits on request heads, for each connection and for all connections of a worker together.
 
-gunicorn bounds a line and the number of lines; with lines as long as proxies send, that alone would let each
-connection hold 16 MiB.
+gunicorn limits the length of a line and the number of lines. With lines as long as proxies send, these limits
+alone would let each connection hold 16 MiB. See docs/decisions/0022.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ MAX_HEAD_BYTES = 256 * 1024
 MAX_HELD_BYTES = 8 * 1024 * 1024
 MAX_ANSWERING_BYTES = 16 * 1024 * 1024
 
-_SMALL_BYTES = 16 * 1024  # all connections together may have such heads
+_SMALL_BYTES = 16 * 1024  # heads up to this size are always accepted
 _START_BYTES = 64
-_READ_BYTES = 65_536  # gunicorn looks at all that it has of a head after each read
+_READ_BYTES = 65_536  # gunicorn searches everything that it has of a head after each read
 _log = logging.getLogger(__name__)
 
 
 class Holder(Protocol):
     """A connection that holds part of a head."""
 
-    def give_up(self) -> None:
-        """End the connection, and let go what it holds."""
+    def evict(self) -> None:
+        """Close the connection to free its memory."""
         ...
 
 
 class OverloadedError(ParseException):
-    """A large head, while those of the requests being answered fill their room."""
+    """A large head arrived while the large heads of unanswered requests use all memory for them."""
 
 
 class Heads:
-    """How many bytes each connection holds, in the order in which their heads began.
+    """Counts the bytes of incomplete heads by connection, in the order in which the heads began.
 
-    Apart from them, what the large ones among the complete hold until they are answered, which may take as
+    The bytes of large complete heads count separately until their requests are answered, which may take as
     long as Redis does.
     """
 
@@ -55,80 +55,80 @@ class Heads:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether no large head is to be read on before another one is answered."""
+        """Tell whether no large head may be read before the response to another one is complete."""
         return self._answering_total >= self._max_answering_bytes
 
-    def note(self, holder: Holder, size: int) -> None:
-        """Note that *holder* holds *size* bytes now; beyond the bound, those that began first are given up.
+    def hold(self, holder: Holder, size: int) -> None:
+        """Count *size* bytes for *holder*; above the limit, evict the connections whose heads began first.
 
-        The head of an honest client takes milliseconds to arrive, so it is not among them.
+        The head of an honest client arrives within milliseconds, so it is not evicted.
         """
         self._total += size - self._held.get(holder, 0)
         self._held[holder] = size
-        while self._total > self._max_bytes and (oldest := self._oldest_but(holder)):
+        while self._total > self._max_bytes and (oldest := self._oldest_except(holder)):
             _log.warning("ended a connection whose request had begun first, to make room for others")
-            self.drop(oldest)
-            oldest.give_up()
+            self.release(oldest)
+            oldest.evict()
 
-    def answer(self, holder: Holder, size: int) -> None:
-        """Note that the head of *holder* is complete, and that it holds *size* bytes until it is dropped."""
-        self.drop(holder)
+    def begin_response(self, holder: Holder, size: int) -> None:
+        """Count the *size* bytes of a complete head until its response is complete."""
+        self.release(holder)
         if size > _SMALL_BYTES:
             self._answering[holder] = size
             self._answering_total += size
 
-    def drop(self, holder: Holder) -> None:
-        """Forget *holder*: its request is answered, or its connection ended."""
+    def release(self, holder: Holder) -> None:
+        """Count nothing for *holder* any more."""
         self._total -= self._held.pop(holder, 0)
-        self.answered(holder)
+        self.end_response(holder)
 
-    def answered(self, holder: Holder) -> None:
-        """Note that what *holder* asked is answered."""
+    def end_response(self, holder: Holder) -> None:
+        """Count nothing more for the request of *holder* that is answered."""
         self._answering_total -= self._answering.pop(holder, 0)
 
-    def _oldest_but(self, holder: Holder) -> Holder | None:
+    def _oldest_except(self, holder: Holder) -> Holder | None:
         return next((other for other in self._held if other is not holder), None)
 
 
 class HeadSocket:
-    """A client's socket as gunicorn reads it: what was *read* before comes first, and heads are bounded.
+    """A client's socket for gunicorn to read from, which limits heads; *read* is what was read before.
 
-    From ``end_head`` to ``begin_head`` it hands on a body as it comes.
+    Between ``end_head`` and ``begin_head`` it passes a body on without a limit.
     """
 
     def __init__(self, client: Any, heads: Heads, read: bytes = b"") -> None:
         self._client = client
         self._heads = heads
         self._read = read
-        self._is_given_up = False
-        self.is_released = False
+        self._is_evicted = False
+        self.is_kept_open = False
         self.begin_head()
 
     def begin_head(self, ahead: bytes = b"") -> None:
-        """Expect the head of the next request, of which *ahead* was read; ``start`` is its first bytes."""
+        """Expect the next head, of which *ahead* was read; ``start`` holds its first bytes."""
         self._is_in_head = True
         self._size = len(ahead)
         self.start = ahead[:_START_BYTES]
-        self._heads.drop(self)
+        self._heads.release(self)
         if ahead:
-            self._heads.note(self, self._size)
+            self._heads.hold(self, self._size)
 
     def end_head(self) -> None:
         """Note that the head is complete."""
-        self._heads.answer(self, self._size + len(self._read))
+        self._heads.begin_response(self, self._size + len(self._read))
         self._is_in_head, self._size = False, 0
 
     def discard(self) -> None:
-        """Let go all that was read: the connection ends."""
+        """Discard everything that was read, because the connection is about to be closed."""
         self._read, self._is_in_head, self._size = b"", False, 0
-        self._heads.drop(self)
+        self._heads.release(self)
 
     def recv(self, size: int) -> bytes:
-        """Return at most *size* bytes, of a large head more, those that were read first.
+        """Return at most *size* bytes, or more of a large head; what was read before comes first.
 
-        Raises LimitRequestHeaders, OverloadedError, and StopIteration when the client leaves before its head
-        is complete, as gunicorn's parser does before the first byte: NoMoreData would take the head to a
-        debugging log.
+        Raises LimitRequestHeaders and OverloadedError, and StopIteration if the client closes before its head
+        is complete. gunicorn's parser raises that before the first byte; later it would raise NoMoreData,
+        which writes the head to a debug log.
         """
         if self._size >= MAX_HEAD_BYTES:
             raise LimitRequestHeaders("the head is too large")
@@ -141,42 +141,43 @@ class HeadSocket:
 
     @property
     def has_unread(self) -> bool:
-        """Tell whether some of what was read before is still to come."""
+        """Tell whether ``recv`` still has bytes that were read before."""
         return bool(self._read)
 
-    def give_up(self) -> None:
-        """End what the client sends, and wake whoever reads; what has arrived is not read any more."""
-        self._is_given_up = True
-        end_reading(self._client)
+    def evict(self) -> None:
+        """Shut down reading: a pending or later ``recv`` ends the connection."""
+        self._is_evicted = True
+        shutdown_read(self._client)
 
     def _count(self, data: bytes) -> None:
-        if not data or self._is_given_up:
+        if not data or self._is_evicted:
             raise StopIteration
         self._size += len(data)
         if len(self.start) < _START_BYTES:
             self.start += data[:_START_BYTES]
         if self._size > _SMALL_BYTES and self._heads.is_full:
             raise OverloadedError
-        self._heads.note(self, self._size)
+        self._heads.hold(self, self._size)
 
-    def release(self) -> None:
-        """Leave the connection open, for somebody else to go on with, when gunicorn closes it."""
-        self.is_released = True
+    def keep_open(self) -> None:
+        """Leave the connection open for the express lane when gunicorn closes this socket."""
+        self.is_kept_open = True
 
     def close(self) -> None:
-        """End the connection, unless it was released."""
-        self._heads.drop(self)
-        if not self.is_released:
+        """Close the connection, unless it is kept open."""
+        self._heads.release(self)
+        if not self.is_kept_open:
             self._client.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
 
-def end_reading(client: Any) -> None:
-    """End what *client* sends: what has arrived is still read and answered, then comes the end.
+def shutdown_read(client: Any) -> None:
+    """Shut down reading on *client*; data that has arrived can still be read.
 
-    On a copy, because gevent's own shutdown would raise an error where this socket is being read.
+    This uses a duplicate of the socket, because gevent's own shutdown raises an error in a greenlet that
+    reads.
     """
     with suppress(OSError), socket.fromfd(client.fileno(), client.family, client.type) as same:
         same.shutdown(socket.SHUT_RD)

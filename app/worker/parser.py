@@ -1,4 +1,4 @@
-"""gunicorn's parser, within bounds that it does not keep."""
+"""gunicorn's parser with limits that it lacks (docs/decisions/0022)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAX_CACHED_LINE = 4096
 
 
 class BoundedRequest(Request):
-    """A request, of which each line counts and none is kept."""
+    """A request whose dropped fields count too, and whose long URL stays in no cache."""
 
     def parse_request_line(self, line_bytes: bytes) -> None:
-        """Parse it; urlsplit would keep the last 128 addresses, however long."""
+        """Parse the request line; urlsplit would cache the last 128 URLs, whatever their length."""
         try:
             super().parse_request_line(line_bytes)
         finally:
@@ -26,17 +26,20 @@ class BoundedRequest(Request):
                 urlsplit.cache_clear()  # type: ignore[attr-defined]
 
     def set_body_reader(self) -> None:
-        """Choose it; what follows the last chunk is bounded like a head, not like 300 of them."""
+        """Choose the body reader; limit the trailer of a chunked body like one head, not like 300 of them."""
         self.max_buffer_headers = MAX_HEAD_BYTES
         super().set_body_reader()
 
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> Any:  # noqa: FBT001, FBT002 - gunicorn's
-        """Parse them; gunicorn counts none of those that it drops, and takes time by the square of all."""
+        """Parse the fields; raises LimitRequestHeaders if there are too many.
+
+        gunicorn does not count the fields that it drops, and its time grows with the square of their number.
+        """
         if data.count(b"\r\n") >= MAX_FIELDS:
             raise LimitRequestHeaders("limit request headers fields")
         return super().parse_headers(data, from_trailer)
 
 
-def bound_parser() -> None:
-    """Let gunicorn parse within the bounds."""
+def install_bounded_parser() -> None:
+    """Make gunicorn use BoundedRequest."""
     RequestParser.mesg_class = BoundedRequest

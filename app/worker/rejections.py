@@ -1,6 +1,6 @@
-"""What a client hears whose request can't be read as HTTP.
+"""Responses to requests that gunicorn's parser rejects (docs/decisions/0022).
 
-Nothing of it is repeated, neither to the client nor in the log: what is malformed may be a credential.
+Neither the response nor the log repeats any part of the request: malformed input may contain a credential.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _log = logging.getLogger(__name__)
 
 
 def reject(client: HeadSocket, address: Any, error: errors.ParseException) -> None:
-    """Answer a request that gunicorn's parser refused with *error*, of which only the class is logged."""
+    """Respond to a request that gunicorn's parser rejected with *error*; log only the class of *error*."""
     peer = address[0] if isinstance(address, tuple) else "unix"
-    said = {"client": peer, "error": type(error).__name__}
-    _log.warning("refused what is not HTTP, or too much of it: error=%(error)s client=%(client)s", said)
+    fields = {"client": peer, "error": type(error).__name__}
+    _log.warning("refused what is not HTTP, or too much of it: error=%(error)s client=%(client)s", fields)
     _send(client, _STATUSES.get(type(error), HTTPStatus.BAD_REQUEST))
 
 
 def fail(client: HeadSocket, error: BaseException) -> None:
-    """Answer a request that *error* kept the service from answering."""
+    """Respond with 500 to a request whose handling raised *error*, and log the traceback."""
     _log.error("a request could not be answered", exc_info=error)
     _send(client, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _send(client: HeadSocket, status: HTTPStatus) -> None:
     with suppress(OSError):
-        client.sendall(_answer(status, is_api=bool(_API.match(client.start))))
+        client.sendall(_response(status, is_api=bool(_API.match(client.start))))
 
 
-def _answer(status: HTTPStatus, *, is_api: bool) -> bytes:
+def _response(status: HTTPStatus, *, is_api: bool) -> bytes:
     kind, body = _problem(status) if is_api else ("text/plain; charset=utf-8", f"{status.phrase.lower()}\n")
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nDate: {http_date()}\r\nConnection: close\r\n"
@@ -56,5 +56,5 @@ def _answer(status: HTTPStatus, *, is_api: bool) -> bytes:
 
 
 def _problem(status: HTTPStatus) -> tuple[str, str]:
-    said = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": status.phrase}
-    return "application/problem+json", json.dumps(said)
+    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": status.phrase}
+    return "application/problem+json", json.dumps(problem)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from app.worker.express import is_unfinished, recognize
 from app.worker.heads import MAX_HEAD_BYTES
+from app.worker.recognizer import is_incomplete, recognize
 from devkit import subrequests
 from devkit.http import Connection
 from devkit.redis_server import RedisServer
@@ -202,9 +202,9 @@ def test_head_may_come_in_any_pieces() -> None:
     """Wherever a good head is cut, its beginning is waited with, until it is whole."""
     head = HEADS[0]
     for cut in range(len("OPTIONS /auth"), len(head)):
-        assert is_unfinished(head[:cut])
-        assert is_unfinished(head[:cut], cut - 1)
-        assert is_unfinished(head, cut) is False
+        assert is_incomplete(head[:cut])
+        assert is_incomplete(head[:cut], cut - 1)
+        assert is_incomplete(head, cut) is False
 
 
 @pytest.mark.parametrize("size", [MAX_HEAD_BYTES - 1, MAX_HEAD_BYTES, MAX_HEAD_BYTES + 1])

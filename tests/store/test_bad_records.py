@@ -289,14 +289,14 @@ def test_index_of_another_type(replica: Replica, kind: str) -> None:
 def test_junk_for_a_cursor(replica: Replica, cursor: Any) -> None:
     """A cursor that makes no sense begins the search for tokens of others anew."""
     digest = spoil(replica, hash_of())
-    replica.client.set(keys.ADOPTION_CURSOR, cursor)
+    replica.client.set(keys.BACKFILL_CURSOR, cursor)
 
     for _ in range(2):
         replica.registry.page(1)
     assert listed(replica) == {digest: Status.ACTIVE}
 
 
-@pytest.mark.parametrize("name", [keys.ADOPTION_CURSOR, keys.ADOPTED, keys.PEPPERS])
+@pytest.mark.parametrize("name", [keys.BACKFILL_CURSOR, keys.BACKFILL_FINISHED, keys.PEPPERS])
 @pytest.mark.parametrize("kind", ["string", "list", "zset", "stream"])
 def test_other_keys_of_another_type(replica: Replica, name: str, kind: str) -> None:
     """What we only note stops nothing if its key holds something else."""

@@ -15,7 +15,7 @@ from app.core.errors import StoreUnavailableError, UnknownOutcomeError
 from app.core.gate import Verdict
 from app.core.tokens import Leave
 from app.store import keys
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from app.store.transport.connection import connect
 from devkit.builders import make_settings, make_token
@@ -30,7 +30,7 @@ TOKEN = make_token()
 
 def patient(server: RedisServer, deadline_ms: int = 5000) -> Any:
     """Return a client like that of the pages."""
-    return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=deadline_ms))
+    return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=deadline_ms), concurrent=False)
 
 
 @pytest.fixture(scope="module", name="valkey")
@@ -50,7 +50,7 @@ def hasty(valkey: RedisServer, said: list[Durability]) -> Iterator[RedisTokens]:
     """Return a store that has less patience than the disk needs, with one token."""
     valkey.client().flushall()
     client = patient(valkey, 1400)
-    made = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
+    made = RedisTokens(client, PepperCheck(client, ["f"]), 2, said.append)
     made.add(TOKEN)
     yield made
     client.connection_pool.disconnect()
@@ -61,7 +61,7 @@ def store(valkey: RedisServer, said: list[Durability]) -> Iterator[RedisTokens]:
     """Return a store on a server that knows WAITAOF."""
     valkey.client().flushall()
     client = patient(valkey)
-    yield RedisTokens(client, Canary(client, ["f"]), 2, said.append)
+    yield RedisTokens(client, PepperCheck(client, ["f"]), 2, said.append)
     client.connection_pool.disconnect()
 
 
@@ -151,7 +151,7 @@ def told_by(server: RedisServer) -> set[Durability]:
     """Return what is said of a change, and of the server when it is looked at."""
     said: list[Durability] = []
     client = patient(server)
-    store = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
+    store = RedisTokens(client, PepperCheck(client, ["f"]), 2, said.append)
     store.add(make_token())
     said.append(store.durability())
     client.connection_pool.disconnect()
@@ -198,7 +198,7 @@ def test_no_file(binary: Callable[[], str], said: list[Durability], caplog: Any)
     caplog.set_level(logging.WARNING)
     with RedisServer(binary=binary()) as server:
         client = patient(server)
-        store = RedisTokens(client, Canary(client, ["f"]), 2, said.append)
+        store = RedisTokens(client, PepperCheck(client, ["f"]), 2, said.append)
         store.add(TOKEN)
         store.remove(TOKEN)
         assert said == [store.durability()] * 2 == [Durability.NO_FILE] * 2

@@ -1,4 +1,4 @@
-"""A Redis that would lose tokens is told of in the log."""
+"""The log warns about a Redis that evicts keys when its memory is full."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from app.store.health import Checkup
+from app.store.health import EvictionPolicyCheck
 
 
-@pytest.fixture(name="lossy")
-def _lossy(real_client: Any) -> Iterator[Any]:
-    """Return a client of a server that drops keys when its memory is full."""
+@pytest.fixture(name="evicting")
+def _evicting(real_client: Any) -> Iterator[Any]:
+    """Return a client of a server that evicts keys when its memory is full."""
     real_client.config_set("maxmemory-policy", "allkeys-lru")
     yield real_client
     real_client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_evicting_server(lossy: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """It is warned of once, with the setting's name and the value to give it."""
-    checkup = Checkup(lossy)
-    checkup.run()
-    checkup.run()
+def test_evicting_server(evicting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """There is one warning, with the name of the setting and the value to set."""
+    check = EvictionPolicyCheck(evicting)
+    check.run()
+    check.run()
 
     (record,) = caplog.records
     assert record.levelname == "WARNING"
@@ -31,18 +31,18 @@ def test_evicting_server(lossy: Any, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_safe_server(real_client: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A server that keeps what it has is not worth a word."""
-    Checkup(real_client).run()
+    """There is no warning about a server that never evicts keys."""
+    EvictionPolicyCheck(real_client).run()
 
     assert caplog.records == []
 
 
-def test_forbidden_to_look(lossy: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A server that does not let itself be looked at is no reason to fail, nor to warn."""
-    lossy.execute_command("ACL SETUSER", "default", "-info")
+def test_no_right_to_info(evicting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Without the right to INFO there is neither an error nor a warning."""
+    evicting.execute_command("ACL SETUSER", "default", "-info")
     try:
-        Checkup(lossy).run()
+        EvictionPolicyCheck(evicting).run()
     finally:
-        lossy.execute_command("ACL SETUSER", "default", "+info")
+        evicting.execute_command("ACL SETUSER", "default", "+info")
 
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []

@@ -12,7 +12,7 @@ from app.core.gate import Identity, Verdict
 from app.core.limits import Limit
 from app.store import keys
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 
 DIGEST = "ab" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
@@ -21,7 +21,7 @@ HOST = ("example.com", "*.com", "*")
 
 def ledger(client: Any, most: int = 3, window_s: int = 60) -> RedisLedger:
     """Return a ledger with that default limit."""
-    return RedisLedger(client, Canary(client, ["f"]), Limit(most, window_s), deadline_s=2)
+    return RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, window_s), deadline_s=2)
 
 
 def now_us(client: Any) -> int:

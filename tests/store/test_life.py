@@ -223,7 +223,7 @@ def test_rotation_that_lost(replica: Replica) -> None:
 def crowd(redis_server: RedisServer, real_client: Any) -> Any:
     """Return a client whose pool serves many threads, on an empty database of a real server."""
     assert real_client.ping()
-    return connect(make_settings(REDIS_PORT=redis_server.port, REDIS_DEADLINE_MS=10_000))
+    return connect(make_settings(REDIS_PORT=redis_server.port, REDIS_DEADLINE_MS=10_000), concurrent=False)
 
 
 def at_once(*acts: Callable[[], Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Lists of hosts of every length and spelling: which requests they open, and what that costs Redis."""
+"""Host lists of every length and spelling: which requests they allow, and their cost in Redis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.core.hosts import covering_patterns
 from app.core.limits import Limit
 from app.store import keys, records
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 
 DIGEST = "ab" * 32
 DEEP = ".".join("a" * 121)
@@ -20,7 +20,7 @@ REQUESTS = ("b.test", "a.test", f"{'x' * 60}.long.test", DEEP, f"{DEEP}.test", "
 
 
 def padded(number: int) -> str:
-    """Return a name of 249 characters."""
+    """Return a host name of 249 characters."""
     return f"n{number:03d}." + ".".join(["y" * 60] * 4)
 
 
@@ -41,8 +41,8 @@ LISTS: dict[str, list[str]] = {
 }
 SPELLINGS: dict[str, Callable[[list[str]], str]] = {
     "canonical": ",".join,
-    "blanks behind": ", ".join,
-    "blanks around": lambda names: " , ".join(["", *names, ""]),
+    "spaces after": ", ".join,
+    "spaces around": lambda names: " , ".join(["", *names, ""]),
     "capitals": lambda names: ",".join(names).upper(),
     "one capital at the end": lambda names: ",".join([*names[:-1], names[-1][:-1] + names[-1][-1:].upper()]),
     "lines": lambda names: "\t" + ",\r\n".join(names) + "\n",
@@ -51,40 +51,40 @@ SPELLINGS: dict[str, Callable[[list[str]], str]] = {
 
 
 def ledger(client: Any) -> RedisLedger:
-    """Return a ledger without a limit."""
-    return RedisLedger(client, Canary(client, ["f"]), Limit(0, 60), deadline_s=5)
+    """Return a ledger without a rate limit."""
+    return RedisLedger(client, PepperCheck(client, ["f"]), Limit(0, 60), deadline_s=5)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("names", LISTS)
-def test_list_is_read_as_it_is_shown(client: Any, names: str, spelling: str) -> None:
-    """However long a list is and however it was typed, it opens what the table shows, and nothing else."""
-    kept = SPELLINGS[spelling](LISTS[names])
-    client.hset(keys.record(DIGEST), "hosts", kept)
+def test_list_allows_what_the_table_shows(client: Any, names: str, spelling: str) -> None:
+    """A list of any length and spelling allows exactly the hosts that the table shows."""
+    stored = SPELLINGS[spelling](LISTS[names])
+    client.hset(keys.record(DIGEST), "hosts", stored)
 
     for host in REQUESTS:
         patterns = covering_patterns(host)
-        expected = not set(patterns).isdisjoint(records.hosts_of(kept))
+        expected = not set(patterns).isdisjoint(records.hosts_of(stored))
         verdict = ledger(client).take([DIGEST], patterns).verdict
         assert (verdict is Verdict.ALLOWED) is expected, (host, verdict)
 
 
-def cost_us(client: Any, act: Callable[[], Any]) -> float:
-    """Return the least time that Redis spends on the scripts of *act*, of several times."""
+def cost_us(client: Any, call: Callable[[], Any]) -> float:
+    """Return the minimum time in microseconds that Redis spends on the script of *call*."""
     costs: list[float] = []
     for _ in range(7):
         client.config_resetstat()
         for _ in range(20):
-            act()
+            call()
         costs.append(client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"])
     return min(costs)
 
 
 @pytest.mark.parametrize("host", ["b.test", DEEP])
-def test_refusal_is_no_pass_over_the_list(real_client: Any, host: str) -> None:
-    """To refuse a host costs far less than to bring the longest list into its canonical form, which it has.
+def test_refusal_is_cheaper_than_normalizing_the_list(real_client: Any, host: str) -> None:
+    """Refusing a host costs far less than normalizing the longest list, although it is normalized already.
 
-    Both are measured here, on one server: the machine's speed is in both.
+    Both are measured on the same server, so the comparison does not depend on the machine.
     """
     real_client.hset(keys.record(DIGEST), "hosts", ",".join(FULL))
     gate, patterns = ledger(real_client), covering_patterns(host)
@@ -92,6 +92,6 @@ def test_refusal_is_no_pass_over_the_list(real_client: Any, host: str) -> None:
     sha = real_client.script_load("return #redis.call('HGET', KEYS[1], 'hosts'):lower():gsub('%s*,%s*', ',')")
 
     refusal = cost_us(real_client, lambda: gate.take([DIGEST], patterns))
-    passing = cost_us(real_client, lambda: real_client.evalsha(sha, 1, keys.record(DIGEST)))
+    normalizing = cost_us(real_client, lambda: real_client.evalsha(sha, 1, keys.record(DIGEST)))
 
-    assert refusal < passing / 2
+    assert refusal < normalizing / 2

@@ -1,4 +1,4 @@
-"""Tokens are found by id, host and email, in requests of bounded length."""
+"""Searches find tokens by id, host and email, and each call takes a limited time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 from app.core.search import Found, understand
 from app.core.tokens import inherited_id, mint_id
 from app.store import index_pages, keys
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from devkit.builders import NOW, make_token
 
 
 def store_of(client: Any) -> RedisTokens:
     """Return the store under test."""
-    return RedisTokens(client, Canary(client, ["f"]), deadline_s=2)
+    return RedisTokens(client, PepperCheck(client, ["f"]), deadline_s=2)
 
 
 def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:
-    """Keep a token made *number* seconds after NOW; return its id."""
-    made = {"id": mint_id((NOW + number) * 1000), "hosts": hosts or ("a.test",)}
-    token = make_token(f"{number:064x}", **made | fields)
+    """Store a token created *number* seconds after NOW; return its id."""
+    defaults = {"id": mint_id((NOW + number) * 1000), "hosts": hosts or ("a.test",)}
+    token = make_token(f"{number:064x}", **defaults | fields)
     store_of(client).add(token)
     return token.id
 
@@ -33,12 +33,12 @@ def find(client: Any, typed: str, start: str | None = None, size: int = 50) -> F
 
 
 def ids(found: Found) -> list[str]:
-    """Return the ids that were found."""
+    """Return the ids of the tokens in *found*."""
     return [token.id for token in found.tokens]
 
 
-def adopt_many(client: Any, count: int, hosts: str = "other.test") -> None:
-    """Keep tokens that an older deployment wrote, listed already."""
+def add_inherited(client: Any, count: int, hosts: str = "other.test") -> None:
+    """Store tokens as an older deployment wrote them, with index entries."""
     pipe = client.pipeline(transaction=False)
     for number in range(count):
         digest = f"{number:064x}"[::-1]
@@ -60,28 +60,28 @@ def adopt_many(client: Any, count: int, hosts: str = "other.test") -> None:
     ],
 )
 def test_search_by_host_and_email(client: Any, typed: str, expected: list[int]) -> None:
-    """A host finds, newest first, what opens it; a pattern what lists it; an @ what has it in the email."""
-    made = {
+    """A host finds tokens that allow it, a pattern those that list it, an @ those with it in the email."""
+    added = {
         1: add(client, 1, "a.test", "xa.test"),
         2: add(client, 2, "b.c.test", "*.a.test"),
         3: add(client, 3, "app.a.test", email="Ops@a.test"),
         4: add(client, 4, "*"),
     }
 
-    assert ids(find(client, typed)) == [made[number] for number in expected]
+    assert ids(find(client, typed)) == [added[number] for number in expected]
 
 
 def test_search_by_id(client: Any) -> None:
-    """An id finds its token, the beginning of one all that begin so."""
-    made = [add(client, number) for number in range(3)]
+    """An id finds its token, and a prefix of an id all tokens whose ids start with it."""
+    added = [add(client, number) for number in range(3)]
 
-    assert ids(find(client, made[1])) == [made[1]]
-    assert ids(find(client, made[0][:4])) == made[::-1]
+    assert ids(find(client, added[1])) == [added[1]]
+    assert ids(find(client, added[0][:4])) == added[::-1]
     assert ids(find(client, "2")) == []
 
 
 def test_search_in_an_old_list(client: Any) -> None:
-    """A list that an older deployment stored as it was typed is read as /auth reads it."""
+    """A host list that an older deployment stored as typed is matched as /auth matches it."""
     client.hset(keys.record("ab" * 32), "hosts", "b.test , *.A.Test")
     store_of(client).page(1, 10)
 
@@ -89,22 +89,22 @@ def test_search_in_an_old_list(client: Any) -> None:
 
 
 @pytest.mark.parametrize("typed", ["a.test", "1"])
-def test_search_goes_on(client: Any, typed: str) -> None:
-    """Searches that go on where the last one stopped come upon each token once, and then end."""
-    made = [add(client, number) for number in range(7)]
-    found, came = find(client, typed, size=3), []
+def test_search_continues(client: Any, typed: str) -> None:
+    """Searches that continue at the last cursor find each token once, and then end."""
+    added = [add(client, number) for number in range(7)]
+    found, all_ids = find(client, typed, size=3), []
     while True:
-        came += ids(found)
+        all_ids += ids(found)
         if found.more is None:
             break
         found = find(client, typed, found.more, 3)
 
-    assert came == made[::-1]
+    assert all_ids == added[::-1]
     assert (found.searched, found.total) == (7, 7)
 
 
-def test_no_more_when_all_is_found(client: Any) -> None:
-    """A page that is just full is the last one if nothing follows."""
+def test_full_last_page_has_no_cursor(client: Any) -> None:
+    """A full page with nothing after it is the last one."""
     for number in range(3):
         add(client, number)
 
@@ -112,10 +112,10 @@ def test_no_more_when_all_is_found(client: Any) -> None:
 
 
 def test_search_stops_in_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search that has taken long enough says how far it got, and the next one finds what is older."""
+    """A search that runs out of time reports its progress, and the next call finds the older tokens."""
     monkeypatch.setattr(index_pages, "_PATIENCE_S", 0)
     digest = "0" * 64
-    adopt_many(client, 600)
+    add_inherited(client, 600)
     client.hset(keys.record(digest), "hosts", "needle.test")
     found = find(client, "needle.test")
 
@@ -125,8 +125,8 @@ def test_search_stops_in_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert ids(found) == [inherited_id(digest)]
 
 
-def test_unfinished_adoption_is_told(real_client: Any) -> None:
-    """A search says that tokens of others may be missing until all of Redis was looked at once."""
+def test_unfinished_backfill_is_reported(real_client: Any) -> None:
+    """A search reports that tokens may be missing until the backfill has scanned all keys once."""
     for number in range(3_000):
         real_client.hset(keys.record(f"{number:064x}"), "hosts", "a.test")
     store = store_of(real_client)
@@ -137,8 +137,8 @@ def test_unfinished_adoption_is_told(real_client: Any) -> None:
     assert find(real_client, "a.test").is_whole
 
 
-def test_list_finds_what_came_behind_the_cursor(real_client: Any) -> None:
-    """A whole search begins at the beginning, wherever page views have got to."""
+def test_full_backfill_starts_at_the_beginning(real_client: Any) -> None:
+    """A full backfill scans all keys, whatever the cursor of the page views is."""
     for number in range(3_000):
         real_client.hset(keys.record(f"{number:064x}"), "hosts", "a.test")
     store = store_of(real_client)
@@ -152,20 +152,20 @@ def test_list_finds_what_came_behind_the_cursor(real_client: Any) -> None:
 
 
 def test_many_expired_tokens(client: Any) -> None:
-    """Thousands of tokens that expired do not stand between an operator and the others."""
-    made = add(client, 1, id=mint_id((NOW - 10_000_000) * 1000))
+    """Thousands of entries of expired tokens do not fill the pages of an operator."""
+    added = add(client, 1, id=mint_id((NOW - 10_000_000) * 1000))
     for number in range(2, 2_500):
         entry = keys.index_entry(mint_id((NOW - number) * 1000), f"{number:064x}"[::-1])
         client.zadd(keys.INDEX, {entry: 0})
 
     found, total = store_of(client).page(1, 10)
 
-    assert ([token.id for token in found], total) == ([made], 1)
+    assert ([token.id for token in found], total) == ([added], 1)
 
 
-def test_old_peppers_are_counted(client: Any) -> None:
-    """Every token counts that does not name the pepper of now."""
-    adopt_many(client, 600)
+def test_count_of_old_peppers(client: Any) -> None:
+    """Every token without the mark of the current pepper counts."""
+    add_inherited(client, 600)
     client.hset(keys.record("0" * 64), "pepper", "f")
 
     assert store_of(client).count_old_peppers() == 599

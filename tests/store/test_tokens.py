@@ -8,14 +8,14 @@ import pytest
 
 from app.core.tokens import inherited_id, mint_id
 from app.store import keys
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from devkit.builders import NOW, make_token
 
 
 def tokens(client: Any) -> RedisTokens:
     """Return the store under test."""
-    return RedisTokens(client, Canary(client, ["f"]), deadline_s=2)
+    return RedisTokens(client, PepperCheck(client, ["f"]), deadline_s=2)
 
 
 def add(client: Any, number: int, **fields: Any) -> str:

@@ -11,7 +11,7 @@ from app.core.limits import Limit
 from app.core.usage import DAYS, HOURS, Counts, Usage, total
 from app.store import keys, usage
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 from devkit.waiting import until
 
 DIGEST = "ab" * 32
@@ -21,7 +21,7 @@ HOUR_S = 3600
 
 def take(client: Any, patterns: tuple[str, ...] = ("a.test",), most: int = 100) -> None:
     """Use the token once."""
-    RedisLedger(client, Canary(client, ["f"]), Limit(most, 60), 2).take([DIGEST], patterns)
+    RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, 60), 2).take([DIGEST], patterns)
 
 
 def read(client: Any) -> Usage:

@@ -10,7 +10,7 @@ from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.store import keys
 from app.store.ledger import RedisLedger
-from app.store.pepper_check import Canary
+from app.store.pepper_check import PepperCheck
 
 DIGEST = "ef" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
@@ -76,7 +76,9 @@ def test_window_equals_its_model(real_client: Any, steps: list[Any]) -> None:
 
 
 def _take_both(client: Any, model: Model, limit: int) -> None:
-    decision = RedisLedger(client, Canary(client, ["f"]), Limit(limit, WINDOW_S), 2).take([DIGEST], ("*",))
+    decision = RedisLedger(client, PepperCheck(client, ["f"]), Limit(limit, WINDOW_S), 2).take(
+        [DIGEST], ("*",)
+    )
     if decision.verdict is Verdict.ALLOWED:
         now = int(client.lindex(WINDOW, 0))
         assert model.admits(now, limit)

@@ -10,89 +10,90 @@ import gevent
 import pytest
 from gevent import socket
 
+from app.worker.acceptor import Acceptor
 from app.worker.connections import Connection, Connections
 from app.worker.heads import Heads
 
-MOST, KEEPALIVE_S, PATIENCE_S = 2, 1.5, 3
-TIMES = 20_000_000  # more than the buffers of both ends hold
+MAX_CONNECTIONS, KEEPALIVE_S, SEND_TIMEOUT_S = 2, 1.5, 3
+LARGE_BYTES = 20_000_000  # more than the buffers of both sockets hold
 
 
 class Echo:
-    """Says back what it hears, in capitals, a letter "b" many times; breaks on "break"."""
+    """Echoes data in capitals, a letter "b" many times over; raises an error for "break"."""
 
     def __init__(self) -> None:
-        self.connections = Connections(self.attend, KEEPALIVE_S, MOST, Heads())
+        self.connections = Connections(self.handle, KEEPALIVE_S, MAX_CONNECTIONS, Heads())
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         self.address = listener.getsockname()
-        self.acceptor = self.connections.listen(listener, "a name")
+        self.acceptor = Acceptor(listener, "a name", self.connections)
         self.acceptor.start()
 
-    def attend(self, connection: Connection) -> None:
-        """Answer what has come."""
+    def handle(self, connection: Connection) -> None:
+        """Respond to the data that has arrived."""
         try:
-            heard = connection.socket.recv(100)
+            data = connection.socket.recv(100)
         except BlockingIOError:
-            return self.connections.wait(connection)
-        if heard == b"break":
-            raise ValueError(heard)
-        if not heard:
+            return self.connections.wait_readable(connection)
+        if data == b"break":
+            raise ValueError(data)
+        if not data:
             return self.connections.close(connection)
-        connection.send(heard.upper() * (TIMES if heard == b"b" else 1), patience_s=PATIENCE_S)
-        return self.connections.wait(connection)
+        connection.send(data.upper() * (LARGE_BYTES if data == b"b" else 1), timeout_s=SEND_TIMEOUT_S)
+        return self.connections.wait_readable(connection)
 
     @contextmanager
-    def said(self, *words: bytes) -> Iterator[Any]:
-        """Connect and say something."""
+    def connected(self, *chunks: bytes) -> Iterator[Any]:
+        """Connect and send *chunks*."""
         with socket.create_connection(self.address, timeout=60) as client:
-            for word in words:
-                client.sendall(word)
+            for chunk in chunks:
+                client.sendall(chunk)
             yield client
 
 
 @pytest.fixture(name="echo")
 def _echo() -> Iterator[Echo]:
-    made = Echo()
-    yield made
-    made.acceptor.close()
+    echo = Echo()
+    yield echo
+    echo.acceptor.close()
 
 
-def _all_of(client: Any) -> bytes:
+def _read_all(client: Any) -> bytes:
     return b"".join(iter(lambda: client.recv(100_000), b""))
 
 
-def test_silence(echo: Echo) -> None:
-    """Who says nothing more, or nothing at all, is hung up on."""
-    with echo.said() as silent, echo.said(b"a") as spoken:
-        assert spoken.recv(1) == b"A"
-        assert (silent.recv(1), spoken.recv(1)) == (b"", b"")
+def test_idle_connections_are_closed(echo: Echo) -> None:
+    """A connection that sends nothing, or nothing more, is closed."""
+    with echo.connected() as silent, echo.connected(b"a") as active:
+        assert active.recv(1) == b"A"
+        assert (silent.recv(1), active.recv(1)) == (b"", b"")
         assert len(echo.connections) == 0
 
 
 def test_slow_reader(echo: Echo) -> None:
-    """What does not fit the buffers is sent when there is room, and given up when there is none for long."""
-    with echo.said(b"b") as slow, echo.said(b"b") as stuck:
-        gevent.sleep(PATIENCE_S / 10)
-        assert len(_all_of(slow)) == TIMES
-        gevent.sleep(PATIENCE_S)
-        assert len(_all_of(stuck)) < TIMES
+    """A response larger than the buffers is sent as the client reads, and dropped after the time-out."""
+    with echo.connected(b"b") as slow, echo.connected(b"b") as stuck:
+        gevent.sleep(SEND_TIMEOUT_S / 10)
+        assert len(_read_all(slow)) == LARGE_BYTES
+        gevent.sleep(SEND_TIMEOUT_S)
+        assert len(_read_all(stuck)) < LARGE_BYTES
 
 
-def test_room(echo: Echo) -> None:
-    """Beyond the most, one waits until another has gone."""
-    with echo.said(), echo.said(), echo.said(b"a") as third:
+def test_connection_limit(echo: Echo) -> None:
+    """Above the limit, a connection waits until another one is closed."""
+    with echo.connected(), echo.connected(), echo.connected(b"a") as third:
         gevent.sleep(KEEPALIVE_S / 4)
-        assert len(echo.connections) == MOST
+        assert len(echo.connections) == MAX_CONNECTIONS
         assert third.recv(1) == b"A"
 
 
-def test_trouble(echo: Echo, capsys: pytest.CaptureFixture[str]) -> None:
-    """What breaks ends its own connection, is told, and leaves room."""
-    for _ in range(MOST + 1):
-        with echo.said(b"break") as broken:
+def test_error_in_the_handler(echo: Echo, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error closes its own connection, is reported, and makes room for another one."""
+    for _ in range(MAX_CONNECTIONS + 1):
+        with echo.connected(b"break") as broken:
             assert broken.recv(1) == b""
 
-    with echo.said(b"a") as client:
+    with echo.connected(b"a") as client:
         assert client.recv(1) == b"A"
     assert "ValueError: b'break'" in capsys.readouterr().err

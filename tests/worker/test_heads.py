@@ -1,4 +1,4 @@
-"""What unfinished heads may hold."""
+"""Limits on the memory for request heads."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ from app.worker.heads import MAX_HEAD_BYTES, Heads, HeadSocket, OverloadedError
 
 
 class Client:
-    """The other end, which sends *chunks*."""
+    """A client that sends *chunks*."""
 
     def __init__(self, *chunks: bytes) -> None:
         self._chunks = list(chunks)
 
     def recv(self, _: int) -> bytes:
-        """Return the next of them."""
+        """Return the next chunk."""
         return self._chunks.pop(0) if self._chunks else b""
 
 
 class Endless:
-    """The other end, which never stops."""
+    """A client that never stops sending."""
 
     def recv(self, size: int) -> bytes:
-        """Return as much as fits."""
+        """Return *size* bytes."""
         return b"a" * size
 
 
 class Holder:
-    """A connection that may have to go."""
+    """A connection that may be evicted."""
 
     def __init__(self) -> None:
-        self.is_gone = False
+        self.is_evicted = False
 
-    def give_up(self) -> None:
-        """Go."""
-        self.is_gone = True
+    def evict(self) -> None:
+        """Note the eviction."""
+        self.is_evicted = True
 
 
-def test_first_begun_goes_first() -> None:
-    """Beyond the bound, whoever began first goes, however much others hold, and a finished one never."""
+def test_oldest_head_is_evicted_first() -> None:
+    """Above the limit the oldest head is evicted, whatever the size of others, and a complete one never."""
     heads, holders = Heads(max_bytes=100), [Holder() for _ in range(4)]
     done, _, second, third = holders
     for holder in holders:
-        heads.note(holder, 30)
+        heads.hold(holder, 30)
         if holder is done:
-            heads.drop(done)
-    heads.note(third, 60)
+            heads.release(done)
+    heads.hold(third, 60)
 
-    assert [holder.is_gone for holder in holders] == [False, True, False, False]
-    heads.note(second, 100)
-    assert [holder.is_gone for holder in holders] == [False, True, False, True]
+    assert [holder.is_evicted for holder in holders] == [False, True, False, False]
+    heads.hold(second, 100)
+    assert [holder.is_evicted for holder in holders] == [False, True, False, True]
 
 
-def test_own_head_alone() -> None:
-    """One that holds more than all may is bounded by its own limit, not by this one."""
+def test_single_large_head() -> None:
+    """A single head above the common limit is not evicted; its own limit applies."""
     heads, only = Heads(max_bytes=100), Holder()
-    heads.note(only, 1000)
+    heads.hold(only, 1000)
 
-    assert not only.is_gone
+    assert not only.is_evicted
 
 
-def test_socket_bounds_the_head_and_no_body() -> None:
-    """A head ends at its bound, and each head begins to count anew; a body passes."""
+def test_socket_limits_heads_and_no_bodies() -> None:
+    """Each head on a connection is limited separately, and bodies are not limited."""
     half = b"a" * (MAX_HEAD_BYTES // 2)
     socket = HeadSocket(Client(half, half, half, half, half), Heads(), read=half)
     assert (socket.recv(MAX_HEAD_BYTES), socket.recv(MAX_HEAD_BYTES)) == (half, half)
@@ -75,8 +75,8 @@ def test_socket_bounds_the_head_and_no_body() -> None:
         socket.recv(1)
 
 
-def test_half_a_head_is_repeated_to_nobody() -> None:
-    """The end of what a client sends ends the parser in the same way before, in and after a head."""
+def test_end_of_stream_within_a_head() -> None:
+    """The end of the stream stops the parser alike before and within a head; after a head, recv is empty."""
     with pytest.raises(StopIteration):
         HeadSocket(Client(), Heads()).recv(1)
     socket = HeadSocket(Client(b"GET"), Heads())
@@ -87,36 +87,36 @@ def test_half_a_head_is_repeated_to_nobody() -> None:
     assert socket.recv(1) == b""
 
 
-def test_given_up_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What had arrived on a connection that was given up is not taken for a head that has just begun."""
-    monkeypatch.setattr("app.worker.heads.end_reading", lambda _: None)
+def test_eviction_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that arrived on an evicted connection does not count as a new head."""
+    monkeypatch.setattr("app.worker.heads.shutdown_read", lambda _: None)
     heads = Heads(max_bytes=100)
     slow, young = HeadSocket(Client(b"a" * 60, b"a" * 60), heads), Holder()
     slow.recv(60)
-    heads.note(young, 90)
+    heads.hold(young, 90)
 
     with pytest.raises(StopIteration):
         slow.recv(60)
-    heads.note(young, 95)
-    assert not young.is_gone
+    heads.hold(young, 95)
+    assert not young.is_evicted
 
 
-def test_large_heads_that_are_answered() -> None:
-    """When the large heads that wait for their answers fill their room, no other large one is read on."""
+def test_large_heads_awaiting_responses() -> None:
+    """While large heads that await responses use up their limit, no other large head is read."""
     heads, slow = Heads(max_answering_bytes=60_000), Holder()
-    heads.answer(slow, 60_000)
+    heads.begin_response(slow, 60_000)
     late = HeadSocket(Client(b"a" * 10_000, b"a" * 10_000), heads)
 
     assert heads.is_full
-    assert len(late.recv(10_000)) == 10_000  # small ones may always come
+    assert len(late.recv(10_000)) == 10_000  # small heads are always accepted
     with pytest.raises(OverloadedError):
         late.recv(10_000)
-    heads.answered(slow)
+    heads.end_response(slow)
     assert not heads.is_full
 
 
-def test_answer_frees_its_room() -> None:
-    """A head makes room when it is answered, when its connection ends, and when it was refused."""
+def test_large_head_is_released() -> None:
+    """A large head stops counting when its request is answered and when its connection is closed."""
     for leave in (HeadSocket.begin_head, HeadSocket.discard):
         heads = Heads(max_answering_bytes=60_000)
         socket = HeadSocket(Client(b"a" * 60_000), heads)
@@ -127,21 +127,21 @@ def test_answer_frees_its_room() -> None:
         assert not heads.is_full
 
 
-def test_part_of_the_next_head_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What came with the request before is part of what a connection holds of the next."""
-    monkeypatch.setattr("app.worker.heads.end_reading", lambda _: None)
+def test_start_of_the_next_head_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that arrived together with the previous request count toward the next head."""
+    monkeypatch.setattr("app.worker.heads.shutdown_read", lambda _: None)
     heads, young = Heads(max_bytes=100), Holder()
     socket = HeadSocket(Client(b"a"), heads)
     socket.begin_head(b"POST /api" + b"a" * 60)
     assert socket.start.startswith(b"POST /api")
-    heads.note(young, 90)
+    heads.hold(young, 90)
 
     with pytest.raises(StopIteration):
         socket.recv(1)
 
 
 def test_longest_head() -> None:
-    """A head that ends at its bound is read to its end and no further."""
+    """A head is read up to its limit and no further."""
     socket = HeadSocket(Endless(), Heads())
     size = 0
     while size < MAX_HEAD_BYTES:

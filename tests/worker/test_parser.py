@@ -1,4 +1,4 @@
-"""What gunicorn's parser would let a client take."""
+"""Limits that gunicorn's parser lacks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gunicorn.http.errors import InvalidHTTPVersion, LimitRequestHeaders
 from gunicorn.http.parser import RequestParser
 
 from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
-from app.worker.parser import bound_parser
+from app.worker.parser import install_bounded_parser
 
 
 def _parse(*data: bytes) -> Any:
-    """Return the request that *data* begins with."""
-    bound_parser()
+    """Return the request at the start of *data*."""
+    install_bounded_parser()
     config = Config()
     for name, value in {
         "http_parser": "python",
@@ -29,7 +29,7 @@ def _parse(*data: bytes) -> Any:
 
 
 def test_each_line_counts() -> None:
-    """Fields that are dropped, as those with an underscore are, are bounded like all others."""
+    """Fields that gunicorn drops, such as those with an underscore, count toward the limit too."""
     for name in (b"X-A", b"X_A"):
         most = b"GET / HTTP/1.1\r\n%b\r\n" % ((name + b": b\r\n") * MAX_FIELDS)
         assert len(_parse(most).headers) == (MAX_FIELDS if b"-" in name else 0)
@@ -37,8 +37,8 @@ def test_each_line_counts() -> None:
             _parse(most[:-2] + name + b": b\r\n\r\n")
 
 
-def test_no_address_is_kept() -> None:
-    """Long addresses, of good requests and of others, fill no cache."""
+def test_long_urls_are_not_cached() -> None:
+    """Long URLs of good and bad requests are not kept in a cache."""
     for number in range(200):
         path = b"/%d" % number + b"a" * 10_000
         _parse(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
@@ -48,8 +48,8 @@ def test_no_address_is_kept() -> None:
     assert urlsplit.cache_info().currsize == 0  # type: ignore[attr-defined]
 
 
-def test_fields_behind_a_body() -> None:
-    """What follows the last chunk is bounded as a head is."""
+def test_trailer_is_limited() -> None:
+    """The trailer after the last chunk is limited like a head."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-A: "
     pieces = [b"a" * 8192] * (2 * MAX_HEAD_BYTES // 8192)
 

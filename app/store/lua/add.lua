@@ -1,12 +1,12 @@
 #!lua
--- Write the record of a new token, and the word of its end.
+-- Write the record of a new token, and its expiry marker.
 -- KEYS[1]  the record     hash
--- ARGV[1]  its end, in milliseconds since the epoch; 0 is never
--- ARGV[2]  until when the end is remembered, likewise
+-- ARGV[1]  when the token expires, in milliseconds since the epoch; 0 is never
+-- ARGV[2]  when the expiry marker expires, in milliseconds since the epoch
 -- ARGV[3+] field, value, field, value; "id" among them
 -- Returns  1
--- One script, because a token may not be there without its end for a moment. The word of its end is not in KEYS for
--- the reason in take.lua.
+-- Atomic, because a token must never exist without its TTL. The expiry marker is not in KEYS for the reason given in
+-- take.lua.
 
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 if ARGV[1] ~= '0' then

@@ -1,16 +1,16 @@
 #!lua
--- Change fields and the end of a token that is there.
+-- Change the fields and the expiry of a token that exists.
 -- KEYS[1]  the record     hash
--- KEYS[2]  the window     list of microseconds; kept, so that the new limit judges what was admitted under the old,
---                         unless it holds anything else: then the token begins a new one
--- KEYS[3]  the usage      string; lives as long as the record
--- ARGV[1]  the end, in milliseconds since the epoch; 0 is never, -1 as it was
--- ARGV[2]  until when the end is remembered, likewise
+-- KEYS[2]  the window     list of microseconds; kept, so that the new limit counts requests admitted under the old
+--                         one, unless the key holds anything else: then the token starts a new window
+-- KEYS[3]  the usage      string; expires with the record
+-- ARGV[1]  when the token expires, in milliseconds since the epoch; 0 is never, -1 leaves the expiry unchanged
+-- ARGV[2]  when the expiry marker expires, in milliseconds since the epoch
 -- ARGV[3]  the window of the new limit, in milliseconds
 -- ARGV[4+] field, value, field, value: an empty value removes the field
--- Returns  1, or 0 if the record is gone or moved, or its key holds something else
--- One script, because an edit may not bring a token back that was deleted meanwhile, or leave it without its end.
--- The word of its end is not in KEYS for the reason in take.lua.
+-- Returns  1, or 0 if the record is missing or has moved, or its key holds another type
+-- Atomic, because an edit must not restore a token that was deleted meanwhile, or leave it without its TTL. The
+-- expiry marker is not in KEYS for the reason given in take.lua.
 
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HEXISTS', KEYS[1], 'moved_to') == 1 then
   return 0
@@ -42,13 +42,13 @@ elseif redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
 end
 
-local word = '{' .. KEYS[1] .. '}:ended'
+local marker = '{' .. KEYS[1] .. '}:ended'
 if ARGV[1] == '0' then
   redis.call('PERSIST', KEYS[1])
   redis.call('PERSIST', KEYS[3])
-  redis.pcall('DEL', word)
+  redis.pcall('DEL', marker)
 elseif ARGV[1] ~= '-1' then
-  redis.pcall('SET', word, redis.call('HGET', KEYS[1], 'id') or '', 'PXAT', ARGV[2])
+  redis.pcall('SET', marker, redis.call('HGET', KEYS[1], 'id') or '', 'PXAT', ARGV[2])
   redis.call('PEXPIREAT', KEYS[3], ARGV[1])
   redis.call('PEXPIREAT', KEYS[1], ARGV[1])
 end

@@ -1,13 +1,13 @@
 #!lua flags=no-writes,allow-cross-slot-keys
 -- Read a few fields of many records.
--- ARGV[1]  the digests, 64 characters each, one behind the other; their records are not in KEYS, since a Cluster
---          would have them all in one slot, where it is enough that one server holds them
--- ARGV[2+] the fields
--- Returns  an error if a record is on another server; else
---          for every record and field "=" and the value, "" if it is not there, or "-" if there is no such key; a zero
---          byte between any two. A value beyond 64 KiB, which no token has, is cut there.
--- One script and one reply, because parsing a thousand small replies takes ten times as long as this. Nothing
--- has to be atomic: who calls knows that a record may change or go before it is read again.
+-- ARGV[1]  the digests, 64 characters each, concatenated. Their records are not in KEYS, because a Cluster requires
+--          all KEYS in one slot; here it is enough that one server serves them
+-- ARGV[2+] the names of the fields
+-- Returns  an error if another server serves a record; else
+--          for each record and field "=" and the value, "" if the field is missing, or "-" if the key does not exist,
+--          separated by zero bytes. A value longer than 64 KiB, which no token has, is truncated.
+-- One script with one reply, because parsing a thousand small replies takes ten times as long. It need not be atomic:
+-- the caller expects that a record may change or expire before it is read again.
 
 local fields, found = { unpack(ARGV, 2) }, {}
 
@@ -16,7 +16,7 @@ for at = 1, #ARGV[1], 64 do
   local record = redis.pcall('HMGET', key, unpack(fields))
   if record.err then
     if not tostring(record.err):find('WRONGTYPE', 1, true) then
-      return record -- the record is elsewhere: its slot is moving
+      return record -- another server serves the record: its slot is moving
     end
     record, is_there = {}, true
   end

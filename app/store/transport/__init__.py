@@ -1,1 +1,1 @@
-"""How Redis is reached: connections, shared round trips, Sentinels, Clusters and deadlines."""
+"""The connection to Redis: pooled clients, pipelines, Sentinel, Cluster, scripts and deadlines."""

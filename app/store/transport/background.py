@@ -1,4 +1,4 @@
-"""Work that goes on when whoever asked for it can't wait any longer (docs/decisions/0018)."""
+"""Work that outlives the caller that needs it (docs/decisions/0018)."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from typing import Any, Generic, TypeVar
 
 import gevent
 import redis
-from gevent import monkey
 
 from app.core.errors import StoreUnavailableError
 from app.store.transport.deadlines import StillConnectingError, bounded
 
 T = TypeVar("T")
-_LATER_S = 5.0  # for what follows a decision: some round trips, a connection among them
+_BACKGROUND_LIMIT_S = 5.0  # enough for several round trips and a new connection
 _log = logging.getLogger(__name__)
 
 
-class Shared(Generic[T]):
-    """One *work* at a time: all who need it meanwhile get its outcome, and it outlives those who leave.
+class SingleFlight(Generic[T]):
+    """Runs *work* at most once at a time, and gives its outcome to every caller that needs it meanwhile.
 
-    It ends after *limit_s* seconds if not by itself. Outside of a worker, where nothing goes on beside a
-    caller, each does it.
+    "Single flight" is the standard term for this. If *concurrent*, the work runs in its own greenlet,
+    continues when callers give up, and fails after *limit_s* seconds. If not, each caller runs it itself.
     """
 
-    def __init__(self, work: Callable[[], T], limit_s: float | None = None) -> None:
+    def __init__(self, work: Callable[[], T], limit_s: float | None = None, *, concurrent: bool) -> None:
         self._work = work
         self._limit_s = limit_s
+        self._concurrent = concurrent
         self._job: Any = None
 
     @property
     def is_running(self) -> bool:
-        """Tell whether it goes on right now."""
+        """Tell whether the work is in progress."""
         return self._job is not None
 
-    def begin(self) -> None:
-        """Begin, unless it goes on already, and do not wait."""
+    def start(self) -> None:
+        """Start the work in its own greenlet unless it is in progress, and return at once."""
         if self._job is None:
             self._job = gevent.spawn(self._run)
 
     def __call__(self) -> T:
-        """Return what comes of it; StillConnectingError if the caller's time ends before that."""
-        if not in_worker():
+        """Return the work's result; raises StillConnectingError if the caller's deadline passes first."""
+        if not self._concurrent:
             return self._work()
-        self.begin()
+        self.start()
         try:
             outcome: T | Exception = self._job.get()
         except gevent.Timeout:
             raise StillConnectingError from None
         if isinstance(outcome, Exception):
-            raise outcome.with_traceback(None)  # or each of those who wait would lengthen it
+            raise outcome.with_traceback(None)  # or every caller would add its own frames to the traceback
         return outcome
 
     def _run(self) -> T | Exception:
@@ -59,28 +59,23 @@ class Shared(Generic[T]):
                 return self._work()
         except gevent.Timeout:
             return redis.TimeoutError(f"not done after {self._limit_s:g} s")
-        except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
+        except Exception as error:  # noqa: BLE001 - raised again in each caller
             return error
         finally:
             self._job = None
 
 
-def afterwards(work: Callable[[], None]) -> None:
-    """Do what no answer depends on, in a worker beside it; what fails of it is logged."""
-    if in_worker():
-        gevent.spawn(_do_in_time, work)
+def run_in_background(work: Callable[[], None], *, concurrent: bool) -> None:
+    """Run *work* that no response depends on, in its own greenlet if *concurrent*; log a failure."""
+    if concurrent:
+        gevent.spawn(_run_bounded, work)
     else:
-        _do_in_time(work)
+        _run_bounded(work)
 
 
-def in_worker() -> bool:
-    """Tell whether greenlets run beside one that waits for the network."""
-    return monkey.is_module_patched("socket")
-
-
-def _do_in_time(work: Callable[[], None]) -> None:
+def _run_bounded(work: Callable[[], None]) -> None:
     try:
-        with bounded(_LATER_S):
+        with bounded(_BACKGROUND_LIMIT_S):
             work()
     except StoreUnavailableError as error:
-        _log.error("left for later: %(error)s", {"error": error})
+        _log.error("work in the background failed: %(error)s", {"error": error})

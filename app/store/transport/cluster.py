@@ -1,6 +1,7 @@
-"""A client for a Redis Cluster that does as redis.Redis does, as far as the store needs it.
+"""A client for a Redis Cluster with the part of redis.Redis's interface that the store needs.
 
-redis-py's own connects when it is made, waits and tries again by itself, and gives a command minutes.
+redis-py's own client connects in its constructor, sleeps and retries on its own, and may spend minutes on one
+command. See docs/decisions/0009.
 """
 
 from __future__ import annotations
@@ -13,30 +14,29 @@ from redis.commands import CoreCommands
 from redis.exceptions import AskError, TryAgainError
 
 from app.redis_url import Address
-from app.store.keys import record
 from app.store.transport.slots import Slots, slot_of
 
 _Commands: Any = CoreCommands  # whose types demand a whole client
-_NODES_IN_CURSOR = 1024
+_MAX_NODES = 1024
 _KEYLESS = {"CLIENT ID", "CONFIG GET", "INFO", "TIME", "WAIT", "WAITAOF"}
 
 
 class Cluster(_Commands):  # type: ignore[misc]
-    """Sends each command to the node of its key; *make* makes the client of one node."""
+    """Sends each command to the node that serves its key; *make_client* returns a client of one node."""
 
-    def __init__(self, slots: Slots, make: Callable[[Address], redis.Redis]) -> None:
+    def __init__(self, slots: Slots, make_client: Callable[[Address], redis.Redis]) -> None:
         self.slots = slots
-        self._make = make
+        self._make_client = make_client
         self._clients: dict[Address, Any] = {}
 
     def at(self, address: Address) -> Any:
         """Return the client of one node."""
         if address not in self._clients:
-            self._clients[address] = self._make(address)
+            self._clients[address] = self._make_client(address)
         return self._clients[address]
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command; without a key, to any node."""
+        """Send one command and return its reply; a command without a key goes to any node."""
         key = key_of(args)
         return self.slots.route(
             0 if key is None else slot_of(key),
@@ -45,7 +45,7 @@ class Cluster(_Commands):  # type: ignore[misc]
         )
 
     def ask(self, address: Address, *args: Any, **options: Any) -> Any:
-        """Send one command to a node that its key is just moving to."""
+        """Send one command to the node that the slot of its key is moving to."""
         pipe = self.at(address).pipeline(transaction=False)
         pipe.execute_command("ASKING")
         pipe.execute_command(*args, **options)
@@ -53,10 +53,10 @@ class Cluster(_Commands):  # type: ignore[misc]
         return reply
 
     def close(self) -> None:
-        """Do nothing: each command takes a connection from a pool that looks whether it is clean."""
+        """Do nothing: each command takes a connection from a pool, which checks it for unread replies."""
 
     def pipeline(self, *, transaction: bool = True) -> Batch:
-        """Return a collector of commands; those of a transaction have one key tag."""
+        """Return a batch of commands; the keys of a transaction must share a hash tag."""
         return Batch(self, transaction=transaction)
 
     def client(self) -> Pinned:
@@ -64,40 +64,40 @@ class Cluster(_Commands):  # type: ignore[misc]
         return Pinned(self)
 
     def dbsize(self) -> int:
-        """Return how many keys there are on all nodes."""
+        """Return the number of keys on all nodes."""
         return sum(self.at(address).dbsize() for address in self.slots.primaries())
 
     def scan(self, cursor: int = 0, **options: Any) -> tuple[int, list[bytes]]:
-        """Go on through the keys of a node, and of the next if it ends; the cursor tells the node too."""
-        inner, first = divmod(int(cursor), _NODES_IN_CURSOR)
+        """Continue the SCAN of a node, or of the next node; the cursor includes the number of the node."""
+        inner, first = divmod(int(cursor), _MAX_NODES)
         names: list[bytes] = []
         for number, address in list(enumerate(self.slots.primaries()))[first:]:
             inner, found = self.at(address).scan(inner, **options)
             names += found
             if inner:
-                return inner * _NODES_IN_CURSOR + number, names
+                return inner * _MAX_NODES + number, names
         return 0, names
 
 
 class Pinned(_Commands):  # type: ignore[misc]
-    """Sends commands without a key over the connection that took the last one with a key, say WAITAOF."""
+    """Sends a command without a key, such as WAITAOF, over the connection of the last command with a key."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._own: Any = None
+        self._client: Any = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._own:
-            self._own.close()
+        if self._client:
+            self._client.close()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command; the first one has a key."""
+        """Send one command and return its reply; the first command must have a key."""
         key = key_of(args)
         if key is None:
-            return self._own.execute_command(*args, **options)
+            return self._client.execute_command(*args, **options)
         return self._cluster.slots.route(
             slot_of(key),
             lambda address: self._pin(address).execute_command(*args, **options),
@@ -105,19 +105,19 @@ class Pinned(_Commands):  # type: ignore[misc]
         )
 
     def _ask(self, address: Address, *args: Any, **options: Any) -> Any:
-        own = self._pin(address)
-        own.execute_command("ASKING")
-        return own.execute_command(*args, **options)
+        client = self._pin(address)
+        client.execute_command("ASKING")
+        return client.execute_command(*args, **options)
 
     def _pin(self, address: Address) -> Any:
-        if self._own:
-            self._own.close()
-        self._own = self._cluster.at(address).client()
-        return self._own
+        if self._client:
+            self._client.close()
+        self._client = self._cluster.at(address).client()
+        return self._client
 
 
 class Batch(_Commands):  # type: ignore[misc]
-    """Commands that go out together, one write to each node; in a transaction all or none is done."""
+    """Commands that are sent together, in one write to each node; a transaction executes all or none."""
 
     def __init__(self, cluster: Cluster, *, transaction: bool) -> None:
         self._cluster = cluster
@@ -125,21 +125,21 @@ class Batch(_Commands):  # type: ignore[misc]
         self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def execute_command(self, *args: Any, **options: Any) -> Batch:
-        """Collect one command; without a key, it goes where the one before it goes."""
+        """Add one command; a command without a key goes to the node of the command before it."""
         self._commands.append((args, options))
         return self
 
     def execute(self, *, raise_on_error: bool = True) -> list[Any]:
-        """Send all and return their replies; raises the first error, or returns errors among them."""
+        """Send all commands and return their replies; errors are raised, or returned among the replies."""
         slots = self._slots()
         if not self._is_transaction:
-            replies = self._spread(slots)
+            replies = self._send_to_nodes(slots)
             if raise_on_error and (errors := [reply for reply in replies if isinstance(reply, Exception)]):
                 raise errors[0]
             return replies
         numbers = range(len(self._commands))
         return self._cluster.slots.route(
-            slots[0], lambda address: self._send(address, numbers, transaction=True), _not_while_moving
+            slots[0], lambda address: self._send(address, numbers, transaction=True), _refuse_while_moving
         )
 
     def _slots(self) -> list[int]:
@@ -149,15 +149,15 @@ class Batch(_Commands):  # type: ignore[misc]
             slots.append(slots[-1] if key is None else slot_of(key))
         return slots[1:]
 
-    def _spread(self, slots: Sequence[int]) -> list[Any]:
+    def _send_to_nodes(self, slots: Sequence[int]) -> list[Any]:
         numbers_at: dict[Address, list[int]] = {}
         for number, slot in enumerate(slots):
             numbers_at.setdefault(self._cluster.slots.owner(slot), []).append(number)
         replies: dict[int, Any] = {}
         for address, numbers in numbers_at.items():
-            with self._cluster.slots.doubted_on_failure():
+            with self._cluster.slots.stale_on_failure():
                 replies |= zip(numbers, self._send(address, numbers, transaction=False), strict=True)
-        return [self._settled(number, replies[number]) for number in range(len(slots))]
+        return [self._follow_redirection(number, replies[number]) for number in range(len(slots))]
 
     def _send(self, address: Address, numbers: Sequence[int], *, transaction: bool) -> list[Any]:
         pipe = self._cluster.at(address).pipeline(transaction=transaction)
@@ -167,21 +167,21 @@ class Batch(_Commands):  # type: ignore[misc]
         replies: list[Any] = pipe.execute(raise_on_error=transaction)
         return replies
 
-    def _settled(self, number: int, reply: Any) -> Any:
-        """Return *reply*, after all from another node if it is but a redirection."""
+    def _follow_redirection(self, number: int, reply: Any) -> Any:
+        """Return *reply*, or if that is a redirection the reply of the node that it names."""
         if isinstance(reply, AskError | TryAgainError):
             args, options = self._commands[number]
             return self._cluster.execute_command(*args, **options)
         return reply
 
 
-def _not_while_moving(_: Address) -> Any:
-    """Wait: each command of a transaction would have to ask for itself."""
+def _refuse_while_moving(_: Address) -> Any:
+    """Raise TryAgainError, because ASKING covers a single command and not a transaction."""
     raise TryAgainError
 
 
 def key_of(args: Sequence[Any]) -> Any:
-    """Return the first key of a command, None if it has none."""
+    """Return the first key of a command, or None if it has no key."""
     if args[0] in {"EVAL", "EVALSHA"}:
         return args[3] if int(args[2]) else None
     return None if args[0] in _KEYLESS else args[1]
@@ -190,12 +190,14 @@ def key_of(args: Sequence[Any]) -> Any:
 Client = redis.Redis | Cluster
 
 
-def homes(client: Client, digests: Sequence[str]) -> Iterator[tuple[Any, Sequence[str]]]:
-    """Yield the client of each server that holds records of *digests*, with those whose records it holds."""
+def by_server(
+    client: Client, names: Sequence[str], key: Callable[[str], str]
+) -> Iterator[tuple[Any, Sequence[str]]]:
+    """Yield the client of each server that serves any key of *names*, with the names that it serves."""
     if not isinstance(client, Cluster):
-        yield client, digests
+        yield client, names
         return
-    held: dict[Address, list[str]] = {}
-    for digest in digests:
-        held.setdefault(client.slots.owner(slot_of(record(digest))), []).append(digest)
-    yield from ((client.at(address), some) for address, some in held.items())
+    groups: dict[Address, list[str]] = {}
+    for name in names:
+        groups.setdefault(client.slots.owner(slot_of(key(name))), []).append(name)
+    yield from ((client.at(address), group) for address, group in groups.items())

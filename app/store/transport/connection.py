@@ -1,4 +1,7 @@
-"""One pooled client, built so that nothing waits or tries again behind our back."""
+"""Builds the Redis client and the pipeline from the settings (docs/decisions/0009 and 0018).
+
+Every time-out and retry is set here on purpose, so that the only limit is the deadline of a decision.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +14,48 @@ from redis.retry import Retry
 from app.redis_url import Address, Location, Login
 from app.settings import Settings
 from app.store.transport.cluster import Client, Cluster
-from app.store.transport.cluster_pipeline import ClusterLine
+from app.store.transport.cluster_pipeline import ClusterPipeline
 from app.store.transport.pipeline import Pipeline
 from app.store.transport.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
-from app.store.transport.shared_connect import lasting, step_s
+from app.store.transport.shared_connect import connect_step_s, with_shared_connect
 from app.store.transport.slots import Slots
 
 POOL_SIZE = 32
 
 
-def connect(settings: Settings) -> Client:
-    """Return the client; it opens no connection before its first command."""
-    place = settings.redis
-    if place.is_cluster:
-        return _cluster(settings, place)
-    target = _of_sentinels(settings, place) if place.service else _of_one(settings, place)
-    return _pooled(settings, target | {"db": place.db})
+def connect(settings: Settings, *, concurrent: bool) -> Client:
+    """Return the client; it opens no connection before its first command.
+
+    If *concurrent*, which takes a gevent worker with patched sockets, connections are set up in greenlets.
+    """
+    location = settings.redis
+    if location.is_cluster:
+        return _cluster(settings, location, concurrent=concurrent)
+    target = (
+        _sentinel_target(settings, location, concurrent=concurrent)
+        if location.service
+        else _server_target(settings, location)
+    )
+    return _pooled(settings, target | {"db": location.db}, concurrent=concurrent)
 
 
-def open_line(client: Client, drain_s: float) -> Pipeline | ClusterLine:
-    """Return a pipeline to where *client* leads."""
+def open_pipeline(client: Client, drain_s: float) -> Pipeline | ClusterPipeline:
+    """Return a pipeline to the servers of *client*, for a gevent worker with patched sockets."""
     if isinstance(client, Cluster):
-        return ClusterLine(client, lambda address: _line(client.at(address), drain_s))
-    return _line(client, drain_s)
+        return ClusterPipeline(client, lambda address: _pipeline(client.at(address), drain_s))
+    return _pipeline(client, drain_s)
 
 
-def _line(client: redis.Redis, drain_s: float) -> Pipeline:
+def _pipeline(client: redis.Redis, drain_s: float) -> Pipeline:
     pool: Any = client.connection_pool
     return Pipeline(lambda: pool.connection_class(**pool.connection_kwargs), drain_s)
 
 
-def _pooled(settings: Settings, target: dict[str, Any]) -> redis.Redis:
+def _pooled(settings: Settings, target: dict[str, Any], *, concurrent: bool) -> redis.Redis:
     deadline_s = settings.redis_deadline_ms / 1000
-    kind = lasting(target.get("connection_class", redis.Connection))
-    options = target | _options(deadline_s) | {"connection_class": kind}
+    base = target.get("connection_class", redis.Connection)
+    connection_class = with_shared_connect(base, concurrent=concurrent)
+    options = target | _options(deadline_s) | {"connection_class": connection_class}
     pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
         **options, max_connections=POOL_SIZE, timeout=deadline_s
     )
@@ -52,10 +63,10 @@ def _pooled(settings: Settings, target: dict[str, Any]) -> redis.Redis:
 
 
 def _options(timeout_s: float) -> dict[str, Any]:
-    """Return how every connection behaves.
+    """Return the options of every connection.
 
-    redis-py's own defaults try ten times, speak RESP3 and then skip the check that a pooled
-    connection holds no unread answer; each is set here on purpose.
+    redis-py's defaults retry ten times, and negotiate RESP3, with which the pool does not check a connection
+    for unread replies.
     """
     return {
         "protocol": 2,
@@ -68,36 +79,42 @@ def _options(timeout_s: float) -> dict[str, Any]:
     }
 
 
-def _of_one(settings: Settings, place: Location) -> dict[str, Any]:
-    if place.socket:
-        login = _signed_in(place.login)
-        return {"path": place.socket, "connection_class": redis.UnixDomainSocketConnection, **login}
-    return _tls(settings, _target(place.addresses[0], place.login, tls=place.tls))
+def _server_target(settings: Settings, location: Location) -> dict[str, Any]:
+    if location.socket:
+        credentials = _credentials(location.login)
+        return {"path": location.socket, "connection_class": redis.UnixDomainSocketConnection, **credentials}
+    return _tls(settings, _target(location.addresses[0], location.login, tls=location.tls))
 
 
-def _cluster(settings: Settings, place: Location) -> Cluster:
+def _cluster(settings: Settings, location: Location, *, concurrent: bool) -> Cluster:
     def target(address: Address) -> dict[str, Any]:
-        return _tls(settings, _target(address, place.login, tls=place.tls))
+        return _tls(settings, _target(address, location.login, tls=location.tls))
 
     return Cluster(
-        Slots(place.addresses, lambda address: _brief(settings, target(address))),
-        lambda address: _pooled(settings, target(address)),
+        Slots(
+            location.addresses,
+            lambda address: _unpooled(settings, target(address)),
+            concurrent=concurrent,
+        ),
+        lambda address: _pooled(settings, target(address), concurrent=concurrent),
     )
 
 
-def _brief(settings: Settings, target: dict[str, Any]) -> Any:
-    """Return a connection for one question."""
+def _unpooled(settings: Settings, target: dict[str, Any]) -> Any:
+    """Return a connection for a single query."""
     connection_class = target.pop("connection_class")
-    return connection_class(**target | _options(step_s(settings.redis_deadline_ms / 1000)))
+    return connection_class(**target | _options(connect_step_s(settings.redis_deadline_ms / 1000)))
 
 
-def _of_sentinels(settings: Settings, place: Location) -> dict[str, Any]:
-    def make(address: Address) -> Any:
-        return _brief(settings, _tls(settings, _target(address, place.sentinel_login, tls=place.tls)))
+def _sentinel_target(settings: Settings, location: Location, *, concurrent: bool) -> dict[str, Any]:
+    def make_connection(address: Address) -> Any:
+        return _unpooled(
+            settings, _tls(settings, _target(address, location.sentinel_login, tls=location.tls))
+        )
 
-    return _tls(settings, _target(Address("", 0), place.login, tls=place.tls)) | {
-        "connection_class": PrimarySSLConnection if place.tls else PrimaryConnection,
-        "sentinels": Sentinels(place.addresses, place.service, make),
+    return _tls(settings, _target(Address("", 0), location.login, tls=location.tls)) | {
+        "connection_class": PrimarySSLConnection if location.tls else PrimaryConnection,
+        "sentinels": Sentinels(location.addresses, location.service, make_connection, concurrent=concurrent),
     }
 
 
@@ -105,25 +122,25 @@ def _target(address: Address, login: Login, *, tls: bool) -> dict[str, Any]:
     return {
         "host": address.host,
         "port": address.port,
-        **_signed_in(login),
+        **_credentials(login),
         "connection_class": redis.SSLConnection if tls else redis.Connection,
         "socket_keepalive": True,
     }
 
 
-def _signed_in(login: Login) -> dict[str, str | None]:
+def _credentials(login: Login) -> dict[str, str | None]:
     return {"username": login.username or None, "password": login.password or None}
 
 
 class SSLConnection(redis.SSLConnection):
-    """A connection on which one answer was read.
+    """A TLS connection that reads one reply before it enters the pool.
 
-    TLS 1.3 sends tickets after the handshake (RFC 8446 section 4.6.1); while they are unread, redis-py takes
-    them for an answer that somebody left, and never uses the connection.
+    A TLS 1.3 server sends session tickets after the handshake (RFC 8446 section 4.6.1). As long as they are
+    unread, redis-py takes them for an unread reply and discards the connection.
     """
 
     def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-        """Sign in, and read an answer even if nothing had to be said."""
+        """Authenticate, and read a reply even if no command was necessary."""
         super().on_connect_check_health(*args, **options)
         self.send_command("PING")  # type: ignore[no-untyped-call]
         self.read_response()

@@ -1,4 +1,4 @@
-"""The one place where trouble with Redis becomes StoreUnavailableError, a missed deadline among it."""
+"""Deadlines, and the one place that turns every failure of Redis into StoreUnavailableError."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from app.core.errors import StoreUnavailableError
 _log = logging.getLogger(__name__)
 
 DECISION = "REDIS_DEADLINE_MS"
-_SPARED_S = 0.25
-_NONSENSE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+_BEST_EFFORT_S = 0.25
+_PARSE_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 _ADVICE = {
     "WRONGPASS": "check REDIS_USERNAME and REDIS_PASSWORD, or those in REDIS_URL",
     "NOAUTH": "set REDIS_PASSWORD, or a password in REDIS_URL",
@@ -31,16 +31,16 @@ _ADVICE = {
     "MISCONF": "it can't save to its disk; its own log says why",
     "NOREPLICAS": "it has fewer replicas than its min-replicas-to-write",
 }
-_REPEATED = ", with args beginning with"  # of a command that it does not know: those of AUTH are a password
+_ARGS_OF_UNKNOWN_COMMAND = ", with args beginning with"  # those of AUTH are a password
 _FORBIDDEN_IN_SCRIPT = ("The user executing the script", "ACL failure in script")
 
 
 class StillConnectingError(redis.TimeoutError):
-    """The connection is not there yet, and is still being made."""
+    """The connection is not established yet; the attempt continues in the background."""
 
 
 class TooOldError(redis.ConnectionError):
-    """The server is of a version that does not know our scripts."""
+    """The server is too old to run the scripts."""
 
     def __init__(self, version: str) -> None:
         super().__init__(f"the service needs 7.0 or newer, this is {version}")
@@ -48,27 +48,27 @@ class TooOldError(redis.ConnectionError):
 
 @contextmanager
 def bounded(deadline_s: float, setting: str = "") -> Iterator[None]:
-    """Give everything inside *deadline_s* seconds in all: waiting, connecting, sending, reading.
+    """Limit everything inside to *deadline_s* seconds in total: waiting, connecting, sending and reading.
 
-    Raises StoreUnavailableError for a deadline missed, naming the *setting* that it comes from, and for
-    whatever Redis refuses, or answers without sense. gevent.Timeout is no Exception, so it is named here.
+    Raises StoreUnavailableError if the deadline is missed (the message names its *setting*), if Redis refuses
+    a command, and if a reply can't be parsed. gevent.Timeout is not an Exception, so it needs its own clause.
     """
     try:
         with gevent.Timeout(deadline_s):
             yield
     except gevent.Timeout:
-        raise _late(deadline_s, setting) from None
+        raise _missed_deadline(deadline_s, setting) from None
     except (redis.RedisError, OSError) as error:
-        raise _trouble(error, deadline_s, setting) from error
-    except _NONSENSE as error:
+        raise _unavailable(error, deadline_s, setting) from error
+    except _PARSE_ERRORS as error:
         _log.error("an answer of Redis makes no sense", exc_info=error)
         raise StoreUnavailableError("an answer of Redis makes no sense") from error
 
 
 class Deadlines:
-    """What ``bounded`` does, for one event loop and thousands of times a second.
+    """Does what ``bounded`` does at less cost, for thousands of decisions a second on one event loop.
 
-    All last equally long, so they end in the order in which they began, and one timer serves them.
+    All deadlines are equally long, so they expire in the order in which they start, and one timer is enough.
     """
 
     def __init__(self, deadline_s: float, setting: str) -> None:
@@ -78,40 +78,40 @@ class Deadlines:
         self._timer: Any = None
 
     def __call__(self) -> _Deadline:
-        """Begin one."""
-        begun = _Deadline(self)
-        self._running.append(begun)
+        """Start a deadline for the current greenlet."""
+        deadline = _Deadline(self)
+        self._running.append(deadline)
         if self._timer is None:
-            self._wake_after(self.deadline_s)
-        return begun
+            self._start_timer(self.deadline_s)
+        return deadline
 
-    def _wake_after(self, seconds: float) -> None:
+    def _start_timer(self, seconds: float) -> None:
         self._timer = get_hub().loop.timer(seconds)
         self._timer.start(self._expire)
 
     def _expire(self) -> None:
-        """End those that are due; sleep until the next one is."""
+        """Interrupt the callers whose deadlines have passed, and set the timer to the next deadline."""
         now = time.monotonic()
         while self._running and (self._running[0].is_met or self._running[0].due <= now):
-            self._running.popleft().miss()
+            self._running.popleft().interrupt()
         self._timer.close()
         self._timer = None
         if self._running:
-            self._wake_after(self._running[0].due - now)
+            self._start_timer(self._running[0].due - now)
 
 
 class _Deadline:
-    """One caller's."""
+    """The deadline of one caller."""
 
-    __slots__ = ("_greenlet", "_of", "due", "is_met")
+    __slots__ = ("_greenlet", "_group", "due", "is_met")
 
-    def __init__(self, of: Deadlines) -> None:
-        self._of = of
+    def __init__(self, group: Deadlines) -> None:
+        self._group = group
         self._greenlet = gevent.getcurrent()
-        self.due = time.monotonic() + of.deadline_s
+        self.due = time.monotonic() + group.deadline_s
         self.is_met = False
 
-    def miss(self) -> None:
+    def interrupt(self) -> None:
         if not (self.is_met or self._greenlet.dead):
             self._greenlet.throw(gevent.Timeout)
 
@@ -125,30 +125,30 @@ class _Deadline:
         if error is None:
             return
         if isinstance(error, gevent.Timeout):
-            raise _late(self._of.deadline_s, self._of.setting) from None
+            raise _missed_deadline(self._group.deadline_s, self._group.setting) from None
         if isinstance(error, redis.RedisError | OSError):
-            raise _trouble(error, self._of.deadline_s, self._of.setting) from error
+            raise _unavailable(error, self._group.deadline_s, self._group.setting) from error
 
 
-def _late(deadline_s: float, setting: str) -> StoreUnavailableError:
+def _missed_deadline(deadline_s: float, setting: str) -> StoreUnavailableError:
     text = f"Redis gave no answer within {deadline_s * 1000:.0f} ms"
     return StoreUnavailableError(f"{text}; if it is that far away, raise {setting}" if setting else text)
 
 
-def _trouble(error: Exception, deadline_s: float, setting: str) -> StoreUnavailableError:
+def _unavailable(error: Exception, deadline_s: float, setting: str) -> StoreUnavailableError:
     if isinstance(error, StillConnectingError):
         text = f"Redis was not reached within {deadline_s * 1000:.0f} ms"
         return StoreUnavailableError(f"{text}{f' ({setting})' if setting else ''}; connecting goes on")
     if isinstance(error, TooOldError):
         return StoreUnavailableError(f"Redis is too old: {error}")
     verb = "refused" if isinstance(error, redis.ResponseError) else "is unavailable"
-    said = str(error).partition(_REPEATED)[0]
-    text = f"Redis {verb}: {type(error).__name__}: {said.rstrip('.')}"
+    reason = str(error).partition(_ARGS_OF_UNKNOWN_COMMAND)[0].rstrip(".")
+    text = f"Redis {verb}: {type(error).__name__}: {reason}"
     return StoreUnavailableError("; ".join(filter(None, [text, _advice(error, setting)])))
 
 
 def _advice(error: Exception, setting: str) -> str | None:
-    """Return what to do about *error*."""
+    """Return what the operator can do about *error*, if that is known."""
     if isinstance(error, redis.TimeoutError) and setting:
         return f"a Redis that is farther away than {setting} can't be used"
     text = str(error)
@@ -160,17 +160,17 @@ def _advice(error: Exception, setting: str) -> str | None:
 
 
 @contextmanager
-def spared() -> Iterator[None]:
-    """Try what can be made up for later: that it fails is no failure of the change before it."""
-    with suppress(StoreUnavailableError), bounded(_SPARED_S):
+def best_effort() -> Iterator[None]:
+    """Try work that can be repeated later; its failure does not fail the change before it."""
+    with suppress(StoreUnavailableError), bounded(_BEST_EFFORT_S):
         yield
 
 
 def is_wrong_type(error: Exception) -> bool:
-    """Tell whether *error* says that a key holds another type than the command is for."""
+    """Tell whether *error* means that a key holds a type other than the one that the command needs."""
     return isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
 
 
 def is_no_primary(error: redis.ResponseError) -> bool:
-    """Tell whether *error* says that its server is a replica."""
+    """Tell whether *error* means that the server is a replica."""
     return isinstance(error, (redis.ReadOnlyError, MasterDownError))

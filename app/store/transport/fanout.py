@@ -1,4 +1,7 @@
-"""Several servers asked the same thing at once, so that one which does not answer costs no time."""
+"""Calls to several servers at once, so that one that does not respond causes no delay.
+
+See docs/decisions/0009.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,27 @@ T = TypeVar("T")
 _TOO_LATE = redis.TimeoutError("no answer soon after another's")
 
 
-def at_once(asks: Sequence[Callable[[], T]], spare_s: float | None = None) -> Iterator[T | Exception]:
-    """Yield what comes of *asks* as it comes, trouble included; drop the rest when nobody listens.
+def fan_out(calls: Sequence[Callable[[], T]], grace_s: float | None = None) -> Iterator[T | Exception]:
+    """Run *calls* concurrently and yield each result or exception when its call completes.
 
-    With *spare_s* the others have that long after the first answer, or as long as it took.
+    Closing the iterator cancels the remaining calls. With *grace_s* set, the calls that are still running
+    after the first success have that long to complete, or as long as the first success took if that is
+    longer.
     """
-    began, ending = time.monotonic(), None
-    jobs: list[Any] = [gevent.spawn(_outcome, ask) for ask in asks]
+    started, canceler = time.monotonic(), None
+    jobs: list[Any] = [gevent.spawn(_outcome, call) for call in calls]
     try:
         for job in gevent.iwait(jobs):
-            if spare_s is not None and ending is None and not isinstance(job.value, Exception):
-                left_s = max(spare_s, time.monotonic() - began)
-                ending = gevent.spawn_later(left_s, gevent.killall, jobs, _TOO_LATE, block=False)
+            if grace_s is not None and canceler is None and not isinstance(job.value, Exception):
+                left_s = max(grace_s, time.monotonic() - started)
+                canceler = gevent.spawn_later(left_s, gevent.killall, jobs, _TOO_LATE, block=False)
             yield job.value
     finally:
-        gevent.killall([*jobs, *filter(None, [ending])], block=False)
+        gevent.killall([*jobs, *filter(None, [canceler])], block=False)
 
 
-def _outcome(ask: Callable[[], T]) -> T | Exception:
+def _outcome(call: Callable[[], T]) -> T | Exception:
     try:
-        return ask()
-    except Exception as error:  # noqa: BLE001 - it is raised, or not, by whoever listens
+        return call()
+    except Exception as error:  # noqa: BLE001 - the consumer decides whether to raise it
         return error

@@ -1,7 +1,7 @@
-"""Concurrent commands of one worker share round trips.
+"""Concurrent commands of one worker share round trips (docs/decisions/0007).
 
-What is pending goes out in one write; replies come back in the order of the commands, so each caller gets the
-one in its place. A caller that gives up leaves its place taken, and its reply is dropped there.
+All pending commands are sent in one write. Replies arrive in the order of the commands, so each caller
+receives the reply at its own position. A caller that gives up keeps its position, and its reply is discarded.
 """
 
 from __future__ import annotations
@@ -18,96 +18,97 @@ from gevent import get_hub
 from gevent.hub import Waiter
 from redis import exceptions
 
-from app.store.transport.background import Shared
+from app.store.transport.background import SingleFlight
 from app.store.transport.deadlines import is_no_primary
 
 _READ_BYTES = 65_536
-_PAUSE_S = 0.025  # between attempts to connect, so that a crowd does not make one each
+_RETRY_PAUSE_S = 0.025  # bounds the attempts to connect when many callers need a connection
 
 
 class Pipeline:
-    """Sends commands as redis.Redis does, over one shared connection of its own; replies stay as they come.
+    """Sends commands as redis.Redis does, over one shared connection; replies are returned undecoded.
 
-    *make* returns a connection of redis-py that is not connected yet.
+    *make_connection* returns a redis-py connection that is not connected yet. A connection that is replaced
+    is closed *drain_s* seconds later.
     """
 
-    def __init__(self, make: Callable[[], Any], drain_s: float) -> None:
-        self._make = make
+    def __init__(self, make_connection: Callable[[], Any], drain_s: float) -> None:
+        self._make_connection = make_connection
         self._drain_s = drain_s
-        self._line: Line | None = None
-        self._opening = Shared(self._open)
+        self._connection: PipelinedConnection | None = None
+        self._connecting = SingleFlight(self._connect, concurrent=True)
         self._failure: Exception | None = None
-        self._next_try = 0.0
+        self._retry_at = 0.0
 
     def evalsha(self, *args: str | int) -> Any:
-        """Run a script that Redis knows; raises redis.ResponseError, NoScriptError among them."""
+        """Run a cached script; raises redis.ResponseError, including NoScriptError."""
         return self.execute_command("EVALSHA", *args)
 
     def eval(self, *args: str | int) -> Any:
-        """Run a script by its source; raises redis.ResponseError."""
+        """Run a script from its source; raises redis.ResponseError."""
         return self.execute_command("EVAL", *args)
 
     def close(self) -> None:
-        """Let the connection go, and whoever waits on it; the next caller gets a new one."""
-        if self._line:
-            self._line.close(redis.ConnectionError("the connection was given up"))
+        """Close the connection and fail the commands in progress; the next command opens a new one."""
+        if self._connection:
+            self._connection.close(redis.ConnectionError("the connection was given up"))
 
     def execute_command(self, *parts: Any) -> Any:
-        """Send one command and return its reply as it came; raises redis.ResponseError."""
-        line = self._line or self._opened()
-        waiter = line.send(hiredis.pack_command(parts))
+        """Send one command and return its reply undecoded; raises redis.ResponseError."""
+        connection = self._connection or self._connected()
+        waiter = connection.send(hiredis.pack_command(parts))
         try:
             reply = waiter.get()
         except gevent.Timeout:
-            self._replace(line)
+            self._replace(connection)
             raise
         if isinstance(reply, redis.ResponseError):
             if is_no_primary(reply):
-                line.close(reply)
+                connection.close(reply)
             raise reply
         return reply
 
-    def _opened(self) -> Line:
-        """Return a new line; who comes just after a failure has failed too."""
-        if self._failure and not self._opening.is_running and time.monotonic() < self._next_try:
+    def _connected(self) -> PipelinedConnection:
+        """Return a new connection; raises the last failure again while the pause after it lasts."""
+        if self._failure and not self._connecting.is_running and time.monotonic() < self._retry_at:
             raise self._failure.with_traceback(None)
-        return self._opening()
+        return self._connecting()
 
-    def _replace(self, late: Line) -> None:
-        """Look for another line than one that is late, and may be slow or dead; meanwhile it goes on."""
-        if self._line is late and time.monotonic() >= self._next_try:
-            self._opening.begin()
+    def _replace(self, late: PipelinedConnection) -> None:
+        """Start to replace a connection that missed a deadline; it stays in use until that is done."""
+        if self._connection is late and time.monotonic() >= self._retry_at:
+            self._connecting.start()
 
-    def _open(self) -> Line:
-        late = self._line
+    def _connect(self) -> PipelinedConnection:
+        late = self._connection
         try:
-            connection = self._make()
+            connection = self._make_connection()
             connection.connect()
-            self._line = Line(connection, self._forget)
+            self._connection = PipelinedConnection(connection, self._forget)
         except Exception as error:
-            self._failure, self._next_try = error, time.monotonic() + _PAUSE_S
+            self._failure, self._retry_at = error, time.monotonic() + _RETRY_PAUSE_S
             raise
         finally:
             if late:
                 self._retire(late)
-        return self._line
+        return self._connection
 
-    def _forget(self, line: Line) -> None:
-        if self._line is line:
-            self._line = None
+    def _forget(self, connection: PipelinedConnection) -> None:
+        if self._connection is connection:
+            self._connection = None
 
-    def _retire(self, line: Line) -> None:
-        """Send nothing more on a line; those on it keep their places until their own deadlines."""
-        self._forget(line)
-        gevent.spawn_later(self._drain_s, line.close, redis.ConnectionError("retired"))
+    def _retire(self, connection: PipelinedConnection) -> None:
+        """Send nothing more on *connection*, and close it when all callers' deadlines have passed."""
+        self._forget(connection)
+        gevent.spawn_later(self._drain_s, connection.close, redis.ConnectionError("retired"))
 
 
-class Line:
-    """One connection, with the callers that wait for a reply on it in order."""
+class PipelinedConnection:
+    """One connection, and in order the callers that wait for replies on it."""
 
-    def __init__(self, connection: Any, on_close: Callable[[Line], None]) -> None:
+    def __init__(self, connection: Any, on_close: Callable[[PipelinedConnection], None]) -> None:
         self._connection = connection
-        self._socket = connection._sock  # noqa: SLF001 - connected and signed in by redis-py, from here on ours
+        self._socket = connection._sock  # noqa: SLF001 - redis-py has connected it; all further I/O happens here
         self._socket.settimeout(None)
         self._on_close = on_close
         self._loop = get_hub().loop
@@ -118,7 +119,7 @@ class Line:
         self._greenlets = [gevent.spawn(self._guarded, work) for work in (self._write, self._read)]
 
     def send(self, command: bytes) -> Waiter[Any]:
-        """Queue *command*; the waiter gets its reply. Raises redis.ConnectionError if the line is closed."""
+        """Queue *command* and return the waiter for its reply; raises redis.ConnectionError if closed."""
         if not self._is_open:
             raise redis.ConnectionError("the connection was lost")
         waiter: Waiter[Any] = Waiter()
@@ -129,7 +130,7 @@ class Line:
         return waiter
 
     def close(self, error: Exception) -> None:
-        """Fail whoever still waits, and let the connection go."""
+        """Close the connection and raise *error* in every caller that waits for a reply."""
         if not self._is_open:
             return
         self._is_open = False
@@ -147,7 +148,7 @@ class Line:
             self.close(redis.ConnectionError(f"the connection was lost: {error}"))
 
     def _write(self) -> None:
-        """Write what is pending, all at once; the first of it wakes us up."""
+        """Write all pending commands at once; ``send`` wakes this greenlet for the first of them."""
         while True:
             self._writer.get()
             self._writer = Waiter()
@@ -156,7 +157,7 @@ class Line:
                 self._socket.sendall(b"".join(commands))
 
     def _read(self) -> None:
-        replies = hiredis.Reader(replyError=_error)
+        replies = hiredis.Reader(replyError=_response_error)
         while chunk := self._socket.recv(_READ_BYTES):
             replies.feed(chunk)
             while (reply := replies.gets()) is not False:
@@ -175,7 +176,7 @@ _ERRORS: dict[str, type[redis.ResponseError]] = {
 }
 
 
-def _error(text: str) -> redis.ResponseError:
+def _response_error(text: str) -> redis.ResponseError:
     code, _, rest = text.partition(" ")
-    made = _ERRORS.get(code, redis.ResponseError)
-    return made(rest if code in {"MOVED", "ASK"} else text)
+    error_class = _ERRORS.get(code, redis.ResponseError)
+    return error_class(rest if code in {"MOVED", "ASK"} else text)

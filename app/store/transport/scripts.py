@@ -1,4 +1,4 @@
-"""Lua scripts as files of this package."""
+"""Lua scripts that ship as files of this package."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 
 import redis
 
-from app.store.transport.cluster import Client
-from app.store.transport.cluster_pipeline import ClusterLine
-from app.store.transport.pipeline import Pipeline
+from app.store.transport.cluster_pipeline import Executor
 
 
 class Script:
-    """One file of ``lua/``, sent whole only to a server that doesn't know it yet."""
+    """One file of ``lua/``; its source is sent only to a server that does not have it cached."""
 
     def __init__(self, name: str) -> None:
         self.source = files("app.store").joinpath("lua", f"{name}.lua").read_text("ascii")
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, client: Client | Pipeline | ClusterLine, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run it once and return Redis' reply; a server that says NOSCRIPT has not run it."""
+    def run(self, client: Executor, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run the script once and return its reply; raises redis.ResponseError.
+
+        The second call repeats nothing: a server that answers NOSCRIPT has not run the script.
+        """
         try:
             return client.evalsha(self.sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
@@ -30,5 +31,5 @@ class Script:
 
 
 def flat(fields: Mapping[str, str]) -> list[str]:
-    """Return *fields* as the scripts take them: field, value, field, value."""
+    """Return *fields* as script arguments: name, value, name, value."""
     return [text for pair in fields.items() for text in pair]

@@ -1,7 +1,7 @@
-"""The primary that the sentinels name, asked for anew by each connection.
+"""The primary that the sentinels name, looked up for each new connection (docs/decisions/0009).
 
-The sentinels are asked twice a second besides: in a failover that an operator asks for, the old primary lives
-on and takes writes, all of them lost, until a sentinel finds the time to tell it.
+A worker also polls the sentinels twice a second. In a failover that an operator starts, the old primary stays
+up and accepts writes, all of which are lost, until a sentinel makes it a replica.
 """
 
 from __future__ import annotations
@@ -16,98 +16,111 @@ from weakref import WeakSet
 
 import gevent
 import redis
-from gevent import monkey
 
 from app.redis_url import Address
 from app.store.transport.deadlines import is_no_primary
-from app.store.transport.fanout import at_once
+from app.store.transport.fanout import fan_out
 
-_WATCH_S = 0.5
-_SPARE_S = 0.1
+_POLL_S = 0.5
+_GRACE_S = 0.1
 
 
 class Sentinels:
-    """Some sentinels of one service; *make* makes a connection to one of them."""
+    """The sentinels of one service; *make_connection* returns a connection to one of them.
 
-    def __init__(self, addresses: Sequence[Address], service: str, make: Callable[[Address], Any]) -> None:
+    Only a *concurrent* client polls them.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        service: str,
+        make_connection: Callable[[Address], Any],
+        *,
+        concurrent: bool,
+    ) -> None:
         self._addresses = addresses
         self._service = service
-        self._make = make
+        self._make_connection = make_connection
+        self._concurrent = concurrent
         self._connections: WeakSet[PrimaryConnection] = WeakSet()
-        self._watcher: Any = None
+        self._poller: Any = None
 
     def primaries(self) -> list[Address]:
-        """Return who is said to be the primary, the most named first; a majority does not wait for the rest.
+        """Return the addresses that the sentinels name as the primary, the most frequently named first.
 
-        Raises redis.ConnectionError if nobody is named.
+        A majority ends the query. Raises redis.ConnectionError if no sentinel names a primary.
         """
         votes: Counter[Address] = Counter()
-        trouble: Any = None
-        for answer in at_once([partial(self._ask, address) for address in self._addresses], _SPARE_S):
+        failure: Any = None
+        for answer in fan_out([partial(self._query, address) for address in self._addresses], _GRACE_S):
             if not isinstance(answer, Address):
-                trouble = answer
+                failure = answer
                 continue
             votes[answer] += 1
             if votes[answer] * 2 > len(self._addresses):
                 break
         if not votes:
-            raise redis.ConnectionError(f"no sentinel names a primary of {self._service!r}: {trouble}")
+            raise redis.ConnectionError(f"no sentinel names a primary of {self._service!r}: {failure}")
         return [address for address, _ in votes.most_common()]
 
     def watch(self, connection: PrimaryConnection) -> None:
-        """Cut *connection* when the sentinels name another primary; nobody watches outside of a worker."""
+        """Shut *connection* down as soon as the sentinels name another primary."""
         self._connections.add(connection)
-        if not self._watcher and monkey.is_module_patched("socket"):
-            self._watcher = gevent.spawn(self._watch)
+        if self._concurrent and not self._poller:
+            self._poller = gevent.spawn(self._poll)
 
-    def _watch(self) -> None:
+    def _poll(self) -> None:
         while True:
-            gevent.sleep(_WATCH_S)
+            gevent.sleep(_POLL_S)
             with suppress(redis.ConnectionError):
-                self._cut_all_but(self.primaries()[0])
+                self._shut_down_all_except(self.primaries()[0])
 
-    def _cut_all_but(self, primary: Address) -> None:
+    def _shut_down_all_except(self, primary: Address) -> None:
         for connection in list(self._connections):
             if (connection.host, connection.port) != primary:
-                connection.cut()
+                connection.shut_down()
 
-    def _ask(self, address: Address) -> Address:
-        connection = self._make(address)
+    def _query(self, address: Address) -> Address:
+        connection = self._make_connection(address)
         try:
             connection.connect()
             connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-            named = connection.read_response()
+            primary = connection.read_response()
         finally:
             connection.disconnect()
-        if named is None:
+        if primary is None:
             raise redis.ResponseError(f"{address.host}:{address.port} knows no such service")
-        return Address(named[0].decode(), int(named[1]))
+        return Address(primary[0].decode(), int(primary[1]))
 
 
 class PrimaryConnection(redis.Connection):
-    """A connection to whoever is the primary when it is made."""
+    """A connection to the server that is the primary at the time of connecting."""
 
     def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
         self._sentinels = sentinels
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def connect_check_health(self, *args: Any, **options: Any) -> None:
-        """Connect to the first of those named that says itself that it is the primary."""
+        """Connect to the first of the named servers that reports itself as the primary."""
         if self.is_connected:
             return
-        trouble: Exception | None = None
+        failure: Exception | None = None
         for address in self._sentinels.primaries():
             self.host, self.port = address
             try:
                 super().connect_check_health(*args, **options)
             except redis.ConnectionError as error:
-                trouble = error
+                failure = error
             else:
                 return
-        raise trouble or redis.ConnectionError("no primary")
+        raise failure or redis.ConnectionError("no primary")
 
     def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-        """Sign in, and believe no sentinel alone: an old primary comes back as a replica."""
+        """Authenticate and check the server's role; raises redis.ConnectionError if it is a replica.
+
+        A sentinel may still name an old primary that has become a replica.
+        """
         super().on_connect_check_health(*args, **options)
         self.send_command("ROLE")  # type: ignore[no-untyped-call]
         role, *_ = self.read_response()
@@ -115,15 +128,15 @@ class PrimaryConnection(redis.Connection):
             raise redis.ConnectionError(f"{self.host}:{self.port} is no primary")
         self._sentinels.watch(self)
 
-    def cut(self) -> None:
-        """End the connection so that whoever uses it notices, and the next to use it connects anew."""
+    def shut_down(self) -> None:
+        """Shut the socket down: a command in progress fails, and the next one connects again."""
         opened: Any = self._sock
         if opened:
             with suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Read an answer; a server that is no primary any more has given its last one."""
+        """Read a reply; do not reuse the connection if the reply says that the server is a replica."""
         try:
             return super().read_response(*args, **options)
         except redis.ResponseError as error:
@@ -133,4 +146,4 @@ class PrimaryConnection(redis.Connection):
 
 
 class PrimarySSLConnection(PrimaryConnection, redis.SSLConnection):
-    """The same over TLS."""
+    """A PrimaryConnection over TLS."""

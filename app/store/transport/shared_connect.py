@@ -1,72 +1,75 @@
-"""Connections whose making outlives the decision that began it (docs/decisions/0018)."""
+"""Connections whose setup outlives the decision that started it (docs/decisions/0018)."""
 
 from __future__ import annotations
 
 import re
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 import redis
 from redis.connection import AbstractConnection
 
-from app.store.transport.background import Shared, in_worker
+from app.store.transport.background import SingleFlight
 from app.store.transport.deadlines import TooOldError
 
-_LEAST_STEP_S, _MOST_STEP_S = 0.5, 2.0
-_STEPS = 10  # in all: to find a primary, TCP, TLS, to sign in, to choose the database, to ask the version
-_LEAST_VERSION = 7  # its scripts begin with "#!lua"
+_MIN_STEP_S, _MAX_STEP_S = 0.5, 2.0
+_STEPS = 10  # at most: look up the primary, TCP, TLS, AUTH, SELECT, INFO
+_MIN_VERSION = 7  # the first to accept scripts that begin with "#!lua"
 _VERSION = re.compile(rb"^redis_version:((\d+)\S*)", re.MULTILINE)
 
 
-def step_s(deadline_s: float) -> float:
-    """Return how long one round trip of connecting may take where a decision has *deadline_s*.
+def connect_step_s(deadline_s: float) -> float:
+    """Return the time-out in seconds for one round trip of connection setup, given a decision's *deadline_s*.
 
-    Who answers in time at all keeps it, with TLS too, which takes two; a server that is gone is left soon,
-    so that its return is noticed.
+    It is long enough for every server that can meet the deadline, even for a TLS handshake of two round
+    trips, and short enough that a dead server is retried soon after it recovers.
     """
-    return min(max(_LEAST_STEP_S, 2 * deadline_s), _MOST_STEP_S)
+    return min(max(_MIN_STEP_S, 2 * deadline_s), _MAX_STEP_S)
 
 
-class Lasting(AbstractConnection):
-    """Connects beside its caller; whoever comes to it while that goes on waits for the same."""
+class SharedConnect(AbstractConnection):
+    """A mixin that connects in the background; all callers wait for the same attempt."""
+
+    concurrent: ClassVar[bool]
 
     def __init__(self, *, socket_timeout: float, **options: Any) -> None:
-        self._usual_s = socket_timeout
-        step = step_s(socket_timeout)
-        super().__init__(**options | {"socket_timeout": step, "socket_connect_timeout": step})
-        self._opening = Shared(super().connect, _STEPS * step)
+        self._command_timeout_s = socket_timeout
+        step_s = connect_step_s(socket_timeout)
+        super().__init__(**options | {"socket_timeout": step_s, "socket_connect_timeout": step_s})
+        self._connecting = SingleFlight(super().connect, _STEPS * step_s, concurrent=self.concurrent)
 
     def connect(self) -> None:
-        """Connect, or wait until that is done."""
-        if self._opening.is_running or not self.is_connected:
-            self._opening()
+        """Connect, or wait for the attempt in progress."""
+        if self._connecting.is_running or not self.is_connected:
+            self._connecting()
 
     def disconnect(self, *args: Any, **options: Any) -> None:
-        """End the connection; if that is because a caller's time was over, make one for the next at once."""
+        """Close the connection; after a missed deadline, start to reconnect for the next caller."""
         super().disconnect(*args, **options)  # type: ignore[no-untyped-call]
-        if isinstance(sys.exception(), gevent.Timeout) and in_worker():
-            self._opening.begin()
+        if self.concurrent and isinstance(sys.exception(), gevent.Timeout):
+            self._connecting.start()
 
     def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-        """Sign in, refuse a server that is too old, and from then on wait as briefly as a decision does."""
+        """Authenticate, check the server's version, and switch to the time-out for commands."""
         super().on_connect_check_health(*args, **options)
-        self._refuse_old()
-        self.update_current_socket_timeout(self._usual_s)
+        self._check_version()
+        self.update_current_socket_timeout(self._command_timeout_s)
 
-    def _refuse_old(self) -> None:
+    def _check_version(self) -> None:
         self.send_command("INFO", "server")  # type: ignore[no-untyped-call]
         try:
-            told = self.read_response(disable_decoding=True)
+            info = self.read_response(disable_decoding=True)
         except redis.ResponseError:
-            return  # not everybody may ask
-        found = _VERSION.search(told) if isinstance(told, bytes) else None
-        if found and int(found[2]) < _LEAST_VERSION:
-            raise TooOldError(found[1].decode())
+            return  # an ACL user may lack the right to INFO
+        version = _VERSION.search(info) if isinstance(info, bytes) else None
+        if version and int(version[2]) < _MIN_VERSION:
+            raise TooOldError(version[1].decode())
 
 
 @cache
-def lasting(kind: type) -> Any:
-    """Return the class of connections of *kind* that last."""
-    return type(f"Lasting{kind.__name__}", (Lasting, kind), {})
+def with_shared_connect(connection_class: type, *, concurrent: bool) -> Any:
+    """Return a subclass of *connection_class* with the mixin; it is *concurrent* in a gevent worker only."""
+    name = f"SharedConnect{connection_class.__name__}"
+    return type(name, (SharedConnect, connection_class), {"concurrent": concurrent})

@@ -1,4 +1,4 @@
-"""Which node of a Redis Cluster serves a slot, and what to do when it does not any more."""
+"""The map from the slots of a Redis Cluster to its nodes, and redirections (docs/decisions/0009)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from app.redis_url import Address
-from app.store.keys import record
-from app.store.transport.background import Shared
+from app.store.transport.background import SingleFlight
 from app.store.transport.deadlines import StillConnectingError
-from app.store.transport.fanout import at_once
+from app.store.transport.fanout import fan_out
 
 T = TypeVar("T")
-_LOOK_S = 0.1
-_PAUSE_S = 0.02
-_MOST_TRIES = 200  # more than fit in any deadline
+_MIN_REFRESH_INTERVAL_S = 0.1
+_RETRY_PAUSE_S = 0.02
+_MAX_TRIES = 200  # more than fit in any deadline
 
 Owners = list[Address | None]
 
@@ -34,118 +33,124 @@ def slot_of(key: str | bytes) -> int:
 
 
 class Slots:
-    """The owners of the slots as a node told them; *make* makes a connection to a node.
+    """Holds the owner of each slot, as CLUSTER SLOTS reports it; *make_connection* connects to a node.
 
-    Looked up when first needed and again, ten times a second at most, after what puts them in doubt. Whoever
-    needs them meanwhile waits for the one that looks.
+    The map is loaded at its first use, and again, at most ten times a second, after an error that suggests
+    that it is stale. Callers that need it meanwhile wait for that one load.
     """
 
-    def __init__(self, nodes: Sequence[Address], make: Callable[[Address], Any]) -> None:
+    def __init__(
+        self, nodes: Sequence[Address], make_connection: Callable[[Address], Any], *, concurrent: bool
+    ) -> None:
         self._nodes = set(nodes)
-        self._make = make
+        self._make_connection = make_connection
         self._owners: Owners = []
-        self._is_doubted = True
-        self._looked_at = float("-inf")
+        self._is_stale = True
+        self._loaded_at = float("-inf")
         self._lock = threading.Lock()
-        self._looking = Shared(self._look)
+        self._refresh = SingleFlight(self._load_if_stale, concurrent=concurrent)
 
     def owner(self, slot: int) -> Address:
         """Return the node that serves *slot*; raises redis.ConnectionError if there is none."""
-        owner = self._certain()[slot]
+        owner = self._fresh_owners()[slot]
         if owner is None:
-            self.doubt()
+            self.mark_stale()
             raise redis.ConnectionError(f"no node serves slot {slot}")
         return owner
 
     def primaries(self) -> list[Address]:
         """Return every node that serves slots."""
-        return sorted({owner for owner in self._certain() if owner})
+        return sorted({owner for owner in self._fresh_owners() if owner})
 
-    def one_of_each(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield some of *names*, digests without end: for each primary one whose record it serves."""
-        owners = self._certain()
+    def one_per_primary(self, names: Iterator[str], key: Callable[[str], str]) -> Iterator[str]:
+        """Yield one of the endless *names* for each primary, one whose key that primary serves.
+
+        Raises redis.ConnectionError if any slot has no owner.
+        """
+        owners = self._fresh_owners()
         if None in owners:
-            self.doubt()
+            self.mark_stale()
             raise redis.ConnectionError("the Cluster does not serve all slots")
         missing = set(owners)
         while missing:
             name = next(names)
-            if (owner := owners[slot_of(record(name))]) in missing:
+            if (owner := owners[slot_of(key(name))]) in missing:
                 missing.remove(owner)
                 yield name
 
-    def doubt(self) -> None:
-        """Look again before the next use."""
-        if time.monotonic() > self._looked_at + _LOOK_S:
-            self._is_doubted = True
+    def mark_stale(self) -> None:
+        """Load the map again before its next use, unless it was loaded a moment ago."""
+        if time.monotonic() > self._loaded_at + _MIN_REFRESH_INTERVAL_S:
+            self._is_stale = True
 
     @contextmanager
-    def doubted_on_failure(self) -> Iterator[None]:
-        """Have a node that is lost, slow or cut off put the owners in doubt."""
+    def stale_on_failure(self) -> Iterator[None]:
+        """Mark the map as stale if a node is lost, times out or reports that the Cluster is down."""
         try:
             yield
         except StillConnectingError:
             raise
         except (redis.ConnectionError, redis.TimeoutError, ClusterDownError, gevent.Timeout):
-            self.doubt()
+            self.mark_stale()
             raise
 
     def route(self, slot: int, send: Callable[[Address], T], ask: Callable[[Address], T]) -> T:
-        """Return what *send* gets from the owner of *slot*, or *ask* from the node that it moves to.
+        """Return the result of *send* on the owner of *slot*, or of *ask* on the node that the slot moves to.
 
-        Nothing was done yet when a node redirects or says TRYAGAIN, which it does for keys of which some have
-        moved; their slot is one of few for which this waits, until the caller's deadline.
+        A node that redirects a command or answers TRYAGAIN has not executed it, so it is safe to repeat. A
+        node answers TRYAGAIN while only some of a command's keys have moved; this waits for the rest, until
+        the caller's deadline. Raises redis.ConnectionError if the slot does not settle.
         """
         address = self.owner(slot)
-        with self.doubted_on_failure():
-            for _ in range(_MOST_TRIES):
+        with self.stale_on_failure():
+            for _ in range(_MAX_TRIES):
                 try:
-                    return _redirected(address, send, ask)
+                    return _send_or_ask(address, send, ask)
                 except MovedError as error:
-                    address = self._moved(error, address)
+                    address = self._update_owner(error, address)
                 except (AskError, TryAgainError):
-                    gevent.sleep(_PAUSE_S)
+                    gevent.sleep(_RETRY_PAUSE_S)
         raise redis.ConnectionError(f"slot {slot} does not settle")
 
-    def _moved(self, error: MovedError, asked: Address) -> Address:
-        owner = Address(error.host or asked.host, error.port)
+    def _update_owner(self, error: MovedError, sender: Address) -> Address:
+        owner = Address(error.host or sender.host, error.port)
         self._owners[error.slot_id] = owner
-        self.doubt()
+        self.mark_stale()
         return owner
 
-    def _certain(self) -> Owners:
-        if self._is_doubted:
-            self._looking()
+    def _fresh_owners(self) -> Owners:
+        if self._is_stale:
+            self._refresh()
         return self._owners
 
-    def _look(self) -> None:
+    def _load_if_stale(self) -> None:
         with self._lock:
-            if self._is_doubted:
-                self._take_first()
+            if self._is_stale:
+                self._load()
 
-    def _take_first(self) -> None:
-        trouble: Any = None
-        for answer in at_once([partial(self._ask, node) for node in self._nodes]):
+    def _load(self) -> None:
+        failure: Any = None
+        for answer in fan_out([partial(self._query, node) for node in self._nodes]):
             if isinstance(answer, Exception):
-                trouble = answer
+                failure = answer
                 continue
             owners, nodes = answer
             self._owners, self._nodes = owners, self._nodes | nodes
-            self._is_doubted, self._looked_at = False, time.monotonic()
+            self._is_stale, self._loaded_at = False, time.monotonic()
             return
-        raise redis.ConnectionError(f"no node of the Cluster answers: {trouble}")
+        raise redis.ConnectionError(f"no node of the Cluster answers: {failure}")
 
-    def _ask(self, node: Address) -> tuple[Owners, set[Address]]:
-        connection = self._make(node)
+    def _query(self, node: Address) -> tuple[Owners, set[Address]]:
+        connection = self._make_connection(node)
         try:
             connection.connect()
             connection.send_command("CLUSTER", "SLOTS")
-            return _owners(connection.read_response(), node)
+            return _parse_owners(connection.read_response(), node)
         finally:
             connection.disconnect()
 
 
-def _redirected(address: Address, send: Callable[[Address], T], ask: Callable[[Address], T]) -> T:
+def _send_or_ask(address: Address, send: Callable[[Address], T], ask: Callable[[Address], T]) -> T:
     try:
         return send(address)
     except MovedError:
@@ -155,12 +160,12 @@ def _redirected(address: Address, send: Callable[[Address], T], ask: Callable[[A
     return ask(target)
 
 
-def _owners(ranges: Sequence[Any], asked: Address) -> tuple[Owners, set[Address]]:
-    """Return the owner of each slot and all nodes; a node that does not know its own name leaves it out."""
+def _parse_owners(ranges: Sequence[Any], sender: Address) -> tuple[Owners, set[Address]]:
+    """Return the owner of each slot, and all nodes; a node that does not know its own address omits it."""
     owners: Owners = [None] * REDIS_CLUSTER_HASH_SLOTS
     nodes: set[Address] = set()
     for first, last, *members in ranges:
-        places = [Address((host or b"").decode() or asked.host, port) for host, port, *_ in members]
-        owners[first : last + 1] = [places[0]] * (last + 1 - first)
-        nodes.update(places)
+        addresses = [Address((host or b"").decode() or sender.host, port) for host, port, *_ in members]
+        owners[first : last + 1] = [addresses[0]] * (last + 1 - first)
+        nodes.update(addresses)
     return owners, nodes

@@ -1,6 +1,6 @@
-"""A Cluster: tokens of all slots, and slots that move while their tokens are used.
+"""A Redis Cluster: tokens in all slots, and slots that move while their tokens are used.
 
-What a token does in its life is the same as on one server; the tests beside this one say so.
+The other tests of the store run on a Cluster too; these cover what a single server does not have.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from devkit.waiting import until
 IN_A_WORKER = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent
-from app.store.transport.connection import connect, open_line
+from app.store.transport.connection import connect, open_pipeline
 from app.store.transport.scripts import Script
 from devkit.builders import make_settings
 
-line = open_line(connect(make_settings(REDIS_URL=sys.argv[1], REDIS_DEADLINE_MS=5000)), drain_s=60)
-assert line._lines == {}
+client = connect(make_settings(REDIS_URL=sys.argv[1], REDIS_DEADLINE_MS=5000), concurrent=True)
+pipeline = open_pipeline(client, drain_s=60)
+assert pipeline._pipelines == {}
 take = Script("take")
 
 def ask(number):
     names = [f"tokens:{number:064x}", "{tokens:%064x}:window" % number, "{tokens:%064x}:usage" % number]
-    return take.run(line, names, [100, 60, "call"]) == [names[0].encode(), b"unknown", b"call"]
+    return take.run(pipeline, names, [100, 60, "call"]) == [names[0].encode(), b"unknown", b"call"]
 
 jobs = [gevent.spawn(ask, number) for number in range(2000)]
 gevent.joinall(jobs, raise_error=True)
@@ -49,13 +50,13 @@ assert all(job.value for job in jobs)
 
 @pytest.fixture(name="replica")
 def _replica(cluster_client: Any, monkeypatch: pytest.MonkeyPatch) -> Replica:
-    """Return a replica that waits as long as a service for a slot that moves, on an empty Cluster."""
+    """Return a replica on an empty Cluster that waits for a moving slot as long as the service does."""
     monkeypatch.setattr(replicas, "DEADLINE_S", 0.25)
     return Replica(cluster_client, "pepper", limit=Limit(3, 60))
 
 
-def test_one_connection_to_each_node(nodes: Nodes) -> None:
-    """Two thousand decisions at once in all slots share three connections, and each gets its own reply."""
+def test_one_connection_per_node(nodes: Nodes) -> None:
+    """Two thousand concurrent decisions share one connection to each node, and each gets its own reply."""
     subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
     before = [node.client().info("stats")["total_connections_received"] for node in nodes.all]
     subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
@@ -65,25 +66,26 @@ def test_one_connection_to_each_node(nodes: Nodes) -> None:
 
 
 def test_no_node_answers() -> None:
-    """A client is made without a Cluster, and says what is wrong when it is used."""
-    client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{free_port()}"))
+    """A client is created without connecting, and its first command reports that no node answers."""
+    client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{free_port()}"), concurrent=False)
 
     with pytest.raises(StoreUnavailableError, match="no node of the Cluster answers"):
         Replica(client, "pepper").registry.page(1)
 
 
-def test_server_that_is_no_cluster(real_client: Any) -> None:
-    """A server on its own is refused by its own words."""
+def test_server_without_cluster_mode(real_client: Any) -> None:
+    """The error of a server without cluster mode is passed on."""
     port = real_client.connection_pool.connection_kwargs["port"]
-    client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}", REDIS_DEADLINE_MS=5000))
+    settings = make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{port}", REDIS_DEADLINE_MS=5000)
+    client = connect(settings, concurrent=False)
 
     with pytest.raises(StoreUnavailableError, match="cluster support disabled"):
         Replica(client, "pepper").check_health()
 
 
 @pytest.mark.parametrize("coverage", ["yes", "no"])
-def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica, coverage: str) -> None:
-    """A Cluster of which every node answers is not well unless all slots are served, whatever it says."""
+def test_slot_without_a_node(nodes: Nodes, replica: Replica, coverage: str) -> None:
+    """A Cluster is unhealthy if any slot has no node, even if all nodes answer and report no problem."""
     replica.check_health()
     node = nodes.primaries[0]
     node.client().config_set("cluster-require-full-coverage", coverage)
@@ -101,7 +103,7 @@ def test_slot_that_nobody_serves(nodes: Nodes, replica: Replica, coverage: str) 
 
 
 def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
-    """What has no key is asked on the very connection of the command before, wherever that went."""
+    """A command without a key uses the connection of the command before it, on whichever node that is."""
     for key in ("a", "b", "c"):
         with cluster_client.client() as own:
             own.set(key, 1)
@@ -113,7 +115,7 @@ def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
 
 
 def test_rotation_keeps_the_slot(replica: Replica) -> None:
-    """A new text is sought whose record lies beside the old one."""
+    """Rotation chooses a secret whose record is in the slot of the old one."""
     name, old = replica.issue()
     _, new = replica.registry.rotate(name, "60")
 
@@ -121,8 +123,8 @@ def test_rotation_keeps_the_slot(replica: Replica) -> None:
     assert (replica.ask(old), replica.ask(new)) == (Verdict.ALLOWED, Verdict.ALLOWED)
 
 
-def test_old_pepper(cluster_client: Any) -> None:
-    """A token stays under the pepper that it was made with, and moves to the new one when it is rotated."""
+def test_token_of_an_old_pepper(cluster_client: Any) -> None:
+    """A token keeps the pepper that it was created with until it is rotated."""
     name, text = Replica(cluster_client, "old").issue()
     replica = Replica(cluster_client, "new", "old")
     assert (replica.ask(text), replica.ask(text)) == (Verdict.ALLOWED, Verdict.ALLOWED)
@@ -135,7 +137,7 @@ def test_old_pepper(cluster_client: Any) -> None:
 
 
 class Move:
-    """The slot of one token on its way from one node to another."""
+    """The slot of one token while it moves from one node to another."""
 
     def __init__(self, nodes: Nodes, replica: Replica, text: str) -> None:
         self._nodes = nodes
@@ -147,12 +149,12 @@ class Move:
 
     @property
     def refusals(self) -> int:
-        """Return how often the two nodes have said TRYAGAIN."""
-        told = [node.client().info("errorstats") for node in (self.source, self.target)]
-        return sum(errors.get("errorstat_TRYAGAIN", {}).get("count", 0) for errors in told)
+        """Return how often the two nodes have answered TRYAGAIN."""
+        stats = [node.client().info("errorstats") for node in (self.source, self.target)]
+        return sum(errors.get("errorstat_TRYAGAIN", {}).get("count", 0) for errors in stats)
 
     def begin(self) -> None:
-        """Announce the move."""
+        """Start the move."""
         self._nodes.begin_move(self.key, self.source, self.target)
 
     def carry(self, *names: str) -> None:
@@ -164,8 +166,8 @@ class Move:
         self._nodes.end_move(self.key, self.target)
 
 
-def test_quota_of_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
-    """Through all of a move a token has its one quota, and where it can't be judged it is not."""
+def test_rate_limit_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
+    """A token keeps its one rate limit throughout a move, and gets no decision while its keys are split."""
     name, text = replica.issue()
     verdicts = [replica.ask(text)]
     move = Move(nodes, replica, text)
@@ -184,8 +186,8 @@ def test_quota_of_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
     assert replica.registry.find(name).hosts == ("a.test",)
 
 
-def test_slot_that_settles_amid_a_decision(nodes: Nodes, cluster_client: Any) -> None:
-    """A decision waits, as long as it may, for a slot that is almost there."""
+def test_decision_waits_for_a_moving_slot(nodes: Nodes, cluster_client: Any) -> None:
+    """A decision waits until its deadline for the remaining keys of a slot."""
     replica = Replica(cluster_client, "pepper", limit=Limit(3, 60))
     _, text = replica.issue()
     replica.ask(text)
@@ -202,8 +204,8 @@ def test_slot_that_settles_amid_a_decision(nodes: Nodes, cluster_client: Any) ->
         assert asked.result() is Verdict.ALLOWED
 
 
-def test_changes_to_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
-    """An edit and a delete follow a token that moves."""
+def test_changes_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
+    """An edit and a delete follow a token to the node that its slot moves to."""
     name, text = replica.issue()
     replica.ask(text)
     move = Move(nodes, replica, text)
@@ -218,11 +220,11 @@ def test_changes_to_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
     assert replica.ask(text) is Verdict.UNKNOWN
 
 
-def test_word_of_an_end_in_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
-    """While a slot moves, a token is decided on, edited and deleted wherever the word of its end is."""
+def test_expiry_marker_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
+    """While a slot moves, decisions, edits and deletes work on whichever node the expiry marker is."""
     name, text = replica.issue(ttl_seconds="600")
     replica.ask(text)
-    word = keys.ended(replica.peppers.digest(text))
+    marker = keys.ended(replica.peppers.digest(text))
     move = Move(nodes, replica, text)
     move.begin()
     move.carry(move.record, move.window, move.usage)
@@ -231,6 +233,6 @@ def test_word_of_an_end_in_a_slot_that_moves(nodes: Nodes, replica: Replica) -> 
     replica.registry.edit(name, {"ttl_seconds": "900"})
     assert replica.ask(text) is Verdict.ALLOWED
     replica.registry.delete(name)
-    move.carry(word)
+    move.carry(marker)
     move.end()
     assert replica.ask(text) is Verdict.UNKNOWN

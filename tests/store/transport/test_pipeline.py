@@ -1,6 +1,6 @@
-"""Shared round trips: each caller gets its own reply, whatever befalls the others.
+"""Shared round trips: each caller gets its own reply, whatever happens to the others.
 
-The pipeline lives in a gevent worker, so each drill runs in a patched process of its own.
+A pipeline needs a gevent worker, so each drill runs in its own process with patched sockets.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import pytest
 from devkit.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
-SETTING = """
+SETUP = """
 from gevent import monkey; monkey.patch_all()
 import os, random, signal, sys, gevent, redis
-from app.store.transport.connection import connect, open_line
+from app.store.transport.connection import connect, open_pipeline
 from app.store.transport.pipeline import Pipeline
 from devkit import process
 from devkit.builders import make_settings
 
 port = int(sys.argv[1])
 control = redis.Redis(port=port)
-client = connect(make_settings(REDIS_PORT=port, REDIS_DEADLINE_MS=5000))
-pipeline = open_line(client, drain_s=60)
+client = connect(make_settings(REDIS_PORT=port, REDIS_DEADLINE_MS=5000), concurrent=True)
+pipeline = open_pipeline(client, drain_s=60)
 ECHO = "return {KEYS[1], ARGV[1]}"
 
 def ask(number, script=ECHO, deadline_s=60):
@@ -42,8 +42,8 @@ def resume(): os.kill(int(sys.argv[2]), signal.SIGCONT)
 
 
 def drill(server: RedisServer, *texts: str) -> str:
-    """Run *texts* in a worker's circumstances; return what they print."""
-    program = "".join(map(dedent, (SETTING, *texts)))
+    """Run the code in *texts* in a process with patched sockets; return what it prints."""
+    program = "".join(map(dedent, (SETUP, *texts)))
     try:
         ran = subprocess.run(
             [sys.executable, "-c", program, str(server.port), str(server.pid)],
@@ -56,7 +56,7 @@ def drill(server: RedisServer, *texts: str) -> str:
 
 
 def test_many_callers_share_a_connection(redis_server: RedisServer) -> None:
-    """A thousand callers at once need one connection, and each gets its own reply."""
+    """A thousand concurrent callers share one connection, and each gets its own reply."""
     printed = drill(
         redis_server,
         """
@@ -79,7 +79,7 @@ def test_many_callers_share_a_connection(redis_server: RedisServer) -> None:
     ],
 )
 def test_replies(redis_server: RedisServer, reply: str, expected: str) -> None:
-    """Every form of reply is read whole, an error is raised, and the connection goes on."""
+    """Every type of reply is read completely, an error is raised, and the connection stays usable."""
     printed = drill(
         redis_server,
         f"""
@@ -94,7 +94,7 @@ def test_replies(redis_server: RedisServer, reply: str, expected: str) -> None:
 
 
 def test_unknown_script(redis_server: RedisServer) -> None:
-    """A script that Redis does not know is told apart from other errors."""
+    """A script that Redis does not have cached raises NoScriptError."""
     printed = drill(
         redis_server,
         """
@@ -108,7 +108,7 @@ def test_unknown_script(redis_server: RedisServer) -> None:
 
 
 def test_lost_connection(redis_server: RedisServer) -> None:
-    """A connection that is cut fails what was on it, and the next caller gets a new one."""
+    """A lost connection fails the commands in progress, and the next caller gets a new connection."""
     printed = drill(
         redis_server,
         """
@@ -116,7 +116,7 @@ def test_lost_connection(redis_server: RedisServer) -> None:
         stop()
         waiting = gevent.spawn(ask, 2)
         gevent.sleep(0.02)
-        pipeline._line._socket.shutdown(2)
+        pipeline._connection._socket.shutdown(2)
         try:
             waiting.get()
         except redis.ConnectionError:
@@ -128,8 +128,8 @@ def test_lost_connection(redis_server: RedisServer) -> None:
     assert printed == "failed"
 
 
-def test_connection_that_fails(redis_server: RedisServer) -> None:
-    """Callers who wait for a connection fail with it, rather than try one after the other."""
+def test_failed_connect_fails_all_waiting_callers(redis_server: RedisServer) -> None:
+    """Callers that wait for a connection fail together instead of each trying to connect."""
     printed = drill(
         redis_server,
         """
@@ -169,8 +169,8 @@ def slow():
 """
 
 
-def test_connecting_goes_on(redis_server: RedisServer) -> None:
-    """Who can't wait for the connection leaves, and the attempt goes on, the only one, for those who come."""
+def test_connecting_outlives_its_callers(redis_server: RedisServer) -> None:
+    """A caller that misses its deadline leaves the one attempt to connect running for later callers."""
     printed = drill(
         redis_server,
         SLOW,
@@ -188,22 +188,22 @@ def test_connecting_goes_on(redis_server: RedisServer) -> None:
     assert printed == "1 {'StillConnectingError'}"
 
 
-def test_late_line_goes_on(redis_server: RedisServer) -> None:
-    """A line that was late serves on until there is another one."""
+def test_late_connection_stays_in_use(redis_server: RedisServer) -> None:
+    """A connection on which a deadline was missed stays in use until another one is connected."""
     printed = drill(
         redis_server,
         SLOW,
         """
         ask(1)
-        late, pipeline._make = pipeline._line, slow
+        late, pipeline._make_connection = pipeline._connection, slow
         control.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
         hasty = gevent.spawn(ask, 2, deadline_s=0.05)
         hasty.join()
         control.execute_command("CLIENT", "UNPAUSE")
         assert ask(3, deadline_s=10) == own(3)
-        print(tried, pipeline._line is late)
+        print(tried, pipeline._connection is late)
         may_connect.set()
-        while pipeline._line is late:
+        while pipeline._connection is late:
             gevent.sleep(0.01)
         assert ask(4, deadline_s=10) == own(4)
         """,
@@ -211,8 +211,8 @@ def test_late_line_goes_on(redis_server: RedisServer) -> None:
     assert printed == "[1] True"
 
 
-def test_slow_answer_harms_nobody(redis_server: RedisServer) -> None:
-    """A caller whose time is over leaves; those behind it keep their places, new ones get a new line."""
+def test_missed_deadline_affects_one_caller(redis_server: RedisServer) -> None:
+    """When a caller misses its deadline, the others keep their positions; new ones get a new connection."""
     printed = drill(
         redis_server,
         """
@@ -231,21 +231,21 @@ def test_slow_answer_harms_nobody(redis_server: RedisServer) -> None:
     assert printed == "Timeout"
 
 
-def test_crowd_knocks_seldom(redis_server: RedisServer) -> None:
-    """While nobody listens, a crowd of callers does not make an attempt each, and all are told at once."""
+def test_many_callers_share_failed_attempts(redis_server: RedisServer) -> None:
+    """While the port is closed, 500 callers make few attempts to connect, and all fail at once."""
     printed = drill(
         redis_server,
         """
         attempts = []
-        nobody = connect(make_settings(REDIS_PORT=1))
+        closed = connect(make_settings(REDIS_PORT=1), concurrent=True)
 
         class Counted(redis.Connection):
             def connect(self):
                 attempts.append(1)
                 super().connect()
 
-        nobody.connection_pool.connection_class = Counted
-        pipeline = open_line(nobody, drain_s=0.3)
+        closed.connection_pool.connection_class = Counted
+        pipeline = open_pipeline(closed, drain_s=0.3)
         jobs = [gevent.spawn(ask, n) for n in range(500)]
         gevent.joinall(jobs)
         assert {type(job.exception) for job in jobs} == {redis.ConnectionError}
@@ -255,14 +255,14 @@ def test_crowd_knocks_seldom(redis_server: RedisServer) -> None:
     assert printed == "True"
 
 
-def test_kills_and_time_outs(redis_server: RedisServer) -> None:
-    """Under random kills, deadlines and lost connections nobody ever gets another's reply."""
+def test_random_kills_and_missed_deadlines(redis_server: RedisServer) -> None:
+    """Under random kills, deadlines and lost connections no caller gets the reply to another."""
     printed = drill(
         redis_server,
         """
         from collections import Counter
         random.seed(7)
-        pipeline = open_line(client, drain_s=0.3)
+        pipeline = open_pipeline(client, drain_s=0.3)
         seen, keys = Counter(), iter(range(10**9))
 
         def caller():
@@ -283,7 +283,7 @@ def test_kills_and_time_outs(redis_server: RedisServer) -> None:
             jobs[place].kill(block=False)
             jobs[place] = gevent.spawn(caller)
             seen["killed"] += 1
-            if random.random() < 0.1 and pipeline._line:
+            if random.random() < 0.1 and pipeline._connection:
                 control.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         print(seen["mixed up"])
         """,

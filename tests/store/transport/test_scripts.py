@@ -1,4 +1,4 @@
-"""Every script keeps the promises of its own header."""
+"""Every script matches its own header."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 SCRIPTS = sorted((Path(__file__).parents[3] / "app/store/lua").glob("*.lua"))
 
 FLAGS = {
-    "login.lua": " flags=allow-oom",  # somebody has to come in and delete tokens
-    "remove.lua": " flags=allow-oom",  # it gives memory back
+    "login.lua": " flags=allow-oom",  # an operator must be able to sign in and delete tokens
+    "remove.lua": " flags=allow-oom",  # it frees memory
     "rights.lua": " flags=no-writes",
     "slice.lua": " flags=no-writes",
     "glance.lua": " flags=no-writes,allow-cross-slot-keys",
@@ -23,42 +23,44 @@ def parts(request: pytest.FixtureRequest) -> tuple[str, str]:
     return header, body
 
 
-def test_header_names_the_keys(parts: tuple[str, str]) -> None:
-    """The header describes the keys that the body uses, and no others."""
+def test_header_documents_the_keys(parts: tuple[str, str]) -> None:
+    """The header documents exactly the keys that the body uses."""
     header, body = parts
 
     assert set(re.findall(r"^-- (KEYS\[\d\])", header, re.MULTILINE)) == set(re.findall(r"KEYS\[\d\]", body))
 
 
-def test_header_says_what_returns(parts: tuple[str, str]) -> None:
-    """The header lists what comes back."""
+def test_header_documents_the_reply(parts: tuple[str, str]) -> None:
+    """The header documents the reply."""
     assert re.search(r"^-- Returns ", parts[0], re.MULTILINE)
 
 
 def test_flags(request: pytest.FixtureRequest, parts: tuple[str, str]) -> None:
-    """Redis refuses a script where it could not write, but for those that say why they may run."""
+    """Only the scripts listed here have flags; Redis refuses all others wherever it refuses writes."""
     name = Path(request.node.callspec.params["parts"]).name
 
     assert parts[0].splitlines()[0] == f"#!lua{FLAGS.get(name, '')}"
 
 
-def test_keys_are_handed_in(parts: tuple[str, str]) -> None:
-    """No key is built in Lua, where a Cluster could not tell where it lives, but by the one that says so.
+def test_keys_are_passed_in(parts: tuple[str, str]) -> None:
+    """Scripts access only the keys in KEYS, as a Cluster requires, except where a flag says otherwise.
 
-    The word of an ended token lives where the record does, of whose name it is made, and may be out of reach.
+    The expiry marker of a token is in the slot of its record, from whose name its key is derived. It may be
+    missing while that slot moves, so scripts access it with pcall.
     """
     header, body = parts
-    body = re.sub(r"\blocal word = '{' .. (KEYS\[\d\]) .. '}:ended'\n", "", plain := body)
-    body = re.sub(r"(?<=pcall)\('(\w+)', (?:word|'{' .. KEYS\[\d\] .. '}:ended')", r"('\1', KEYS[0]", body)
-    if body != plain:
-        body = re.sub(
-            r"(?<=call)\('(PTTL|SET)', word", r"('\1', KEYS[0]", body
-        )  # behind a pcall that went well
+    name = r"(?:word|marker)"
+    body = re.sub(rf"\blocal {name} = '{{' .. (KEYS\[\d\]) .. '}}:ended'\n", "", plain := body)
+    body = re.sub(
+        rf"(?<=pcall)\('(\w+)', (?:{name}|'{{' .. KEYS\[\d\] .. '}}:ended')", r"('\1', KEYS[0]", body
+    )
+    if body != plain:  # after a pcall that succeeded
+        body = re.sub(rf"(?<=call)\('(PTTL|SET)', {name}", r"('\1', KEYS[0]", body)
 
     calls = re.findall(r"\bp?call\('(\w+)'(?:, *([^,)]+))?", body)
 
     assert calls
-    counted = re.findall(r"\bcount_in\(([^,]+),", body)  # fail.lua goes through its keys by another name
+    counted = re.findall(r"\bcount_in\(([^,]+),", body)  # fail.lua has another name for its keys
     assert all(
         set(re.findall(r"\w+", key)) <= {"has_room", "and", "or", "KEYS", "1", "3", "place", "key"}
         for key in counted
@@ -68,8 +70,8 @@ def test_keys_are_handed_in(parts: tuple[str, str]) -> None:
         assert all(name == "TIME" or key.startswith(own) for name, key in calls)
 
 
-def test_rights_that_are_asked_for() -> None:
-    """Whatever take.lua does to a key, rights.lua asks whether that may be done to that key."""
+def test_rights_are_checked() -> None:
+    """rights.lua tests the right to every command and key that take.lua uses."""
     take, rights = ((SCRIPTS[0].parent / name).read_text("ascii") for name in ("take.lua", "rights.lua"))
     call = r"\bp?call\('(\w+)'(?:, *(KEYS\[\d\]))?"
 

@@ -1,4 +1,4 @@
-"""The primary is whoever the sentinels name, whatever becomes of some of them."""
+"""The client finds the primary through the sentinels, even if some of them are down."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ def client_url(*ports: int, service: str = SERVICE, login: str = "", options: st
 
 
 def client(*ports: int, **parts: str) -> Any:
-    """Return a client that finds its primary by the sentinels on *ports*."""
-    return connect(make_settings(REDIS_URL=client_url(*ports, **parts), REDIS_DEADLINE_MS=5000))
+    """Return a client that finds its primary through the sentinels on *ports*."""
+    settings = make_settings(REDIS_URL=client_url(*ports, **parts), REDIS_DEADLINE_MS=5000)
+    return connect(settings, concurrent=False)
 
 
 def test_finds_the_primary(primary: RedisServer, sentinels: list[Sentinel]) -> None:
-    """A client knows sentinels and no server, and speaks to the primary."""
+    """A client that is given only sentinels connects to the primary."""
     found = client(*(sentinel.port for sentinel in sentinels))
 
     assert found.info("server")["tcp_port"] == primary.port
 
 
 def test_most_sentinels_are_down(sentinels: list[Sentinel]) -> None:
-    """One sentinel that answers is enough, wherever it stands in the list."""
+    """One sentinel that answers is enough, wherever it is in the list."""
     assert client(free_port(), free_port(), sentinels[0].port).ping()
 
 
@@ -59,7 +60,7 @@ from app.store.transport.connection import connect
 from devkit.builders import make_settings
 
 def timed():
-    client, began = connect(make_settings(REDIS_URL=sys.argv[1])), time.monotonic()
+    client, began = connect(make_settings(REDIS_URL=sys.argv[1]), concurrent=True), time.monotonic()
     assert client.ping()
     return time.monotonic() - began
 
@@ -72,7 +73,7 @@ print(best)
 
 @pytest.mark.parametrize(("hung", "most_s"), [(1, 0.1), (2, 0.4)])
 def test_hung_sentinels(sentinels: list[Sentinel], hung: int, most_s: float) -> None:
-    """Sentinels that accept and say nothing cost a worker little time, though they stand first."""
+    """Sentinels that accept connections but never answer delay a worker only briefly, wherever listed."""
     url = client_url(*(sentinel.port for sentinel in sentinels))
     for sentinel in sentinels[:hung]:
         sentinel.pause()
@@ -85,7 +86,7 @@ def test_hung_sentinels(sentinels: list[Sentinel], hung: int, most_s: float) -> 
 
 
 def test_database(primary: RedisServer, sentinels: list[Sentinel]) -> None:
-    """The number behind the service is the database."""
+    """The number after the service name selects the database."""
     client(sentinels[0].port, options="/3").set("key", "in three")
 
     with redis.Redis(port=primary.port, db=3, protocol=2) as direct:
@@ -93,7 +94,7 @@ def test_database(primary: RedisServer, sentinels: list[Sentinel]) -> None:
 
 
 def test_passwords(primary: RedisServer, sentinels: list[Sentinel]) -> None:
-    """Servers have one name and password, sentinels another; both may hold any character."""
+    """Servers and sentinels have separate user names and passwords, which may contain any character."""
     primary.client().acl_setuser("us/er", enabled=True, passwords=["+p@s/s?"], commands=["+@all"], keys="*")
     sentinels[0].client().acl_setuser("wat:ch", enabled=True, passwords=["+s&cret"], commands=["+@all"])
     login, option = "us%2Fer:p%40s%2Fs%3F@", "?sentinel_username=wat%3Ach&sentinel_password=s%26cret"
@@ -103,16 +104,16 @@ def test_passwords(primary: RedisServer, sentinels: list[Sentinel]) -> None:
         client(sentinels[0].port, login=login, options=option + "x").ping()
 
 
-def test_service_that_nobody_knows(sentinels: list[Sentinel]) -> None:
-    """A service that no sentinel watches is named in the error."""
+def test_unknown_service(sentinels: list[Sentinel]) -> None:
+    """The error names a service that no sentinel monitors."""
     with pytest.raises(
         redis.ConnectionError, match=r"no sentinel names a primary of 'other'.*no such service"
     ):
         client(*(sentinel.port for sentinel in sentinels), service="other").ping()
 
 
-def test_replica_in_the_place_of_a_primary(primary: RedisServer) -> None:
-    """A server that is named as the primary and says that it is none is not used."""
+def test_replica_named_as_primary(primary: RedisServer) -> None:
+    """A server that reports the role of a replica is not used, even if a sentinel names it."""
     with (
         RedisServer(options=["--replicaof", f"127.0.0.1 {primary.port}"]) as replica,
         Sentinel(replica) as mistaken,
@@ -121,8 +122,8 @@ def test_replica_in_the_place_of_a_primary(primary: RedisServer) -> None:
         client(mistaken.port).ping()
 
 
-def test_replica_after_all(primary: RedisServer, sentinels: list[Sentinel]) -> None:
-    """A connection whose server became a replica is not used again."""
+def test_primary_that_becomes_a_replica(primary: RedisServer, sentinels: list[Sentinel]) -> None:
+    """A connection to a server that became a replica is not reused."""
     found = client(sentinels[0].port)
     found.set("key", 1)
     primary.client().replicaof("127.0.0.1", free_port())
