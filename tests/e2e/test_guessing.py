@@ -124,9 +124,9 @@ def _limited(server: RedisServer) -> Iterator[Gunicorn]:
         yield service
 
 
-def ask(service: Gunicorn, client: str, token: str = "not-ours") -> Answer:
+def ask(service: Gunicorn, client: str, credential: str = "not-ours") -> Answer:
     """Request /auth as *client*."""
-    return service.auth(token, headers=[("X-Forwarded-For", client)])
+    return service.auth(credential, headers=[("X-Forwarded-For", client)])
 
 
 def scripts_run(redis: Any) -> int:
