@@ -1,4 +1,4 @@
-"""A real Chromium on the real service; each test has an empty Redis and watches the console."""
+"""A real Chromium against a real service; each test starts with an empty Redis and checks the console."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from devkit.service import ADMIN_PASS, ADMIN_USER, Gunicorn
 
 LAN_HOST = "admin.lan"
 _ARGS = ["--no-sandbox", "--disable-dev-shm-usage", f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"]
-# That a page was refused is for the test to judge; the other cannot be helped over plain http.
+# Tests check refusals themselves, and the other message is unavoidable over plain HTTP.
 _EXPECTED = re.compile(
     r"the server responded with a status of [45]\d\d|Cross-Origin-Opener-Policy header has been ignored"
 )
 
 Open = Callable[..., Page]
-expect.set_options(timeout=60_000)  # milliseconds, for a busy machine
+expect.set_options(timeout=60_000)  # in milliseconds, to allow for a busy machine
 
 
 @pytest.fixture(scope="session", name="browser")
@@ -50,14 +50,14 @@ def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
 
 @pytest.fixture(name="redis")
 def _redis(redis_server: RedisServer) -> Any:
-    """Return a client of the empty database."""
+    """Empty the database, and return a client for it."""
     redis_server.client().flushall()
     return redis_server.client()
 
 
 @pytest.fixture(name="open_page")
 def _open_page(browser: Browser, service: Gunicorn, redis: Any) -> Iterator[Open]:
-    """Return what opens the operator's page in a browser of its own; no console may complain."""
+    """Return a function that opens the first page in a new browser context; the console must stay silent."""
     assert redis.ping()
     complaints: list[str] = []
     with ExitStack() as stack:
@@ -81,7 +81,7 @@ def _open_page(browser: Browser, service: Gunicorn, redis: Any) -> Iterator[Open
 
 
 def _complaint(message: ConsoleMessage) -> Iterator[str]:
-    """Yield what a console says but should not."""
+    """Yield a console message that should not have appeared."""
     is_page = not urlsplit(message.location["url"]).path.startswith("/static/")
     if message.type in {"warning", "error"} and not (is_page and _EXPECTED.search(message.text)):
         yield f"{message.type}: {message.text}"
@@ -89,12 +89,12 @@ def _complaint(message: ConsoleMessage) -> Iterator[str]:
 
 @pytest.fixture(name="page")
 def _page(open_page: Open) -> Page:
-    """Return the operator's page in an ordinary browser."""
+    """Return the first page in a default browser context."""
     return open_page()
 
 
 def create(page: Page, hosts: str = "a.test", **fields: str) -> str:
-    """Fill in the form, send it and return the text of the new token."""
+    """Fill in and submit the form, and return the secret of the new token."""
     for name, value in {"hosts": hosts, **fields}.items():
         page.locator(f"[name={name}]").fill(value)
     page.get_by_role("button", name="Create token").click()
@@ -104,7 +104,7 @@ def create(page: Page, hosts: str = "a.test", **fields: str) -> str:
 
 
 def delete(page: Page, number: int = 0) -> None:
-    """Delete the token in that row of the table."""
+    """Delete the token in row *number* of the table."""
     row = page.locator("tbody tr").nth(number)
     row.locator("summary", has_text="Delete").click()
     row.get_by_role("button", name="Delete for good").click()

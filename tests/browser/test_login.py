@@ -1,4 +1,4 @@
-"""Signing in with a real browser."""
+"""Sign-in with a real browser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from devkit.service import Gunicorn
 
 
 def test_password_beyond_ascii(browser: Browser, redis_server: RedisServer) -> None:
-    """A user and a password with any characters sign in."""
+    """A user name and a password with non-ASCII characters work."""
     user, password = "ädmin", "pässwörd ✓ 日本"
     with Gunicorn(redis_server.port, web_concurrency=1, admin_user=user, admin_pass=password) as service:
         context = browser.new_context(http_credentials={"username": user, "password": password})

@@ -1,4 +1,4 @@
-"""The operator's pages, as a person uses them."""
+"""The admin pages in a real browser."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ HOSTILE = [
 ]
 
 
-def adopt(redis: Any, number: int, **fields: str) -> None:
-    """Write a record as an older deployment did."""
+def store_older_record(redis: Any, number: int, **fields: str) -> None:
+    """Store a record as an older deployment wrote it."""
     redis.hset(f"tokens:{sha256(str(number).encode()).hexdigest()}", mapping={"hosts": "a.test"} | fields)
 
 
 def rows(page: Page) -> Any:
-    """Return the rows of the table."""
+    """Return the rows of the token table."""
     return page.locator("tbody tr")
 
 
 def test_created_token_opens_its_host(page: Page, service: Gunicorn) -> None:
-    """The text that the page shows opens the hosts that were typed, and no other."""
-    text = create(page, "a.test\n*.b.test", email="ops@a.test", comment="nightly", ttl_seconds="3600")
+    """The secret that the page shows opens the entered hosts and no others."""
+    secret = create(page, "a.test\n*.b.test", email="ops@a.test", comment="nightly", ttl_seconds="3600")
 
-    answer = service.auth(text, "x.b.test")
+    answer = service.auth(secret, "x.b.test")
     assert (answer.status, answer.headers["x-auth-comment"]) == (200, "nightly")
-    assert service.auth(text, "b.test").status == 403
+    assert service.auth(secret, "b.test").status == 403
     expect(page.locator("main")).to_contain_text("in 60 minutes")
-    expect(page.locator("#curl")).to_have_value(f'curl -H "Authorization: Bearer {text}" https://a.test/')
+    expect(page.locator("#curl")).to_have_value(f'curl -H "Authorization: Bearer {secret}" https://a.test/')
 
 
 @pytest.mark.parametrize(
     ("pattern", "host"), [("*.example.org", "app.example.org"), ("*", "example.com"), ("a.b", "a.b")]
 )
 def test_curl_line_names_a_covered_host(page: Page, service: Gunicorn, pattern: str, host: str) -> None:
-    """The ready line asks a host that the token opens."""
-    text = create(page, pattern)
+    """The curl command requests a host that the token opens."""
+    secret = create(page, pattern)
 
     assert page.locator("#curl").input_value().endswith(f" https://{host}/")
-    assert service.auth(text, host).status == 200
+    assert service.auth(secret, host).status == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", LAN_HOST])
 @pytest.mark.parametrize("name", ["Copy the token", "Copy the curl line"])
 def test_copy(open_page: Open, host: str, name: str) -> None:
-    """Copy copies and says so, also over plain http, where browsers have no clipboard API."""
+    """The copy buttons work and say so, even over plain HTTP, where there is no clipboard API."""
     page = open_page(host)
-    text = create(page)
+    secret = create(page)
     assert page.evaluate("isSecureContext") == (host != LAN_HOST)
 
     page.get_by_role("button", name=name).click()
@@ -73,45 +73,45 @@ def test_copy(open_page: Open, host: str, name: str) -> None:
     expect(page.get_by_role("status")).to_have_text("Copied.")
     page.get_by_role("link", name="All tokens").click()
     page.locator("[name=comment]").press("Control+v")
-    expect(page.locator("[name=comment]")).to_have_value(re.compile(re.escape(text)))
+    expect(page.locator("[name=comment]")).to_have_value(re.compile(re.escape(secret)))
 
 
 def test_refused_copy(open_page: Open) -> None:
-    """Where no way to copy works, the text is selected and the page says what to press."""
+    """If copying fails, the text is selected and the page says which keys to press."""
     page = open_page(LAN_HOST)
-    text = create(page)
+    secret = create(page)
     page.evaluate("document.execCommand = () => false")
 
     page.get_by_role("button", name="Copy the token").click()
 
     expect(page.get_by_role("status")).to_contain_text("press Ctrl+C")
-    assert page.evaluate("getSelection().toString()") == text
+    assert page.evaluate("getSelection().toString()") == secret
 
 
 def test_new_token_is_selected(page: Page) -> None:
-    """The new token has the focus and is selected, ready for Ctrl+C."""
-    text = create(page)
+    """The new token's field has the focus and its content is selected, ready for Ctrl+C."""
+    secret = create(page)
 
     expect(page.locator("#new-token")).to_be_focused()
-    assert page.evaluate("getSelection().toString()") == text
+    assert page.evaluate("getSelection().toString()") == secret
 
 
-def test_text_is_shown_once(page: Page) -> None:
-    """The text is in no other page, and a reload of its own makes no second token but says so."""
-    text = create(page)
+def test_secret_is_shown_once(page: Page) -> None:
+    """No other page shows the secret, and reloading its page creates no second token and says so."""
+    secret = create(page)
     answer = page.reload()
     assert answer
     assert answer.status == 409
     expect(page.get_by_role("alert")).to_contain_text("its text is not shown twice")
-    assert text not in page.content()
+    assert secret not in page.content()
 
     page.goto("/")
     expect(rows(page)).to_have_count(1)
-    assert text not in page.content()
+    assert secret not in page.content()
 
 
 def test_faulty_form(page: Page, redis: Any) -> None:
-    """A form with faults comes back with all that was typed, its faults announced, focused and linked."""
+    """An invalid form comes back with its values, and its problems are announced, focused and linked."""
     typed = {"hosts": "https://a.test/\nb.test", "email": "nobody", "comment": "kept", "ttl_seconds": "soon"}
     for name, value in typed.items():
         page.locator(f"[name={name}]").fill(value)
@@ -127,8 +127,8 @@ def test_faulty_form(page: Page, redis: Any) -> None:
     assert redis.keys("tokens:*") == []
 
 
-def test_mended_form(page: Page, service: Gunicorn) -> None:
-    """A form that came back makes a token once it is mended."""
+def test_corrected_form(page: Page, service: Gunicorn) -> None:
+    """A form that came back with problems creates a token once they are corrected."""
     page.locator("[name=hosts]").fill("a b/c")
     page.get_by_role("button", name="Create token").click()
 
@@ -136,26 +136,26 @@ def test_mended_form(page: Page, service: Gunicorn) -> None:
 
 
 def test_delete_asks_first(page: Page, service: Gunicorn) -> None:
-    """Delete names what will happen and does it at the second button only."""
-    text = create(page)
+    """Delete describes its effect, and acts only on the second button."""
+    secret = create(page)
     page.goto("/")
     row = rows(page).first
     token_id = row.locator(".id").inner_text()
 
     row.locator("summary", has_text="Delete").click()
     expect(row).to_contain_text("is refused from now on")
-    assert service.auth(text).status == 200
+    assert service.auth(secret).status == 200
     row.get_by_role("button", name="Delete for good").click()
 
     expect(page.locator(".notice").first).to_contain_text(f"Token {token_id} is deleted.")
-    assert service.auth(text).status == 401
+    assert service.auth(secret).status == 401
     expect(page.get_by_role("heading", name="No tokens yet")).to_be_visible()
 
 
 @pytest.mark.parametrize("how", ["Escape", "Keep", "elsewhere"])
-def test_delete_can_be_left(page: Page, redis: Any, how: str) -> None:
-    """Escape, the same button and a click elsewhere put the question away."""
-    adopt(redis, 1)
+def test_delete_can_be_cancelled(page: Page, redis: Any, how: str) -> None:
+    """Escape, the same button and a click elsewhere dismiss the confirmation."""
+    store_older_record(redis, 1)
     page.reload()
     page.locator("summary", has_text="Delete").click()
     leave: dict[str, Callable[[], object]] = {
@@ -169,9 +169,9 @@ def test_delete_can_be_left(page: Page, redis: Any, how: str) -> None:
     expect(rows(page)).to_have_count(1)
 
 
-def test_delete_of_a_gone_token(page: Page, redis: Any) -> None:
-    """Deleting what is gone already says so and leads back."""
-    adopt(redis, 1)
+def test_delete_of_a_deleted_token(page: Page, redis: Any) -> None:
+    """Deleting a token that no longer exists leads to a "Not found" page with a link back."""
+    store_older_record(redis, 1)
     page.reload()
     redis.flushall()
     delete(page)
@@ -182,8 +182,8 @@ def test_delete_of_a_gone_token(page: Page, redis: Any) -> None:
 
 
 @pytest.mark.parametrize(("deleted", "shown"), [("1m85v745vvbyf6sq", 1), ("", 0), ("your account", 0)])
-def test_notice_is_ours(page: Page, deleted: str, shown: int) -> None:
-    """A crafted address puts no words into the page."""
+def test_notice_cannot_be_forged(page: Page, deleted: str, shown: int) -> None:
+    """A crafted URL cannot add text to the page."""
     page.goto(f"/?deleted={deleted}")
 
     expect(page.locator(".notice", has_text="is deleted")).to_have_count(shown)
@@ -191,53 +191,53 @@ def test_notice_is_ours(page: Page, deleted: str, shown: int) -> None:
 
 
 def test_without_javascript(open_page: Open, service: Gunicorn) -> None:
-    """Creating, a fault and deleting need no JavaScript, and no dead button is shown."""
+    """Creating, form problems and deleting work without JavaScript, and no button without effect is shown."""
     page = open_page(java_script_enabled=False)
     page.locator("[name=hosts]").fill("a b/c")
     page.get_by_role("button", name="Create token").click()
     expect(page.get_by_role("alert")).to_be_focused()
-    text = create(page, "a.test")
-    assert service.auth(text).status == 200
+    secret = create(page, "a.test")
+    assert service.auth(secret).status == 200
     expect(page.get_by_role("button")).to_have_count(0)
 
     page.get_by_role("link", name="All tokens").click()
     delete(page)
-    assert service.auth(text).status == 401
+    assert service.auth(secret).status == 401
 
 
-def test_lifetime_in_words(page: Page) -> None:
-    """Seconds are told back as a date, while they are typed, and nonsense as nothing."""
-    field, told = page.locator("[name=ttl_seconds]"), page.locator("output")
+def test_lifetime_as_a_date(page: Page) -> None:
+    """A lifetime in seconds is shown as a date while it is entered, and an invalid one shows nothing."""
+    field, date = page.locator("[name=ttl_seconds]"), page.locator("output")
 
     field.fill("2592000")
-    expect(told).to_contain_text(re.compile(r"That is .*20\d\d"))
+    expect(date).to_contain_text(re.compile(r"That is .*20\d\d"))
     for nonsense in ("soon", "0", "", "9" * 18):
         field.fill(nonsense)
-        expect(told).to_be_empty()
+        expect(date).to_be_empty()
 
 
 def test_pages(page: Page, redis: Any) -> None:
-    """Many tokens come in pages, all of them reachable by links."""
+    """Many tokens are split into pages, and all of them can be reached by links."""
     for number in range(120):
-        adopt(redis, number)
-    seen = set()
+        store_older_record(redis, number)
+    ids = set()
     page.reload()
     for number in (1, 2, 3):
         expect(page.get_by_role("navigation", name="Pages")).to_contain_text(f"Page {number} of 3")
-        seen |= set(page.locator("th .id").all_inner_texts())
+        ids |= set(page.locator("th .id").all_inner_texts())
         if number < 3:
             page.get_by_role("link", name="Older").click()
 
     expect(page.get_by_role("link", name="Older")).to_have_count(0)
     expect(page.locator("caption")).to_contain_text("120 tokens")
-    assert len(seen) == 120
+    assert len(ids) == 120
 
 
 @pytest.mark.parametrize("field", ["hosts", "email", "comment"])
 def test_hostile_records_are_inert(page: Page, redis: Any, field: str) -> None:
-    """What an older deployment let in is text, whatever it says."""
+    """Values in records of an older deployment are shown as text, never interpreted as HTML."""
     for number, value in enumerate(HOSTILE):
-        adopt(redis, number, **{field: value})
+        store_older_record(redis, number, **{field: value})
     page.reload()
 
     expect(rows(page)).to_have_count(len(HOSTILE))
@@ -248,7 +248,7 @@ def test_hostile_records_are_inert(page: Page, redis: Any, field: str) -> None:
 
 
 def test_hostile_form_is_inert(page: Page) -> None:
-    """What was typed comes back as text."""
+    """Entered values come back as text, never interpreted as HTML."""
     typed = HOSTILE[3]
     for name in ("hosts", "email", "comment", "ttl_seconds"):
         page.locator(f"[name={name}]").fill(typed)
@@ -260,9 +260,9 @@ def test_hostile_form_is_inert(page: Page) -> None:
 
 
 def test_odd_times(page: Page, redis: Any) -> None:
-    """A time that no calendar has spoils no page."""
+    """An invalid timestamp in a record breaks no page."""
     for number, created_at in enumerate(["0", "1700000000000", "9" * 30, "x"]):
-        adopt(redis, number, created_at=created_at)
+        store_older_record(redis, number, created_at=created_at)
     page.reload()
     expect(rows(page)).to_have_count(4)
     addresses = [link.get_attribute("href") or "" for link in page.get_by_role("link", name="Open").all()]
@@ -272,14 +272,14 @@ def test_odd_times(page: Page, redis: Any) -> None:
 
 
 def test_local_time(page: Page) -> None:
-    """A time in UTC says its local time when it is pointed at."""
+    """A time in UTC has the local time as its tooltip."""
     create(page, ttl_seconds=str(30 * 86_400))
 
     expect(page.locator("time").first).to_have_attribute("title", re.compile(r"20\d\d.*:\d\d"))
 
 
-def test_static_files_are_kept(page: Page, service: Gunicorn) -> None:
-    """A static file's address names its content, so that a new content is never missed."""
+def test_static_file_urls(page: Page, service: Gunicorn) -> None:
+    """A static file's URL contains a hash of its content, so that a browser never uses an outdated one."""
     address = page.locator("link[rel=stylesheet]").get_attribute("href") or ""
     style = call(service.port, "/static/style.css")
 
@@ -287,7 +287,7 @@ def test_static_files_are_kept(page: Page, service: Gunicorn) -> None:
 
 
 def test_browser_without_password(browser: Browser, service: Gunicorn) -> None:
-    """Without the password there is no page."""
+    """Without a password there is no page."""
     context: BrowserContext = browser.new_context(base_url=f"http://127.0.0.1:{service.port}")
     answer = context.request.get("/")
 

@@ -1,4 +1,4 @@
-"""An operator looks for a token."""
+"""Searching for tokens in a real browser."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, create
-from tests.browser.test_pages import adopt, rows
+from tests.browser.test_pages import rows, store_older_record
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("javascript", [True, False])
 def test_find_with_the_keyboard(open_page: Open, javascript: bool) -> None:  # noqa: FBT001 - a parameter
-    """A host and Enter find what opens it, with and without JavaScript."""
+    """Typing a host and pressing Enter finds the tokens that open it, with and without JavaScript."""
     page = open_page(java_script_enabled=javascript)
     for hosts in ("a.test", "*.b.test"):
         create(page, hosts)
@@ -28,21 +28,21 @@ def test_find_with_the_keyboard(open_page: Open, javascript: bool) -> None:  # n
     expect(rows(page)).to_have_count(2)
 
 
-def test_token_stays_out_of_the_address(page: Page) -> None:
-    """The browser does not send what begins like a token, so that no history or log has it."""
-    text = create(page)
+def test_token_stays_out_of_the_url(page: Page) -> None:
+    """The browser does not submit a search that begins like a token, which would put it in a URL."""
+    secret = create(page)
     page.goto("/")
-    page.get_by_label("Find tokens").fill(text)
+    page.get_by_label("Find tokens").fill(secret)
     page.get_by_role("button", name="Find").click()
 
-    assert text not in page.url
+    assert secret not in page.url
     expect(page.locator("#q:invalid")).to_have_count(1)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_found_token_can_be_deleted(open_page: Open, redis: object, width: int) -> None:
-    """What was found has the same verbs as in the table."""
-    adopt(redis, 1)
+    """A search result has the same actions as the table."""
+    store_older_record(redis, 1)
     page = open_page(viewport={"width": width, "height": 844})
     page.goto("/?q=a.test")
     page.locator("summary", has_text="Delete").click()

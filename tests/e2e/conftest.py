@@ -1,4 +1,4 @@
-"""One set of real processes for all tests that break none of them."""
+"""Shared processes for the end-to-end tests that leave them intact."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from devkit.traefik import Door, Traefik
 
 @pytest.fixture(scope="session", name="many_files")
 def _many_files() -> Iterator[None]:
-    """Let this process and those that it starts open as many files as they may."""
+    """Raise the limit of open files to the maximum for this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -38,20 +38,20 @@ def _redis(redis_server: RedisServer) -> Any:
 
 @pytest.fixture(scope="session", name="service")
 def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
-    # Time is test_outage's matter; elsewhere a busy machine may take longer to decide.
+    # Only test_outage measures time; elsewhere the deadline allows for a busy machine.
     with Gunicorn(redis_server.port, web_concurrency=2, redis_deadline_ms=5000) as service:
         yield service
 
 
 @pytest.fixture(autouse=True)
-def _forgiven(redis: Any) -> None:
-    """Forget the passwords that other tests guessed."""
+def _forget_wrong_logins(redis: Any) -> None:
+    """Delete the counters of wrong passwords that other tests left behind."""
     redis.delete(keys.WRONG_LOGINS)
 
 
 @pytest.fixture(name="token")
 def _token(service: Gunicorn) -> str:
-    """Return a new token that opens a.test."""
+    """Issue a token for a.test."""
     return service.issue("a.test")
 
 
@@ -63,7 +63,7 @@ def _echo() -> Iterator[Backend]:
 
 @pytest.fixture(name="backend")
 def _backend(echo: Backend) -> Backend:
-    """Return the backend, not yet reached by anybody."""
+    """Return the backend with no requests recorded."""
     echo.seen.clear()
     return echo
 

@@ -1,4 +1,4 @@
-"""Every way to say where Redis is, against servers that run: decisions, health, pages and commands."""
+"""Every supported form of a Redis address works against a real server: decisions, health, pages, CLI."""
 
 from __future__ import annotations
 
@@ -23,58 +23,64 @@ ENCODED = "us%2Fer:p%40s%2Fs%3F%23%3A%25%20%C3%A9"
 LOGIN = {"redis_username": USER, "redis_password": PASSWORD}
 
 
-def admit(server: RedisServer, *others: str) -> None:
-    """Have *server* know the user, and deny everybody else what *others* says."""
+def admit(server: RedisServer, *default_rules: str) -> None:
+    """Create the test user on *server* and apply the ACL rules *default_rules* to the default user."""
     client = server.client()
     client.acl_setuser(
         USER, enabled=True, passwords=[f"+{PASSWORD}"], commands=["+@all"], keys="*", channels="*"
     )
-    client.execute_command("ACL", "SETUSER", "default", *others)
+    client.execute_command("ACL", "SETUSER", "default", *default_rules)
 
 
-class Place:
-    """Servers with a socket: open to all, with a user, with a password."""
+class RedisServers:
+    """Three servers with Unix sockets: an open one, one that needs a user, one that needs a password."""
 
     def __init__(self, stack: ExitStack, directory: Path) -> None:
         self.dir = directory
-        both = ["--bind", "127.0.0.1", "-::1"]  # the minus: where there is no IPv6, that is no error
+        loopback = ["--bind", "127.0.0.1", "-::1"]  # "-" tolerates a host without IPv6
         self.open, self.named, self.locked = (
-            stack.enter_context(RedisServer(options=[*both, "--unixsocket", str(directory / f"{name}.sock")]))
+            stack.enter_context(
+                RedisServer(options=[*loopback, "--unixsocket", str(directory / f"{name}.sock")])
+            )
             for name in ("open", "a b", "locked")
         )
         admit(self.open)
         admit(self.named, "-@scripting")
         admit(self.locked, "resetpass", f">{PASSWORD}")
 
-    def fill(self, text: str) -> str:
-        """Return *text* with what is known only now."""
+    def fill(self, template: str) -> str:
+        """Return *template* with the ports, paths and credentials of these servers filled in."""
         ports = {name: getattr(self, name).port for name in ("named", "open", "locked")}
-        return text.format(dir=self.dir, login=ENCODED, password=ENCODED.partition(":")[2], **ports)
+        return template.format(dir=self.dir, login=ENCODED, password=ENCODED.partition(":")[2], **ports)
 
 
-@pytest.fixture(scope="module", name="place")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@pytest.fixture(scope="module", name="redis_servers")
+def _redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServers]:
     with ExitStack() as stack:
-        yield Place(stack, tmp_path_factory.mktemp("sockets"))
+        yield RedisServers(stack, tmp_path_factory.mktemp("sockets"))
 
 
 def service(redis_port: object = None, **settings: object) -> Gunicorn:
-    """Return a service of one worker that has time on a busy machine."""
+    """Return a service with one worker and a deadline generous enough for a busy machine."""
     return Gunicorn(redis_port, web_concurrency=1, redis_deadline_ms=5000, **settings)
 
 
-def check(own: Gunicorn) -> str:
-    """See that everything works, and return the token that was made for it."""
-    token = own.issue("a.test")
-    assert [own.auth(token).status, own.auth(token, "b.test").status, own.auth("acl_x").status] == [
+def check(gunicorn: Gunicorn) -> str:
+    """Check decisions, health, pages and CLI of *own*, and return a token issued for the check."""
+    token = gunicorn.issue("a.test")
+    assert [
+        gunicorn.auth(token).status,
+        gunicorn.auth(token, "b.test").status,
+        gunicorn.auth("acl_x").status,
+    ] == [
         200,
         403,
         401,
     ]
-    assert [own.page("/healthz").status, own.page("/").status] == [200, 200]
-    command = [own.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "list"]
+    assert [gunicorn.page("/healthz").status, gunicorn.page("/").status] == [200, 200]
+    command = [gunicorn.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "list"]
     listed = subprocess.run(
-        command, env=own.env, cwd=own.dir, capture_output=True, text=True, timeout=60, check=True
+        command, env=gunicorn.env, cwd=gunicorn.dir, capture_output=True, text=True, timeout=60, check=True
     )
     assert "a.test" in listed.stdout
     return token
@@ -103,16 +109,20 @@ if Path("/proc/net/if_inet6").exists() and Path("/proc/net/if_inet6").read_text(
 
 
 @pytest.mark.parametrize(("settings", "db"), FORMS)
-def test_one_server(place: Place, settings: dict[str, Any], db: int) -> None:
-    """What an address and its settings say is what is done, down to the database."""
+def test_one_server(redis_servers: RedisServers, settings: dict[str, Any], db: int) -> None:
+    """An address and its settings select exactly one server and one database."""
     filled = {
-        name: place.fill(value) if name in {"redis_url", "redis_port"} else value
+        name: redis_servers.fill(value) if name in {"redis_url", "redis_port"} else value
         for name, value in settings.items()
     }
-    with service(**filled) as own:
-        token = check(own)
-    server = next(one for one in (place.open, place.named, place.locked) if _holds(one, token, db))
-    assert [_holds(server, token, other) for other in range(8)] == [other == db for other in range(8)]
+    with service(**filled) as gunicorn:
+        token = check(gunicorn)
+    server = next(
+        candidate
+        for candidate in (redis_servers.open, redis_servers.named, redis_servers.locked)
+        if _holds(candidate, token, db)
+    )
+    assert [_holds(server, token, number) for number in range(8)] == [number == db for number in range(8)]
 
 
 def _holds(server: RedisServer, token: str, db: int) -> bool:
@@ -121,7 +131,7 @@ def _holds(server: RedisServer, token: str, db: int) -> bool:
 
 
 def test_sentinels(tmp_path: Path) -> None:
-    """User and password of the primary are settings of their own, those of the sentinels stand in a file."""
+    """The primary's credentials come from REDIS_* settings, the sentinels' from the URL."""
     with ExitStack() as stack:
         primary = stack.enter_context(RedisServer())
         monitor = [f"sentinel auth-user {SERVICE} {USER}", f'sentinel auth-pass {SERVICE} "{PASSWORD}"']
@@ -135,41 +145,49 @@ def test_sentinels(tmp_path: Path) -> None:
         (tmp_path / "url").write_text(f"redis+sentinel://{places}/{SERVICE}/3?{options}\r\n")
         (tmp_path / "password").write_text(f"{PASSWORD}\n")
         settings = {"redis_url_file": tmp_path / "url", "redis_username": USER}
-        own = stack.enter_context(service(redis_password_file=tmp_path / "password", **settings))
+        gunicorn = stack.enter_context(service(redis_password_file=tmp_path / "password", **settings))
 
-        assert _holds(primary, check(own), 3)
+        assert _holds(primary, check(gunicorn), 3)
 
 
 def test_cluster(tmp_path: Path) -> None:
-    """A password in a file is that of every node of a Cluster."""
+    """A password read from a file is used for every node of a cluster."""
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     with Nodes() as nodes:
         for node in nodes.primaries:
             admit(node, "-@scripting")
         settings = {"redis_url": nodes.url, "redis_username": USER}
-        with service(redis_password_file=tmp_path / "password", **settings) as own:
+        with service(redis_password_file=tmp_path / "password", **settings) as gunicorn:
             for _ in range(3):
-                check(own)
+                check(gunicorn)
 
 
 @pytest.mark.parametrize(
     "address", [{"redis_url": "redis://127.0.0.1:{open}/16"}, {"redis_url": "unix://{dir}/open.sock?db=99"}]
 )
-def test_no_such_database(place: Place, address: dict[str, str]) -> None:
-    """A database that the server does not have is its own error, in the log in its own words."""
-    with service(redis_url=place.fill(address["redis_url"])) as own:
-        assert [own.auth("x" * 20).status, own.page("/healthz").status, own.page("/").status] == [
+def test_no_such_database(redis_servers: RedisServers, address: dict[str, str]) -> None:
+    """A database number that the server does not have is a 503, and the log quotes the server's error."""
+    with service(redis_url=redis_servers.fill(address["redis_url"])) as gunicorn:
+        assert [
+            gunicorn.auth("x" * 20).status,
+            gunicorn.page("/healthz").status,
+            gunicorn.page("/").status,
+        ] == [
             503,
             503,
             503,
         ]
-        assert "DB index is out of range" in own.log
+        assert "DB index is out of range" in gunicorn.log
 
 
-def test_nobody_there() -> None:
-    """An address of nobody is no reason not to start: Redis may come later."""
-    with service(redis_url=f"unix:///tmp/nobody-{free_port()}.sock") as own:
-        assert [own.auth("x" * 20).status, own.page("/healthz").status, own.page("/").status] == [
+def test_unreachable_redis() -> None:
+    """The service starts although Redis is unreachable, because Redis may come up later."""
+    with service(redis_url=f"unix:///tmp/missing-{free_port()}.sock") as gunicorn:
+        assert [
+            gunicorn.auth("x" * 20).status,
+            gunicorn.page("/healthz").status,
+            gunicorn.page("/").status,
+        ] == [
             503,
             503,
             503,

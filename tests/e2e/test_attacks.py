@@ -1,4 +1,4 @@
-"""Nobody gets in, nothing breaks and no answer goes astray, whatever bytes are sent straight to gunicorn."""
+"""No byte sequence sent to gunicorn grants access, causes an error or gets another request's response."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ NEVER = {101, 500, 502, 503, 504}
 refused = pytest.mark.parametrize("usual", REFUSED.values(), ids=REFUSED.keys())
 
 
-@pytest.fixture(scope="module", name="both", params=["express", "plain"])
-def _both(request: Any, redis_server: RedisServer) -> Iterator[Gunicorn]:
-    """Run the service, with the express lane and without, for tokens whose ids are their names."""
+@pytest.fixture(scope="module", name="gunicorn", params=["express", "plain"])
+def _gunicorn(request: Any, redis_server: RedisServer) -> Iterator[Gunicorn]:
+    """Run the service with and without the express lane, for tokens whose ids are their secrets."""
     for token in (FIRST, SECOND, HIDDEN, OTHER):
         hosts = "b.test" if token == OTHER else "a.test"
         redis_server.client().hset(record_key(token), mapping={"hosts": hosts, "id": token})
@@ -50,44 +50,49 @@ def _auth(token: str) -> bytes:
 
 
 def _is_refused(replies: list[Reply]) -> bool:
-    """Tell whether FIRST was answered, the attack refused, and SECOND answered in its place or not at all."""
+    """Return whether FIRST was allowed, the attack refused, and SECOND allowed or left unanswered."""
     first, *rest = replies
     rest = rest[:-1] if len(rest) > 1 and rest[-1] == Reply(200, SECOND) else rest
-    told = {reply.status for reply in rest}
-    return first == Reply(200, FIRST) and not (told & NEVER or any(200 <= status < 300 for status in told))
+    statuses = {reply.status for reply in rest}
+    return first == Reply(200, FIRST) and not (
+        statuses & NEVER or any(200 <= status < 300 for status in statuses)
+    )
 
 
-def _astray(service: Gunicorn, attacks: Mapping[str, bytes]) -> dict[str, list[Reply]]:
-    """Send each attack between two good requests; return the answers to those that were not refused."""
+def _not_refused(service: Gunicorn, attacks: Mapping[str, bytes]) -> dict[str, list[Reply]]:
+    """Send each attack between two valid requests, and return the replies to those that got through."""
 
     def send(attack: bytes) -> list[Reply]:
         return converse(service.port, _auth(FIRST) + attack + _auth(SECOND))
 
     with ThreadPoolExecutor(4) as pool:
-        told = dict(zip(attacks, pool.map(send, attacks.values()), strict=True))
-    return {name: replies for name, replies in told.items() if not _is_refused(replies)}
+        replies_by_attack = dict(zip(attacks, pool.map(send, attacks.values()), strict=True))
+    return {name: replies for name, replies in replies_by_attack.items() if not _is_refused(replies)}
 
 
 @refused
-def test_shapes(both: Gunicorn, usual: tuple[bytes, ...]) -> None:
-    """No request, odd, broken or one in another, opens anything without a token for its host."""
+def test_malformed_and_nested_requests(gunicorn: Gunicorn, usual: tuple[bytes, ...]) -> None:
+    """No malformed, unusual or nested request is allowed without a token for its host."""
     ends = corpus.malformed() | corpus.remarks() | corpus.smuggling(_auth(HIDDEN))
 
-    assert _astray(both, {name: request(end, *usual) for name, end in ends.items()}) == {}
+    assert _not_refused(gunicorn, {name: request(end, *usual) for name, end in ends.items()}) == {}
 
 
 @refused
-def test_request_lines(both: Gunicorn, usual: tuple[bytes, ...]) -> None:
-    """No request line does, nor the host in it."""
+def test_request_lines(gunicorn: Gunicorn, usual: tuple[bytes, ...]) -> None:
+    """No request line and no host in a request line grants access."""
     lines = {name: line.replace(b"PATH", b"/auth") for name, line in corpus.LINES.items()}
 
     assert (
-        _astray(both, {name: request(corpus.PLAIN, *usual, line=line) for name, line in lines.items()}) == {}
+        _not_refused(
+            gunicorn, {name: request(corpus.PLAIN, *usual, line=line) for name, line in lines.items()}
+        )
+        == {}
     )
 
 
-def test_repeated_credential(both: Gunicorn) -> None:
-    """Two credentials are none, whichever they are and however their names are spelled."""
+def test_repeated_credential(gunicorn: Gunicorn) -> None:
+    """Two credentials in one request are refused, regardless of their values and name case."""
     values = [value.replace(b"%b", SECOND.encode()) for value in corpus.CREDENTIALS]
     attacks = {
         f"{name!r} {pair}": request(corpus.PLAIN, *HERE, b"Authorization: " + pair[0], name + b": " + pair[1])
@@ -95,11 +100,11 @@ def test_repeated_credential(both: Gunicorn) -> None:
         for pair in corpus.pairs(values)
     }
 
-    assert _astray(both, attacks) == {}
+    assert _not_refused(gunicorn, attacks) == {}
 
 
-def test_repeated_host(both: Gunicorn) -> None:
-    """Two forwarded hosts are none, whichever they are and however their names are spelled."""
+def test_repeated_host(gunicorn: Gunicorn) -> None:
+    """Two forwarded hosts in one request are refused, regardless of their values and name case."""
     attacks = {
         f"{name!r} {pair}": request(
             corpus.PLAIN, HERE[0], bearer(SECOND), b"X-Forwarded-Host: " + pair[0], name + b": " + pair[1]
@@ -108,15 +113,18 @@ def test_repeated_host(both: Gunicorn) -> None:
         for pair in corpus.pairs(corpus.HOSTS)
     }
 
-    assert _astray(both, attacks) == {}
+    assert _not_refused(gunicorn, attacks) == {}
 
 
 @pytest.mark.parametrize("name", corpus.READ, ids=lambda name: name.decode())
-def test_every_byte_in_a_value(both: Gunicorn, name: bytes) -> None:
-    """No byte in any header that somebody reads opens anything or breaks anything."""
+def test_every_byte_in_a_value(gunicorn: Gunicorn, name: bytes) -> None:
+    """No byte value in a header that the service reads grants access or causes an error."""
     attacks = {f"{byte}": b"%b: a%bb" % (name, bytes([byte])) for byte in range(256)}
 
-    assert _astray(both, {each: request(corpus.PLAIN, *HERE, line) for each, line in attacks.items()}) == {}
+    assert (
+        _not_refused(gunicorn, {each: request(corpus.PLAIN, *HERE, line) for each, line in attacks.items()})
+        == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,24 +142,30 @@ def test_every_byte_in_a_value(both: Gunicorn, name: bytes) -> None:
         "behind X-Forwarded-Host",
     ],
 )
-def test_every_byte_in_a_name(both: Gunicorn, usual: tuple[bytes, ...], front: bytes, back: bytes) -> None:
-    """No byte makes another name out of one that counts."""
+def test_every_byte_in_a_name(
+    gunicorn: Gunicorn, usual: tuple[bytes, ...], front: bytes, back: bytes
+) -> None:
+    """No byte value inside or next to a header name turns it into a name that the service reads."""
     attacks = {f"{byte}": request(corpus.PLAIN, *usual, front + bytes([byte]) + back) for byte in range(256)}
 
-    assert _astray(both, attacks) == {}
+    assert _not_refused(gunicorn, attacks) == {}
 
 
-def test_remarks_do_not_matter(both: Gunicorn) -> None:
-    """What else a request says costs a good token nothing."""
+def test_other_headers_do_not_matter(gunicorn: Gunicorn) -> None:
+    """Other headers and bodies never cause a valid token to be refused."""
     ends = {name: end for name, end in corpus.remarks().items() if " " not in name.partition("alias ")[2]}
-    told = {
+    replies_by_case = {
         name: [
-            reply for reply in converse(both.port, request(end, *HERE, bearer(SECOND))) if reply.status != 100
+            reply
+            for reply in converse(gunicorn.port, request(end, *HERE, bearer(SECOND)))
+            if reply.status != 100
         ]
         for name, end in ends.items()
     }
 
-    assert {name: replies for name, replies in told.items() if replies != [Reply(200, SECOND)]} == {}
+    assert {
+        name: replies for name, replies in replies_by_case.items() if replies != [Reply(200, SECOND)]
+    } == {}
 
 
 def _form(path: bytes, body: bytes, length: int, *more: bytes) -> bytes:
@@ -162,26 +176,26 @@ def _form(path: bytes, body: bytes, length: int, *more: bytes) -> bytes:
 
 @pytest.mark.parametrize("more", [[], [b"Expect: 100-continue"]], ids=["plain", "expect"])
 @pytest.mark.parametrize("path", [b"/create_token", b"/delete_token", b"/auth", b"/nowhere"])
-def test_announced_body_is_not_awaited(both: Gunicorn, path: bytes, more: Iterable[bytes]) -> None:
-    """A megabyte that was announced is not waited for: the answer is no, and comes in 50 ms."""
+def test_refusal_does_not_wait_for_body(gunicorn: Gunicorn, path: bytes, more: Iterable[bytes]) -> None:
+    """The service refuses a request within 50 ms and does not wait for an announced body of a megabyte."""
 
     def ask() -> None:
-        with Connection(both.port) as connection:
+        with Connection(gunicorn.port) as connection:
             connection.send(_form(path, b"", 1_000_000, *more))
             assert connection.read().status in {401, 404, 413}
 
     at_best(lambda: seconds(ask), 0.05)
 
 
-def test_large_form_and_the_next_request(both: Gunicorn) -> None:
-    """A form of a megabyte is refused, and what follows it is answered in its place or not at all."""
+def test_large_form_and_the_next_request(gunicorn: Gunicorn) -> None:
+    """A one-megabyte form is refused, and the next request is answered correctly or not at all."""
     attack = _form(b"/create_token", b"hosts=" + b"a" * 999_994, 1_000_000)
 
-    assert _astray(both, {"large form": attack}) == {}
+    assert _not_refused(gunicorn, {"large form": attack}) == {}
 
 
-def test_every_byte_in_a_password(both: Gunicorn, redis_server: RedisServer) -> None:
-    """No byte in a target or a password opens an admin page, changes a token or breaks anything."""
+def test_every_byte_in_a_password(gunicorn: Gunicorn, redis_server: RedisServer) -> None:
+    """No byte value in a request target or a password opens an admin page or changes a token."""
     before = set(redis_server.client().keys("tokens:*"))
     lines = {
         f"{byte} in the {where}": request(corpus.PLAIN, b"Host: x", authorization, line=line)
@@ -196,5 +210,5 @@ def test_every_byte_in_a_password(both: Gunicorn, redis_server: RedisServer) -> 
         )
     }
 
-    assert _astray(both, lines) == {}
+    assert _not_refused(gunicorn, lines) == {}
     assert set(redis_server.client().keys("tokens:*")) == before

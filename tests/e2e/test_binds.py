@@ -1,4 +1,4 @@
-"""BIND: each form serves and is found healthy by the image's check, or ends the start with one message."""
+"""Every form of BIND either serves and passes the image's health check, or fails with one message."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.e2e
 
 
 def healthcheck(bind: str | None, directory: Path) -> int:
-    """Run the HEALTHCHECK of the image, whose working directory has the app, and return its status."""
-    found = re.search(
+    """Run the image's HEALTHCHECK in *directory*, and return its exit status."""
+    instruction = re.search(
         r"^HEALTHCHECK .* CMD (\[.*\])$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE
     )
-    assert found
-    command = [str(ROOT / word) if word.startswith("app/") else word for word in json.loads(found[1])]
+    assert instruction
+    command = [str(ROOT / word) if word.startswith("app/") else word for word in json.loads(instruction[1])]
     environ = {} if bind is None else {"BIND": bind}
     return subprocess.run(
         [sys.executable, *command[1:]],
@@ -38,14 +38,14 @@ def healthcheck(bind: str | None, directory: Path) -> int:
 
 
 class Bound(Gunicorn):
-    """A service that the image's check asks whether it serves."""
+    """A service that is ready when the image's health check passes."""
 
     def __init__(self, redis_port: int, bind: str, check: str | None) -> None:
         super().__init__(redis_port, bind=bind, web_concurrency=1)
         self.check = check
 
     def is_ready(self) -> bool:
-        """Tell whether the check finds it healthy."""
+        """Return whether the health check passes."""
         return healthcheck(self.check, self.dir) == 0
 
 
@@ -64,7 +64,7 @@ BINDS += ["unix:auth-{}.sock", "unix:///tmp/auth-{}.sock", "127.0.0.1:{},unix:au
 
 @pytest.mark.parametrize("form", BINDS)
 def test_health(redis_server: RedisServer, form: str) -> None:
-    """The check finds the service wherever it listens, and nobody once it has gone."""
+    """The health check passes while the service listens on BIND, and fails after it has stopped."""
     bind = form.replace("{}", str(free_port()))
     with Bound(redis_server.port, bind, bind) as service:
         assert "Listening at: " in service.log
@@ -73,15 +73,15 @@ def test_health(redis_server: RedisServer, form: str) -> None:
     Path("/tmp", bind.rpartition("/")[2]).unlink(missing_ok=True)
 
 
-def test_each_address_counts(redis_server: RedisServer) -> None:
-    """Of several addresses each has to answer."""
+def test_every_address_must_answer(redis_server: RedisServer) -> None:
+    """With several addresses in BIND, the health check fails unless every one of them answers."""
     port, other = free_port(), free_port()
     with Bound(redis_server.port, f"127.0.0.1:{port}", f"127.0.0.1:{port}") as service:
         assert healthcheck(f"127.0.0.1:{port},127.0.0.1:{other}", service.dir) == 1
 
 
 def test_loopback_by_default() -> None:
-    """Without BIND, or with an empty one, nobody but this machine is answered; the image opens itself."""
+    """The service listens on loopback if BIND is unset or empty; the image sets BIND to all interfaces."""
     config = "import runpy; print(runpy.run_path('gunicorn.conf.py')['bind'])"
     environ = Gunicorn(1, bind="").env
     printed = subprocess.check_output(
@@ -92,18 +92,18 @@ def test_loopback_by_default() -> None:
     assert "BIND=0.0.0.0:8000" in (ROOT / "Dockerfile").read_text("utf-8")
 
 
-def _end(bind: str, **settings: object) -> str:
-    """Return what a start with *bind* says at its end, and see that it does end."""
+def _failed_start_log(bind: str, **settings: object) -> str:
+    """Start the service with *bind*, assert that it fails, and return its log."""
     service = Gunicorn(1, bind=bind, **settings)
     with service.log_path.open("w") as log:
         run = subprocess.run(
             service.argv, env=service.env, cwd=service.dir, stdout=log, stderr=log, timeout=40, check=False
         )
-    said = service.log
+    output = service.log
     service.__exit__()
     assert run.returncode != 0
-    assert "Traceback" not in said
-    return said
+    assert "Traceback" not in output
+    return output
 
 
 @pytest.mark.parametrize(
@@ -120,23 +120,23 @@ def _end(bind: str, **settings: object) -> str:
         ("unix:", "the path of a socket follows"),
     ],
 )
-def test_nowhere_to_listen(bind: str, reason: str) -> None:
-    """What turns out when it is tried is said as what is found in the text: once, and with BIND's name."""
-    assert len(re.findall(f"^  BIND: {reason}", _end(bind), re.MULTILINE)) == 1
+def test_address_that_cannot_be_bound(bind: str, reason: str) -> None:
+    """An address that cannot be bound is reported once, as a problem of BIND, like an invalid one."""
+    assert len(re.findall(f"^  BIND: {reason}", _failed_start_log(bind), re.MULTILINE)) == 1
 
 
 def test_port_in_use() -> None:
-    """A port that stays taken is named, after a while in which its owner may be about to end."""
+    """A port that stays in use is reported after a grace period in which its owner may exit."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert f"settings:\n  BIND: can't listen at {bind}: Address already in use" in _end(bind)
+        assert f"settings:\n  BIND: can't listen at {bind}: Address already in use" in _failed_start_log(bind)
 
 
 def test_socket_in_use(redis_server: RedisServer, tmp_path: Path) -> None:
-    """A path at which somebody listens stays theirs; one that a crash left behind is taken over."""
+    """A socket that another process listens on is left alone; a stale one from a crash is replaced."""
     bind = f"unix:{tmp_path / 'auth.sock'}"
     with Bound(redis_server.port, bind, bind) as first:
-        assert f"settings:\n  BIND: can't listen at {bind}: Address already in use" in _end(bind)
+        assert f"settings:\n  BIND: can't listen at {bind}: Address already in use" in _failed_start_log(bind)
         assert first.is_ready()
         first.kill()
         assert (tmp_path / "auth.sock").is_socket()

@@ -1,4 +1,4 @@
-"""A Redis that answers, but not what was asked: a proxy in between, a broken module, another server."""
+"""Replies that no Redis with our scripts would send: from a proxy in between, a bug or another server."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from devkit.waiting import until
 ASK = [*forwarded("a.test"), *bearer("some-token")]
 
 
-SOUND = object()  # in place of an answer to everything
+NORMAL = object()  # stands for "answer normally"
 
 
 class Raw(bytes):
-    """What is sent as it is."""
+    """Bytes that are sent unchanged."""
 
 
 def resp(value: Any) -> bytes:
-    """Return *value* as Redis sends it."""
+    """Return *value* encoded as a RESP reply."""
     if isinstance(value, Raw):
         return value
     if value is None:
@@ -37,15 +37,15 @@ def resp(value: Any) -> bytes:
     return b"$%d\r\n%s\r\n" % (len(value), value)
 
 
-class StandIn(socketserver.ThreadingTCPServer):
-    """Speaks the protocol of Redis, and answers every script with *reply* of its key and call."""
+class FakeRedis(socketserver.ThreadingTCPServer):
+    """Speaks RESP and answers every script call with ``reply(key, call number)``."""
 
     allow_reuse_address = daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Session)
         self.reply: Callable[[bytes, bytes], Any] = good
-        self.misfit: Any = SOUND
+        self.odd_reply: Any = NORMAL
 
 
 class _Session(socketserver.BaseRequestHandler):
@@ -57,53 +57,53 @@ class _Session(socketserver.BaseRequestHandler):
                 self.request.sendall(resp(self._answer(command)))
 
     def _answer(self, command: list[bytes]) -> Any:
-        assert isinstance(self.server, StandIn)
+        assert isinstance(self.server, FakeRedis)
         name = command[0].upper()
         if name in {b"EVALSHA", b"EVAL"}:
             return self.server.reply(command[3], command[-1])
-        if self.server.misfit is not SOUND and name not in {b"HELLO", b"CLIENT", b"SELECT"}:
-            return self.server.misfit
+        if self.server.odd_reply is not NORMAL and name not in {b"HELLO", b"CLIENT", b"SELECT"}:
+            return self.server.odd_reply
         return {b"SMEMBERS": [], b"INFO": b"redis_version:7.2.0\r\n", b"PING": Raw(b"+PONG\r\n")}.get(
             name, Raw(b"+OK\r\n")
         )
 
 
 def good(key: bytes, number: bytes) -> Any:
-    """Let in, as take.lua says it."""
+    """Allow the request, in the reply format of take.lua."""
     return [key, b"allowed", b"", b"", b"", number]
 
 
-def told(*middle: Any) -> Callable[[bytes, bytes], Any]:
-    """Return what answers *middle* between the right key and the right call."""
+def reply_with(*middle: Any) -> Callable[[bytes, bytes], Any]:
+    """Return a reply function that puts *middle* between the correct key and the correct call number."""
     return lambda key, number: [key, *middle, number]
 
 
 BROKEN: dict[str, Callable[[bytes, bytes], Any]] = {
-    "nothing": told(),
-    "nil and int for texts": told(b"allowed", None, 5, []),
-    "one text missing": told(b"allowed", b"", b""),
-    "all texts missing": told(b"allowed"),
-    "one text more": told(b"allowed", b"", b"", b"", b""),
-    "lists for texts": told(b"wrong_host", [b""], [b""], [b""]),
-    "unknown outcome": told(b"open", b"", b"", b""),
-    "outcome in capitals": told(b"ALLOWED", b"", b"", b""),
-    "nil for the outcome": told(None, b"", b"", b""),
-    "a list for the outcome": told([b"allowed"], b"", b"", b""),
-    "unknown with a text": told(b"unknown", b""),
-    "expired without an id": told(b"expired"),
-    "expired by nil": told(b"expired", None),
-    "moved to nil": told(b"moved", None),
-    "moved to bytes": told(b"moved", b"\xff" * 64),
+    "nothing": reply_with(),
+    "nil and int for texts": reply_with(b"allowed", None, 5, []),
+    "one text missing": reply_with(b"allowed", b"", b""),
+    "all texts missing": reply_with(b"allowed"),
+    "one text more": reply_with(b"allowed", b"", b"", b"", b""),
+    "lists for texts": reply_with(b"wrong_host", [b""], [b""], [b""]),
+    "unknown outcome": reply_with(b"open", b"", b"", b""),
+    "outcome in capitals": reply_with(b"ALLOWED", b"", b"", b""),
+    "nil for the outcome": reply_with(None, b"", b"", b""),
+    "a list for the outcome": reply_with([b"allowed"], b"", b"", b""),
+    "unknown with a text": reply_with(b"unknown", b""),
+    "expired without an id": reply_with(b"expired"),
+    "expired by nil": reply_with(b"expired", None),
+    "moved to nil": reply_with(b"moved", None),
+    "moved to bytes": reply_with(b"moved", b"\xff" * 64),
     "moved to itself": lambda key, number: [key, b"moved", key.removeprefix(b"tokens:"), number],
-    "limited without figures": told(b"limited", b"", b"", b""),
-    "nil for a figure": told(b"limited", b"", b"", b"", None, 60, 1),
-    "text for a figure": told(b"limited", b"", b"", b"", b"100", 60, 1),
-    "negative limit": told(b"limited", b"", b"", b"", -1, 60, 1),
-    "negative window": told(b"limited", b"", b"", b"", 100, -60, 1),
-    "no wait": told(b"limited", b"", b"", b"", 100, 60, 0),
-    "negative wait": told(b"limited", b"", b"", b"", 100, 60, -1),
-    "huge wait": told(b"limited", b"", b"", b"", 100, 60, 2**62),
-    "huge figures": told(b"limited", b"", b"", b"", 2**62, 2**62, 2**62),
+    "limited without figures": reply_with(b"limited", b"", b"", b""),
+    "nil for a figure": reply_with(b"limited", b"", b"", b"", None, 60, 1),
+    "text for a figure": reply_with(b"limited", b"", b"", b"", b"100", 60, 1),
+    "negative limit": reply_with(b"limited", b"", b"", b"", -1, 60, 1),
+    "negative window": reply_with(b"limited", b"", b"", b"", 100, -60, 1),
+    "no wait": reply_with(b"limited", b"", b"", b"", 100, 60, 0),
+    "negative wait": reply_with(b"limited", b"", b"", b"", 100, 60, -1),
+    "huge wait": reply_with(b"limited", b"", b"", b"", 100, 60, 2**62),
+    "huge figures": reply_with(b"limited", b"", b"", b"", 2**62, 2**62, 2**62),
     "no list": lambda *_: b"OK",
     "nil": lambda *_: None,
     "an integer": lambda *_: 1,
@@ -112,7 +112,7 @@ BROKEN: dict[str, Callable[[bytes, bytes], Any]] = {
     "call alone": lambda _, number: [number],
     "call first": lambda key, number: [number, b"allowed", b"", b"", b"", key],
     "another key": lambda _, number: [b"tokens:x", b"allowed", b"", b"", b"", number],
-    "an error inside": told(b"allowed", Raw(b"-ERR x\r\n"), b"", b""),
+    "an error inside": reply_with(b"allowed", Raw(b"-ERR x\r\n"), b"", b""),
     "an error without text": lambda *_: Raw(b"-\r\n"),
     "an error of bytes": lambda *_: Raw(b"-ERR \xff\xfe\r\n"),
     "a redirection to nowhere": lambda *_: Raw(b"-MOVED x\r\n"),
@@ -125,31 +125,31 @@ BROKEN: dict[str, Callable[[bytes, bytes], Any]] = {
 
 
 @pytest.fixture(scope="module")
-def stand_in() -> Iterator[StandIn]:
-    """Run the stand-in for all tests here."""
-    with StandIn() as server:
+def fake_redis() -> Iterator[FakeRedis]:
+    """Run one fake Redis for all tests of this module."""
+    with FakeRedis() as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
 @pytest.fixture(scope="module", params=["express", "flask"])
-def gunicorn(request: pytest.FixtureRequest, stand_in: StandIn) -> Iterator[Gunicorn]:
-    """Run one worker in front of it, with the express lane or without."""
+def gunicorn(request: pytest.FixtureRequest, fake_redis: FakeRedis) -> Iterator[Gunicorn]:
+    """Run one worker on the fake Redis, with and without the express lane."""
     lane = "true" if request.param == "express" else "false"
-    with Gunicorn(stand_in.server_address[1], web_concurrency=1, express_lane=lane) as service:
+    with Gunicorn(fake_redis.server_address[1], web_concurrency=1, express_lane=lane) as service:
         yield service
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_no_decision(gunicorn: Gunicorn, stand_in: StandIn, kind: str) -> None:
-    """An answer that take.lua would not give is a 503, and the next request on the connection is answered."""
+def test_broken_script_reply_is_503(gunicorn: Gunicorn, fake_redis: FakeRedis, kind: str) -> None:
+    """A reply that take.lua cannot produce is a 503, and the connection still serves the next request."""
     with Connection(gunicorn.port) as connection:
-        stand_in.reply = good
+        fake_redis.reply = good
         until(lambda: connection.call("/auth", ASK).status == 200)
-        stand_in.reply = BROKEN[kind]
+        fake_redis.reply = BROKEN[kind]
         broken = connection.call("/auth", ASK)
-        stand_in.reply = good
+        fake_redis.reply = good
 
         assert (broken.status, broken.text) == (503, "redis unavailable")
         until(lambda: connection.call("/auth", ASK).status == 200)
@@ -157,7 +157,7 @@ def test_no_decision(gunicorn: Gunicorn, stand_in: StandIn, kind: str) -> None:
     assert 'verdict="unavailable"' in metrics
 
 
-MISFITS: dict[str, Any] = {
+ODD_REPLIES: dict[str, Any] = {
     "nil": None,
     "an integer": 7,
     "a huge integer": 2**62,
@@ -183,44 +183,46 @@ PAGES: list[tuple[str, str, tuple[str, str], bytes | None]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", MISFITS)
+@pytest.mark.parametrize("kind", ODD_REPLIES)
 @pytest.mark.parametrize("may_sign_in", [True, False])
-def test_no_page(gunicorn: Gunicorn, stand_in: StandIn, kind: str, may_sign_in: bool) -> None:  # noqa: FBT001
-    """What the pages and the API can't make sense of is no fault of theirs, and no change is called done."""
-    stand_in.misfit = MISFITS[kind]
-    stand_in.reply = lambda key, _: [0, 0] if may_sign_in and b"logins" in key else MISFITS[kind]
+def test_broken_page_reply(gunicorn: Gunicorn, fake_redis: FakeRedis, kind: str, may_sign_in: bool) -> None:  # noqa: FBT001
+    """A nonsensical reply is a 503 in pages and API, never a 500, and no change is reported as done."""
+    fake_redis.odd_reply = ODD_REPLIES[kind]
+    fake_redis.reply = lambda key, _: [0, 0] if may_sign_in and b"logins" in key else ODD_REPLIES[kind]
     try:
         for method, target, content, body in PAGES:
             answer = call(gunicorn.port, target, [("Authorization", BASIC), content], method, body)
             assert answer.status in ({404, 503} if method == "GET" else {404, 409, 503}), (method, target)
     finally:
-        stand_in.misfit = SOUND
+        fake_redis.odd_reply = NORMAL
 
 
-def test_broken_answers_harm_no_other(gunicorn: Gunicorn, stand_in: StandIn) -> None:
-    """Between broken answers for one token, another on the same shared connection is decided on."""
-    stand_in.reply = good
+def test_broken_replies_do_not_affect_other_tokens(gunicorn: Gunicorn, fake_redis: FakeRedis) -> None:
+    """Broken replies for one token do not affect another token on the same shared connection."""
+    fake_redis.reply = good
     until(lambda: call(gunicorn.port, "/auth", ASK).status == 200)
-    (other,) = seen_keys(gunicorn, stand_in, "other-token")
-    stand_in.reply = lambda key, number: (good if key == other else told(b"allowed", None))(key, number)
+    (other_key,) = requested_keys(gunicorn, fake_redis, "other-token")
+    fake_redis.reply = lambda key, number: (good if key == other_key else reply_with(b"allowed", None))(
+        key, number
+    )
 
     with Connection(gunicorn.port) as connection:
         statuses = [
-            connection.call("/auth", [*forwarded("a.test"), *bearer(text)]).status
-            for text in ("some-token", "other-token") * 20
+            connection.call("/auth", [*forwarded("a.test"), *bearer(secret)]).status
+            for secret in ("some-token", "other-token") * 20
         ]
 
     assert statuses == [503, 200] * 20
 
 
-def seen_keys(gunicorn: Gunicorn, stand_in: StandIn, text: str) -> set[bytes]:
-    """Return the keys that are asked for when *text* is presented."""
+def requested_keys(gunicorn: Gunicorn, fake_redis: FakeRedis, secret: str) -> set[bytes]:
+    """Return the Redis keys that are requested when *secret* is presented."""
     keys: set[bytes] = set()
 
     def note(key: bytes, number: bytes) -> Any:
         keys.add(key)
         return good(key, number)
 
-    stand_in.reply = note
-    call(gunicorn.port, "/auth", [*forwarded("a.test"), *bearer(text)])
+    fake_redis.reply = note
+    call(gunicorn.port, "/auth", [*forwarded("a.test"), *bearer(secret)])
     return keys

@@ -1,4 +1,4 @@
-"""The drills of make chaos, in short: what is promised holds while things go wrong."""
+"""A short version of ``make chaos``: the guarantees hold while things fail."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from chaos.stage import BUSY, QUICK, Fault, try_out
 pytestmark = pytest.mark.e2e
 
 
-def ever_kept(drill: Callable[[], Iterable[str]], tries: int = 5) -> None:
-    """Try a drill again if a promise of time broke, as a busy machine breaks them; fail if it always does."""
-    told = []
+def passes_eventually(drill: Callable[[], Iterable[str]], tries: int = 5) -> None:
+    """Run *drill* until it reports no broken guarantee, as a busy machine may miss a time limit."""
+    reports = []
     for _ in range(tries):
-        told.append(list(drill()))
-        if not told[-1]:
+        reports.append(list(drill()))
+        if not reports[-1]:
             return
-        assert not any("without right" in broken for broken in told[-1]), told
-    raise AssertionError(told)
+        assert not any("without right" in broken for broken in reports[-1]), reports
+    raise AssertionError(reports)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", [f for f in faults.FAULTS if f.in_quick], ids=lambda fault: fault.name)
 def test_fault(fault: Fault) -> None:
-    """A fault of Redis opens nothing, is answered at once, and is over when it ends."""
-    ever_kept(lambda: try_out(fault, QUICK)[1])
+    """During a Redis fault nothing is allowed wrongly, answers are prompt, and service resumes afterwards."""
+    passes_eventually(lambda: try_out(fault, QUICK)[1])
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", [c for c in cases.CASES if c.in_quick], ids=lambda case: case.name)
 def test_case(case: cases.Case) -> None:
-    """What is promised of a single case is kept."""
+    """Every single-case guarantee holds."""
 
     def broken() -> Iterable[str]:
-        seen, is_kept = cases.try_out(case, slack=BUSY)
-        return [] if is_kept else [seen]
+        report, is_kept = cases.try_out(case, slack=BUSY)
+        return [] if is_kept else [report]
 
-    ever_kept(broken)
+    passes_eventually(broken)
 
 
 @pytest.mark.timeout(600)
 def test_mixups() -> None:
-    """Whatever is done to the bytes between the service and Redis, nobody gets another's answer."""
+    """Corrupting the bytes between the service and Redis never gives a client another client's answer."""
     (table,) = mixups.tables(quick=True)
 
     assert table.failures == []
@@ -54,12 +54,12 @@ def test_mixups() -> None:
 
 @pytest.mark.timeout(300)
 def test_limits() -> None:
-    """The limiter keeps what is promised of it, by every drill."""
+    """The rate limiter keeps its guarantees in every drill."""
     assert [table.failures for table in limits.tables(quick=True)] == [[]]
 
 
-def test_spoiler_harms() -> None:
-    """The relay of that drill does lose and repeat bytes, or it would prove nothing."""
+def test_spoiler_corrupts_bytes() -> None:
+    """The corrupting relay does drop and repeat bytes; otherwise the mix-up drill would prove nothing."""
     done = Counter[str]()
     harm = mixups.Harm("both", drop=0.1, repeat=0.1)
     spoil = mixups.Spoiler(harm, random.Random(1), done)

@@ -1,4 +1,4 @@
-"""Stops, reloads, recycling and crashes of workers lose no request, and a stop does not wait for idlers."""
+"""Stopping, reloading, recycling and crashing workers loses no request, and idle clients delay no stop."""
 
 from __future__ import annotations
 
@@ -29,178 +29,181 @@ _HEAD = b"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\n\r\n"
 
 @pytest.fixture(name="options", params=["true", "false"], ids=["express", "plain"])
 def _options(request: pytest.FixtureRequest) -> dict[str, object]:
-    """Return the settings of a service with two workers, with the express lane and without."""
-    # Time is not the matter here: on a busy machine a decision may take longer than usual.
+    """Return the settings of a service with two workers, with and without the express lane."""
+    # These tests do not measure decision time, so the deadline allows for a busy machine.
     common = {"web_concurrency": 2, "rate_limit_max": 0, "redis_deadline_ms": 5000}
     return common | {"express_lane": request.param}
 
 
-@pytest.fixture(name="own")
-def _own(redis_server: RedisServer, options: dict[str, object]) -> Iterator[Gunicorn]:
+@pytest.fixture(name="gunicorn")
+def _gunicorn(redis_server: RedisServer, options: dict[str, object]) -> Iterator[Gunicorn]:
     with Gunicorn(redis_server.port, **options) as service:
         yield service
 
 
-def _asking(token: str) -> list[tuple[str, str]]:
+def _headers(token: str) -> list[tuple[str, str]]:
     return [*forwarded("a.test"), *bearer(token)]
 
 
-def test_reload(own: Gunicorn, token: str) -> None:
-    """New workers take the place of old ones five times, and every request is allowed."""
-    with Load(own.port, _asking(token)) as load:
+def test_reload(gunicorn: Gunicorn, token: str) -> None:
+    """Five reloads replace the workers, and every request is allowed."""
+    with Load(gunicorn.port, _headers(token)) as load:
         for times in range(1, 6):
-            own.signal(signal.SIGHUP)
+            gunicorn.signal(signal.SIGHUP)
             load.wait_for(100)
-            until(lambda times=times: own.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
+            until(lambda times=times: gunicorn.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
 
     assert load.lost == {}
 
 
 def test_recycling(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
-    """Workers that end after 200 requests or so, all the time, lose none."""
+    """Workers that are recycled every 200 requests or so lose no request."""
     recycling = {"gunicorn_cmd_args": "--max-requests 200 --max-requests-jitter 50"}
-    with Gunicorn(redis_server.port, **(options | recycling)) as own, Load(own.port, _asking(token)) as load:
+    with (
+        Gunicorn(redis_server.port, **(options | recycling)) as gunicorn,
+        Load(gunicorn.port, _headers(token)) as load,
+    ):
         load.wait_for(1500)
-        until(lambda: own.log.count("Autorestarting worker") >= 5)
+        until(lambda: gunicorn.log.count("Autorestarting worker") >= 5)
 
     assert load.lost == {}
 
 
-def test_idle_connections(own: Gunicorn) -> None:
-    """A stop waits neither for connections that are silent, used or new, nor for half a head."""
-    ends: list[int] = []
+def test_idle_connections(gunicorn: Gunicorn) -> None:
+    """Idle connections, used or new, and half-sent heads do not delay a stop."""
+    exit_codes: list[int] = []
 
     def last_s() -> float:
-        if ends:
-            own.start()
+        if exit_codes:
+            gunicorn.start()
         with ExitStack() as stack:
-            connections = [stack.enter_context(Connection(own.port)) for _ in range(60)]
+            connections = [stack.enter_context(Connection(gunicorn.port)) for _ in range(60)]
             for connection in connections[:40]:
                 assert connection.call("/auth").status == 401
             for connection in connections[20:40]:
                 connection.send(_HEAD[:40])
-            stopped_s = seconds(lambda: ends.append(own.stop()))
+            stopped_s = seconds(lambda: exit_codes.append(gunicorn.stop()))
             assert all(connection.is_closed() for connection in connections)
         return stopped_s
 
     at_best(last_s, 4, tries=10)  # 0.9 on a quiet machine
-    assert set(ends) == {0}
+    assert set(exit_codes) == {0}
 
 
-def _hears_the_last_call(own: Gunicorn) -> bool:
-    """Stop *own* and go on asking until it says that this was the last time; False if we were too slow."""
-    with Connection(own.port) as connection:
+def _gets_connection_close(gunicorn: Gunicorn) -> bool:
+    """Stop the service and send requests until one closes the connection; return False if too slow."""
+    with Connection(gunicorn.port) as connection:
         began = time.monotonic()
-        said = connection.call("/auth").headers["connection"]
-        assert said == "keep-alive"
-        own.signal(signal.SIGTERM)
-        while said != "close":
+        header = connection.call("/auth").headers["connection"]
+        assert header == "keep-alive"
+        gunicorn.signal(signal.SIGTERM)
+        while header != "close":
             before, began = began, time.monotonic()
             try:
-                said = ask_in_time(connection, (), before).headers["connection"]
+                header = ask_in_time(connection, (), before).headers["connection"]
             except LateError:
                 return False
         assert connection.is_closed()
     return True
 
 
-def test_last_call(own: Gunicorn) -> None:
-    """Who goes on asking during a stop is answered, and told that it was the last time."""
-    while not _hears_the_last_call(own):
-        assert own.wait() == 0
-        own.start()
-    assert own.wait() == 0
+def test_stop_closes_busy_connections(gunicorn: Gunicorn) -> None:
+    """During a stop, a client that keeps sending requests is answered and told to close the connection."""
+    while not _gets_connection_close(gunicorn):
+        assert gunicorn.wait() == 0
+        gunicorn.start()
+    assert gunicorn.wait() == 0
 
 
-def test_queue(own: Gunicorn) -> None:
-    """A connection that nobody has accepted yet is served, as is a request that nobody has read."""
-    workers = own.workers
+def test_backlog_is_served(gunicorn: Gunicorn) -> None:
+    """A stop still serves connections waiting in the backlog and requests not yet read."""
+    workers = gunicorn.workers
     with ExitStack() as stack:
-        known = [stack.enter_context(Connection(own.port)) for _ in range(10)]
+        known = [stack.enter_context(Connection(gunicorn.port)) for _ in range(10)]
         assert {connection.call("/auth").status for connection in known} == {401}
         stop(workers)
-        connections = known + [stack.enter_context(Connection(own.port)) for _ in range(30)]
+        connections = known + [stack.enter_context(Connection(gunicorn.port)) for _ in range(30)]
         for connection in connections:
             connection.send(_HEAD)
-        own.signal(signal.SIGTERM)
+        gunicorn.signal(signal.SIGTERM)
         until(lambda: all(awaits_signal(pid, signal.SIGTERM) for pid in workers))
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
 
         assert [connection.read().status for connection in connections] == [401] * 40
-    assert own.wait() == 0
+    assert gunicorn.wait() == 0
 
 
 @contextmanager
-def _unanswered(own: Gunicorn, redis: RedisServer, token: str) -> Iterator[list[Connection]]:
-    """Ask on twenty connections while Redis says nothing; every worker has read its share."""
-    head = "".join(f"{name}: {value}\r\n" for name, value in _asking(token))
+def _unanswered(gunicorn: Gunicorn, redis: RedisServer, token: str) -> Iterator[list[Connection]]:
+    """Send requests on twenty connections while Redis hangs, and wait until the workers have read them."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in _headers(token))
     redis.pause()
     try:
         with ExitStack() as stack:
-            connections = [stack.enter_context(Connection(own.port)) for _ in range(20)]
+            connections = [stack.enter_context(Connection(gunicorn.port)) for _ in range(20)]
             for connection in connections:
                 connection.send(f"GET /auth HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
-            until(lambda: not unread(own.port))
+            until(lambda: not unread(gunicorn.port))
             yield connections
     finally:
         redis.resume()
 
 
-def test_in_flight(own: Gunicorn, redis_server: RedisServer, token: str) -> None:
-    """A stop waits for what Redis has yet to answer."""
-    with _unanswered(own, redis_server, token) as connections:
-        own.signal(signal.SIGTERM)
-        until(lambda: not listens(own.port))  # no worker takes in any more
-        time.sleep(0.6)  # nor does any wait for the last call
+def test_in_flight(gunicorn: Gunicorn, redis_server: RedisServer, token: str) -> None:
+    """A stop waits for decisions that Redis has yet to answer."""
+    with _unanswered(gunicorn, redis_server, token) as connections:
+        gunicorn.signal(signal.SIGTERM)
+        until(lambda: not listens(gunicorn.port))  # until no worker accepts connections
+        time.sleep(0.6)  # until no worker waits for further requests on open connections
         redis_server.resume()
-        said = [connection.read() for connection in connections]
+        responses = [connection.read() for connection in connections]
 
-    assert {(answer.status, answer.headers["connection"]) for answer in said} == {(200, "close")}
-    assert own.wait() == 0
+    assert {(answer.status, answer.headers["connection"]) for answer in responses} == {(200, "close")}
+    assert gunicorn.wait() == 0
 
 
 def test_redis_hung(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
-    """A hung Redis keeps nobody: its callers are told, and the stop takes no eight seconds."""
+    """With Redis hung, waiting clients get a 503 and a stop takes less than eight seconds."""
 
     def last_s() -> float:
         with (
-            Gunicorn(redis_server.port, **(options | {"redis_deadline_ms": 1000})) as own,
-            _unanswered(own, redis_server, token) as connections,
+            Gunicorn(redis_server.port, **(options | {"redis_deadline_ms": 1000})) as gunicorn,
+            _unanswered(gunicorn, redis_server, token) as connections,
         ):
-            stopped_s = seconds(lambda: ends.append(own.stop()))
+            stopped_s = seconds(lambda: exit_codes.append(gunicorn.stop()))
             assert {connection.read().status for connection in connections} == {503}
         return stopped_s
 
-    ends: list[int] = []
+    exit_codes: list[int] = []
     at_best(last_s, 8, tries=5)
-    assert set(ends) == {0}
+    assert set(exit_codes) == {0}
 
 
-def test_crash_of_a_worker(own: Gunicorn, token: str) -> None:
-    """The kill -9 of one worker loses what it was answering, and no more."""
-    with Load(own.port, _asking(token), clients=8) as load:
+def test_crash_of_a_worker(gunicorn: Gunicorn, token: str) -> None:
+    """Killing a worker with SIGKILL loses only the requests that it was processing."""
+    with Load(gunicorn.port, _headers(token), clients=8) as load:
         load.wait_for(200)
-        os.kill(own.workers[0], signal.SIGKILL)
+        os.kill(gunicorn.workers[0], signal.SIGKILL)
         load.wait_for(400)
-        until(lambda: own.log.count("Booting worker") == 3)
+        until(lambda: gunicorn.log.count("Booting worker") == 3)
 
     assert sum(load.lost.values()) <= 8
     assert set(load.lost) <= {"ConnectionError", "ConnectionResetError"}
 
 
 def test_access_log(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
-    """An access log that is switched on has every request, those of the express lane too."""
-    with Gunicorn(redis_server.port, **(options | {"gunicorn_cmd_args": "--access-logfile -"})) as own:
-        assert [own.auth(token).status for _ in range(5)] == [200] * 5
-        assert own.stop() == 0
+    """The access log contains every request, including those of the express lane."""
+    with Gunicorn(redis_server.port, **(options | {"gunicorn_cmd_args": "--access-logfile -"})) as gunicorn:
+        assert [gunicorn.auth(token).status for _ in range(5)] == [200] * 5
+        assert gunicorn.stop() == 0
 
-        assert len(re.findall(r'"GET /auth HTTP/1.1" 200', own.log)) == 5
+        assert len(re.findall(r'"GET /auth HTTP/1.1" 200', gunicorn.log)) == 5
 
 
 @pytest.fixture(name="replicas")
 def _replicas(redis_server: RedisServer) -> Iterator[list[Gunicorn]]:
-    """Return two services of one worker each that name themselves in their challenges."""
+    """Return two one-worker services that can be told apart by their realms."""
     common: dict[str, Any] = {"web_concurrency": 1, "rate_limit_max": 0, "redis_deadline_ms": 5000}
     with (
         Gunicorn(redis_server.port, **common, auth_realm="one") as one,
@@ -210,14 +213,14 @@ def _replicas(redis_server: RedisServer) -> Iterator[list[Gunicorn]]:
 
 
 def test_rolling_restart(replicas: list[Gunicorn], echo: Backend, token: str) -> None:
-    """Replicas that leave the balancer's pool before they stop are replaced without a loss."""
+    """Replicas that leave the load balancer's pool before they stop are replaced without losing requests."""
     ports = [replica.port for replica in replicas]
     with (
         Balancer(ports, echo.port) as traefik,
         Load(traefik.port, [("Host", "a.test"), *bearer(token)]) as load,
     ):
-        for replica, other in (replicas, reversed(replicas)):
-            traefik.spread([other.port])
+        for replica, remaining in (replicas, reversed(replicas)):
+            traefik.spread([remaining.port])
             until(lambda: traefik.replicas() == 1)
             assert replica.stop() == 0
             replica.start()

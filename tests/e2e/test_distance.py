@@ -1,4 +1,4 @@
-"""A Redis far away: connecting takes longer than a decision may, and is done all the same."""
+"""A distant Redis: the service connects although connecting takes longer than a decision may."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from devkit.waiting import until
 pytestmark = pytest.mark.e2e
 
 PASSWORD = "far:away"
-WAY_S = 0.045  # each way, so that a round trip takes 90 ms of the 250 that a decision has
+ONE_WAY_S = 0.045  # one way; a round trip takes 90 ms of a decision's 250 ms
 
 
-def far(target: int, way_s: float = WAY_S) -> Proxy:
-    """Return a relay to *target* over a long way."""
+def far(target: int, one_way_s: float = ONE_WAY_S) -> Proxy:
+    """Return a relay to *target* that delays each direction by *one_way_s* seconds."""
     relay = Proxy(target)
-    relay.delay_s = way_s
+    relay.delay_s = one_way_s
     return relay
 
 
-def locked(server: RedisServer) -> RedisServer:
-    """Return *server*, which wants a password from now on."""
+def with_password(server: RedisServer) -> RedisServer:
+    """Require a password on *server*, and return it."""
     server.client().config_set("requirepass", PASSWORD)
     return server
 
 
 def issue(service: Gunicorn) -> str:
-    """Make a token as soon as the pages can."""
-    made: list[str] = []
+    """Issue a token, retrying until the admin pages work."""
+    secrets: list[str] = []
 
-    def is_made() -> bool:
+    def is_issued() -> bool:
         with suppress(AssertionError):
-            made.append(service.issue("a.test"))
-        return bool(made)
+            secrets.append(service.issue("a.test"))
+        return bool(secrets)
 
-    until(is_made)
-    return made[0]
+    until(is_issued)
+    return secrets[0]
 
 
 def is_steady(service: Gunicorn, token: str) -> bool:
-    """Tell whether ten decisions in a row come in time."""
+    """Return whether ten decisions in a row meet the deadline."""
     return all(service.auth(token).status == 200 for _ in range(10))
 
 
@@ -64,103 +64,105 @@ def _certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
 
 @pytest.fixture(name="relay")
 def _relay(certified: Certified) -> Iterator[Proxy]:
-    """Run a server with TLS and a password, far away."""
+    """Run a distant server with TLS and a password."""
     port = free_port()
     with RedisServer(options=certified.argv(port)) as server, far(port) as relay:
-        locked(server)
+        with_password(server)
         yield relay
 
 
 def service(relay: Proxy, certified: Certified, **settings: object) -> Gunicorn:
-    """Return a service of one worker that reaches its Redis, database 3, over *relay*."""
+    """Return a one-worker service that uses database 3 of the Redis behind *relay*."""
     login = {"redis_password": PASSWORD, "redis_db": 3}
     tls = {"redis_tls": "true", "redis_tls_ca_file": certified.file}
     return Gunicorn(relay.port, web_concurrency=1, **{"redis_deadline_ms": 250} | login | tls | settings)
 
 
-def test_reached(relay: Proxy, certified: Certified) -> None:
-    """It is reached within seconds, and again after it was lost; the log says which setting is too short."""
-    with service(relay, certified) as own:
-        assert own.auth("x" * 20).status == 503
-        assert "REDIS_DEADLINE_MS" in own.log
-        token = issue(own)
-        until(lambda: is_steady(own, token))
-        until(lambda: own.page("/healthz").status == 200)
+def test_connects_and_reconnects(relay: Proxy, certified: Certified) -> None:
+    """The service connects within seconds and reconnects after a loss; the log names the setting to raise."""
+    with service(relay, certified) as gunicorn:
+        assert gunicorn.auth("x" * 20).status == 503
+        assert "REDIS_DEADLINE_MS" in gunicorn.log
+        token = issue(gunicorn)
+        until(lambda: is_steady(gunicorn, token))
+        until(lambda: gunicorn.page("/healthz").status == 200)
         relay.cut()
 
-        until(lambda: is_steady(own, token))
+        until(lambda: is_steady(gunicorn, token))
 
 
 def test_shell(relay: Proxy, certified: Certified) -> None:
-    """A command of the shell reaches it too."""
+    """The flask command works with a distant Redis."""
     argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
-    with service(relay, certified) as own:
-        text = subprocess.check_output(argv, env=own.env, cwd=ROOT, text=True, timeout=60).strip()
-        until(lambda: is_steady(own, text))
+    with service(relay, certified) as gunicorn:
+        secret = subprocess.check_output(argv, env=gunicorn.env, cwd=ROOT, text=True, timeout=60).strip()
+        until(lambda: is_steady(gunicorn, secret))
 
 
 def test_forgotten_script(relay: Proxy, certified: Certified) -> None:
-    """A script that has to be sent whole, one round trip more, is there for the next decision."""
+    """After a script had to be sent in full, which costs a second round trip, the next decision succeeds."""
     relay.delay_s = 0.1
-    with service(relay, certified, redis_deadline_ms=350) as own:
-        token = issue(own)
-        until(lambda: is_steady(own, token))
+    with service(relay, certified, redis_deadline_ms=350) as gunicorn:
+        token = issue(gunicorn)
+        until(lambda: is_steady(gunicorn, token))
 
 
-def test_crowd(relay: Proxy, certified: Certified) -> None:
-    """A crowd that comes before there is a connection makes no more of them than one does."""
-    with service(relay, certified) as own:
+def test_burst_opens_few_connections(relay: Proxy, certified: Certified) -> None:
+    """A burst of requests before the first connection exists opens no more connections than one request."""
+    with service(relay, certified) as gunicorn:
         began = relay.accepted
-        until(lambda: 401 in hammer([own.port], [*bearer("x" * 20), *forwarded("a.test")], each=10))
+        until(lambda: 401 in hammer([gunicorn.port], [*bearer("x" * 20), *forwarded("a.test")], each=10))
 
         assert relay.accepted - began < 10
 
 
-@pytest.mark.parametrize("way_s", [0.12, 0.3])
-def test_longer_ways(relay: Proxy, certified: Certified, way_s: float) -> None:
-    """A round trip that fits into the deadline is enough; one that does not never is, says the log."""
-    relay.delay_s = way_s
-    with service(relay, certified, redis_deadline_ms=500) as own:
-        if way_s < 0.2:
-            token = issue(own)
-            until(lambda: is_steady(own, token))
+@pytest.mark.parametrize("one_way_s", [0.12, 0.3])
+def test_round_trip_and_deadline(relay: Proxy, certified: Certified, one_way_s: float) -> None:
+    """A round trip within the deadline is enough; with a longer one, requests fail and the log says why."""
+    relay.delay_s = one_way_s
+    with service(relay, certified, redis_deadline_ms=500) as gunicorn:
+        if one_way_s < 0.2:
+            token = issue(gunicorn)
+            until(lambda: is_steady(gunicorn, token))
         else:
-            statuses = {own.auth("x" * 20).status for _ in range(20)}
+            statuses = {gunicorn.auth("x" * 20).status for _ in range(20)}
             assert statuses == {503}
-            assert own.page("/healthz").status == 503
-            assert "raise REDIS_DEADLINE_MS" in own.log
+            assert gunicorn.page("/healthz").status == 503
+            assert "raise REDIS_DEADLINE_MS" in gunicorn.log
 
 
 def test_old_pepper(relay: Proxy, certified: Certified) -> None:
-    """A token that has to move to a new pepper first, some more round trips, does not wait for that."""
+    """Moving a token to a new pepper takes extra round trips, and the token is soon allowed all the same."""
     with service(relay, certified, pepper="the old pepper of this service") as old:
         token = issue(old)
-    with service(relay, certified, pepper_previous="the old pepper of this service") as own:
-        until(lambda: is_steady(own, token))
+    with service(relay, certified, pepper_previous="the old pepper of this service") as gunicorn:
+        until(lambda: is_steady(gunicorn, token))
     with service(relay, certified) as new:
         until(lambda: is_steady(new, token))
 
 
 def test_sentinels() -> None:
-    """So is a primary that sentinels as far away name."""
+    """A distant primary is found through distant sentinels."""
     with ExitStack() as stack:
-        primary = locked(stack.enter_context(RedisServer()))
+        primary = with_password(stack.enter_context(RedisServer()))
         relay = stack.enter_context(far(primary.port))
         line = f"sentinel auth-pass {SERVICE} {PASSWORD}"
         sentinels = [stack.enter_context(Sentinel(primary, relay.port, [line])) for _ in range(3)]
         ports = [stack.enter_context(far(sentinel.port)).port for sentinel in sentinels]
         url = f"redis+sentinel://:{PASSWORD.replace(':', '%3A')}@{_hosts(ports)}/{SERVICE}/3"
-        own = stack.enter_context(Gunicorn(None, redis_url=url, web_concurrency=1, redis_deadline_ms=250))
+        gunicorn = stack.enter_context(
+            Gunicorn(None, redis_url=url, web_concurrency=1, redis_deadline_ms=250)
+        )
 
-        token = issue(own)
-        until(lambda: is_steady(own, token))
+        token = issue(gunicorn)
+        until(lambda: is_steady(gunicorn, token))
         relay.cut()
-        until(lambda: is_steady(own, token))
-        until(lambda: own.page("/healthz").status == 200)
+        until(lambda: is_steady(gunicorn, token))
+        until(lambda: gunicorn.page("/healthz").status == 200)
 
 
 def test_cluster(certified: Certified) -> None:
-    """So is each node of a Cluster."""
+    """Every node of a distant cluster is reached."""
     with ExitStack() as stack:
         relays = [stack.enter_context(far(free_port())) for _ in range(3)]
         tls = [certified.argv(relay._target) for relay in relays]
@@ -170,7 +172,7 @@ def test_cluster(certified: Certified) -> None:
         )
         stack.enter_context(Nodes(options=lambda: next(options)))
         url = f"rediss+cluster://{_hosts([relay.port for relay in relays])}"
-        own = stack.enter_context(
+        gunicorn = stack.enter_context(
             Gunicorn(
                 None,
                 redis_url=url,
@@ -180,10 +182,10 @@ def test_cluster(certified: Certified) -> None:
             )
         )
 
-        tokens = [issue(own) for _ in range(6)]
-        until(lambda: all(own.auth(token).status == 200 for token in tokens))
-        until(lambda: own.page("/healthz").status == 200)
-        assert {own.auth(token).status for token in tokens} == {200}
+        tokens = [issue(gunicorn) for _ in range(6)]
+        until(lambda: all(gunicorn.auth(token).status == 200 for token in tokens))
+        until(lambda: gunicorn.page("/healthz").status == 200)
+        assert {gunicorn.auth(token).status for token in tokens} == {200}
 
 
 def _hosts(ports: list[int]) -> str:

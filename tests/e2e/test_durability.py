@@ -1,4 +1,4 @@
-"""A Redis that refuses to write: no change is said to be done."""
+"""When Redis refuses a write, no change is reported as done."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def _service(server: RedisServer) -> Iterator[Gunicorn]:
 
 @pytest.fixture(name="state", params=STATES)
 def _state(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Callable[[], str]]:
-    """Return what brings Redis into a state where it refuses writes and tells how it says so."""
-    word, bad, good = STATES[request.param]
+    """Return a function that makes Redis refuse writes and returns the word in its error."""
+    error_word, bad, good = STATES[request.param]
 
     def enter() -> str:
-        if word == "MISCONF":
+        if error_word == "MISCONF":
             _break_snapshots(server)
         else:
             server.client().execute_command(*bad.split())
-        return word
+        return error_word
 
     yield enter
-    if word == "MISCONF":
+    if error_word == "MISCONF":
         server.client().config_set("save", "")
     else:
         server.client().execute_command(*good.split())
 
 
 def _break_snapshots(server: RedisServer) -> None:
-    """Let the next snapshot fail: where it would be written is a directory."""
+    """Make the next snapshot fail by putting a directory where the dump file would go."""
     redis = server.client()
     name = redis.config_get("dbfilename")["dbfilename"]
     (server.dir / name).mkdir(exist_ok=True)
@@ -69,7 +69,7 @@ def _id(server: RedisServer, token: str) -> str:
     return str(server.client().hget(record_key(token), "id"))
 
 
-def _kept(server: RedisServer, token: str) -> tuple[dict[str, str], set[str]]:
+def _stored(server: RedisServer, token: str) -> tuple[dict[str, str], set[str]]:
     return server.client().hgetall(record_key(token)), set(server.client().keys("tokens:*"))
 
 
@@ -80,27 +80,27 @@ def _form(verb: str, name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("verb", ["delete", "disable", "rotate", "edit", "create"])
 def test_refused_change(server: RedisServer, service: Gunicorn, state: Callable[[], str], verb: str) -> None:
-    """A change that Redis refuses is a 503 that says what was not done, and nothing of it is there."""
+    """A change that Redis refuses is a 503 that says what was not done, and nothing of it is stored."""
     token = service.issue()
     name = _id(server, token)
-    before = _kept(server, token)
-    word = state()
+    before = _stored(server, token)
+    error_word = state()
 
     page = service.post(f"/{verb}_token", **_form(verb, name))
 
-    if (word, verb) == ("used memory", "delete"):
+    if (error_word, verb) == ("used memory", "delete"):
         assert page.status == 303
         assert not server.client().exists(record_key(token))
         return
-    assert (page.status, word in page.text) == (503, True)
+    assert (page.status, error_word in page.text) == (503, True)
     assert re.search("was not (deleted|disabled|rotated)|Nothing was changed|No token was created", page.text)
-    assert _kept(server, token) == before
+    assert _stored(server, token) == before
 
 
 def test_refused_command(server: RedisServer, service: Gunicorn, state: Callable[[], str]) -> None:
-    """So it is for a command: one line and a status of 1."""
+    """A refused change makes the flask command exit with status 1 and a one-line message."""
     token = service.issue()
-    name, word = _id(server, token), state()
+    name, error_word = _id(server, token), state()
     command = [service.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "disable", name]
 
     run = subprocess.run(
@@ -108,13 +108,13 @@ def test_refused_command(server: RedisServer, service: Gunicorn, state: Callable
     )
 
     assert (run.returncode, run.stdout) == (1, "")
-    assert word in run.stderr
+    assert error_word in run.stderr
     assert "Nothing was changed" in run.stderr
     assert server.client().hget(record_key(token), "enabled") is None
 
 
 def test_form_of_a_refused_token(server: RedisServer, service: Gunicorn) -> None:
-    """A form whose token was refused may be sent again, even if Redis took the form itself."""
+    """A form whose token was refused may be resubmitted, even if Redis stored its idempotency key."""
     redis = server.client()
     redis.execute_command("ACL", "SETUSER", "default", "-zadd")
     refused = service.post("/create_token", hosts="a.test", form="a-nonce")
@@ -125,8 +125,8 @@ def test_form_of_a_refused_token(server: RedisServer, service: Gunicorn) -> None
     assert service.post("/create_token", hosts="a.test", form="a-nonce").status == 409
 
 
-def test_doubt() -> None:
-    """A delete that the disk has not confirmed says so on the next page; so does a command."""
+def test_unconfirmed_write_is_reported() -> None:
+    """An unconfirmed write to disk is reported on the next page, in the log and by the flask command."""
     options = [*shipped_redis(rights=False), "--appendfsync", "no"]
     with RedisServer(options=options, binary=valkey_binary()) as server, Gunicorn(server.port) as service:
         token = service.issue()
@@ -142,8 +142,8 @@ def test_doubt() -> None:
     assert "has not confirmed" in run.stderr
 
 
-def test_no_doubt_of_nothing() -> None:
-    """The first page speaks of no change to whoever made none, though the last one is not confirmed yet."""
+def test_no_warning_without_a_change() -> None:
+    """A visitor who changed nothing sees no warning about an unconfirmed change."""
     options = [*shipped_redis(rights=False), "--appendfsync", "no"]
     with (
         RedisServer(options=options, binary=valkey_binary()) as server,
@@ -162,7 +162,7 @@ def test_no_doubt_of_nothing() -> None:
     ],
 )
 def test_standing_notice(options: list[str], notice: str | None) -> None:
-    """The first page says whether a crash brings deleted tokens back, before anything is changed."""
+    """Before any change, the first page says whether a crash can bring deleted tokens back."""
     with RedisServer(options=options, binary=valkey_binary()) as server, Gunicorn(server.port) as service:
         page = service.page("/").text
     assert (notice in page) if notice else ("crash" not in page)

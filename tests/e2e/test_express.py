@@ -1,4 +1,4 @@
-"""The express lane answers as gunicorn and Flask do, or not at all."""
+"""The express lane answers exactly as gunicorn and Flask do, or leaves the request to them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ noise = st.tuples(
 
 @st.composite
 def lines(draw: Any) -> list[str]:
-    """Return the lines of a head, most of it in order: of one that a proxy sent, or of a made-up one."""
+    """Return the lines of a head: a captured one with random changes, or a random one."""
     if draw(st.booleans()):
         first, *rest = draw(st.sampled_from(HEADS)).decode("latin-1").rstrip("\r\n").split("\r\n")
         added = [name + draw(separator) + value for name, value in draw(st.lists(noise, max_size=2))]
@@ -128,7 +128,7 @@ def lines(draw: Any) -> list[str]:
 
 @st.composite
 def heads(draw: Any) -> bytes:
-    """Return a head: every other one well-formed, others mutated, now and then two in one write."""
+    """Return a head: half of them well-formed, the others mutated, and some sent twice in one write."""
     is_plain = draw(st.booleans())
     behind = st.just("\r\n") if is_plain else end
     text = "".join(each + draw(behind) for each in draw(lines()))
@@ -143,7 +143,7 @@ def heads(draw: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def lanes() -> Iterator[tuple[int, int]]:
-    """Run the express lane and plain gunicorn on one Redis; return their ports."""
+    """Run the express lane and plain gunicorn on the same Redis, and return their ports."""
     options = {"rate_limit_max": 0, "web_concurrency": 1, "log_level": "error"}
     with RedisServer() as redis, Gunicorn(redis.port, **options) as lane:
         redis.client().hset(record_key(TOKEN), mapping={"hosts": "a.test", "comment": "100% \x01"})
@@ -152,7 +152,7 @@ def lanes() -> Iterator[tuple[int, int]]:
 
 
 def exchange(port: int, data: bytes) -> list[bytes]:
-    """Send *data* and nothing more; return all that comes back, without its date."""
+    """Send *data*, close the sending side, and return the response split at its Date headers."""
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -169,9 +169,9 @@ def exchange(port: int, data: bytes) -> list[bytes]:
 @settings(max_examples=20_000)
 @given(data=heads())
 def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> None:
-    """Whatever is sent, the lane and plain gunicorn answer alike: status, headers, body and end.
+    """The express lane and plain gunicorn give the same status, headers, body and connection state.
 
-    What the lane does not recognize is gunicorn's in both; of that, every other one is sent.
+    A head that the lane does not recognize goes to gunicorn in both; only half of those are sent.
     """
     if recognize(data) is None and crc32(data) % 2:
         return
@@ -188,18 +188,18 @@ BAD_BEGINNINGS = [
 
 @pytest.mark.parametrize("data", BAD_BEGINNINGS)
 @pytest.mark.parametrize("cut", [0, 1])
-def test_bad_line_is_refused_when_it_arrives(lanes: tuple[int, int], data: str, cut: int) -> None:
-    """Both refuse a bad line at once; nobody waits for the rest of a head that can't become a good one."""
+def test_bad_request_line_is_refused_at_once(lanes: tuple[int, int], data: str, cut: int) -> None:
+    """Both lanes refuse a malformed request line at once, without waiting for the rest of the head."""
     for port in lanes:
         with Connection(port) as connection:
             connection.send(data[: len(data) - cut].encode())
-            sleep(0.05 * cut)  # most likely in two packets
+            sleep(0.05 * cut)  # most likely arrives as two packets
             connection.send(data[len(data) - cut :].encode())
             assert connection.read().status == 400
 
 
-def test_head_may_come_in_any_pieces() -> None:
-    """Wherever a good head is cut, its beginning is waited with, until it is whole."""
+def test_prefix_of_a_head_is_unfinished() -> None:
+    """A prefix of a valid head is unfinished, no matter where it is cut, and the whole head is not."""
     head = HEADS[0]
     for cut in range(len("OPTIONS /auth"), len(head)):
         assert is_incomplete(head[:cut])
@@ -210,7 +210,7 @@ def test_head_may_come_in_any_pieces() -> None:
 @pytest.mark.parametrize("size", [MAX_HEAD_BYTES - 1, MAX_HEAD_BYTES, MAX_HEAD_BYTES + 1])
 @pytest.mark.parametrize("target", ["/auth", "/livez"])
 def test_longest_head_and_what_follows(lanes: tuple[int, int], size: int, target: str) -> None:
-    """A head as long as may be is answered in both, whatever follows it, and a longer one in neither."""
+    """Both lanes accept a head of the maximum size and refuse a longer one, whatever follows it."""
     start = f"GET {target} HTTP/1.1\r\nHost: a.test\r\nX-A: "
     head = start + "a" * (size - len(start) - 4) + "\r\n\r\n"
     more = "GET /auth HTTP/1.1\r\nHost: x\r\n\r\n" * 3
@@ -224,16 +224,16 @@ DOUBTFUL = re.compile(rb"\r\n(expect: 100-continue|connection: upgrade)\r\n", re
 
 
 @pytest.mark.parametrize("proxy", sorted({proxy for proxy, _, _ in subrequests.heads()}))
-def test_proxies_take_the_lane(proxy: str) -> None:
-    """What real proxies send is recognized as a whole, but for what asks for more than an answer."""
-    sent = [data for name, _, data in subrequests.heads() if name == proxy and not DOUBTFUL.search(data)]
+def test_proxy_requests_take_the_express_lane(proxy: str) -> None:
+    """Requests captured from real proxies are recognized, except for upgrades and Expect."""
+    heads = [data for name, _, data in subrequests.heads() if name == proxy and not DOUBTFUL.search(data)]
 
-    assert len(sent) > 20
-    assert [data for data in sent if not ((request := recognize(data)) and request.end == len(data))] == []
+    assert len(heads) > 20
+    assert [data for data in heads if not ((request := recognize(data)) and request.end == len(data))] == []
 
 
-def test_doubt_ends_with_its_request() -> None:
-    """A request that goes to gunicorn does not keep the connection of a proxy out of the lane."""
+def test_connection_returns_to_the_express_lane() -> None:
+    """After a request that gunicorn had to handle, the same connection returns to the express lane."""
     with (
         RedisServer() as redis,
         Gunicorn(redis.port, web_concurrency=1) as lane,
@@ -251,7 +251,7 @@ def test_doubt_ends_with_its_request() -> None:
 
 
 def test_connection_changes_lanes(lanes: tuple[int, int]) -> None:
-    """On one connection recognized and other requests may follow one another, each answered in its place."""
+    """Requests for either lane may alternate on one connection, and are answered in order."""
     usual = "".join(f"{name}: {value}\r\n" for name, value in USUAL.items())
     requests = "".join(
         f"{line}\r\n{usual}\r\n" for line in ("GET /auth HTTP/1.1", "GET /livez HTTP/1.1", LINES[0])

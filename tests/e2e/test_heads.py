@@ -1,4 +1,4 @@
-"""Large heads, slow ones, and those that are no HTTP."""
+"""Large, slow and malformed request heads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIB = 1024
 
 @pytest.fixture(scope="module", name="lane", params=["true", "false"], ids=["express", "plain"])
 def _lane(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
-    """Run one worker that logs all that it can."""
+    """Run one worker with debug logging, with and without the express lane."""
     options = {"web_concurrency": 1, "log_level": "debug", "redis_deadline_ms": 5000}
     with Gunicorn(redis_server.port, express_lane=request.param, **options) as service:
         yield service
@@ -40,7 +40,7 @@ LARGE = {
 
 @pytest.mark.parametrize("fields", LARGE.values(), ids=LARGE.keys())
 def test_large_heads_are_decided(lane: Gunicorn, fields: list[tuple[str, str]]) -> None:
-    """64 KiB in any header and 200 headers change no decision."""
+    """A header of 64 KiB or 200 headers do not change the decision."""
     token = lane.issue("a.test")
 
     assert lane.auth(token, headers=fields).status == 200
@@ -50,14 +50,14 @@ def test_large_heads_are_decided(lane: Gunicorn, fields: list[tuple[str, str]]) 
 
 @pytest.mark.parametrize("target", ["/auth?" + "q" * 64 * KIB, "/auth/" + "p" * 64 * KIB])
 def test_long_targets_are_decided(lane: Gunicorn, target: str) -> None:
-    """Path and query of /auth may be as long as a client's."""
+    """Path and query string below /auth may be as long as a client's."""
     ask = [*forwarded("a.test"), *bearer(lane.issue("a.test"))]
 
     assert call(lane.port, target, ask).status == 200
 
 
 def test_head_in_pieces(lane: Gunicorn) -> None:
-    """A head may come byte by byte, and what follows on the connection is answered too."""
+    """A head may arrive byte by byte, and the requests after it are answered too."""
     token = lane.issue("a.test")
     head = (
         f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -71,19 +71,19 @@ def test_head_in_pieces(lane: Gunicorn) -> None:
 
 
 def _resident(pid: int) -> int:
-    """Return how many bytes of memory a process holds."""
+    """Return the resident memory of a process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _peak(pid: int) -> int:
-    """Return the most that it has held."""
+    """Return the peak resident memory of a process in bytes."""
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(line) * KIB
 
 
 @pytest.mark.parametrize("line", ["GET /auth", "POST /create_token"])
 def test_thousand_slow_and_huge_heads(lane: Gunicorn, line: str) -> None:
-    """A thousand clients that send 200 KiB of a head each, and no end, cost little and delay nobody."""
+    """A thousand unfinished heads of 200 KiB use little memory and delay no other client."""
     token = lane.issue("a.test")
     (worker,) = lane.workers
     before = _resident(worker)
@@ -101,7 +101,7 @@ def test_thousand_slow_and_huge_heads(lane: Gunicorn, line: str) -> None:
 
 @pytest.fixture(name="fresh", params=["true", "false"], ids=["express", "plain"])
 def _fresh(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
-    """Run one worker whose memory has not grown yet, and who waits long for Redis."""
+    """Run one worker without memory growth from other tests and with a long Redis deadline."""
     options = {"web_concurrency": 1, "redis_deadline_ms": 5000, "log_level": "error"}
     with Gunicorn(redis_server.port, express_lane=request.param, **options) as service:
         yield service
@@ -109,7 +109,7 @@ def _fresh(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterato
 
 @pytest.mark.parametrize("line", ["GET /auth", "BREW /auth"])
 def test_thousand_huge_heads_wait_for_redis(fresh: Gunicorn, redis_server: RedisServer, line: str) -> None:
-    """A thousand whole heads of 250 KiB, all waiting for a hung Redis, don't fill a worker's memory."""
+    """A thousand complete heads of 250 KiB that wait for a hung Redis do not exhaust a worker's memory."""
     (worker,) = fresh.workers
     ask = [*forwarded("a.test"), *bearer(fresh.issue("a.test"))]
     fields = "".join(f"{name}: {value}\r\n" for name, value in ask)
@@ -119,10 +119,10 @@ def test_thousand_huge_heads_wait_for_redis(fresh: Gunicorn, redis_server: Redis
     redis_server.pause()
     try:
         with ExitStack() as stack:
-            crowd = [stack.enter_context(Connection(fresh.port)) for _ in range(950)]
-            for connection in crowd:
+            clients = [stack.enter_context(Connection(fresh.port)) for _ in range(950)]
+            for connection in clients:
                 _flood(connection, data)
-            answers = [connection.rest() for connection in crowd]
+            answers = [connection.rest() for connection in clients]
     finally:
         redis_server.resume()
 
@@ -131,23 +131,23 @@ def test_thousand_huge_heads_wait_for_redis(fresh: Gunicorn, redis_server: Redis
     until(lambda: call(fresh.port, "/auth", ask).status == 200)
 
 
-@pytest.mark.parametrize("next_one", [b"", b"G", b"BREW /x HTTP/1.1\r\nX: " + b"a" * 60_000])
-def test_what_was_answered_is_let_go(fresh: Gunicorn, next_one: bytes) -> None:
-    """Connections that wait for their next request hold nothing of the last, and little of the next."""
+@pytest.mark.parametrize("next_bytes", [b"", b"G", b"BREW /x HTTP/1.1\r\nX: " + b"a" * 60_000])
+def test_answered_heads_are_released(fresh: Gunicorn, next_bytes: bytes) -> None:
+    """A connection waiting for its next request holds no memory of the last one and little of the next."""
     (worker,) = fresh.workers
     before = _resident(worker)
     head = b"BREW /auth HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 250 * KIB + b"\r\n\r\n"
     with ExitStack() as stack:
         for _ in range(900):
             idle = stack.enter_context(Connection(fresh.port))
-            _flood(idle, head + next_one)
+            _flood(idle, head + next_bytes)
             assert idle.read().status == 401
         assert _resident(worker) - before < 64 * KIB * KIB
 
 
 @pytest.mark.parametrize("end", ["Content-Length: 5", "Content-Length: 5\r\nContent-Length: 5"])
-def test_lingering_takes_no_room(lane: Gunicorn, end: str) -> None:
-    """Who is answered and does not leave keeps nobody else's large head out."""
+def test_open_connections_release_their_memory(lane: Gunicorn, end: str) -> None:
+    """A client that keeps its connection open after an answer does not take memory budget from others."""
     huge = f"POST /auth HTTP/1.1\r\n{end}\r\nX-A: {'a' * 250 * KIB}\r\n\r\n".encode()
     with ExitStack() as stack:
         for _ in range(80):
@@ -156,21 +156,21 @@ def test_lingering_takes_no_room(lane: Gunicorn, end: str) -> None:
             assert answered.read().status in {400, 401}
 
 
-def test_lines_that_gunicorn_drops(lane: Gunicorn) -> None:
-    """60 000 fields that are dropped for their names are too many, too; parsing them took half a second."""
+def test_dropped_fields_count(lane: Gunicorn) -> None:
+    """A head with 50 000 fields is refused even if gunicorn would drop them all by name."""
     for target in ("/auth", "/livez"):
         assert call(lane.port, target, [("_", "")] * 50_000).status == 431
 
 
 def _flood(connection: Connection, data: bytes) -> None:
-    """Send *data* if the other side has not had enough of it."""
+    """Send *data*, ignoring a peer that stops reading."""
     with suppress(OSError):
         connection.send(data)
 
 
 @pytest.mark.parametrize("lane", ["true"], indirect=True)
 def test_burst_of_large_heads(lane: Gunicorn) -> None:
-    """Three hundred large heads that arrive at once are all decided, though they are many times the bound."""
+    """Three hundred large heads that arrive at once, far more than fit the memory budget, are all decided."""
     token = lane.issue("a.test")
     head = (
         f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\nAuthorization: Bearer {token}\r\nX-A: "
@@ -206,8 +206,8 @@ LINES = [
 
 @pytest.mark.parametrize("fault", MALFORMED)
 @pytest.mark.parametrize("line", LINES)
-def test_malformed_is_not_repeated(lane: Gunicorn, fault: str, line: str) -> None:
-    """What is no HTTP is refused, and neither the answer nor the log, at any level, repeats a part of it."""
+def test_malformed_requests_are_not_repeated(lane: Gunicorn, fault: str, line: str) -> None:
+    """A malformed request is refused, and neither the response nor the debug log repeats any part of it."""
     secret = "acl_" + os.urandom(16).hex()
     end = "" if fault == "unfinished" else "\r\n\r\n"
     data = f"{line}\r\nHost: x\r\n{MALFORMED[fault]}{end}".replace("{}", secret)
@@ -238,7 +238,7 @@ CHUNKS = [
     [("/create_token", "application/x-www-form-urlencoded"), ("/api/v1/tokens", "application/json")],
 )
 def test_malformed_bodies(lane: Gunicorn, target: str, kind: str, body: bytes) -> None:
-    """Chunks that are none, or not all, are the sender's fault, and nothing of them is in the log."""
+    """A malformed or truncated chunked body is a 400 and leaves no traceback in the log."""
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {BASIC}\r\nContent-Type: {kind}\r\n"
     with Connection(lane.port) as connection:
         connection.send(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + body)
@@ -248,8 +248,8 @@ def test_malformed_bodies(lane: Gunicorn, target: str, kind: str, body: bytes) -
     assert "Traceback" not in lane.log
 
 
-def test_addresses_are_not_logged(lane: Gunicorn) -> None:
-    """Not even for debugging is the address of a request logged, in which somebody may have put a token."""
+def test_paths_are_not_logged(lane: Gunicorn) -> None:
+    """Not even the debug log contains a request's path or query, which may hold a token."""
     secret = "acl_" + os.urandom(16).hex()
     for target in (f"/tokens/{secret}", f"/?q={secret}", f"/auth/{secret}", f"/{secret}"):
         assert secret not in call(lane.port, target, [("Authorization", BASIC)]).text
@@ -257,8 +257,8 @@ def test_addresses_are_not_logged(lane: Gunicorn) -> None:
     assert secret not in lane.log
 
 
-def test_class_of_the_error_is_logged(lane: Gunicorn) -> None:
-    """The log names the kind of error and the client."""
+def test_error_class_is_logged(lane: Gunicorn) -> None:
+    """The log names the class of a parse error and the client's address."""
     with Connection(lane.port) as connection:
         connection.send(b"GET /auth HTTP/1.1\r\nnonsense\r\n\r\n")
         assert connection.read().status == 400
@@ -270,8 +270,8 @@ def test_class_of_the_error_is_logged(lane: Gunicorn) -> None:
     ("target", "kind"),
     [("/auth", "text/plain; charset=utf-8"), ("/api/v1/tokens", "application/problem+json")],
 )
-def test_kind_of_a_refusal(lane: Gunicorn, target: str, kind: str) -> None:
-    """A program hears of a head that is too large what it hears of other errors: RFC 9457."""
+def test_content_type_of_a_refusal(lane: Gunicorn, target: str, kind: str) -> None:
+    """A head that is too large is answered in the content type of the route's other errors."""
     answer = call(lane.port, target, [("X-A", "a" * 300 * KIB), ("Authorization", BASIC)])
 
     assert (answer.status, answer.headers["content-type"]) == (431, kind)
@@ -281,8 +281,8 @@ def test_kind_of_a_refusal(lane: Gunicorn, target: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("line", [b"get /api/v1/tokens", b"GET http://localhost/api/v1/tokens"])
-def test_kind_of_a_refusal_for_an_odd_line(lane: Gunicorn, line: bytes) -> None:
-    """However the request line is written, what asks for the API hears of it as RFC 9457 has it."""
+def test_content_type_for_an_unusual_request_line(lane: Gunicorn, line: bytes) -> None:
+    """API clients get application/problem+json even for an unusual or malformed request."""
     with Connection(lane.port) as connection:
         connection.send(line + b" HTTP/1.1\r\nHost: x\r\nA B: c\r\n\r\n")
         answer = connection.read()
@@ -291,7 +291,7 @@ def test_kind_of_a_refusal_for_an_odd_line(lane: Gunicorn, line: bytes) -> None:
 
 
 def test_new_hosts_fill_no_memory(redis_server: RedisServer) -> None:
-    """Thousands of new hosts of 121 labels, each with a bad token and one over its limit, fill no cache."""
+    """Thousands of distinct long host names, with bad and rate-limited tokens, do not grow memory."""
     options = {
         "web_concurrency": 1,
         "log_level": "warning",
@@ -303,16 +303,16 @@ def test_new_hosts_fill_no_memory(redis_server: RedisServer) -> None:
         credentials = ["x", service.issue("*")]
         for first in range(0, 5_000, 100):
             hosts = [f"{number}.{'.'.join('a' * 120)}" for number in range(first, first + 100)]
-            assert set(_asked(service, hosts, credentials)) <= {401, 429, 200}
+            assert set(_statuses(service, hosts, credentials)) <= {401, 429, 200}
         assert _resident(worker) < 90 * KIB * KIB
 
 
-def _asked(service: Gunicorn, hosts: list[str], credentials: list[str]) -> list[int]:
-    """Ask for each host with each credential, all in one write."""
+def _statuses(service: Gunicorn, hosts: list[str], credentials: list[str]) -> list[int]:
+    """Request every host with every credential in one write, and return the statuses."""
     heads = [
-        f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: {host}\r\nAuthorization: Bearer {text}\r\n\r\n"
+        f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: {host}\r\nAuthorization: Bearer {secret}\r\n\r\n"
         for host in hosts
-        for text in credentials
+        for secret in credentials
     ]
     with Connection(service.port) as connection:
         connection.send("".join(heads).encode())

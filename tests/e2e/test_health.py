@@ -1,4 +1,4 @@
-"""/healthz and the gauge say what /auth does: whatever ails Redis, and when that is over."""
+"""/healthz and the redis_up gauge agree with /auth during and after every kind of Redis failure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Fault = Callable[[RedisServer], AbstractContextManager[Any]]
 
 
 def commands(bad: str, good: str) -> Fault:
-    """Return the fault that the command *bad* begins and *good* ends."""
+    """Return a fault that starts with the Redis command *bad* and ends with *good*."""
 
     @contextmanager
     def fault(server: RedisServer) -> Iterator[None]:
@@ -43,21 +43,21 @@ def commands(bad: str, good: str) -> Fault:
 
 
 def rights(change: str) -> Fault:
-    """Return the fault that the service's user lacks a right."""
+    """Return a fault in which the service's Redis user has its ACL rights reduced by *change*."""
     return commands(f"ACL SETUSER {USER} {change}", GRANT)
 
 
 @contextmanager
 def hung(server: RedisServer) -> Iterator[None]:
-    """Let the server accept connections and say nothing."""
+    """Suspend the server, so that it accepts connections and does not answer."""
     server.pause()
     yield
     server.resume()
 
 
 @contextmanager
-def gone(server: RedisServer) -> Iterator[None]:
-    """Let there be no server."""
+def down(server: RedisServer) -> Iterator[None]:
+    """Kill the server, and start it again afterwards."""
     server.kill()
     yield
     server.start()
@@ -66,7 +66,7 @@ def gone(server: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def loading(server: RedisServer) -> Iterator[None]:
-    """Let the server read its data all the while."""
+    """Restart the server so that it is loading its data set during the fault."""
     pipe = server.client().pipeline(transaction=False)
     for number in range(40_000):
         pipe.set(f"ballast:{number}", "x" * 100)
@@ -87,7 +87,7 @@ def loading(server: RedisServer) -> Iterator[None]:
 
 
 def is_loading(client: Any) -> bool:
-    """Tell whether a server answers and reads its data."""
+    """Return whether the server answers and is loading its data set."""
     try:
         return bool(client.info("persistence")["loading"])
     except redis.ConnectionError:
@@ -96,29 +96,29 @@ def is_loading(client: Any) -> bool:
 
 @contextmanager
 def failing_snapshots(server: RedisServer) -> Iterator[None]:
-    """Let snapshots fail, whereupon the server takes no writes."""
-    place = server.dir / "dump.rdb"
-    place.mkdir()  # which no file can replace
+    """Make snapshots fail, so that the server refuses writes."""
+    dump_path = server.dir / "dump.rdb"
+    dump_path.mkdir()  # a directory, which no file can replace
     server.client().config_set("save", "3600 1000000")
     snapshot(server, "err")
     yield
-    place.rmdir()
+    dump_path.rmdir()
     snapshot(server, "ok")
     server.client().config_set("save", "")
 
 
 def snapshot(server: RedisServer, outcome: str) -> None:
-    """Make a snapshot that ends so."""
+    """Take a snapshot that ends with the status *outcome*."""
     server.client().bgsave()
     until(lambda: server.client().info("persistence")["rdb_last_bgsave_status"] == outcome)
 
 
 @contextmanager
 def busy(server: RedisServer) -> Iterator[None]:
-    """Let somebody's script run for ever."""
+    """Keep the server busy with a script that never ends."""
     server.client().config_set("lua-time-limit", 50)
-    with redis.Redis(port=server.port, protocol=2) as other:
-        connection = other.connection_pool.get_connection()
+    with redis.Redis(port=server.port, protocol=2) as client:
+        connection = client.connection_pool.get_connection()
         connection.send_command("EVAL", "while true do end", 0)
         yield
         until(lambda: is_killed(server))
@@ -126,7 +126,7 @@ def busy(server: RedisServer) -> Iterator[None]:
 
 
 def is_killed(server: RedisServer) -> bool:
-    """Kill the running script; it can be once it has run too long."""
+    """Try to kill the running script, which works only after lua-time-limit, and return whether it did."""
     try:
         return bool(server.client().script_kill())
     except redis.ResponseError:
@@ -135,7 +135,7 @@ def is_killed(server: RedisServer) -> bool:
 
 @contextmanager
 def other_password(server: RedisServer) -> Iterator[None]:
-    """Let the service have a password that is none any more, and no connection that it opened before."""
+    """Change the password of the service's user and close its connections."""
     server.client().execute_command(*f"ACL SETUSER {USER} resetpass >another".split())
     server.client().client_kill_filter(_type="normal", skipme=True)
     yield
@@ -147,7 +147,7 @@ FAULTS: dict[str, Fault] = {
     "keys forbidden": rights("resetkeys ~acl:*"),
     "some keys forbidden": rights("resetkeys ~tokens:* ~acl:*"),
     "writes forbidden": rights("resetkeys %R~tokens:* %R~{tokens:* ~acl:*"),
-    "user gone": commands(f"ACL DELUSER {USER}", GRANT),
+    "user deleted": commands(f"ACL DELUSER {USER}", GRANT),
     "replica": commands("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
     "full": commands("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
     "too few replicas": commands("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
@@ -155,7 +155,7 @@ FAULTS: dict[str, Fault] = {
     "all postponed": commands("CLIENT PAUSE 3000 ALL", "PING"),
     "password": other_password,
     "hung": hung,
-    "gone": gone,
+    "down": down,
     "loading": loading,
     "snapshots fail": failing_snapshots,
     "busy": busy,
@@ -181,43 +181,45 @@ def _token(service: Gunicorn) -> str:
     return service.issue("a.test")
 
 
-def said(service: Gunicorn) -> tuple[int, int]:
-    """Return the status of /healthz, and of what the gauge means."""
+def health(service: Gunicorn) -> tuple[int, int]:
+    """Return the status of /healthz and the status that the gauge implies."""
     is_up = "acl_auth_redis_up 1.0" in service.page("/metrics").text
     return service.page("/healthz").status, 200 if is_up else 503
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_truth(server: RedisServer, service: Gunicorn, token: str, fault: str) -> None:
-    """While no decision can be made, both say so; when one can, they say that; and nothing is left behind."""
-    until(lambda: (service.auth(token).status, *said(service)) == (200, 200, 200))
+def test_health_agrees_with_auth(server: RedisServer, service: Gunicorn, token: str, fault: str) -> None:
+    """/healthz and the gauge report each fault while it lasts, recover with /auth and leave no keys."""
+    until(lambda: (service.auth(token).status, *health(service)) == (200, 200, 200))
     with FAULTS[fault](server):
-        until(lambda: said(service) == (503, 503))
+        until(lambda: health(service) == (503, 503))
         assert service.auth(token).status == 503
-    until(lambda: (service.auth(token).status, *said(service)) == (200, 200, 200))
+    until(lambda: (service.auth(token).status, *health(service)) == (200, 200, 200))
     assert server.client().keys("*probe*") == []
 
 
 @pytest.mark.parametrize("name", USED)
-def test_each_right(server: RedisServer, service: Gunicorn, name: str) -> None:
-    """A command that a decision may need, once an hour or when a limit is reached, is missed at once."""
-    until(lambda: said(service) == (200, 200))
+def test_missing_right_is_reported(server: RedisServer, service: Gunicorn, name: str) -> None:
+    """A missing right to any command of take.lua is reported at once, even if it is rarely used."""
+    until(lambda: health(service) == (200, 200))
     with rights(f"-{name}")(server):
-        until(lambda: said(service) == (503, 503))
-    until(lambda: said(service) == (200, 200))
+        until(lambda: health(service) == (503, 503))
+    until(lambda: health(service) == (200, 200))
 
 
 @pytest.mark.parametrize("harmless", ["-info", "-eval", "-ping", "resetpass >another"])
-def test_what_no_decision_needs(server: RedisServer, service: Gunicorn, token: str, harmless: str) -> None:
-    """What no decision needs any more is not missed: a connection stays signed in, a script stays known."""
-    until(lambda: (service.auth(token).status, *said(service)) == (200, 200, 200))
+def test_unneeded_right_is_not_reported(
+    server: RedisServer, service: Gunicorn, token: str, harmless: str
+) -> None:
+    """A missing right that established connections and loaded scripts do not need is not reported."""
+    until(lambda: (service.auth(token).status, *health(service)) == (200, 200, 200))
     with rights(harmless)(server):
-        until(lambda: count_looks(server, service) >= 2)
-        until(lambda: (service.auth(token).status, *said(service)) == (200, 200, 200))
+        until(lambda: count_checks(server, service) >= 2)
+        until(lambda: (service.auth(token).status, *health(service)) == (200, 200, 200))
 
 
-def count_looks(server: RedisServer, service: Gunicorn) -> int:
-    """Ask for half a second or so, and return how many scripts Redis ran for that."""
+def count_checks(server: RedisServer, service: Gunicorn) -> int:
+    """Request /healthz for 0.7 seconds, and return how many scripts Redis ran meanwhile."""
     calls = server.client().info("commandstats")["cmdstat_evalsha"]["calls"]
     began = time.monotonic()
     while time.monotonic() < began + 0.7:
@@ -226,28 +228,28 @@ def count_looks(server: RedisServer, service: Gunicorn) -> int:
 
 
 def test_flood(server: RedisServer, service: Gunicorn) -> None:
-    """However many ask, Redis is asked a few times a second."""
+    """Many health checks lead to only a few Redis calls per second."""
     calls = server.client().info("commandstats")["cmdstat_evalsha"]["calls"]
     began = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
         assert 200 in set(pool.map(lambda _: service.page("/healthz").status, range(1000)))
     took_s = time.monotonic() - began
 
-    asked = server.client().info("commandstats")["cmdstat_evalsha"]["calls"] - calls
-    assert asked <= 2 * (took_s / 0.3 + 2)
+    checks = server.client().info("commandstats")["cmdstat_evalsha"]["calls"] - calls
+    assert checks <= 2 * (took_s / 0.3 + 2)
 
 
 def test_cluster() -> None:
-    """In a Cluster each primary counts: one that refuses is told of, whichever it is."""
+    """In a cluster, the failure of any one primary is reported."""
     with (
         Nodes() as nodes,
         Gunicorn(None, redis_url=nodes.url, web_concurrency=1, redis_deadline_ms=250) as service,
     ):
-        until(lambda: said(service) == (200, 200))
+        until(lambda: health(service) == (200, 200))
         for node in nodes.primaries:
             with commands("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0")(node):
-                until(lambda: said(service) == (503, 503))
-            until(lambda: said(service) == (200, 200))
+                until(lambda: health(service) == (503, 503))
+            until(lambda: health(service) == (200, 200))
             with commands("CONFIG SET cluster-require-full-coverage no", "PING")(node), hung(node):
-                until(lambda: said(service) == (503, 503))
-            until(lambda: said(service) == (200, 200))
+                until(lambda: health(service) == (503, 503))
+            until(lambda: health(service) == (200, 200))

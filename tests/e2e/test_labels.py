@@ -1,4 +1,4 @@
-"""What the pages tell an operator to copy, used as it stands, for every place that a token may come in."""
+"""The snippets that the admin pages offer for copying work unchanged with every credential source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SECRET = re.compile(r"acl_[0-9A-Za-z]{38}")
 
 
 def options(page: str) -> dict[str, Any]:
-    """Return the options of the labels on *page* as the file provider takes them."""
+    """Return the forwardAuth options in the labels on *page*, in the file provider's types."""
     labels = dict(_LABEL.findall(unescape(re.sub(r"</?(mark|code|pre)>", "", page))))
     lists = {name: labels[name].split(",") for name in ("authRequestHeaders", "authResponseHeaders")}
     return lists | {
@@ -36,10 +36,10 @@ def options(page: str) -> dict[str, Any]:
     }
 
 
-def run_curl(line: str, port: int) -> str:
-    """Run the printed *line*, led to *port* without TLS, and return the status that it got."""
-    *argv, url = shlex.split(line)
-    led = [
+def run_curl(command: str, port: int) -> str:
+    """Run a curl command copied from a page against *port* without TLS, and return the response status."""
+    *argv, url = shlex.split(command)
+    redirect = [
         "--resolve",
         f"a.test:{port}:127.0.0.1",
         "--noproxy",
@@ -50,8 +50,10 @@ def run_curl(line: str, port: int) -> str:
         "-w",
         "%{http_code}",
     ]
-    here = url.replace("https://a.test", f"http://a.test:{port}")
-    return subprocess.run([*argv, *led, here], capture_output=True, check=True, timeout=30).stdout.decode()
+    local_url = url.replace("https://a.test", f"http://a.test:{port}")
+    return subprocess.run(
+        [*argv, *redirect, local_url], capture_output=True, check=True, timeout=30
+    ).stdout.decode()
 
 
 @pytest.mark.parametrize(
@@ -61,16 +63,16 @@ def run_curl(line: str, port: int) -> str:
         *("x-api-key,authorization", "basic,proxy-authorization,authorization"),
     ],
 )
-def test_copied(redis_server: RedisServer, backend: Backend, sources: str) -> None:
-    """The labels and the curl line of the pages open the backend, and the token does not reach it."""
+def test_copied_snippets_work(redis_server: RedisServer, backend: Backend, sources: str) -> None:
+    """The copied labels and curl command open the backend, and the backend never receives the token."""
     with Gunicorn(redis_server.port, web_concurrency=1, credential_sources=sources) as service:
-        made = service.post("/create_token", hosts="a.test").text
+        page = service.post("/create_token", hosts="a.test").text
         doors = {"web": Door(options=options(service.page().text))}
         with Traefik(service.port, backend.port, doors) as traefik:
-            line = unescape(_CURL.findall(made)[0])
-            assert run_curl(line, traefik.port) == "200"
-            assert run_curl(_SECRET.sub("wrong", line), traefik.port) == "401"
+            command = unescape(_CURL.findall(page)[0])
+            assert run_curl(command, traefik.port) == "200"
+            assert run_curl(_SECRET.sub("wrong", command), traefik.port) == "401"
 
-    (seen,) = backend.seen
-    assert "X-Auth-Token-Id" in dict(seen.headers)
-    assert not {"Authorization", "Proxy-Authorization", "X-Api-Key"} & dict(seen.headers).keys()
+    (received,) = backend.seen
+    assert "X-Auth-Token-Id" in dict(received.headers)
+    assert not {"Authorization", "Proxy-Authorization", "X-Api-Key"} & dict(received.headers).keys()

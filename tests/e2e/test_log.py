@@ -1,4 +1,4 @@
-"""What a flood leaves in the log of a real server."""
+"""What a real server logs during a flood of requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Serve = Callable[..., Gunicorn]
 
 @pytest.fixture(name="serve")
 def _serve(redis_server: RedisServer) -> Iterator[Serve]:
-    """Return what runs one worker that logs JSON and believes our word for the address of a client."""
+    """Return a function that runs one worker with JSON logs that trusts X-Forwarded-For."""
     running: list[Gunicorn] = []
 
     def serve(**settings: object) -> Gunicorn:
@@ -40,33 +40,37 @@ def _serve(redis_server: RedisServer) -> Iterator[Serve]:
 
 
 def lines(service: Gunicorn, logger: str = "app.web.auth") -> Lines:
-    """Return what *logger* wrote."""
-    whole = service.log[: service.log.rfind("\n") + 1]
-    return [line for line in map(json.loads, whole.splitlines()) if line["logger"] == logger]
+    """Return the complete log lines of *logger*."""
+    complete = service.log[: service.log.rfind("\n") + 1]
+    return [line for line in map(json.loads, complete.splitlines()) if line["logger"] == logger]
 
 
 def logged(service: Gunicorn, logger: str = "app.web.auth") -> int:
-    """Return how many events the lines of *logger* stand for."""
+    """Return how many events the lines of *logger* account for."""
     return sum(line.get("count", 1) for line in lines(service, logger))
 
 
 def flood(service: Gunicorn, number: int) -> None:
-    """Send made-up tokens for made-up hosts and addresses, by both lanes."""
+    """Send requests with random tokens, hosts and addresses through both lanes."""
     with Connection(service.port) as connection:
         for at in range(number):
-            sent = [*forwarded(f"{at}.test"), *bearer(f"x{at}"), ("X-Forwarded-For", f"2001:db8:{at:x}::1")]
+            headers = [
+                *forwarded(f"{at}.test"),
+                *bearer(f"x{at}"),
+                ("X-Forwarded-For", f"2001:db8:{at:x}::1"),
+            ]
             method = "POST" if at % 10 == 0 else "GET"
-            assert connection.call("/auth", sent, method).status == 401
+            assert connection.call("/auth", headers, method).status == 401
 
 
 def test_one_refusal(serve: Serve) -> None:
-    """One refusal is logged at once and in full, by whichever lane, in fields of their own."""
+    """A single refusal is logged at once with all its fields, by either lane."""
     service = serve()
     token = service.issue("a.test")
     for method in ("GET", "POST"):
         with Connection(service.port) as connection:
-            sent = [*forwarded("b.test"), *bearer(token), ("X-Forwarded-For", "203.0.113.9")]
-            assert connection.call("/auth", sent, method).status == 403
+            headers = [*forwarded("b.test"), *bearer(token), ("X-Forwarded-For", "203.0.113.9")]
+            assert connection.call("/auth", headers, method).status == 403
 
     for line in lines(service):
         token_id = line["token"]
@@ -77,8 +81,8 @@ def test_one_refusal(serve: Serve) -> None:
     assert len(lines(service)) == 2
 
 
-def test_client_that_is_not_believed(serve: Serve) -> None:
-    """Past a proxy that is named, the address is the peer's, whatever it claims."""
+def test_untrusted_forwarded_address(serve: Serve) -> None:
+    """X-Forwarded-For from an untrusted peer is ignored, and the peer's address is logged."""
     service = serve(trusted_proxies="10.0.0.1", log_format="text")
     service.auth("x", headers=[("X-Forwarded-For", "203.0.113.9")])
 
@@ -86,7 +90,7 @@ def test_client_that_is_not_believed(serve: Serve) -> None:
 
 
 def test_flood(serve: Serve) -> None:
-    """A flood from everywhere leaves few lines that account for all of it, the last of them unasked."""
+    """A distributed flood is summarized in few lines that account for every refusal."""
     service = serve()
     flood(service, 3_000)
     until(lambda: logged(service) == 3_000, deadline_s=3 * PERIOD_S)
@@ -98,7 +102,7 @@ def test_flood(serve: Serve) -> None:
 
 
 def test_refusal_amid_a_flood(serve: Serve) -> None:
-    """While one client floods, another one's refusal is logged in full."""
+    """While one client floods, a refusal of another client is logged in full."""
     service = serve()
     with Connection(service.port) as connection:
         for at in range(200):
@@ -111,7 +115,7 @@ def test_refusal_amid_a_flood(serve: Serve) -> None:
 
 
 def test_stop_amid_a_flood(serve: Serve) -> None:
-    """A worker that is stopped writes what it held."""
+    """A worker that is stopped writes its pending log summaries."""
     service = serve()
     flood(service, 500)
     service.stop()
@@ -120,7 +124,7 @@ def test_stop_amid_a_flood(serve: Serve) -> None:
 
 
 def test_wrong_passwords(serve: Serve) -> None:
-    """Guesses are summed up as well, each kind of answer for itself, and no word of them is logged."""
+    """Password guesses are summarized too, and no guessed password is logged."""
     service = serve()
     with Connection(service.port) as connection:
         for _ in range(200):
@@ -136,7 +140,7 @@ def test_wrong_passwords(serve: Serve) -> None:
 
 @pytest.mark.parametrize("target", ["/auth", "/healthz"])
 def test_outage(serve: Serve, target: str) -> None:
-    """Each 503 has its reason in the log, with the words of its body, and a flood of them few lines."""
+    """Every 503 is logged with its reason, and a flood of them is summarized."""
     service = serve(redis_port=free_port())
     with Connection(service.port) as connection:
         answers = [connection.call(target, [*bearer("x")] if target == "/auth" else []) for _ in range(100)]
@@ -149,7 +153,7 @@ def test_outage(serve: Serve, target: str) -> None:
 
 
 def test_foreign_text(serve: Serve) -> None:
-    """No request puts a control character, or a line of its own, into the log."""
+    """Client text cannot put control characters or line breaks into the log."""
     service = serve(log_format="text")
     hosts = ["\x1b[2Ja", "\x9b31m", "\u202e".encode().decode("latin-1"), "a\tb", "\xff" * 300, "last.test"]
     for number, host in enumerate(hosts):

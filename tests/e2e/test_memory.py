@@ -1,4 +1,4 @@
-"""What Redis is asked, what it keeps, and what survives."""
+"""The commands that Redis receives, the keys that it stores, and what survives a crash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_scripts_forgotten(service: Gunicorn, token: str, redis: Any) -> None:
-    """A Redis that forgets all scripts at any moment costs no request its answer."""
+    """Requests are answered even while Redis keeps losing its script cache."""
     redis.hset(record_key(token), mapping={"rate_limit_max": 500, "rate_limit_window_sec": 60})
     done = threading.Event()
 
@@ -40,7 +40,7 @@ def test_scripts_forgotten(service: Gunicorn, token: str, redis: Any) -> None:
 
 
 def test_crash_with_aof() -> None:
-    """After kill -9 of a Redis with AOF, tokens are valid and deleted ones stay deleted."""
+    """After SIGKILL of a Redis with AOF, valid tokens work and deleted tokens stay deleted."""
     with RedisServer(aof=True) as server, Gunicorn(server.port, web_concurrency=1) as service:
         kept, deleted = service.issue(), service.issue(ttl_seconds="3600")
         assert service.post("/delete_token", token=deleted).status == 303
@@ -53,14 +53,14 @@ def test_crash_with_aof() -> None:
 
 @pytest.fixture(name="first_page")
 def _first_page(redis: Any) -> None:
-    """Let the table have one page."""
+    """Delete all tokens, so that the table has one page."""
     redis.delete(keys.INDEX, *redis.keys("tokens:*"))
 
 
 @pytest.mark.usefixtures("first_page")
 @pytest.mark.parametrize("by", ["id", "sha256", "text"])
 def test_older_record(service: Gunicorn, redis: Any, by: str) -> None:
-    """A record of an older deployment opens its hosts, is listed, and can be deleted like any other."""
+    """A record written by an older deployment opens its hosts, is listed, and can be deleted."""
     token = f"legacy-{secrets.token_hex(8)}"
     key = record_key(token)
     redis.hset(key, mapping={"hosts": "Example.com, api.example.com", "comment": f"of {token[:12]}"})
@@ -77,8 +77,8 @@ def test_older_record(service: Gunicorn, redis: Any, by: str) -> None:
 
 
 @pytest.mark.usefixtures("first_page")
-def test_older_identity(service: Gunicorn, redis: Any) -> None:
-    """A record without an id has one all the same, the one that the table shows."""
+def test_older_record_has_an_id(service: Gunicorn, redis: Any) -> None:
+    """A record without a stored id gets one, which is the same in the table and in X-Auth-Token-Id."""
     token = f"legacy-{secrets.token_hex(8)}"
     redis.hset(record_key(token), mapping={"hosts": "example.com"})
     token_id = service.auth(token, "example.com").headers["x-auth-token-id"]
@@ -88,7 +88,7 @@ def test_older_identity(service: Gunicorn, redis: Any) -> None:
 
 
 def test_unknown_tokens(service: Gunicorn, redis: Any) -> None:
-    """Tokens that nobody issued leave nothing behind, however many come."""
+    """Requests with unknown tokens leave no keys in Redis."""
     before = set(redis.keys())
 
     def guess(_: int) -> set[int]:
@@ -101,38 +101,38 @@ def test_unknown_tokens(service: Gunicorn, redis: Any) -> None:
     assert set(redis.keys()) <= before
 
 
-def _asked(redis: Any, ask: Callable[[], object]) -> list[str]:
+def _commands(redis: Any, ask: Callable[[], object]) -> list[str]:
     """Return the commands that clients, not scripts, send to Redis while *ask* runs."""
-    asked = []
+    commands = []
     with redis.monitor() as monitor:
         ask()
         redis.echo("the end")
-        while (heard := monitor.next_command())["command"] != "ECHO the end":
-            asked += [heard["command"].split()[0]] if heard["client_type"] != "lua" else []
-    return asked
+        while (command := monitor.next_command())["command"] != "ECHO the end":
+            commands += [command["command"].split()[0]] if command["client_type"] != "lua" else []
+    return commands
 
 
 def test_one_round_trip(service: Gunicorn, token: str, redis: Any) -> None:
-    """A decision is one EVALSHA, allowed or refused."""
+    """A decision, allowed or refused, is one EVALSHA."""
     _warm(service, token)
     for asking in ((token, "a.test"), (token, "b.test"), ("unknown", "a.test"), (token, "no host")):
-        assert _asked(redis, partial(service.auth, *asking)) == ["EVALSHA"]
+        assert _commands(redis, partial(service.auth, *asking)) == ["EVALSHA"]
 
 
-def test_refused_unasked(service: Gunicorn, token: str, redis: Any) -> None:
-    """What can't be a token asks Redis nothing."""
+def test_malformed_tokens_do_not_reach_redis(service: Gunicorn, token: str, redis: Any) -> None:
+    """A credential that cannot be a token is refused without a Redis command."""
     mistyped = token[:-1] + ("a" if token[-1] != "a" else "b")
     for wrong in (None, mistyped, "acl_", "acl_short", "tök€n".encode().decode("latin-1"), "a,b", "a" * 513):
-        assert _asked(redis, partial(service.auth, wrong)) == []
+        assert _commands(redis, partial(service.auth, wrong)) == []
 
 
-def test_liveness_unasked(service: Gunicorn, redis: Any) -> None:
-    """/livez doesn't ask Redis."""
-    assert _asked(redis, partial(service.page, "/livez")) == []
+def test_liveness_does_not_reach_redis(service: Gunicorn, redis: Any) -> None:
+    """/livez sends no Redis command."""
+    assert _commands(redis, partial(service.page, "/livez")) == []
 
 
 def test_expiry(service: Gunicorn, redis: Any) -> None:
-    """The key's TTL is the token's, and at its end the token is unknown."""
+    """The Redis key's TTL is the token's lifetime, and an expired token is refused."""
     token = service.issue(ttl_seconds="3600")
     key = record_key(token)
     assert 0 < redis.pttl(key) <= 3_600_000
@@ -143,16 +143,16 @@ def test_expiry(service: Gunicorn, redis: Any) -> None:
 
 
 def test_deletion(service: Gunicorn, token: str, redis: Any) -> None:
-    """Once a deletion is confirmed no worker allows the token, and nothing of it is left."""
+    """After a confirmed deletion, no worker allows the token and no key of it remains."""
     redis.hset(record_key(token), "rate_limit_window_sec", 60)
     with ThreadPoolExecutor(8) as pool:
-        crowd = [pool.submit(service.auth, token) for _ in range(200)]
+        answers = [pool.submit(service.auth, token) for _ in range(200)]
         assert service.post("/delete_token", token=token).status == 303
         assert {service.auth(token).status for _ in range(20)} == {401}
-        assert {asked.result().status for asked in crowd} <= {200, 401}
+        assert {answer.result().status for answer in answers} <= {200, 401}
     assert not redis.keys(f"*{record_key(token)}*")
 
 
 def _warm(service: Gunicorn, token: str) -> None:
-    """Let every worker open its connections and every Redis learn the script."""
+    """Make every worker open its connections and load the script."""
     hammer([service.port], [*forwarded("a.test"), *bearer(token)], clients=16, each=8)

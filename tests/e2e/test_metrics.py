@@ -1,4 +1,4 @@
-"""Numbers of all workers, from whichever is asked."""
+"""The metrics of all workers, as scraped from any one of them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ pytestmark = pytest.mark.e2e
 
 
 def decided(service: Gunicorn) -> float:
-    """Return how many decisions were made."""
+    """Return the number of decisions in the metrics."""
     (decisions,) = (f for f in parse(service.page("/metrics").text) if f.name == "acl_auth_decisions")
     return sum(sample.value for sample in decisions.samples)
 
 
 @pytest.mark.parametrize("lane", ["true", "false"], ids=["express", "plain"])
 def test_all_workers(redis_server: RedisServer, lane: str) -> None:
-    """Each request counts once, whoever answered it, and still does when its worker is killed or replaced."""
-    with Gunicorn(redis_server.port, web_concurrency=3, express_lane=lane, redis_deadline_ms=5000) as own:
-        headers = [*bearer(own.issue("a.test")), *forwarded("a.test")]
-        sent = sum(hammer([own.port], headers, clients=20, each=20).values())
-        assert {decided(own) for _ in range(10)} == {sent}
+    """Every request is counted once, whichever worker answered it, also after that worker was replaced."""
+    with Gunicorn(
+        redis_server.port, web_concurrency=3, express_lane=lane, redis_deadline_ms=5000
+    ) as gunicorn:
+        headers = [*bearer(gunicorn.issue("a.test")), *forwarded("a.test")]
+        sent = sum(hammer([gunicorn.port], headers, clients=20, each=20).values())
+        assert {decided(gunicorn) for _ in range(10)} == {sent}
 
-        old = {*own.workers}
+        old = {*gunicorn.workers}
         os.kill(min(old), signal.SIGKILL)
-        own.signal(signal.SIGHUP)
-        until(lambda: len(own.workers) == 3 and old.isdisjoint(own.workers))
-        sent += sum(hammer([own.port], headers, clients=20, each=20).values())
-        assert {decided(own) for _ in range(10)} == {sent}
+        gunicorn.signal(signal.SIGHUP)
+        until(lambda: len(gunicorn.workers) == 3 and old.isdisjoint(gunicorn.workers))
+        sent += sum(hammer([gunicorn.port], headers, clients=20, each=20).values())
+        assert {decided(gunicorn) for _ in range(10)} == {sent}

@@ -1,4 +1,4 @@
-"""What clients behind nginx meet, which hands on one challenge alone and Host as it is told to."""
+"""Clients behind nginx, which forwards one challenge only and sets Host as configured."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ http {{
 
 
 class Nginx(Process):
-    """nginx before files that ask /auth, and before the admin pages, with and without the port of Host."""
+    """nginx with auth_request in front of files, and as a proxy of the pages with two settings of Host."""
 
     name = "nginx"
 
@@ -62,7 +62,7 @@ class Nginx(Process):
         self.argv = ["nginx", "-c", str(self.dir / "nginx.conf"), "-e", "stderr"]
 
     def is_ready(self) -> bool:
-        """Tell whether it hands on."""
+        """Return whether nginx forwards requests."""
         return call(self.with_port, "/livez").status == 200
 
 
@@ -80,18 +80,18 @@ def _nginx(service: Gunicorn) -> Iterator[Nginx]:
 
 
 def git(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run git with nobody's settings."""
-    nobody = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "HOME": str(directory)}
-    who = ["-c", "user.name=t", "-c", "user.email=t@t.test", "-c", "init.defaultBranch=main"]
-    argv = ["git", *who, *args]
-    env = nobody | {"PATH": os.environ["PATH"]}
+    """Run git without any user or system configuration."""
+    clean_env = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "HOME": str(directory)}
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t.test", "-c", "init.defaultBranch=main"]
+    argv = ["git", *identity, *args]
+    env = clean_env | {"PATH": os.environ["PATH"]}
     return subprocess.run(
         argv, cwd=directory, env=env, capture_output=True, text=True, check=False, timeout=60
     )
 
 
 def test_git(service: Gunicorn, nginx: Nginx, tmp_path: Path) -> None:
-    """Git sends a password only after a challenge for Basic, which must be the first to get through."""
+    """Git sends its password only if the first challenge is for Basic, because nginx forwards no other."""
     repository, served = tmp_path / "repository", nginx.dir / "files" / "repository.git"
     for args in (
         ["init", str(repository)],
@@ -113,36 +113,36 @@ def test_git(service: Gunicorn, nginx: Nginx, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not which("skopeo"), reason="there is no skopeo on the PATH")
 def test_registry(service: Gunicorn, nginx: Nginx, tmp_path: Path) -> None:
-    """A client of container registries logs in with the token as its password."""
+    """A container registry client logs in with the token as its password."""
     (nginx.dir / "files" / "v2").mkdir(parents=True)
     (nginx.dir / "files" / "v2" / "index.html").write_text("{}")
     token, registry = service.issue("127.0.0.1"), f"127.0.0.1:{nginx.files}"
 
     def login(password: str) -> str:
-        place = ["--authfile", str(tmp_path / "auth.json"), "--tls-verify=false", registry]
-        argv = ["skopeo", "login", "--username", "token", "--password-stdin", *place]
-        said = subprocess.run(argv, input=password, capture_output=True, text=True, check=False, timeout=60)
-        return said.stdout + said.stderr
+        target = ["--authfile", str(tmp_path / "auth.json"), "--tls-verify=false", registry]
+        argv = ["skopeo", "login", "--username", "token", "--password-stdin", *target]
+        result = subprocess.run(argv, input=password, capture_output=True, text=True, check=False, timeout=60)
+        return result.stdout + result.stderr
 
     assert "Login Succeeded" in login(token)
     assert "invalid username/password" in login("wrong")
 
 
 def post(port: int, origin: str) -> Answer:
-    """Send the form for a new token as a browser does that opened the page at *port*."""
+    """Submit the token form on *port* as a browser whose page has *origin*."""
     kind = ("Content-Type", "application/x-www-form-urlencoded")
     headers = [("Host", f"127.0.0.1:{port}"), ("Origin", origin), ("Authorization", BASIC), kind]
     return call(port, "/create_token", headers, "POST", b"hosts=a.test")
 
 
 def test_form(service: Gunicorn, nginx: Nginx) -> None:
-    """A form needs Host as the browser sent it; else the page and the log say what came and what to set."""
-    mine = f"http://127.0.0.1:{nginx.without_port}"
-    refused = post(nginx.without_port, mine)
+    """The form needs the browser's Host; otherwise the page and the log say what arrived and what to set."""
+    own_origin = f"http://127.0.0.1:{nginx.without_port}"
+    refused = post(nginx.without_port, own_origin)
 
     assert post(nginx.with_port, f"http://127.0.0.1:{nginx.with_port}").status == 200
     assert post(nginx.with_port, "http://evil.test").status == 403
     assert refused.status == 403
-    for said in (refused.text.replace("&#39;", "'"), service.log):
-        assert f"Origin '{mine}', Host '127.0.0.1'" in said
-        assert "proxy_set_header Host $http_host" in said
+    for message in (refused.text.replace("&#39;", "'"), service.log):
+        assert f"Origin '{own_origin}', Host '127.0.0.1'" in message
+        assert "proxy_set_header Host $http_host" in message

@@ -1,4 +1,4 @@
-"""Redis of several servers: one is lost under load, and the service decides rightly or not at all."""
+"""With sentinels or a cluster, losing a server under load leads to correct answers or 503s, nothing else."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from devkit.waiting import at_best, until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
-class Asked(NamedTuple):
-    """One answer under load: when it came, after how long, and what had to be said."""
+class TimedAnswer(NamedTuple):
+    """One answer under load: its time, its duration, its status and the status that is correct."""
 
     at: float
     seconds: float
@@ -30,10 +30,10 @@ class Asked(NamedTuple):
 
 
 class Load:
-    """Clients that ask for tokens without a pause, each status as it has to be or 503."""
+    """Clients that send requests without a pause and record every answer."""
 
     def __init__(self, service: Gunicorn, tokens: Mapping[str, int], clients: int = 8) -> None:
-        self.asked: list[Asked] = []
+        self.answers: list[TimedAnswer] = []
         self._service = service
         self._tokens = tokens
         self._ended = threading.Event()
@@ -50,19 +50,19 @@ class Load:
             thread.join()
 
     @property
-    def wrong(self) -> list[Asked]:
-        """Return the answers that are neither right nor 503."""
-        return [one for one in self.asked if one.status not in {one.expected, 503}]
+    def wrong(self) -> list[TimedAnswer]:
+        """Return the answers that are neither correct nor a 503."""
+        return [answer for answer in self.answers if answer.status not in {answer.expected, 503}]
 
     @property
     def slowest(self) -> float:
-        """Return the seconds of the slowest answer."""
-        return max(one.seconds for one in self.asked)
+        """Return the duration of the slowest answer in seconds."""
+        return max(answer.seconds for answer in self.answers)
 
     @property
     def outage(self) -> float:
-        """Return the seconds from the first 503 to the last."""
-        moments = [one.at for one in self.asked if one.status == 503]
+        """Return the time from the first 503 to the last in seconds."""
+        moments = [answer.at for answer in self.answers if answer.status == 503]
         return max(moments) - min(moments) if moments else 0.0
 
     def _ask_on(self) -> None:
@@ -72,25 +72,25 @@ class Load:
                     began = time.monotonic()
                     status = connection.call("/auth", [*forwarded("a.test"), *bearer(token)]).status
                     now = time.monotonic()
-                    self.asked.append(Asked(now, now - began, status, expected))
+                    self.answers.append(TimedAnswer(now, now - began, status, expected))
 
 
 def kinds(service: Gunicorn) -> dict[str, int]:
-    """Return tokens that are allowed, revoked and for another host, with the status of each."""
+    """Issue a valid, a deleted and another host's token, and return the correct status for each."""
     valid, revoked, elsewhere = service.issue(), service.issue(), service.issue("b.test")
     assert service.post("/delete_token", token=revoked).status in {200, 302, 303}
     return {valid: 200, revoked: 401, elsewhere: 403}
 
 
 def writes_reach(service: Gunicorn, server: RedisServer) -> bool:
-    """Tell whether a new token is kept by *server*; in the midst of a failover there may be none."""
+    """Return whether *server* stores a new token; during a failover, issuing it may fail."""
     with suppress(AssertionError):
         return bool(server.client().exists(record_key(service.issue())))
     return False
 
 
 def decided(service: Gunicorn, tokens: Mapping[str, int]) -> dict[str, int]:
-    """Return the status of each token."""
+    """Return the status that the service gives each token."""
     return {token: service.decided(token) for token in tokens}
 
 
@@ -107,10 +107,10 @@ def _service(guarded: Guarded) -> Iterator[Gunicorn]:
 
 
 class TestSentinel:
-    """A primary and two replicas under three sentinels, new ones for each test."""
+    """A primary with two replicas and three sentinels, set up anew for each test."""
 
     def test_lost_primary(self, guarded: Guarded, service: Gunicorn) -> None:
-        """A primary that is killed is replaced, and the same workers go on with the new one."""
+        """A killed primary is replaced, and the same workers continue with the new one."""
         tokens = kinds(service)
         valid = next(iter(tokens))
 
@@ -121,7 +121,7 @@ class TestSentinel:
             with Load(service, tokens) as load:
                 old.kill()
                 until(lambda: guarded.primary is not old)
-                # Often, for both workers have to; one that has just failed does not try again at once.
+                # Twenty requests reach both workers; a worker does not reconnect immediately after a failure.
                 recovered_s = until(lambda: {service.auth(valid).status for _ in range(20)} == {200})
             assert load.wrong == []
             return load.slowest, recovered_s
@@ -131,7 +131,7 @@ class TestSentinel:
         assert service.log.count("Booting worker") == 2
 
     def test_planned_failover(self, guarded: Guarded, service: Gunicorn) -> None:
-        """Replaced on purpose, the old primary loses its clients long before it hears of it."""
+        """In a planned failover, the workers switch before the old primary learns that it was replaced."""
         tokens = kinds(service)
 
         def times() -> tuple[float, float]:
@@ -149,7 +149,7 @@ class TestSentinel:
         assert decided(service, tokens) == tokens
 
     def test_all_sentinels_lost(self, guarded: Guarded, service: Gunicorn) -> None:
-        """While the primary lives, a worker that has its connection needs no sentinel."""
+        """While the primary is up, a connected worker needs no sentinel."""
         token = service.issue()
         assert {service.decided(token) for _ in range(100)} == {200}
         for sentinel in guarded.sentinels:
@@ -172,10 +172,10 @@ def _spread(nodes: Nodes) -> Iterator[Gunicorn]:
 
 
 class TestCluster:
-    """Three primaries, each with a replica."""
+    """A cluster of three primaries with one replica each."""
 
     def test_slots_that_move(self, nodes: Nodes, spread: Gunicorn) -> None:
-        """While slots move back and forth no answer is wrong, and afterwards all are right."""
+        """While slots migrate no answer is wrong, and afterwards every answer is correct."""
         tokens = kinds(spread)
 
         def slowest_s() -> float:
@@ -188,7 +188,7 @@ class TestCluster:
         at_best(slowest_s, 1)
 
     def test_planned_failover(self, nodes: Nodes, spread: Gunicorn) -> None:
-        """A replica that takes over on purpose costs next to nothing."""
+        """A planned failover causes no noticeable interruption."""
         tokens = kinds(spread)
 
         def slowest_s() -> float:
@@ -204,7 +204,7 @@ class TestCluster:
         assert decided(spread, tokens) == tokens
 
     def test_lost_node(self, nodes: Nodes, spread: Gunicorn) -> None:
-        """A node that is killed is replaced by its replica, and the same workers go on with that."""
+        """A killed primary is replaced by its replica, and the same workers continue with the new one."""
         tokens = kinds(spread)
         valid = next(iter(tokens))
 
@@ -226,6 +226,6 @@ class TestCluster:
         assert spread.log.count("Booting worker") == 2
 
     def test_no_cluster(self) -> None:
-        """The service starts without its Cluster, and refuses at once."""
+        """The service starts without its cluster, and refuses requests at once."""
         with Gunicorn(None, redis_url=f"redis+cluster://127.0.0.1:{free_port()}") as service:
             assert [service.auth("some-token").status, service.page("/").status] == [503, 503]

@@ -1,4 +1,4 @@
-"""Every route of a running service, whatever HTTP a client speaks."""
+"""Valid and malformed HTTP requests to every route of a running service."""
 
 from __future__ import annotations
 
@@ -127,30 +127,30 @@ KINDS = [FORM, b"Content-Type: application/json", b"Content-Type: multipart/form
 
 
 def routes() -> list[bytes]:
-    """Return an address for every route that there is."""
+    """Return one URL path for every route of the app."""
     rules = sorted({str(rule) for rule in create_app(make_settings()).url_map.iter_rules()})
     name = mint_id(1_795_492_982_000)
     return [re.sub("<[^>]*>", "style.css" if "static" in rule else name, rule).encode() for rule in rules]
 
 
 def heads() -> Iterator[bytes]:
-    """Yield requests: each odd field, method and body on each route, and each odd target."""
-    chance = random.Random(5)
+    """Yield every odd header, method and body for every route, and every odd target."""
+    rng = random.Random(5)
     for route in routes():
         for field in FIELDS:
-            yield request(chance.choice(METHODS[:6]), route, [field])
+            yield request(rng.choice(METHODS[:6]), route, [field])
         for method in METHODS:
             yield request(method, route, [])
         for body in BODIES:
-            kind = chance.choice(KINDS)
-            yield request(chance.choice([b"POST", b"PATCH", b"PUT"]), route, [kind], body)
+            kind = rng.choice(KINDS)
+            yield request(rng.choice([b"POST", b"PATCH", b"PUT"]), route, [kind], body)
     for target in TARGETS:
         for method in METHODS:
-            yield request(method, target, [chance.choice(FIELDS)])
+            yield request(method, target, [rng.choice(FIELDS)])
 
 
 def request(method: bytes, target: bytes, fields: list[bytes], body: bytes = b"") -> bytes:
-    """Return a request as HTTP/1.1 or, without a Host, as HTTP/1.0."""
+    """Return an HTTP/1.1 request, or an HTTP/1.0 request without a Host for DELETE."""
     old = method == b"DELETE"
     host = [] if old or any(field.startswith(b"Host") for field in fields) else [b"Host: a.test"]
     length = [b"Content-Length: %d" % len(body)] if body else []
@@ -159,7 +159,7 @@ def request(method: bytes, target: bytes, fields: list[bytes], body: bytes = b""
 
 
 def status(port: int, data: bytes) -> int | None:
-    """Send *data* and nothing more; return the status of the answer, None if there is none."""
+    """Send *data*, close the sending side, and return the status of the response or None."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), 20) as connection, suppress(ConnectionResetError):
         connection.sendall(data)
@@ -170,12 +170,12 @@ def status(port: int, data: bytes) -> int | None:
 
 
 @pytest.mark.parametrize("credential", [b"", PASSWORD], ids=["anybody", "operator"])
-def test_no_surprise(service: Gunicorn, credential: bytes) -> None:
-    """No request is answered with a 500, by whomever, and none leaves a traceback in the log."""
+def test_no_request_gets_a_500(service: Gunicorn, credential: bytes) -> None:
+    """No request gets a 500 or leaves a traceback in the log."""
     for data in heads():
         line, _, rest = data.partition(b"\r\n")
-        mine = b"" if b"Authorization" in rest else credential + b"\r\n" * bool(credential)
-        answered = status(service.port, line + b"\r\n" + mine + rest)
+        authorization = b"" if b"Authorization" in rest else credential + b"\r\n" * bool(credential)
+        answered = status(service.port, line + b"\r\n" + authorization + rest)
         assert answered is None or answered < 500, data[:500]
 
     assert "Traceback" not in service.log
@@ -194,7 +194,7 @@ def test_no_surprise(service: Gunicorn, credential: bytes) -> None:
     ],
 )
 def test_number_of_hosts(service: Gunicorn, version: bytes, hosts: list[bytes], expected: int) -> None:
-    """A request names one host; in HTTP/1.0 it may name none."""
+    """HTTP/1.1 requires exactly one Host; HTTP/1.0 requires none."""
     fields = [b"Host: " + host for host in hosts]
     lines = [b"GET /livez HTTP/" + version, *fields, b"Connection: close", b"", b""]
 

@@ -1,4 +1,4 @@
-"""A Redis that is too old is called that, wherever somebody looks, until it is replaced."""
+"""A Redis that is too old is reported as such in log, pages and CLI until it is replaced."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-TOLD = "needs 7.0 or newer, this is 6.2.14"
+TOO_OLD = "needs 7.0 or newer, this is 6.2.14"
 COMPILING = b"-ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'\r\n"
 
 
 class Old(socketserver.StreamRequestHandler):
-    """Answers as Redis 6.2 does, to a user who may ask for INFO or not."""
+    """A handler that answers as Redis 6.2 does, with or without the right to INFO."""
 
     server: OldServer
 
     def handle(self) -> None:
-        """Answer until the client leaves."""
+        """Answer commands until the client disconnects."""
         with suppress(OSError):
-            while words := self._read():
-                self.wfile.write(self._answer(words[0].upper()))
+            while command := self._read():
+                self.wfile.write(self._answer(command[0].upper()))
 
     def _read(self) -> list[bytes]:
         count = int(self.rfile.readline()[1:] or 0)
         return [self.rfile.read(int(self.rfile.readline()[1:]) + 2)[:-2] for _ in range(count)]
 
     def _answer(self, name: bytes) -> bytes:
-        if name == b"INFO" and not self.server.tells:
+        if name == b"INFO" and not self.server.tells_version:
             return b"-NOPERM this user has no permissions to run the 'info' command or its subcommand\r\n"
-        told = b"# Server\r\nredis_version:6.2.14\r\nredis_git_sha1:00000000\r\n"
+        info = b"# Server\r\nredis_version:6.2.14\r\nredis_git_sha1:00000000\r\n"
         answers = {
-            b"INFO": b"$%d\r\n%s\r\n" % (len(told), told),
+            b"INFO": b"$%d\r\n%s\r\n" % (len(info), info),
             b"SMEMBERS": b"*0\r\n",
             b"EVALSHA": b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
             b"EVAL": COMPILING,
@@ -52,18 +52,18 @@ class Old(socketserver.StreamRequestHandler):
 
 
 class OldServer(socketserver.ThreadingTCPServer):
-    """A server that *tells* its version or does not."""
+    """A fake old server that reveals its version to INFO if *tells_version* is set."""
 
     allow_reuse_address = True
     daemon_threads = True
-    tells = True
+    tells_version = True
 
 
 @contextmanager
-def old_server(port: int, *, tells: bool = True) -> Iterator[None]:
-    """Run one on *port*."""
+def old_server(port: int, *, tells_version: bool = True) -> Iterator[None]:
+    """Run an old server on *port*."""
     with OldServer(("127.0.0.1", port), Old) as server:
-        server.tells = tells
+        server.tells_version = tells_version
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield
@@ -72,7 +72,7 @@ def old_server(port: int, *, tells: bool = True) -> Iterator[None]:
 
 
 def cli(service: Gunicorn) -> str:
-    """Return what ``flask tokens list`` complains of."""
+    """Return the error output of ``flask tokens list``."""
     argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "list"]
     ran = subprocess.run(
         argv, env=service.env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
@@ -81,20 +81,20 @@ def cli(service: Gunicorn) -> str:
     return ran.stderr
 
 
-def test_told() -> None:
-    """Log, pages and shell say which version is needed and which is there; nothing is decided."""
+def test_old_version_is_reported() -> None:
+    """Log, pages and CLI name the required and the actual version, and no request is allowed."""
     port = free_port()
     with old_server(port), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         assert service.auth("x" * 20).status == 503
         assert service.page("/healthz").status == 503
-        assert TOLD in service.page("/").text
-        assert TOLD in cli(service)
-        assert f"no decision, redis unavailable: Redis is too old: the service {TOLD}" in service.log
-        assert f"healthz, redis unavailable: Redis is too old: the service {TOLD}" in service.log
+        assert TOO_OLD in service.page("/").text
+        assert TOO_OLD in cli(service)
+        assert f"no decision, redis unavailable: Redis is too old: the service {TOO_OLD}" in service.log
+        assert f"healthz, redis unavailable: Redis is too old: the service {TOO_OLD}" in service.log
 
 
-def test_upgraded() -> None:
-    """The same workers go on as soon as a newer server is there."""
+def test_upgrade_is_noticed() -> None:
+    """The same workers resume when a newer server replaces the old one."""
     port = free_port()
     with Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         with old_server(port):
@@ -103,10 +103,13 @@ def test_upgraded() -> None:
             until(lambda: (service.auth("x" * 20).status, service.page("/healthz").status) == (401, 200))
 
 
-def test_version_that_nobody_may_ask_for() -> None:
-    """A server that does not tell its version is tried, and what then fails is explained as well."""
+def test_hidden_version() -> None:
+    """A server that denies INFO is tried, and its failure is explained all the same."""
     port = free_port()
-    with old_server(port, tells=False), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
+    with (
+        old_server(port, tells_version=False),
+        Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service,
+    ):
         assert service.auth("x" * 20).status == 503
         assert service.page("/healthz").status == 503
         assert "the service needs Redis 7.0 or newer" in service.log

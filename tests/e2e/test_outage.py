@@ -1,4 +1,4 @@
-"""Redis is down, hung or refuses: the service says so at once, and recovers by itself."""
+"""When Redis is down, hung or refusing writes, the service answers 503 promptly and recovers by itself."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _until_allowed(service: Gunicorn, token: str) -> float:
 
 
 def _timed(ask: Callable[[], Answer], status: int) -> Callable[[], float]:
-    """Return what asks, has *status* for an answer and tells how long that took."""
+    """Return a function that measures *ask* in seconds and asserts that its answer has *status*."""
 
     def expect() -> None:
         assert ask().status == status
@@ -78,33 +78,33 @@ def _timed(ask: Callable[[], Answer], status: int) -> Callable[[], float]:
 
 @pytest.mark.usefixtures("redis_down")
 class TestDown:
-    """Nobody listens on Redis' port."""
+    """Nothing listens on the Redis port."""
 
     def test_auth(self, service: Gunicorn, valid: str) -> None:
-        """The answer is 503, says when to come again and is there within 50 ms."""
+        """The answer is a 503 with Retry-After within 50 ms."""
         answer = service.auth(valid)
         assert (answer.status, answer.text) == (503, "redis unavailable")
         assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("1", "no-store")
         at_best(_timed(lambda: service.auth(valid), 503), 0.05)
 
     def test_backend(self, traefik: Traefik, backend: Backend, valid: str) -> None:
-        """The client gets the 503 itself, and the backend nothing."""
+        """The client gets the 503, and the backend gets no request."""
         answer = traefik.call(valid)
         assert (answer.status, answer.headers["retry-after"], backend.hits) == (503, "1", 0)
 
     def test_probes(self, service: Gunicorn) -> None:
-        """The process lives, and is not healthy."""
+        """/livez succeeds and /healthz fails."""
         assert service.page("/livez").status == 200
         assert (service.page("/healthz").status, service.page("/healthz").text) == (503, "redis unavailable")
 
     def test_refused_without_redis(self, service: Gunicorn, valid: str) -> None:
-        """What needs no record is refused as ever."""
+        """Requests that are refused without a lookup get the same answer as always."""
         assert service.auth().status == 401
         assert service.auth("two words").status == 401
         assert service.auth(valid[:-1] + chr(ord(valid[-1]) ^ 1)).status == 401
 
     def test_pages(self, service: Gunicorn) -> None:
-        """The operator is told that nothing was changed."""
+        """Pages and forms answer 503."""
         assert service.page("/").status == 503
         assert service.post("/create_token", hosts="a.test").status == 503
         assert service.post("/delete_token", token="0" * 64).status == 503
@@ -112,14 +112,14 @@ class TestDown:
 
 @pytest.mark.usefixtures("redis_hung")
 class TestHung:
-    """Redis accepts connections and says nothing."""
+    """Redis accepts connections and does not answer."""
 
     def test_auth(self, service: Gunicorn, valid: str) -> None:
-        """The deadline ends a decision: 503 within 300 ms."""
+        """The deadline bounds a decision: the 503 arrives within 300 ms."""
         at_best(_timed(lambda: service.auth(valid), 503), 0.3)
 
-    def test_crowd(self, service: Gunicorn, valid: str) -> None:
-        """A crowd waits no longer than one: nobody queues behind anybody's deadline."""
+    def test_concurrent_requests(self, service: Gunicorn, valid: str) -> None:
+        """A hundred concurrent requests wait no longer than one; they do not queue behind one another."""
         ask = _timed(lambda: service.auth(valid), 503)
 
         def slowest_s() -> float:
@@ -129,17 +129,17 @@ class TestHung:
         at_best(slowest_s, 1)
 
     def test_backend(self, traefik: Traefik, backend: Backend, valid: str) -> None:
-        """The client gets the 503 itself, and the backend nothing."""
+        """The client gets the 503, and the backend gets no request."""
         assert (traefik.call(valid).status, backend.hits) == (503, 0)
 
     def test_probes(self, service: Gunicorn) -> None:
-        """The process lives, and is not healthy; both are said in time."""
+        """/livez succeeds and /healthz fails, both promptly."""
         at_best(_timed(lambda: service.page("/livez"), 200), 0.05)
         at_best(_timed(lambda: service.page("/healthz"), 503), 0.3)
 
 
 def test_recovery_from_crash(server: RedisServer, service: Gunicorn, valid: str) -> None:
-    """The same workers allow again within a second of Redis' return."""
+    """After a Redis crash, the same workers allow requests within a second of its restart."""
 
     def recovery_s() -> float:
         server.kill()
@@ -152,8 +152,8 @@ def test_recovery_from_crash(server: RedisServer, service: Gunicorn, valid: str)
 
 
 def test_recovery_from_hang(server: RedisServer, service: Gunicorn, valid: str) -> None:
-    """So they do when Redis was only stopped, and late answers are nobody's."""
-    other = service.issue("b.test")
+    """After a Redis hang, workers recover within a second, and late replies reach no other request."""
+    forbidden = service.issue("b.test")
 
     def recovery_s() -> float:
         server.pause()
@@ -162,15 +162,15 @@ def test_recovery_from_hang(server: RedisServer, service: Gunicorn, valid: str) 
         return _until_allowed(service, valid)
 
     at_best(recovery_s, 1)
-    seen: set[tuple[int, int]] = set()
+    observed: set[tuple[int, int]] = set()
 
-    def is_over() -> bool:  # in both workers; one that has just failed does not try again at once
-        now = {(service.auth(valid).status, service.auth(other).status) for _ in range(20)}
-        seen.update(now)
-        return now == {(200, 403)}
+    def is_over() -> bool:  # in both workers; a worker does not reconnect immediately after a failure
+        statuses = {(service.auth(valid).status, service.auth(forbidden).status) for _ in range(20)}
+        observed.update(statuses)
+        return statuses == {(200, 403)}
 
     until(is_over)
-    assert seen <= {(200, 403), (200, 503), (503, 403), (503, 503)}
+    assert observed <= {(200, 403), (200, 503), (503, 403), (503, 503)}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_recovery_from_hang(server: RedisServer, service: Gunicorn, valid: str) 
     ids=["full", "no-replicas", "no-permission", "replica"],
 )
 def test_redis_refuses(server: RedisServer, service: Gunicorn, valid: str, bad: str, good: str) -> None:
-    """A Redis that may not write judges nobody, and is asked again as soon as it may."""
+    """While Redis refuses writes every request is a 503; the service recovers once writes are allowed."""
     redis: Any = server.client()
 
     def recovery_s() -> float:
@@ -199,7 +199,7 @@ def test_redis_refuses(server: RedisServer, service: Gunicorn, valid: str, bad: 
 
 
 def test_broken_record(server: RedisServer, service: Gunicorn, valid: str) -> None:
-    """A record that can't be read closes its own token's door and no other."""
+    """An unreadable record makes its own token fail and no other."""
     server.client().set(record_key("wrong-type"), "no hash")
     server.client().hset(record_key("bad-limit"), mapping={"hosts": "a.test", "rate_limit_max": "nan"})
 
@@ -209,25 +209,25 @@ def test_broken_record(server: RedisServer, service: Gunicorn, valid: str) -> No
 
 
 def test_broken_record_amid_others(server: RedisServer) -> None:
-    """However many ask for a token that can't be read, others share its connection to Redis unharmed."""
+    """Many requests for unreadable records do not affect other tokens on the same Redis connection."""
     redis = server.client()
     redis.sadd(record_key("a-set"), "no hash")
     redis.hset(record_key("circle"), "moved_to", record_key("circle").removeprefix("tokens:"))
 
     with Gunicorn(server.port, redis_deadline_ms=10_000) as service:
         valid = service.issue()
-        texts = ["a-set", valid, "circle", valid] * 100
+        secrets = ["a-set", valid, "circle", valid] * 100
         with ThreadPoolExecutor(8) as pool:
-            warm = list(pool.map(lambda text: service.auth(text).status, texts))
+            warm = list(pool.map(lambda secret: service.auth(secret).status, secrets))
             before = redis.info("stats")["total_connections_received"]
-            statuses = list(pool.map(lambda text: service.auth(text).status, texts))
+            statuses = list(pool.map(lambda secret: service.auth(secret).status, secrets))
 
     assert warm == statuses == [503, 200, 503, 200] * 100
     assert redis.info("stats")["total_connections_received"] - before < 50
 
 
 class _Drip(socketserver.StreamRequestHandler):
-    """A Redis that answers without end, one byte at a time."""
+    """A Redis whose reply never ends, sent one byte at a time."""
 
     def handle(self) -> None:
         with suppress(OSError):
@@ -248,6 +248,6 @@ def _dripping_port() -> Iterator[int]:
 
 
 def test_dripping_redis(dripping_port: int) -> None:
-    """The deadline is for the whole decision, not for each piece of it."""
+    """The deadline covers the whole decision, not each read."""
     with Gunicorn(dripping_port, web_concurrency=1, redis_deadline_ms=250) as service:
         at_best(_timed(lambda: service.auth("any"), 503), 0.3)

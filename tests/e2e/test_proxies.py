@@ -1,4 +1,4 @@
-"""The configurations of docs/proxies.md with the real proxies: what passes, what does not, what is lost."""
+"""The configurations in docs/proxies.md, tested with the real proxies, and what each line protects from."""
 
 from __future__ import annotations
 
@@ -62,26 +62,26 @@ def _without_redis() -> Iterator[Gunicorn]:
 
 @pytest.fixture(name="token")
 def _token(service: Gunicorn) -> str:
-    """Return a new token that opens the documented host."""
+    """Issue a token for the documented host."""
     return service.issue(HOST)
 
 
-@pytest.fixture(name="stranger")
-def _stranger(service: Gunicorn) -> str:
-    """Return a new token that opens another host."""
+@pytest.fixture(name="other_token")
+def _other_token(service: Gunicorn) -> str:
+    """Issue a token for another host."""
     return service.issue(OTHER)
 
 
 def installed(kind: type[Proxy]) -> type[Proxy]:
-    """Skip the test where there is no such proxy."""
+    """Return *kind*, or skip the test if that proxy is not installed."""
     return kind if kind.path() else pytest.skip(f"{kind.binary} is not installed")
 
 
 class TestAllowed:
-    """A token that lists the host."""
+    """Requests with a token that lists the host."""
 
     def test_identity(self, proxy: Proxy, backend: EventsBackend, service: Gunicorn) -> None:
-        """The backend learns whose token it was, and never sees the token."""
+        """The backend receives the token's identity and never the token."""
         token = service.issue(HOST, email="ops@a.test", comment="日本")
 
         assert proxy.call(token).status == 200
@@ -103,19 +103,19 @@ class TestAllowed:
         ],
     )
     def test_forged_identity(self, proxy: Proxy, backend: EventsBackend, token: str, name: str) -> None:
-        """No identity that a client writes itself survives, however it is spelled and however often."""
+        """Identity headers sent by a client never reach the backend, in any spelling or number."""
         assert proxy.call(token, headers=[(name, "forged"), (name, "forged")]).status == 200
         assert "forged" not in str(backend.seen)
 
     @pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
     def test_every_method(self, proxy: Proxy, backend: EventsBackend, token: str, method: str) -> None:
-        """Every method is decided alike."""
+        """Every HTTP method is decided the same way."""
         assert proxy.call(token, method=method, body=b"").status == 200
         assert proxy.call(method=method, body=b"").status == 401
         assert [seen.method for seen in backend.seen] == [method]
 
     def test_body(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
-        """A body of a megabyte reaches the backend whole, again and again on the same connections."""
+        """Bodies of one megabyte reach the backend intact over reused connections."""
         for _ in range(3):
             assert proxy.call(token, method="POST", body=b"x" * 1_000_000).json()["method"] == "POST"
         assert backend.hits == 3
@@ -126,13 +126,13 @@ class TestAllowed:
         ids=["cookie", "many"],
     )
     def test_large_head(self, proxy: Proxy, backend: EventsBackend, token: str, headers: Headers) -> None:
-        """Cookies of 9 kB or 70 headers cost nobody their access."""
+        """A 9 kB cookie or 70 headers do not change the decision."""
         assert proxy.call(token, headers=headers).status == 200
         assert proxy.call("wrong", headers=headers).status == 401
         assert backend.hits == 1
 
     def test_long_address(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
-        """A query of 60 000 characters is the backend's matter; HAProxy's usual buffer is too small."""
+        """A query of 60 000 characters reaches the backend, except that it exceeds HAProxy's buffer."""
         target = "/?q=" + "a" * 60_000
         if isinstance(proxy, HAProxy):
             assert proxy.call(token, target=target).status == 400
@@ -144,7 +144,7 @@ class TestAllowed:
         assert [seen.path for seen in backend.seen] == [target]
 
     def test_stream(self, proxy: Proxy, echo: EventsBackend, token: str) -> None:
-        """An event arrives when it is sent, not when the stream ends."""
+        """A server-sent event arrives when it is sent, not when the stream ends."""
         echo.go_on.clear()
         with Connection(proxy.port) as connection:
             connection.send(request("/events", bearer(token)))
@@ -155,7 +155,7 @@ class TestAllowed:
         assert second
 
     def test_web_socket(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
-        """A WebSocket opens with a good token and with no other, and carries bytes both ways."""
+        """A WebSocket opens only with a valid token, and carries bytes in both directions."""
         assert proxy.call("wrong", headers=UPGRADE).status == 401
         with Connection(proxy.port) as connection:
             connection.send(request("/", [*bearer(token), *UPGRADE]))
@@ -166,27 +166,27 @@ class TestAllowed:
 
 
 class TestRefused:
-    """What the client is told; the backend hears nothing."""
+    """What the client is answered; the backend must receive no request."""
 
     @pytest.fixture(autouse=True)
     def _backend_unreached(self, backend: EventsBackend) -> Any:
         yield
         assert not backend.seen
 
-    def test_bad_tokens(self, proxy: Proxy, stranger: str) -> None:
-        """The status is ours, and a 401 has its challenge."""
-        asked = [None, "wrong", stranger]
-        answers = [proxy.call(token) for token in asked]
+    def test_bad_tokens(self, proxy: Proxy, other_token: str) -> None:
+        """The proxy passes on the status, and a 401 keeps its challenge."""
+        tokens = [None, "wrong", other_token]
+        answers = [proxy.call(token) for token in tokens]
 
         assert [answer.status for answer in answers] == [401, 401, 403]
         assert answers[0].headers["www-authenticate"] == 'Bearer realm="acl-auth-service"'
         assert answers[1].headers["www-authenticate"].endswith('error="invalid_token"')
         if not isinstance(proxy, Nginx):
-            said = ["missing bearer token", "invalid token", "forbidden for host"]
-            assert [answer.text for answer in answers] == said
+            reasons = ["missing bearer token", "invalid token", "forbidden for host"]
+            assert [answer.text for answer in answers] == reasons
 
     def test_two_credentials(self, proxy: Proxy, token: str) -> None:
-        """Two credentials are none; nginx does not even ask."""
+        """Two credentials are refused; nginx refuses them itself."""
         for first, second in [(token, "wrong"), ("wrong", token), (token, token)]:
             assert proxy.call(first, headers=bearer(second)).status in {400, 401}
 
@@ -204,37 +204,37 @@ class TestRefused:
         ],
         ids=str,
     )
-    def test_forged_host(self, proxy: Proxy, stranger: str, headers: Headers) -> None:
-        """The host is the one that the proxy went by, not one that the client claims."""
-        assert proxy.call(stranger, headers=headers).status in {400, 403}
+    def test_forged_host(self, proxy: Proxy, other_token: str, headers: Headers) -> None:
+        """The host is the one that the proxy routed by, not one that the client claims."""
+        assert proxy.call(other_token, headers=headers).status in {400, 403}
 
     @pytest.mark.parametrize("host", [OTHER, f"{OTHER}:80", f"{OTHER}.", f"{HOST}.{OTHER}", ""])
-    def test_other_site(self, proxy: Proxy, stranger: str, host: str) -> None:
-        """A backend is there for its own host alone, so that no client picks a name that its token opens."""
-        call(proxy.port, "/", [("Host", host), *bearer(stranger)])
+    def test_unlisted_host(self, proxy: Proxy, other_token: str, host: str) -> None:
+        """The backend is served for its own host only, so no client can choose a host that it may use."""
+        call(proxy.port, "/", [("Host", host), *bearer(other_token)])
 
-    def test_absolute_address(self, proxy: Proxy, stranger: str) -> None:
-        """The request line and Host can't name two hosts, one for the token and one for the backend."""
+    def test_absolute_address(self, proxy: Proxy, other_token: str) -> None:
+        """A request cannot name one host to the proxy and another to the service."""
         for named, host in [(OTHER, HOST), (HOST, OTHER), (OTHER, OTHER)]:
-            proxy.call(stranger, host, target=f"http://{named}/")
+            proxy.call(other_token, host, target=f"http://{named}/")
 
     @pytest.mark.parametrize(
         "target", ["/healthz", "/livez", "/metrics", "/static/style.css", "/auth", "/_auth"]
     )
     def test_our_own_paths(self, proxy: Proxy, target: str) -> None:
-        """What this service serves to everybody opens nothing of the same name."""
+        """Public paths of this service open nothing at the backend."""
         assert proxy.call(target=target).status in {401, 404}
 
     def test_without_redis(self, kind: type[Proxy], without_redis: Gunicorn, echo: EventsBackend) -> None:
-        """Without Redis the status is 503; Envoy alone does not say when to come again."""
+        """Without Redis the answer is a 503, with Retry-After unless the proxy is Envoy."""
         with kind(without_redis.port, echo.port) as proxy:
             answer = proxy.call("from-an-older-deployment")
 
         assert answer.status == 503
         assert answer.headers.get("retry-after") == (None if kind is Envoy else "1")
 
-    def test_service_gone(self, kind: type[Proxy], echo: EventsBackend, token: str) -> None:
-        """A service that is not there opens nothing."""
+    def test_service_down(self, kind: type[Proxy], echo: EventsBackend, token: str) -> None:
+        """If the service is down, no request is allowed."""
         with kind(free_port(), echo.port) as proxy:
             status = proxy.call(token).status
 
@@ -242,7 +242,7 @@ class TestRefused:
 
 
 def test_rate_limit(proxy: Proxy, backend: EventsBackend, service: Gunicorn) -> None:
-    """Whoever is over the limit hears when to come again."""
+    """A client over its rate limit gets a 429 with Retry-After."""
     token = service.issue(HOST, rate_limit_max="1", rate_limit_window_sec="600")
     first, second = proxy.call(token), proxy.call(token)
 
@@ -253,23 +253,23 @@ def test_rate_limit(proxy: Proxy, backend: EventsBackend, service: Gunicorn) -> 
 
 
 def test_express_lane(proxy: Proxy, service: Gunicorn) -> None:
-    """All that real clients send is decided in the express lane, but what asks for another protocol."""
-    asked = [
+    """All requests of real clients are decided in the express lane, except for upgrades and Expect."""
+    requests = [
         head
         for name, head in clients()
         if b"Upgrade: " not in head and b"Expect: " not in head and name != "rude"
     ]
     before = counters(service)
-    for head in asked:
+    for head in requests:
         send(proxy.port, re.sub(rb"\r\nHost: .*", b"\r\nHost: %s\r" % HOST.encode(), head))
     after = counters(service)
 
-    assert after["decisions"] - before["decisions"] == len(asked)
-    assert after["express"] - before["express"] == len(asked)
+    assert after["decisions"] - before["decisions"] == len(requests)
+    assert after["express"] - before["express"] == len(requests)
 
 
 def counters(service: Gunicorn) -> dict[str, float]:
-    """Return how many decisions there were, and how many of them in the express lane."""
+    """Return the number of decisions, and how many of them the express lane made."""
     text = service.page("/metrics").text
     return {
         name: sum(map(float, re.findall(rf"^acl_auth_{name}_total(?:{{.*}})? (\S+)$", text, re.MULTILINE)))
@@ -278,13 +278,13 @@ def counters(service: Gunicorn) -> dict[str, float]:
 
 
 def request(target: str, headers: Headers) -> bytes:
-    """Return the bytes of a request to the documented host."""
+    """Return a request to the documented host as bytes."""
     fields = "".join(f"{name}: {value}\r\n" for name, value in [("Host", HOST), *headers])
     return f"GET {target} HTTP/1.1\r\n{fields}\r\n".encode()
 
 
 def read_until(connection: Connection, end: bytes) -> bytes:
-    """Return what arrives up to *end*."""
+    """Read from *connection* until the data contain *end*."""
     received = b""
     while end not in received:
         received += connection._reader.read1(65_536) or pytest.fail(f"ended: {received!r}")
@@ -292,13 +292,13 @@ def read_until(connection: Connection, end: bytes) -> bytes:
 
 
 def without(pattern: str) -> Callable[[str], str]:
-    """Return a change that takes out what matches *pattern*."""
-    return lambda text: re.sub(pattern, "", text)
+    """Return a function that removes the matches of *pattern* from a configuration."""
+    return lambda config: re.sub(pattern, "", config)
 
 
 def replaced(old: str, new: str) -> Callable[[str], str]:
-    """Return a change of one text of a recipe for another."""
-    return lambda text: text.replace(old, new)
+    """Return a function that replaces *old* by *new* in a configuration."""
+    return lambda config: config.replace(old, new)
 
 
 _FORGED = [("X-Forwarded-Host", OTHER)]
@@ -320,29 +320,33 @@ _HOLES: dict[str, tuple[type[Proxy], Callable[[str], str], str, Headers]] = {
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/static/style.css", "/a/b%2f..//c?d=e"])
 def test_envoy_with_a_prefix(service: Gunicorn, backend: EventsBackend, token: str, path: str) -> None:
-    """Envoy that puts the client's path behind ours is answered as if it did not."""
+    """Envoy configured to append the client's path to ours gets the same answers."""
     change = replaced("path_override: /auth", "path_prefix: /auth")
     with installed(Envoy)(service.port, backend.port, change) as envoy:
         assert [envoy.call(each, target=path).status for each in (None, "wrong", token)] == [401, 401, 200]
         assert backend.hits == 1
 
 
-def test_why_envoy_needs_our_path(service: Gunicorn, backend: EventsBackend) -> None:
-    """An Envoy that asks the client's path opens what we serve to everybody, and the marks close that."""
-    asks_anything = without(r".*path_override.*\n")
+def test_envoy_needs_the_path_override(service: Gunicorn, backend: EventsBackend) -> None:
+    """An Envoy that requests the client's path lets it in on public pages, unless marker headers are sent."""
+    forwards_path = without(r".*path_override.*\n")
     unmarked = without(r".*exact: x-forwarded-(method|uri).*\n")
-    with installed(Envoy)(service.port, backend.port, lambda text: unmarked(asks_anything(text))) as envoy:
+    with installed(Envoy)(
+        service.port, backend.port, lambda config: unmarked(forwards_path(config))
+    ) as envoy:
         assert envoy.call(target="/livez").status == 200
         assert backend.hits == 1
-    with Envoy(service.port, backend.port, asks_anything) as envoy:
+    with Envoy(service.port, backend.port, forwards_path) as envoy:
         assert envoy.call(target="/livez").status == 403
         assert backend.hits == 1
 
 
 @pytest.mark.parametrize("hole", _HOLES)
-def test_why_it_is_there(hole: str, service: Gunicorn, backend: EventsBackend, stranger: str) -> None:
-    """Without these lines of a recipe a token for another host opens this one, as the page warns."""
+def test_omitted_line_opens_a_hole(
+    hole: str, service: Gunicorn, backend: EventsBackend, other_token: str
+) -> None:
+    """Without these lines of a configuration, a token for another host opens this one, as the docs warn."""
     kind, change, host, headers = _HOLES[hole]
     with installed(kind)(service.port, backend.port, change) as proxy:
-        assert proxy.call(stranger, host, headers).status == 200
+        assert proxy.call(other_token, host, headers).status == 200
         assert backend.hits == 1

@@ -1,4 +1,4 @@
-"""skopeo and git, which send nothing but passwords, with a token as password."""
+"""skopeo and git, which can send nothing but a password, with a token as that password."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _passwords(request: Any, redis_server: RedisServer) -> Iterator[Gunicorn]:
 
 
 class Registry(Process):
-    """Debian's docker-registry, without authentication of its own."""
+    """Debian's docker-registry without authentication."""
 
     name = "registry"
 
@@ -47,7 +47,7 @@ class Registry(Process):
         self.argv = [_program("docker-registry"), "serve", str(self.dir / "config.yml")]
 
     def is_ready(self) -> bool:
-        """Tell whether it speaks the registry's API."""
+        """Return whether the registry answers."""
         return call(self.port, "/v2/").status == 200
 
 
@@ -60,7 +60,7 @@ class TestRegistry:
             yield f"docker://{HOST}:{traefik.port}/app:1"
 
     def test_push_and_pull(self, address: str, passwords: Gunicorn, tmp_path: Path) -> None:
-        """An image that was pushed with a token comes back whole with it."""
+        """An image pushed with a token can be pulled back intact with it."""
         creds, files = f"any:{passwords.issue(HOST)}", write_image(tmp_path / "image")
 
         pushed = skopeo("copy", "--dest-creds", creds, f"oci:{tmp_path / 'image'}:1", address)
@@ -71,7 +71,7 @@ class TestRegistry:
 
     @pytest.mark.parametrize("creds", ["any:wrong", ""])
     def test_refused(self, address: str, tmp_path: Path, creds: str) -> None:
-        """Without a token that opens the registry nothing is pushed, and skopeo says why."""
+        """Without a valid token nothing is pushed, and skopeo reports an authentication error."""
         write_image(tmp_path / "image")
         login = ["--dest-creds", creds] if creds else ["--dest-no-creds"]
         pushed = skopeo("copy", *login, f"oci:{tmp_path / 'image'}:1", address)
@@ -80,11 +80,11 @@ class TestRegistry:
         assert "unauthorized" in pushed.stderr or "authentication required" in pushed.stderr
 
 
-def skopeo(command: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run skopeo without TLS and without the user's own files."""
+def skopeo(command: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run skopeo without TLS verification and without the user's policy."""
     tls = ["--src-tls-verify=false", "--dest-tls-verify=false"]
     return subprocess.run(
-        [_program("skopeo"), "--insecure-policy", command, *tls, *words],
+        [_program("skopeo"), "--insecure-policy", command, *tls, *args],
         capture_output=True,
         text=True,
         timeout=60,
@@ -92,9 +92,9 @@ def skopeo(command: str, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def write_image(place: Path) -> list[str]:
-    """Write an image of one empty layer in OCI's layout and return the names of its blobs."""
-    blobs = place / "blobs" / "sha256"
+def write_image(directory: Path) -> list[str]:
+    """Write an OCI image with one empty layer, and return the names of its blobs."""
+    blobs = directory / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
     def blob(kind: str, data: bytes) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def write_image(place: Path) -> list[str]:
     manifest = {"schemaVersion": 2, "mediaType": kind, "config": described, "layers": [layer]}
     listed = blob("manifest.v1+json", json.dumps(manifest).encode())
     index = {"schemaVersion": 2, "manifests": [listed | {"annotations": {_NAME: "1"}}]}
-    (place / "index.json").write_text(json.dumps(index))
-    (place / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (directory / "index.json").write_text(json.dumps(index))
+    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return [name.name for name in blobs.iterdir()]
 
 
@@ -125,9 +125,9 @@ class TestGit:
 
     @pytest.fixture(name="repository")
     def _repository(self, tmp_path: Path) -> Path:
-        place = tmp_path / "served" / "project.git"
-        git(tmp_path, "init", "-q", "--bare", str(place))
-        return place
+        path = tmp_path / "served" / "project.git"
+        git(tmp_path, "init", "-q", "--bare", str(path))
+        return path
 
     @pytest.fixture(name="proxy", params=[Nginx, Caddy], ids=lambda kind: kind.name)
     def _proxy(self, request: Any, passwords: Gunicorn, repository: Path) -> Iterator[Proxy]:
@@ -140,7 +140,7 @@ class TestGit:
             yield proxy
 
     def test_clone_and_push(self, proxy: Proxy, passwords: Gunicorn, tmp_path: Path) -> None:
-        """Whoever has a token clones, commits, pushes, and another clone has it."""
+        """With a token, a client clones, commits and pushes, and a second clone contains the commit."""
         address = f"http://any:{passwords.issue(HOST)}@{HOST}:{proxy.port}/project.git"
 
         assert git(tmp_path, "clone", "-q", address, "one").returncode == 0
@@ -160,21 +160,21 @@ class TestGit:
         assert "Authentication failed" in cloned.stderr
 
 
-def git(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run git in *place*, without the user's own settings and without asking anybody."""
-    name = {
-        f"GIT_{role}_{what}": "a@a.test" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+def git(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run git in *directory*, without the user's configuration and without prompts."""
+    identity = {
+        f"GIT_{role}_{field}": "a@a.test" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
     }
     env = {
         "PATH": "/usr/bin:/bin",
-        "HOME": str(place),
+        "HOME": str(directory),
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
     }
     return subprocess.run(
-        [_program("git"), *words],
-        cwd=place,
-        env=env | name,
+        [_program("git"), *args],
+        cwd=directory,
+        env=env | identity,
         capture_output=True,
         text=True,
         timeout=60,
@@ -183,7 +183,7 @@ def git(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 class GitServer:
-    """git http-backend as a CGI program; a user is whom the proxy names in X-Auth-Token-Id."""
+    """A CGI server for git http-backend; the user is the value of X-Auth-Token-Id."""
 
     def __init__(self, root: Path) -> None:
         handler = type("Handler", (_GitHandler,), {"root": root})
@@ -247,7 +247,7 @@ class _GitHandler(BaseHTTPRequestHandler):
         return body
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the request log."""
 
 
 def _program(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The rights that the shipped Redis gives the service: enough for all that it does, and no more."""
+"""The ACL of the shipped Redis gives the service every right that it needs and no other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OBSERVER = ["--user", "observer", "on", "nopass", "~*", "&*", "+@all"]
 
 @pytest.fixture(scope="module", name="shipped")
 def _shipped() -> Iterator[RedisServer]:
-    """Run Redis as docker-compose.yml does, 7.2 or newer, with one more user who sees everything."""
+    """Run Redis as docker-compose.yml does, with an additional user who may run every command."""
     with RedisServer(options=[*shipped_redis(), *OBSERVER], binary=valkey_binary()) as server:
         yield server
 
@@ -38,10 +38,15 @@ def _observer(shipped: RedisServer) -> Iterator[Any]:
 
 
 def everything(service: Gunicorn) -> set[int]:
-    """Do what can be done with tokens, in pages and API, and return the statuses of all answers."""
-    token, other = service.issue("a.test", ttl_seconds="3600"), service.issue("*.b.test", rate_limit_max="1")
+    """Use every feature of pages and API, and return the statuses of all answers."""
+    token, limited = (
+        service.issue("a.test", ttl_seconds="3600"),
+        service.issue("*.b.test", rate_limit_max="1"),
+    )
     uses = [
-        service.auth(sent, host) for sent in (token, other, "unknown") for host in ("a.test", "x.b.test") * 2
+        service.auth(secret, host)
+        for secret in (token, limited, "unknown")
+        for host in ("a.test", "x.b.test") * 2
     ]
     name = service.auth(token).headers["x-auth-token-id"]
     posts = [
@@ -61,8 +66,8 @@ def everything(service: Gunicorn) -> set[int]:
     return {answer.status for answer in (*uses, *posts, *pages, wrong)}
 
 
-def test_enough(shipped: RedisServer, observer: Any) -> None:
-    """Nothing that the service does, from its first start to a new pepper, is denied to it."""
+def test_service_is_not_denied_anything(shipped: RedisServer, observer: Any) -> None:
+    """No command of the service is denied, from its first start to the move to a new pepper."""
     limits = {"fail_limit_max": 1000, "trusted_proxies": "127.0.0.1", "redis_deadline_ms": 5000}
     with Gunicorn(shipped.port, **limits) as service:
         assert everything(service) == {200, 303, 401, 403, 429}
@@ -74,8 +79,8 @@ def test_enough(shipped: RedisServer, observer: Any) -> None:
     assert observer.execute_command("ACL LOG") == []
 
 
-def test_shell(shipped: RedisServer, observer: Any) -> None:
-    """Nor is anything denied to the flask command."""
+def test_cli_is_not_denied_anything(shipped: RedisServer, observer: Any) -> None:
+    """No command of the flask CLI is denied."""
     environ = {"PEPPER": PEPPER, "ADMIN_USER": ADMIN_USER, "ADMIN_PASS": ADMIN_PASS, "PYTHONPATH": str(ROOT)}
     for command in ("tokens create a.test --json", "tokens list", "tokens old-peppers", "logins reset"):
         argv = [sys.executable, "-m", "flask", "--app", "wsgi", *command.split()]
@@ -100,8 +105,8 @@ DENIED = [
 
 
 @pytest.mark.parametrize("command", DENIED)
-def test_no_more(shipped: RedisServer, command: str) -> None:
-    """What watches others, changes the server or touches keys of other applications is denied."""
+def test_other_commands_are_denied(shipped: RedisServer, command: str) -> None:
+    """Commands that spy on clients, change the server or touch foreign keys are denied."""
     with (
         redis.Redis(port=shipped.port, protocol=2) as client,
         pytest.raises(redis.exceptions.NoPermissionError),
@@ -109,8 +114,8 @@ def test_no_more(shipped: RedisServer, command: str) -> None:
         client.execute_command(*command.split())
 
 
-def test_everywhere_the_same() -> None:
-    """Kubernetes gives the same rights, and docs/redis.md names them."""
+def test_acl_is_the_same_everywhere() -> None:
+    """Kubernetes uses the same ACL, and docs/redis.md documents it."""
     command = shipped_redis()
     rules = " ".join(command[command.index("resetchannels") : command.index("+time") + 1])
     manifest = list(yaml.safe_load_all((ROOT / "k8s/redis.yaml").read_text("utf-8")))

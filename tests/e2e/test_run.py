@@ -1,4 +1,4 @@
-"""``make run`` on a machine with other users: its Redis is this user's alone, and so is what it keeps."""
+"""``make run`` on a machine with other users: its Redis and its data are accessible to one user only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG = "/".join(["n" * 60] * 4)
 STRAY = "a line end\nand no UTF-8 \udcff"
 OTHER_USER = 65534
 
-# Tries, as another user, whatever it is given: to enter a socket, to read a file, to list a directory.
+# Tries, as another user, to connect to sockets, read files and list directories; prints the successes.
 INTRUDER = f"""
 import os, socket, sys
 os.setgroups([]); os.setgid({OTHER_USER}); os.setuid({OTHER_USER})
@@ -53,14 +53,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become ano
 
 
 class Checkout(Process):
-    """A copy of what ``make run`` runs, with data and secrets of its own; started, it serves."""
+    """A copy of the files that ``make run`` needs, with its own data and secrets, run as a process."""
 
     name = "run"
     start_deadline_s = 60
 
     def __init__(self, place: str = "checkout", **env: str) -> None:
         super().__init__()
-        self.dir.chmod(0o755)  # others may come this far
+        self.dir.chmod(0o755)  # so that other users can reach it
         self.root = self.dir / place
         self.root.mkdir(parents=True)
         for part in PARTS:
@@ -83,25 +83,25 @@ class Checkout(Process):
         super().__exit__()
 
     def start(self) -> None:
-        """Start it, and remember what of the log is of this start."""
+        """Start ``make run``, and remember where its output begins in the log."""
         self._read = len(self.log) if self.log_path.exists() else 0
         super().start()
 
     @property
-    def said(self) -> str:
-        """Return what it has printed since it was last started."""
+    def output(self) -> str:
+        """Return the output since the last start."""
         return self.log[self._read :]
 
     def is_ready(self) -> bool:
-        """Tell whether it has said so."""
-        return "Ctrl-C stops everything" in self.said
+        """Return whether ``make run`` has reported that it is ready."""
+        return "Ctrl-C stops everything" in self.output
 
     def _descendants(self) -> dict[str, int]:
         return {comm(pid): pid for pid in children(self.pid)}
 
     @property
     def server(self) -> int:
-        """Return the process id of its Redis."""
+        """Return the process id of Redis."""
         return next(pid for name, pid in self._descendants().items() if re.search("redis|valkey", name))
 
     @property
@@ -111,26 +111,26 @@ class Checkout(Process):
 
     @property
     def password(self) -> str:
-        """Return that of its Redis."""
+        """Return the password of Redis."""
         return (self.data / "redis.url").read_text().partition("default:")[2].partition("@")[0]
 
     @property
     def admin_pass(self) -> str:
-        """Return the password of the pages, which the first run wrote."""
+        """Return the admin password that the first run wrote to .env."""
         return self.env_file.read_text().partition("ADMIN_PASS=")[2].splitlines()[0]
 
     def page(self, user: str, password: str) -> Answer:
-        """Open the first page."""
+        """Request the first admin page."""
         basic = b64encode(f"{user}:{password}".encode()).decode()
         return call(self.port, "/", [("Authorization", f"Basic {basic}")])
 
     def client(self, password: str = "") -> redis.Redis:
-        """Return a client of its Redis, with another password than the right one if that is given."""
-        path = f"/proc/{self.pid}/cwd/data/redis.sock"  # short, wherever that is
+        """Return a client of the embedded Redis, with *password* instead of the right one if given."""
+        path = f"/proc/{self.pid}/cwd/data/redis.sock"  # short, however long the real path is
         return redis.Redis(unix_socket_path=path, password=password or self.password)
 
     def flask(self, *args: str) -> str:
-        """Run a command as in another shell, which has nothing of the environment but PATH."""
+        """Run a flask command as in another shell, with no environment variable but PATH."""
         command = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", *args]
         env = {"PATH": os.environ["PATH"]}
         return subprocess.run(
@@ -138,15 +138,15 @@ class Checkout(Process):
         ).stdout.strip()
 
     def issue(self) -> str:
-        """Make a token for a.test and return its text."""
+        """Issue a token for a.test and return its secret."""
         return self.flask("create", "a.test")
 
     def auth(self, token: str) -> Answer:
-        """Ask /auth as Traefik would."""
+        """Request /auth as Traefik would."""
         return call(self.port, "/auth", [*forwarded("a.test"), *bearer(token)])
 
     def refusal(self) -> str:
-        """Run it and return the one line that it ends with, since it can't go on."""
+        """Run ``make run``, which must fail, and return its error message."""
         run = subprocess.run(
             self.argv, env=self.env, cwd=self.dir, capture_output=True, text=True, timeout=60, check=False
         )
@@ -156,12 +156,12 @@ class Checkout(Process):
 
 
 def comm(pid: int) -> str:
-    """Return the name that a process was started by."""
+    """Return the name of the executable that a process was started from."""
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs."""
+    """Return whether a process is running."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except OSError:
@@ -181,24 +181,24 @@ def tcp_ports(pid: int) -> set[int]:
 
 
 def allowed(*paths: Path) -> list[str]:
-    """Return those of *paths* that another user of the machine gets something out of."""
+    """Return the names of those *paths* that another user of the machine can use."""
     command = [sys.executable, "-c", INTRUDER, *map(str, paths)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     return [Path(line).name for line in run.stdout.splitlines()]
 
 
 def modes(root: Path) -> dict[str, str]:
-    """Return the names of all that others have a right to, each with its mode."""
+    """Return the names and modes of all files below *root* that other users have any right to."""
     everything = [root, *root.rglob("*")]
     return {path.name: oct(path.stat().st_mode) for path in everything if path.stat().st_mode & 0o077}
 
 
 @pytest.fixture
 def checkout() -> Iterator[Checkout]:
-    """Return a checkout that was not started."""
-    made = Checkout()
-    yield made
-    made.__exit__()
+    """Return a checkout that has not been started."""
+    checkout = Checkout()
+    yield checkout
+    checkout.__exit__()
 
 
 @pytest.fixture(scope="module", name="running")
@@ -208,38 +208,40 @@ def _running() -> Iterator[Checkout]:
 
 
 class TestRunning:
-    """One run, seen from outside."""
+    """A running service, as seen from outside."""
 
     def test_no_port(self, running: Checkout) -> None:
-        """Redis listens on no TCP port; the service on one, and only for this machine."""
+        """Redis listens on no TCP port, and the service on a single one on loopback."""
         assert tcp_ports(running.server) == set()
         assert tcp_ports(running.service) == {running.port}
 
     @as_root
     def test_another_user(self, running: Checkout) -> None:
-        """Another user can't enter the socket and can't read the data, their directory or the secrets."""
+        """Another user can neither connect to the socket nor read the data directory or the secrets."""
         data = running.data
         inside = [data / name for name in ("redis.sock", "redis.url", "redis.log", "lock", "appendonlydir")]
         assert all(path.exists() for path in inside)
         assert allowed(data, *inside, running.env_file, running.root / "wsgi.py") == ["wsgi.py"]
 
     def test_modes(self, running: Checkout) -> None:
-        """Were the directory open, its files still would not be."""
+        """The data files are closed to other users even if their directory were open."""
         assert modes(running.data) == {}
         assert modes(running.env_file) == {}
 
-    def test_password_unsaid(self, running: Checkout) -> None:
-        """The password stands in one file, and in no list of processes, environment or log."""
+    def test_password_appears_in_one_file(self, running: Checkout) -> None:
+        """The Redis password is in one file, and in no command line, environment or log."""
         pids = [running.pid, *children(running.pid), *children(running.service)]
-        seen = [Path(f"/proc/{pid}/{what}").read_bytes() for pid in pids for what in ("cmdline", "environ")]
-        assert not any(running.password.encode() in text for text in seen)
+        contents = [
+            Path(f"/proc/{pid}/{file}").read_bytes() for pid in pids for file in ("cmdline", "environ")
+        ]
+        assert not any(running.password.encode() in content for content in contents)
         files = [path for path in running.root.rglob("*") if path.is_file()]
         holders = [path.name for path in files if running.password.encode() in path.read_bytes()]
         assert holders == ["redis.url"]
         assert running.password not in running.log
 
     def test_second_run(self, running: Checkout) -> None:
-        """A second run in the same checkout says so, and takes nothing from the first."""
+        """A second run in the same checkout fails with a message and leaves the first run alone."""
         token, server = running.issue(), running.server
         second = subprocess.run(
             running.argv, env=running.env, capture_output=True, text=True, timeout=60, check=False
@@ -248,14 +250,14 @@ class TestRunning:
         assert f"already runs in this checkout (process {running.pid})" in second.stderr
         assert (running.server, running.auth(token).status) == (server, 200)
 
-    def test_no_advice(self, running: Checkout) -> None:
-        """The first page does not advise what is so already."""
+    def test_no_needless_advice(self, running: Checkout) -> None:
+        """The first page does not advise a setting that is already in place."""
         page = running.page("admin", running.admin_pass).text
         assert "Tokens" in page
         assert "appendfsync" not in page
 
     def test_dead_server(self, running: Checkout) -> None:
-        """A Redis that dies is started again, where only this user can, and has every token."""
+        """A Redis that dies is restarted on the same socket with all its tokens."""
         token, server = running.issue(), running.server
         os.kill(server, signal.SIGKILL)
         until(lambda: running.auth(token).status == 200 and running.server != server)
@@ -264,7 +266,7 @@ class TestRunning:
 
 @pytest.mark.parametrize("place", [LONG, ODD, STRAY], ids=["long", "odd", "stray"])
 def test_any_place(place: str) -> None:
-    """It runs wherever the checkout is, however long or odd the name of that place, and so do commands."""
+    """Service and commands work wherever the checkout is, however long or unusual its path."""
     with Checkout(place) as running:
         token = running.issue()
         assert running.auth(token).status == 200
@@ -272,11 +274,11 @@ def test_any_place(place: str) -> None:
         assert not list(running.temporary.iterdir())
 
 
-@pytest.mark.parametrize("own", ["", "Redis server v=6.2.14 sha=00000000:0 bits=64"], ids=["none", "old"])
-def test_packaged_server(tmp_path: Path, own: str) -> None:
-    """Where the machine has no Redis, or too old a one, the one that was installed along does the same."""
-    if own:
-        (tmp_path / "redis-server").write_text(f"#!/bin/sh\necho '{own}'\n")
+@pytest.mark.parametrize("version", ["", "Redis server v=6.2.14 sha=00000000:0 bits=64"], ids=["none", "old"])
+def test_packaged_server(tmp_path: Path, version: str) -> None:
+    """If the machine has no Redis, or one that is too old, the packaged server is used."""
+    if version:
+        (tmp_path / "redis-server").write_text(f"#!/bin/sh\necho '{version}'\n")
         (tmp_path / "redis-server").chmod(0o755)
     with Checkout(PATH=str(tmp_path)) as running:
         assert running.auth(running.issue()).status == 200
@@ -285,20 +287,20 @@ def test_packaged_server(tmp_path: Path, own: str) -> None:
 
 
 def kill_run(run: Checkout) -> None:
-    """Kill what ``make run`` is, so that it can't tell its children to end."""
+    """Kill the ``make run`` process, so that it cannot stop its children."""
     run.signal(signal.SIGKILL)
     run.wait()
 
 
 def kill_all(run: Checkout) -> None:
-    """Kill everything at once, as a crash of the machine does."""
+    """Kill all processes at once, as a crash of the machine does."""
     for pid in [run.pid, run.server, *children(run.service), run.service]:
         os.kill(pid, signal.SIGKILL)
     run.wait()
 
 
 def kill_all_but_redis(run: Checkout) -> None:
-    """Let a server survive its run, as it does where nothing ends a child with its parent."""
+    """Kill everything but Redis, as on systems where a child can outlive its parent."""
     run_server, others = run.server, [*children(run.service), run.service]
     os.kill(run_server, signal.SIGSTOP)
     for pid in [run.pid, *others]:
@@ -306,8 +308,8 @@ def kill_all_but_redis(run: Checkout) -> None:
     run.wait()
 
 
-def ended(number: signal.Signals) -> Callable[[Checkout], None]:
-    """Return what ends a run in order, as Ctrl-C or an init system does."""
+def stop_with(number: signal.Signals) -> Callable[[Checkout], None]:
+    """Return a function that stops a run cleanly with the signal *number*."""
 
     def end(run: Checkout) -> None:
         everything = [run.server, run.service, *children(run.service)]
@@ -320,16 +322,16 @@ def ended(number: signal.Signals) -> Callable[[Checkout], None]:
 
 
 def end_impatiently(run: Checkout) -> None:
-    """Ask again and again, as somebody does who waits, or make beside an init system."""
+    """Send SIGTERM repeatedly, as an impatient user does, or make together with an init system."""
     while run.is_alive:
         run.signal(signal.SIGTERM)
     assert run.wait() == 0
-    assert "Traceback" not in run.said
+    assert "Traceback" not in run.output
 
 
-ENDS: dict[str, Callable[[Checkout], None]] = {
-    "ctrl-c": ended(signal.SIGINT),
-    "sigterm": ended(signal.SIGTERM),
+STOPS: dict[str, Callable[[Checkout], None]] = {
+    "ctrl-c": stop_with(signal.SIGINT),
+    "sigterm": stop_with(signal.SIGTERM),
     "impatient": end_impatiently,
     "kill": kill_run,
     "crash": kill_all,
@@ -337,18 +339,18 @@ ENDS: dict[str, Callable[[Checkout], None]] = {
 }
 
 
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("end", STOPS.values(), ids=STOPS)
 def test_next_start(checkout: Checkout, end: Callable[[Checkout], None]) -> None:
-    """However a run ended, the next has its tokens, another password, one server and nothing left over."""
+    """However a run ended, the next one has its tokens, a new password, one server and no leftovers."""
     checkout.start()
     admin = checkout.admin_pass
-    assert f"  Password    {admin}" in checkout.said
+    assert f"  Password    {admin}" in checkout.output
     token, old, server = checkout.issue(), checkout.password, checkout.server
     end(checkout)
     checkout.start()
     assert checkout.auth(token).status == 200
     until(lambda: not is_alive(server))
-    assert admin not in checkout.said
+    assert admin not in checkout.output
     with checkout.client(old) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
     assert checkout.password != old
@@ -356,33 +358,38 @@ def test_next_start(checkout: Checkout, end: Callable[[Checkout], None]) -> None
 
 
 class TestOlderVersion:
-    """What an older version left: a TCP port and its password in .env, and perhaps the server itself."""
+    """A .env from an older version, with a TCP port and a password, and perhaps a server still running."""
 
     @pytest.fixture
-    def stranger(self) -> Iterator[socket.socket]:
-        """Return the socket of somebody who listens where that Redis did."""
-        with socket.create_server(("127.0.0.1", 0)) as stranger:
-            stranger.setblocking(False)  # noqa: FBT003 - the name of it
-            yield stranger
+    def foreign_socket(self) -> Iterator[socket.socket]:
+        """Return a foreign socket that listens on the port of the older version's Redis."""
+        with socket.create_server(("127.0.0.1", 0)) as foreign_socket:
+            foreign_socket.setblocking(False)  # noqa: FBT003 - the name of it
+            yield foreign_socket
 
-    def test_stranger(self, checkout: Checkout, stranger: socket.socket) -> None:
-        """Whoever listens on the port now is told nothing, not even called; what else .env says counts."""
-        port = stranger.getsockname()[1]
+    def test_foreign_server_is_not_contacted(self, checkout: Checkout, foreign_socket: socket.socket) -> None:
+        """A foreign server on the old port is never contacted, and the other settings in .env still apply."""
+        port = foreign_socket.getsockname()[1]
         checkout.env_file.write_text(f"PEPPER=kept\nREDIS_PORT={port}\nREDIS_PASSWORD=hush\nAUTH_REALM=a b\n")
         with checkout:
             assert 'realm="a b"' in checkout.auth("x").headers["www-authenticate"]
             assert checkout.auth(checkout.issue()).status == 200
             with pytest.raises(BlockingIOError):
-                stranger.accept()
-            said = checkout.env_file.read_text().splitlines()
-        assert said[:4] == ["PEPPER=kept", f"#REDIS_PORT={port}", "#REDIS_PASSWORD=hush", "AUTH_REALM=a b"]
+                foreign_socket.accept()
+            settings = checkout.env_file.read_text().splitlines()
+        assert settings[:4] == [
+            "PEPPER=kept",
+            f"#REDIS_PORT={port}",
+            "#REDIS_PASSWORD=hush",
+            "AUTH_REALM=a b",
+        ]
 
     @pytest.mark.parametrize("survives", [True, False], ids=["running", "ended"])
     def test_tokens(self, checkout: Checkout, *, survives: bool) -> None:
-        """The tokens of an older version are kept, and its server, if it still runs, is ended first."""
+        """Tokens of an older version are kept, and its server is stopped first if it is still running."""
         checkout.data.mkdir()
         options = ["--dir", str(checkout.data), "--requirepass", "hush"]
-        with Older(checkout, options) as old:
+        with OlderServer(checkout, options) as old:
             address = f"REDIS_PORT={old.port}\nREDIS_PASSWORD=hush\n"
             checkout.env_file.write_text(
                 f"PEPPER=kept\nADMIN_USER=me\nADMIN_PASS=hush\nREDIS_DB=3\n{address}"
@@ -395,24 +402,24 @@ class TestOlderVersion:
                 assert old.wait() == 0
 
 
-class Older(RedisServer):
-    """A Redis as an older version started it."""
+class OlderServer(RedisServer):
+    """A Redis server started the way an older version did."""
 
     def __init__(self, checkout: Checkout, options: list[str]) -> None:
         super().__init__(aof=True, options=options, binary=redis_binary())
         self._data = checkout.data
 
     def is_ready(self) -> bool:
-        """Tell whether it serves, by asking as that version did."""
+        """Return whether the server answers, checked the way that version did."""
         with redis.Redis(port=self.port, password="hush", socket_timeout=1) as probe:
             return bool(probe.ping())
 
 
 class TestOwner:
-    """What is kept belongs to one user, or is not used."""
+    """Data and secrets must belong to the user who runs the service."""
 
-    def test_tightened(self, checkout: Checkout) -> None:
-        """Rights that others have to data and secrets are taken away at every start, from every file."""
+    def test_rights_of_others_are_removed(self, checkout: Checkout) -> None:
+        """Every start removes other users' rights to all data files and secrets."""
         (checkout.data / "appendonlydir").mkdir(parents=True, mode=0o755)
         (checkout.data / "redis.log").touch(0o644)
         (checkout.data / "appendonlydir/old.aof").touch(0o666)
@@ -422,66 +429,66 @@ class TestOwner:
         with checkout:
             assert modes(checkout.data) == {}
             assert modes(checkout.env_file) == {}
-            assert "  User        me" in checkout.said
+            assert "  User        me" in checkout.output
 
     @as_root
     @pytest.mark.parametrize("name", ["data", "data/redis.sock", "data/appendonlydir/x.aof", ".env"])
-    def test_made_by_another(self, checkout: Checkout, name: str) -> None:
-        """What another user put there beforehand is named and not used, nor changed."""
-        place = checkout.root / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.mkdir() if name == "data" else place.touch()
-        os.chown(place, OTHER_USER, OTHER_USER)
-        before = place.stat()
-        assert checkout.refusal().startswith(f"{place} belongs to another user (uid {OTHER_USER})")
-        assert (place.stat().st_mode, place.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    def test_files_of_another_user(self, checkout: Checkout, name: str) -> None:
+        """A file or directory that another user created beforehand is refused by name, and left unchanged."""
+        path = checkout.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if name == "data" else path.touch()
+        os.chown(path, OTHER_USER, OTHER_USER)
+        before = path.stat()
+        assert checkout.refusal().startswith(f"{path} belongs to another user (uid {OTHER_USER})")
+        assert (path.stat().st_mode, path.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
 
     @as_root
     def test_link_of_another(self, checkout: Checkout) -> None:
-        """Nor is a link of theirs followed."""
+        """A symbolic link that belongs to another user is not followed."""
         (checkout.dir / "elsewhere").mkdir()
         checkout.data.symlink_to(checkout.dir / "elsewhere")
         os.chown(checkout.data, OTHER_USER, OTHER_USER, follow_symlinks=False)
         assert "belongs to another user" in checkout.refusal()
         assert not list((checkout.dir / "elsewhere").iterdir())
 
-    def test_link_of_ours(self, checkout: Checkout) -> None:
-        """Data may be kept elsewhere, by a link of one's own."""
+    def test_own_link(self, checkout: Checkout) -> None:
+        """The data directory may be a symbolic link that belongs to the user."""
         (checkout.dir / "elsewhere").mkdir()
         checkout.data.symlink_to(checkout.dir / "elsewhere")
         with checkout:
             assert checkout.auth(checkout.issue()).status == 200
             assert modes(checkout.dir / "elsewhere") == {}
 
-    def test_open_to_all(self, checkout: Checkout) -> None:
-        """A checkout that every user may change is said to be one."""
+    def test_writable_by_all(self, checkout: Checkout) -> None:
+        """A checkout that every user may write to causes a warning."""
         checkout.root.chmod(0o777)
         with checkout:
-            assert f"chmod o-w {checkout.root}" in checkout.said
+            assert f"chmod o-w {checkout.root}" in checkout.output
 
 
 class TestDotenv:
-    """.env is read to the letter, and written only where something is missing."""
+    """.env is read literally, and only missing settings are added to it."""
 
     def test_literal(self, checkout: Checkout) -> None:
-        """What looks like a variable is part of the secret: nothing is put in its place."""
-        text = "PEPPER=aa${HOME}bb\nADMIN_USER=${USER}x\nADMIN_PASS=${NOT_SET}\n"
-        checkout.env_file.write_text(text)
+        """A dollar sign in .env is part of the value; nothing is expanded."""
+        settings = "PEPPER=aa${HOME}bb\nADMIN_USER=${USER}x\nADMIN_PASS=${NOT_SET}\n"
+        checkout.env_file.write_text(settings)
         with checkout:
-            assert "  User        ${USER}x" in checkout.said
-            assert checkout.env_file.read_text() == f"{text}REDIS_URL_FILE=data/redis.url\n"
+            assert "  User        ${USER}x" in checkout.output
+            assert checkout.env_file.read_text() == f"{settings}REDIS_URL_FILE=data/redis.url\n"
             assert checkout.page("${USER}x", "${NOT_SET}").status == 200
 
     def test_unreadable(self, checkout: Checkout) -> None:
-        """A .env in another encoding is named."""
+        """A .env in an unsupported encoding is reported by name."""
         checkout.env_file.write_text("PEPPER=x\n", "utf-16")
         assert str(checkout.env_file) in checkout.refusal()
 
 
 def test_another_redis(checkout: Checkout) -> None:
-    """With REDIS_HOST or REDIS_URL no server is started, though .env still knows the embedded one."""
+    """With REDIS_HOST or REDIS_URL no server is started, even if .env names the embedded one."""
     checkout.env_file.write_text("REDIS_URL_FILE=data/redis.url\n")
-    with RedisServer() as server:  # of its own: the peppers of other tests are not this one's
+    with RedisServer() as server:  # a separate one, because other tests use other peppers
         checkout.env |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(server.port)}
         _runs_without(checkout)
 
@@ -494,15 +501,15 @@ def _runs_without(checkout: Checkout) -> None:
 
 
 def test_unused_setting(checkout: Checkout) -> None:
-    """A port or a password that is given for no server is said to be unused, and used for none."""
+    """A port or password without a server that it belongs to is reported as unused and ignored."""
     checkout.env |= {"REDIS_PORT": str(free_port()), "REDIS_PASSWORD": "hush"}
     with checkout:
-        assert "REDIS_PASSWORD, REDIS_PORT: not used" in checkout.said
+        assert "REDIS_PASSWORD, REDIS_PORT: not used" in checkout.output
         assert checkout.auth(checkout.issue()).status == 200
 
 
 def test_own_port(checkout: Checkout) -> None:
-    """Before anything is started the port is this run's: nobody can slip in and be taken for the service."""
+    """The port is bound before anything else starts, so no other process can take the service's place."""
     with suppress(RuntimeError):
         checkout.start_deadline_s = 0
         checkout.start()
@@ -513,21 +520,21 @@ def test_own_port(checkout: Checkout) -> None:
 
 
 def test_port_in_use(checkout: Checkout) -> None:
-    """A port that somebody has is said to be in use, and nothing is started."""
+    """A port that is in use is reported with a suggestion, and nothing is started."""
     with socket.create_server(("127.0.0.1", checkout.port)):
         assert f"PORT={checkout.port + 1} make run" in checkout.refusal()
     assert not (checkout.data / "redis.log").exists()
 
 
 def test_bind(checkout: Checkout) -> None:
-    """BIND opens it to other machines."""
+    """BIND makes the service available to other machines."""
     checkout.env["BIND"] = f"0.0.0.0:{checkout.port}"
     with checkout:
-        assert "http://0.0.0.0" in checkout.said
+        assert "http://0.0.0.0" in checkout.output
 
 
-def test_early_end(checkout: Checkout) -> None:
-    """Ctrl-C before anything serves ends all of it as well."""
+def test_interrupt_during_startup(checkout: Checkout) -> None:
+    """Ctrl-C during startup stops everything, too."""
     with suppress(RuntimeError):
         checkout.start_deadline_s = 0
         checkout.start()

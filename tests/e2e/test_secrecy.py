@@ -1,4 +1,4 @@
-"""The text of a token leaves in one answer and is written down nowhere."""
+"""A token's secret leaves the service in one response and is written nowhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Stack(NamedTuple):
 
 @pytest.fixture(scope="module", name="stack")
 def _stack(echo: Backend) -> Iterator[_Stack]:
-    """Return processes that log all they can, after a token's whole life."""
+    """Return processes with full logging after every stage of a token's life."""
     with (
         RedisServer(aof=True, options=["--loglevel", "debug"]) as redis,
         Gunicorn(redis.port, log_level="debug", web_concurrency=1) as service,
@@ -52,8 +52,8 @@ def _written(process: Process) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["redis", "service", "traefik"])
-def test_no_file_holds_it(stack: _Stack, name: str) -> None:
-    """No log and no dump holds a token, nor any secret half of it."""
+def test_no_file_contains_the_secret(stack: _Stack, name: str) -> None:
+    """No log and no dump contains a token's secret or a large part of it."""
     written = _written(getattr(stack, name))
 
     assert len(written) > 500
@@ -61,24 +61,24 @@ def test_no_file_holds_it(stack: _Stack, name: str) -> None:
         assert token[4:30].encode() not in written
 
 
-def test_redis_holds_the_digest(stack: _Stack) -> None:
-    """The dump that was searched is the one that knows the token."""
+def test_redis_contains_the_digest(stack: _Stack) -> None:
+    """The searched Redis dump contains the token's digest, so the search looked in the right place."""
     assert record_key(stack.tokens[0]).encode() in _written(stack.redis)
 
 
-def test_logs_hold_no_secret(stack: _Stack) -> None:
-    """The service's log names neither the pepper nor the password, nor any digest."""
+def test_log_contains_no_secret(stack: _Stack) -> None:
+    """The service's log contains no pepper, password or digest."""
     for secret in (PEPPER, ADMIN_PASS, record_key(stack.tokens[0])):
         assert secret not in stack.service.log
 
 
-def test_command_line_holds_no_secret(stack: _Stack) -> None:
-    """Whoever lists the processes learns no secret."""
+def test_command_line_contains_no_secret(stack: _Stack) -> None:
+    """The command line of the service contains no secret."""
     assert PEPPER not in Path(f"/proc/{stack.service.pid}/cmdline").read_text()
 
 
 def test_shown_once(stack: _Stack) -> None:
-    """The pages show a token's text in the answer that made it, and never again."""
+    """The pages show a token's secret only in the response that created it."""
     page = stack.service.page("/")
     assert page.status == 200
     assert "canary" in page.text
@@ -86,6 +86,6 @@ def test_shown_once(stack: _Stack) -> None:
     assert "set-cookie" not in page.headers
 
 
-def test_used_in_no_metric(stack: _Stack) -> None:
-    """No metric is labelled with it."""
+def test_metrics_contain_no_secret(stack: _Stack) -> None:
+    """No metric has a token's secret as a label."""
     assert stack.tokens[0] not in stack.service.page("/metrics").text

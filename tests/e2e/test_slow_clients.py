@@ -1,4 +1,4 @@
-"""Clients that send slowly, or nothing, cost others nothing and are not waited for."""
+"""Clients that send slowly or not at all delay no other client and are not waited for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OPERATOR = f"Authorization: {BASIC}\r\n".encode()
 
 @pytest.fixture(scope="module", name="crowded", params=["true", "false"], ids=["express", "plain"])
 def _crowded(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
-    """Run two workers for a thousand connections each, of which each may be silent for a second."""
+    """Run two workers for a thousand connections each, with a keep-alive timeout of one second."""
     options = {"web_concurrency": 2, "rate_limit_max": 0, "express_lane": request.param}
     patience = {"gunicorn_cmd_args": "--keep-alive 1", "redis_deadline_ms": 5000}
     with Gunicorn(redis_server.port, **options, **patience) as service:
@@ -39,12 +39,12 @@ def _crowded(request: pytest.FixtureRequest, redis_server: RedisServer) -> Itera
 
 
 @contextmanager
-def _silent(port: int, count: int, said: bytes) -> Iterator[list[Connection]]:
-    """Open *count* connections that say *said* and nothing more."""
+def _silent(port: int, count: int, data: bytes) -> Iterator[list[Connection]]:
+    """Open *count* connections that send *data* and nothing more."""
     with ExitStack() as stack:
         connections = [stack.enter_context(Connection(port)) for _ in range(count)]
         for connection in connections:
-            connection.send(said)
+            connection.send(data)
         yield connections
 
 
@@ -52,20 +52,20 @@ def _ask(service: Gunicorn, token: str) -> None:
     assert service.auth(token).status == 200
 
 
-@pytest.mark.parametrize("said", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
-def test_thousand_connections(service: Gunicorn, token: str, said: bytes) -> None:
-    """A thousand half heads, or a thousand connections without any, delay no decision."""
-    with _silent(service.port, 1000, said):
+@pytest.mark.parametrize("data", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
+def test_thousand_connections(service: Gunicorn, token: str, data: bytes) -> None:
+    """A thousand open connections, silent or with half a head, delay no decision."""
+    with _silent(service.port, 1000, data):
         at_best(lambda: seconds(lambda: _ask(service, token)), 0.1)  # 2 ms on a quiet machine
 
 
-@pytest.mark.parametrize("said", [_HALF_HEAD, b"", b"G"], ids=["half-head", "silence", "one-byte"])
-def test_keepalive(crowded: Gunicorn, said: bytes) -> None:
-    """Silence ends a connection after the keep-alive time-out, half a head after as long again."""
+@pytest.mark.parametrize("data", [_HALF_HEAD, b"", b"G"], ids=["half-head", "silence", "one-byte"])
+def test_keepalive(crowded: Gunicorn, data: bytes) -> None:
+    """A silent connection is closed after the keep-alive timeout, one with half a head after twice that."""
 
     def last_s() -> float:
         began = time.monotonic()
-        with _silent(crowded.port, 20, said) as connections:
+        with _silent(crowded.port, 20, data) as connections:
             assert all(connection.is_closed() for connection in connections)
         assert time.monotonic() - began > 0.9
         return time.monotonic() - began
@@ -73,24 +73,24 @@ def test_keepalive(crowded: Gunicorn, said: bytes) -> None:
     at_best(last_s, 4, tries=10)
 
 
-@pytest.mark.parametrize("said", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
-def test_surplus(redis_server: RedisServer, token: str, said: bytes) -> None:
-    """Who connects beyond worker_connections waits until one of the others is gone, and is answered then."""
+@pytest.mark.parametrize("data", [_HALF_HEAD, b""], ids=["half-heads", "silence"])
+def test_connections_beyond_the_limit(redis_server: RedisServer, token: str, data: bytes) -> None:
+    """A connection beyond worker_connections waits until another one closes, and is then answered."""
     patience = {"gunicorn_cmd_args": "--worker-connections 5 --keep-alive 1", "redis_deadline_ms": 5000}
-    with Gunicorn(redis_server.port, web_concurrency=1, **patience) as own:
-        with _silent(own.port, 5, said), ThreadPoolExecutor(5) as pool:
-            answers = [pool.submit(own.auth, token) for _ in range(5)]
+    with Gunicorn(redis_server.port, web_concurrency=1, **patience) as gunicorn:
+        with _silent(gunicorn.port, 5, data), ThreadPoolExecutor(5) as pool:
+            answers = [pool.submit(gunicorn.auth, token) for _ in range(5)]
             assert {answer.result().status for answer in answers} == {200}
-        assert own.log.count("Booting worker") == 1
+        assert gunicorn.log.count("Booting worker") == 1
 
 
 @pytest.mark.parametrize("lane", ["true", "false"], ids=["express", "plain"])
 def test_announced_body_on_auth(redis_server: RedisServer, token: str, lane: str) -> None:
-    """A body that /auth is promised is not waited for: the answer comes at once, then the end."""
+    """An announced body on /auth is not waited for: the answer comes at once and closes the connection."""
     head = f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\nAuthorization: Bearer {token}\r\n"
     with (
-        Gunicorn(redis_server.port, express_lane=lane, redis_deadline_ms=5000) as own,
-        Connection(own.port) as connection,
+        Gunicorn(redis_server.port, express_lane=lane, redis_deadline_ms=5000) as gunicorn,
+        Connection(gunicorn.port) as connection,
     ):
         connection.send(head.encode() + b"Content-Length: 10000000\r\n\r\n")
         answer = connection.read()
@@ -100,7 +100,7 @@ def test_announced_body_on_auth(redis_server: RedisServer, token: str, lane: str
 
 
 def test_slow_bodies(service: Gunicorn, token: str) -> None:
-    """A form whose body does not come is given up after five seconds, and told so; others don't notice."""
+    """A form whose body does not arrive within five seconds gets a 408; other clients are not delayed."""
 
     def last_s() -> float:
         began = time.monotonic()
@@ -108,7 +108,7 @@ def test_slow_bodies(service: Gunicorn, token: str) -> None:
             _ask(service, token)
             time.sleep(1)
             for connection in connections:
-                connection.send(b"a")  # a byte now and then makes it no quicker
+                connection.send(b"a")  # a byte now and then does not extend the time limit
             answers = [connection.read() for connection in connections]
         assert {(answer.status, answer.headers["connection"]) for answer in answers} == {(408, "close")}
         assert "did not arrive in time; nothing was changed" in answers[0].text
@@ -118,8 +118,8 @@ def test_slow_bodies(service: Gunicorn, token: str) -> None:
     at_best(last_s, 8, tries=5)
 
 
-def test_slow_body_of_a_stranger(service: Gunicorn) -> None:
-    """Who has no password is refused without a byte of the body."""
+def test_slow_body_without_password(service: Gunicorn) -> None:
+    """A client without a password is refused before any of its body is read."""
 
     def ask() -> None:
         with Connection(service.port) as connection:
@@ -131,18 +131,18 @@ def test_slow_body_of_a_stranger(service: Gunicorn) -> None:
 
 
 def test_form_in_pieces(service: Gunicorn) -> None:
-    """A body may come in pieces, as long as it comes."""
+    """A body may arrive in pieces, as long as it arrives in time."""
     with Connection(service.port) as connection:
         connection.send(_FORM + _OPERATOR + b"\r\n")
         for byte in b"hosts=a.test":
             connection.send(bytes([byte]))
-            time.sleep(0.01)  # less than what is waited for, twelve times over: see test_slow_bodies
+            time.sleep(0.01)  # in total far less than the time limit that test_slow_bodies shows
 
         assert connection.read().status == 200
 
 
-def test_idle_crowd(service: Gunicorn, token: str) -> None:
-    """Beside 1 800 idle connections, of 2 000 that there may be, a decision takes as long as ever."""
+def test_idle_connections(service: Gunicorn, token: str) -> None:
+    """With 1 800 of 2 000 possible connections open and idle, decisions take no longer than usual."""
     ask = [*forwarded("a.test"), *bearer(token)]
     with Connection(service.port) as known, _silent(service.port, 1800, b""):
         at_best(
@@ -151,31 +151,31 @@ def test_idle_crowd(service: Gunicorn, token: str) -> None:
 
 
 def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
-    """With TLS, who never shakes hands is hung up on like who never asks, and no stop waits for him."""
+    """With TLS, a stalled handshake is closed like a silent connection and does not delay a stop."""
     make = "openssl req -x509 -nodes -days 2 -newkey rsa:2048 -subj /CN=x -keyout key.pem -out cert.pem"
     subprocess.run(make.split(), cwd=tmp_path, check=True, capture_output=True)
-    own = Certified(redis_server.port, web_concurrency=1)
-    own.env["GUNICORN_CMD_ARGS"] = (
+    gunicorn = TlsGunicorn(redis_server.port, web_concurrency=1)
+    gunicorn.env["GUNICORN_CMD_ARGS"] = (
         f"--certfile {tmp_path}/cert.pem --keyfile {tmp_path}/key.pem --worker-connections 5 --keep-alive 1"
     )
-    with own:
-        with _silent(own.port, 5, b""):
-            assert own.is_ready()
-        with _silent(own.port, 3, b"\x16"):
-            assert own.stop() == 0
-        assert "graceful timeout" not in own.log
+    with gunicorn:
+        with _silent(gunicorn.port, 5, b""):
+            assert gunicorn.is_ready()
+        with _silent(gunicorn.port, 3, b"\x16"):
+            assert gunicorn.stop() == 0
+        assert "graceful timeout" not in gunicorn.log
 
 
-class Certified(Gunicorn):
-    """A service with TLS."""
+class TlsGunicorn(Gunicorn):
+    """A service with TLS enabled."""
 
     def is_ready(self) -> bool:
-        """Tell whether it answers /livez over TLS."""
-        anybody = ssl.create_default_context()
-        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        """Return whether /livez answers over TLS."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with (
             socket.create_connection(("127.0.0.1", self.port), 10) as raw,
-            anybody.wrap_socket(raw) as client,
+            context.wrap_socket(raw) as client,
         ):
             client.sendall(b"GET /livez HTTP/1.0\r\nHost: x\r\n\r\n")
             return client.recv(100).startswith(b"HTTP/1.0 200")

@@ -1,4 +1,4 @@
-"""How the service starts, refuses to start, logs and ends."""
+"""Startup, refusal of bad settings, logging and shutdown of the service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _refusal(
     python: str = sys.executable,
     **settings: object,
 ) -> list[str]:
-    """Return the lines that a start with *settings* ends with, and see that it does end."""
+    """Start the service with *settings*, assert that it fails cleanly, and return its error lines."""
     with ExitStack() as stack:
         service = Gunicorn(redis_port, **settings)
         stack.callback(service.__exit__)
@@ -54,7 +54,7 @@ def _refusal(
 
 
 def _flask(service: Gunicorn, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where *service* runs."""
+    """Run a flask command in the directory and environment of *service*."""
     command = [service.argv[0], "-m", "flask", "--app", "wsgi", *args]
     return subprocess.run(
         command, env=service.env, cwd=service.dir, check=True, capture_output=True, text=True, timeout=20
@@ -62,10 +62,10 @@ def _flask(service: Gunicorn, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 class TestRefused:
-    """Bad settings stop the start."""
+    """Invalid settings prevent startup."""
 
     def test_all_at_once(self) -> None:
-        """One message names every problem."""
+        """A single message lists every invalid setting."""
         lines = _refusal(
             pepper=None,
             admin_user="",
@@ -99,37 +99,37 @@ class TestRefused:
 
     @pytest.mark.parametrize("value", [None, "", "  ", "changeme", "CHANGE_ME", "<secret>"])
     def test_no_secret(self, value: str | None) -> None:
-        """No secret has a default, is blank or is left as the example had it."""
+        """A secret that is missing, blank or a placeholder is refused."""
         problems = _refusal(pepper=value, admin_user=value, admin_pass=value)[1:]
         assert [line.split(":")[0].strip() for line in problems] == ["PEPPER", "ADMIN_USER", "ADMIN_PASS"]
 
     def test_twice(self, tmp_path: Path) -> None:
-        """A secret comes from one place."""
+        """A secret that is set both directly and as a file is refused."""
         (tmp_path / "pepper").write_text(PEPPER)
         assert _refusal(pepper_file=tmp_path / "pepper")[1:] == [
             "  PEPPER: is set twice, also as PEPPER_FILE; keep one"
         ]
 
     def test_no_file(self) -> None:
-        """A file that can't be read is named."""
+        """A secret file that cannot be read is reported by name."""
         assert "/nowhere" in _refusal(pepper=None, pepper_file="/nowhere")[1]
 
     def test_empty_file(self, tmp_path: Path) -> None:
-        """A file that holds one newline holds no secret."""
+        """A secret file that contains only a newline counts as missing."""
         (tmp_path / "pepper").write_text("\n")
         assert "PEPPER" in _refusal(pepper=None, pepper_file=tmp_path / "pepper")[1]
 
-    def test_secrets_unsaid(self) -> None:
-        """The message tells no secret, good or bad."""
-        said = "\n".join(
+    def test_message_contains_no_secret(self) -> None:
+        """The error message contains no secret, valid or not."""
+        message = "\n".join(
             _refusal(pepper="hush-pepper", admin_pass="changeme", redis_password="hush-password", bind="x")
         )
-        assert not re.search("hush|changeme", said)
+        assert not re.search("hush|changeme", message)
 
 
 @pytest.fixture(scope="module", name="odd")
 def _odd(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    """Return a service with all that is unusual about its surroundings."""
+    """Return a running service with unusual secrets, environment and file system."""
     secret = tmp_path_factory.mktemp("secrets") / "pepper"
     secret.write_text(f"{PEPPER}\n")
     odd = Gunicorn(
@@ -149,10 +149,10 @@ def _odd(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 class TestStarted:
-    """Unusual surroundings don't matter."""
+    """The service works in unusual environments."""
 
     def test_pepper_file(self, odd: Gunicorn, token: str) -> None:
-        """A file's one trailing newline is not the secret's: both pods know the same tokens."""
+        """One trailing newline in a secret file is ignored, so both pods accept the same tokens."""
         assert odd.auth(token).status == 200
 
     @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ class TestStarted:
         [("pässwörd ✓", 200), ("pässwörd x", 401), ("p", 401), ("", 401), ("pässwörd ✓ ", 401)],
     )
     def test_password(self, odd: Gunicorn, password: str, status: int) -> None:
-        """A password may have any character, and is compared whole."""
+        """A password may contain any character, and is compared in full."""
         credential = b64encode(f"operator:{password}".encode()).decode()
         assert call(odd.port, "/", [("Authorization", f"Basic {credential}")]).status == status
 
@@ -168,16 +168,16 @@ class TestStarted:
         "credential", ["Basic", "Basic !", "Basic /w==", "Basic eA==", "Basic Og==", "Bearer x"]
     )
     def test_no_password(self, odd: Gunicorn, credential: str) -> None:
-        """A credential that can't be read is a wrong one."""
+        """A malformed credential is treated as a wrong one."""
         assert call(odd.port, "/", [("Authorization", credential)]).status == 401
 
     def test_no_control_socket(self, odd: Gunicorn) -> None:
-        """Nothing beside HTTP can steer the workers, and a home that can't be written is no error."""
+        """There is no control socket, and an unwritable home directory is not an error."""
         assert not list((odd.dir / "runtime").iterdir())
         assert "error" not in {json.loads(line)["level"] for line in odd.log.splitlines()}
 
     def test_json_log(self, odd: Gunicorn) -> None:
-        """Every line of the log is JSON, from gunicorn and from us."""
+        """Every log line is JSON, gunicorn's own included."""
         odd.auth("wrong")
         lines = [json.loads(line) for line in odd.log.splitlines()]
 
@@ -185,7 +185,7 @@ class TestStarted:
         assert all(line.keys() >= {"time", "level", "logger", "message"} for line in lines)
 
     def test_json_log_of_an_error(self, redis_server: RedisServer) -> None:
-        """A traceback stays inside its line."""
+        """A traceback is part of its log line."""
         with Gunicorn(redis_server.port, log_format="json", redis_db=9999) as service:
             assert service.auth("x").status == 503
             lines = [json.loads(line) for line in service.log.splitlines()]
@@ -193,7 +193,7 @@ class TestStarted:
 
 
 def test_dotenv(redis_server: RedisServer) -> None:
-    """What a .env says counts below the environment."""
+    """The environment overrides .env."""
     service = Gunicorn(redis_server.port, web_concurrency=1)
     (service.dir / ".env").write_text("PEPPER=other\nAUTH_REALM=from the file\n")
     with service:
@@ -202,29 +202,29 @@ def test_dotenv(redis_server: RedisServer) -> None:
 
 
 def test_command_line(service: Gunicorn) -> None:
-    """A token that the command makes, the workers know; one that it deletes, they don't."""
-    made = json.loads(_flask(service, "tokens", "create", "cli.test", "--json").stdout)
-    assert service.auth(made["token"], "cli.test").status == 200
-    _flask(service, "tokens", "delete", made["id"])
-    assert service.auth(made["token"], "cli.test").status == 401
+    """The workers accept a token that the CLI created, and refuse it once the CLI has deleted it."""
+    created = json.loads(_flask(service, "tokens", "create", "cli.test", "--json").stdout)
+    assert service.auth(created["token"], "cli.test").status == 200
+    _flask(service, "tokens", "delete", created["id"])
+    assert service.auth(created["token"], "cli.test").status == 401
 
 
 def test_end_with_idle_connections(redis_server: RedisServer) -> None:
-    """SIGTERM ends the service before Docker's ten seconds are over, though clients keep connections open."""
+    """SIGTERM stops the service within Docker's ten seconds, even if clients keep connections open."""
 
     def last_s() -> float:
         with Gunicorn(redis_server.port) as service, ExitStack() as stack:
             for _ in range(8):
                 assert stack.enter_context(Connection(service.port)).call("/livez").status == 200
-            return seconds(lambda: ends.append(service.stop()))
+            return seconds(lambda: exit_codes.append(service.stop()))
 
-    ends: list[int] = []
+    exit_codes: list[int] = []
     at_best(last_s, 10, tries=3)
-    assert set(ends) == {0}
+    assert set(exit_codes) == {0}
 
 
 def test_crashed_worker(redis_server: RedisServer) -> None:
-    """A worker that dies is replaced, and the others answer meanwhile."""
+    """A worker that is killed is replaced, and the other one answers meanwhile."""
     with Gunicorn(redis_server.port, web_concurrency=2) as service:
         token = service.issue()
         killed = service.workers[0]
@@ -234,34 +234,34 @@ def test_crashed_worker(redis_server: RedisServer) -> None:
         until(lambda: len(service.workers) == 2)
 
 
-class TestSurroundings:
-    """What gunicorn, flask and dotenv do with an environment by themselves."""
+class TestEnvironment:
+    """Environment variables and files that gunicorn, flask and python-dotenv read on their own."""
 
     def test_line_ends(self, redis_server: RedisServer) -> None:
-        """A password that came with its line end is what is typed; quotes in .env may span two lines."""
-        ends = {"pepper": f"{PEPPER}\r\n", "admin_user": None, "admin_pass": f"{ADMIN_PASS}\n"}
-        service = Gunicorn(redis_server.port, web_concurrency=1, **ends)
+        """A trailing line end is not part of a password; quoted values in .env may span lines."""
+        line_ends = {"pepper": f"{PEPPER}\r\n", "admin_user": None, "admin_pass": f"{ADMIN_PASS}\n"}
+        service = Gunicorn(redis_server.port, web_concurrency=1, **line_ends)
         (service.dir / ".env").write_bytes(f'ADMIN_USER="{ADMIN_USER}\r\n"\r\n'.encode())
         with service, Gunicorn(redis_server.port, web_concurrency=1) as other:
             assert service.page().status == 200
             assert other.auth(service.issue()).status == 200
 
     def test_literal_dotenv(self) -> None:
-        """Dollar signs in .env are kept by gunicorn and by the flask command alike."""
+        """Gunicorn and the flask command both read dollar signs in .env literally."""
         literal = "aa${HOME}bb$HOME"
         with (
-            RedisServer() as server,  # of its own: it is no pepper of other tests
-            Gunicorn(server.port, web_concurrency=1, pepper=literal) as given,
+            RedisServer() as server,  # a separate one, because its pepper differs from that of other tests
+            Gunicorn(server.port, web_concurrency=1, pepper=literal) as from_environment,
         ):
-            read = Gunicorn(server.port, web_concurrency=1, pepper=None)
-            (read.dir / ".env").write_text(f"PEPPER={literal}\n")
-            with read:
-                assert read.auth(given.issue()).status == 200
-                made = _flask(read, "tokens", "create", "a.test", "--json")
-                assert given.auth(json.loads(made.stdout)["token"]).status == 200
+            from_dotenv = Gunicorn(server.port, web_concurrency=1, pepper=None)
+            (from_dotenv.dir / ".env").write_text(f"PEPPER={literal}\n")
+            with from_dotenv:
+                assert from_dotenv.auth(from_environment.issue()).status == 200
+                created = _flask(from_dotenv, "tokens", "create", "a.test", "--json")
+                assert from_environment.auth(json.loads(created.stdout)["token"]).status == 200
 
     @pytest.mark.parametrize(
-        ("content", "said"),
+        ("content", "problem_text"),
         [
             (f"PEPPER={PEPPER}é".encode("latin-1"), "is not UTF-8 text in line 1"),
             (f"PEPPER={PEPPER}".encode("utf-16"), "is not UTF-8 text"),
@@ -269,8 +269,8 @@ class TestSurroundings:
             (None, "is a directory"),
         ],
     )
-    def test_unusable_dotenv(self, content: bytes | None, said: str) -> None:
-        """A .env that can't be read is the one problem that is named."""
+    def test_unusable_dotenv(self, content: bytes | None, problem_text: str) -> None:
+        """An unreadable .env is reported as the only problem."""
 
         def prepare(directory: Path) -> None:
             if content is None:
@@ -279,10 +279,10 @@ class TestSurroundings:
                 (directory / ".env").write_bytes(content)
 
         (problem,) = _refusal(1, prepare, pepper=None)[1:]
-        assert problem.startswith(f"  .env: {said}")
+        assert problem.startswith(f"  .env: {problem_text}")
 
     def test_empty_everything(self, redis_server: RedisServer) -> None:
-        """Compose hands on what is not set as empty: then each setting has its default."""
+        """An empty variable, which Compose passes for an unset one, selects the setting's default."""
         required = {
             name for name, f in Settings.__dataclass_fields__.items() if f.metadata["default"] is None
         }
@@ -291,7 +291,7 @@ class TestSurroundings:
             assert service.auth(service.issue()).status == 200
 
     def test_what_gunicorn_reads(self, redis_server: RedisServer) -> None:
-        """Variables that gunicorn looks at by itself change nothing here."""
+        """Variables that gunicorn reads on its own have no effect."""
         names = {"port": "x", "forwarded_allow_ips": "*", "script_name": "/x", "sendfile": "x"}
         with Gunicorn(redis_server.port, web_concurrency=1, express_lane="off", **names) as service:
             assert service.auth(service.issue()).status == 200
@@ -299,7 +299,7 @@ class TestSurroundings:
 
     @pytest.mark.parametrize("express_lane", [True, False])
     def test_parser(self, redis_server: RedisServer, tmp_path: Path, *, express_lane: bool) -> None:
-        """The parser that limits and fuzzing are about serves, whatever package is installed beside it."""
+        """The service uses the parser that the limits are written for, whatever else is installed."""
         (tmp_path / "gunicorn_h1c.py").write_text("raise RuntimeError('another parser')")
         service = Gunicorn(redis_server.port, web_concurrency=1, express_lane=express_lane)
         service.env["PYTHONPATH"] += f":{tmp_path}"
@@ -309,11 +309,11 @@ class TestSurroundings:
 
 
 class TestEarly:
-    """What gunicorn and flask read before any file of ours is seen to when Python starts."""
+    """app/early.pth handles variables that gunicorn and flask read before any of our code runs."""
 
     @pytest.fixture(name="python")
     def _python(self, tmp_path: Path) -> str:
-        """Return a Python that is installed as the image's and that of make."""
+        """Return a Python with app/early.pth installed, as in the image and in ``make run``."""
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
         (packages,) = (tmp_path / "venv").glob("lib/python3*/site-packages")
         (packages / "a.pth").write_text(sysconfig.get_path("purelib"))
@@ -321,8 +321,8 @@ class TestEarly:
         return str(tmp_path / "venv" / "bin" / "python")
 
     @pytest.mark.parametrize("value", ["", "\n"])
-    def test_no_workers_named(self, redis_server: RedisServer, python: str, value: str) -> None:
-        """Set to nothing, it is the default; what is nothing to us may be nonsense."""
+    def test_empty_web_concurrency(self, redis_server: RedisServer, python: str, value: str) -> None:
+        """An empty WEB_CONCURRENCY selects the default, and an unused gunicorn variable is ignored."""
         service = Gunicorn(redis_server.port, web_concurrency=value, forwarded_allow_ips="x")
         service.argv = [python, *service.argv[1:]]
         with service:
@@ -330,13 +330,13 @@ class TestEarly:
             assert service.auth(service.issue()).status == 200
 
     @pytest.mark.parametrize("value", ["x", "1.5", "0", "-1", " "])
-    def test_nonsense_of_workers(self, python: str, value: str) -> None:
-        """Set to nonsense, it is a problem among others."""
+    def test_invalid_web_concurrency(self, python: str, value: str) -> None:
+        """An invalid WEB_CONCURRENCY is reported like any other setting."""
         (problem,) = _refusal(1, python=python, web_concurrency=value)[1:]
         assert problem.startswith("  WEB_CONCURRENCY: a whole number from 1 to 256")
 
     def test_commands(self, python: str, tmp_path: Path) -> None:
-        """A .env that can't be read is one problem for the flask command too."""
+        """The flask command also reports an unreadable .env as one problem."""
         (tmp_path / ".env").write_bytes("PEPPER=é".encode("latin-1"))
         command = [python, "-m", "flask", "--app", "wsgi", "tokens", "list"]
         run = subprocess.run(
@@ -352,6 +352,6 @@ class TestEarly:
         assert run.stderr.splitlines()[1:] == ["  .env: is not UTF-8 text in line 1; save it as UTF-8"]
 
     def test_installed(self) -> None:
-        """Everything that installs puts the file where Python looks."""
+        """Every way of installing copies app/early.pth into site-packages."""
         for name in ("Makefile", "Dockerfile", "README.md"):
             assert "cp app/early.pth" in (ROOT / name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Through a real Traefik: what must not reach the backend does not, and what must does."""
+"""Mixed valid and invalid requests through a real Traefik: only valid ones reach the backend."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.e2e
 DOORS = ["web", "insecure", "all-headers", "same-method"]
 
 
-@pytest.fixture(name="other")
-def _other(service: Gunicorn) -> str:
-    """Return a new token that opens b.test."""
+@pytest.fixture(name="other_token")
+def _other_token(service: Gunicorn) -> str:
+    """Issue a token for b.test."""
     return service.issue("b.test")
 
 
-def test_storm(traefik: Traefik, backend: Backend, token: str, other: str) -> None:
-    """The backend sees the good requests alone, each once; the others get no 2xx and no 500."""
-    tally = storm([traefik.ports[door] for door in DOORS], (token, other), 2_400)
+def test_storm(traefik: Traefik, backend: Backend, token: str, other_token: str) -> None:
+    """The backend receives every valid request once; all others get a 4xx, 503 or 504."""
+    tally = storm([traefik.ports[door] for door in DOORS], (token, other_token), 2_400)
 
     assert sum(tally.counts.values()) == 2_400
     assert {status for kind, status in tally.counts if kind == CONTROL} == {200}
@@ -36,9 +36,9 @@ def test_storm(traefik: Traefik, backend: Backend, token: str, other: str) -> No
     assert sorted(seen.path for seen in backend.seen) == sorted(tally.controls)
 
 
-def test_storm_with_bodies(traefik: Traefik, backend: Backend, token: str, other: str) -> None:
-    """Nor does a Traefik that forwards bodies let any other through; what it refuses itself may be a 500."""
-    tally = storm([traefik.ports["with-body"]], (token, other), 600, seed=1)
+def test_storm_with_bodies(traefik: Traefik, backend: Backend, token: str, other_token: str) -> None:
+    """The same holds for a Traefik that forwards bodies, though its own refusals may be a 500."""
+    tally = storm([traefik.ports["with-body"]], (token, other_token), 600, seed=1)
 
     assert {status for kind, status in tally.counts if kind == CONTROL} == {200}
     assert sorted(seen.path for seen in backend.seen) == sorted(tally.controls)
@@ -46,7 +46,7 @@ def test_storm_with_bodies(traefik: Traefik, backend: Backend, token: str, other
 
 @pytest.mark.parametrize("door", DOORS)
 def test_absolute_form(traefik: Traefik, backend: Backend, token: str, door: str) -> None:
-    """The host in the request line is the one that is routed by, decided by and told to the backend."""
+    """Routing, decision and backend all use the host in an absolute request line."""
     for target, host, status in (("http://b.test/", "a.test", 403), ("http://a.test/", "b.test", 200)):
         with Connection(traefik.ports[door]) as connection:
             headers = [("Host", host), ("Authorization", f"Bearer {token}")]
@@ -56,22 +56,22 @@ def test_absolute_form(traefik: Traefik, backend: Backend, token: str, door: str
 
 @pytest.mark.parametrize("door", DOORS)
 def test_http2_authority(traefik: Traefik, backend: Backend, token: str, door: str) -> None:
-    """With HTTP/2 it is the :authority, whatever a host field beside it says."""
-    told = {}
+    """With HTTP/2, routing, decision and backend all use :authority, regardless of a host header."""
+    allowed = {}
     for authority, host in (("a.test", ""), ("b.test", ""), ("b.test", "a.test"), ("a.test", "b.test")):
         pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", authority)]
         more = [("host", host)] if host else []
         fields = [*pseudo, *more, ("authorization", f"Bearer {token}")]
-        told[authority, host] = http2.is_ok(traefik.ports[door], fields)
+        allowed[authority, host] = http2.is_ok(traefik.ports[door], fields)
 
-    assert told.pop(("a.test", ""))
-    assert not told["b.test", ""]
-    assert not told["b.test", "a.test"]
+    assert allowed.pop(("a.test", ""))
+    assert not allowed["b.test", ""]
+    assert not allowed["b.test", "a.test"]
     assert {dict(seen.headers)["Host"] for seen in backend.seen} == {"a.test"}
 
 
 def test_http2_without_a_token(traefik: Traefik, backend: Backend) -> None:
-    """Without a token HTTP/2 opens nothing either."""
+    """With HTTP/2, a request without a valid token is refused."""
     pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a.test")]
 
     assert not http2.is_ok(traefik.port, pseudo)
@@ -80,7 +80,7 @@ def test_http2_without_a_token(traefik: Traefik, backend: Backend) -> None:
 
 
 def test_flood_of_unknown_tokens() -> None:
-    """Tokens that nobody issued cost Redis no key and no memory, though it is asked about each."""
+    """Unknown tokens leave no keys and use no memory in Redis, although each is looked up."""
     options = {"web_concurrency": 1, "redis_deadline_ms": 5000, "log_level": "warning"}
     with RedisServer() as server, Gunicorn(server.port, **options) as service:
         redis = server.client()

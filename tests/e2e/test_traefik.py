@@ -1,4 +1,4 @@
-"""What a client behind a real Traefik gets, and what its backend sees."""
+"""The answers that a client gets through a real Traefik, and the requests that reach its backend."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _UPGRADE = [
 
 
 class TestAllowed:
-    """A token that lists the host."""
+    """Requests with a token that lists the host."""
 
     def test_identity(self, service: Gunicorn, traefik: Traefik, backend: Backend, redis: Any) -> None:
-        """The backend learns whose token it was, in printable ASCII."""
+        """The backend receives the token's identity in printable ASCII."""
         token = service.issue("a.test", email="ops@a.test", comment="nightly 日本")
 
         assert traefik.call(token).status == 200
@@ -38,8 +38,8 @@ class TestAllowed:
         assert fields["X-Auth-Email"] == "ops@a.test"
         assert fields["X-Auth-Comment"] == "nightly %E6%97%A5%E6%9C%AC"
 
-    def test_secret_stays(self, traefik: Traefik, backend: Backend, token: str) -> None:
-        """The backend never sees the token."""
+    def test_backend_never_receives_the_token(self, traefik: Traefik, backend: Backend, token: str) -> None:
+        """The backend never receives the token."""
         assert traefik.call(token).status == 200
         assert token not in str(backend.seen)
 
@@ -47,13 +47,13 @@ class TestAllowed:
         "name", ["X-Auth-Token-Id", "x-auth-email", "X_Auth_Token_Id", "X.Auth.Token.Id", "X-Auth_Comment"]
     )
     def test_forged_identity(self, traefik: Traefik, backend: Backend, token: str, name: str) -> None:
-        """No identity that a client writes itself survives, however it is spelled."""
+        """Identity headers sent by a client never reach the backend, in any spelling."""
         assert traefik.call(token, headers=[(name, "forged")]).status == 200
         assert "forged" not in str(backend.seen)
 
     @pytest.mark.parametrize("host", ["A.TEST", "a.test:8443", "a.test.", "a.TEST.:443"])
     def test_host_spelling(self, traefik: Traefik, backend: Backend, token: str, host: str) -> None:
-        """Case, one port and one trailing dot don't make another host."""
+        """Case, one port and one trailing dot do not change the host."""
         assert traefik.call(token, host).status == 200
         assert backend.hits == 1
 
@@ -70,23 +70,26 @@ class TestAllowed:
         ids=["cookie", "many", "ssl", "content-types", "cgi", "underscores"],
     )
     def test_odd_headers(self, traefik: Traefik, backend: Backend, token: str, headers: Headers) -> None:
-        """Nothing else that a client sends costs it its access."""
+        """Unusual headers of the client do not change the decision."""
         assert traefik.call(token, headers=headers).status == 200
         assert backend.hits == 1
 
     def test_upgrade(self, traefik: Traefik, backend: Backend, token: str) -> None:
-        """A WebSocket opens with a good token."""
+        """A WebSocket opens with a valid token."""
         assert traefik.call(token, headers=_UPGRADE).status == 101
         assert backend.hits == 1
 
-    def test_below_auth(self, traefik: Traefik, backend: Backend, token: str) -> None:
-        """An address below /auth is /auth."""
-        assert [traefik.call(each, door="/auth/").status for each in (token, "wrong")] == [200, 401]
+    def test_paths_below_auth(self, traefik: Traefik, backend: Backend, token: str) -> None:
+        """Every path below /auth behaves like /auth."""
+        assert [traefik.call(credential, door="/auth/").status for credential in (token, "wrong")] == [
+            200,
+            401,
+        ]
         assert backend.hits == 1
 
     @pytest.mark.parametrize("door", ["web", "same-method", "with-body"])
     def test_body(self, traefik: Traefik, backend: Backend, token: str, door: str) -> None:
-        """A request with a body reaches the backend as it is, again and again."""
+        """Requests with a body reach the backend intact over reused connections."""
         for _ in range(5):
             answer = traefik.call(token, door=door, method="POST", body=b"x" * 50_000)
             assert (answer.status, answer.json()["method"]) == (200, "POST")
@@ -94,7 +97,7 @@ class TestAllowed:
 
 
 class TestRefused:
-    """What the client is told; the backend hears nothing."""
+    """What the client is answered; the backend must receive no request."""
 
     @pytest.fixture(autouse=True)
     def _backend_unreached(self, backend: Backend) -> Any:
@@ -102,7 +105,7 @@ class TestRefused:
         assert not backend.seen
 
     def test_no_token(self, traefik: Traefik) -> None:
-        """Without a credential the challenge names no error (RFC 6750 section 3.1)."""
+        """Without a credential, the challenge contains no error (RFC 6750, section 3.1)."""
         answer = traefik.call()
 
         assert (answer.status, answer.text) == (401, "missing bearer token")
@@ -111,7 +114,7 @@ class TestRefused:
         assert "set-cookie" not in answer.headers
 
     def test_wrong_token(self, traefik: Traefik, token: str) -> None:
-        """A token that is not ours is invalid, mistyped or not."""
+        """An unknown token is invalid, whether it is a mistyped one of ours or of another shape."""
         for wrong in (token[:-1] + ("a" if token[-1] != "a" else "b"), "from-somewhere-else"):
             answer = traefik.call(wrong)
             assert (answer.status, answer.text) == (401, "invalid token")
@@ -119,7 +122,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("host", ["b.test", "x.a.test", "test", "aatest", "a.test.evil.test"])
     def test_other_host(self, traefik: Traefik, token: str, host: str) -> None:
-        """A token opens the hosts that it lists, and no neighbour."""
+        """A token opens only the hosts that it lists, not similar ones."""
         answer = traefik.call(token, host)
 
         assert (answer.status, answer.text) == (403, "forbidden for host")
@@ -127,7 +130,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("pair", ["good bad", "bad good", "good good", "good basic", "basic good"])
     def test_two_credentials(self, traefik: Traefik, token: str, pair: str) -> None:
-        """Two credentials are none, so that no two readers can pick different ones."""
+        """Two credentials are refused, because two readers might pick different ones."""
         values = {"good": f"Bearer {token}", "bad": "Bearer x", "basic": BASIC}
         answer = traefik.call(headers=[("Authorization", values[name]) for name in pair.split()])
 
@@ -146,43 +149,43 @@ class TestRefused:
     @pytest.mark.parametrize("door", ["web", "insecure", "all-headers"])
     @pytest.mark.parametrize("named", ["X-Forwarded-Host", "X-Forwarded-Host, X-Forwarded-Method"])
     def test_hop_by_hop_host(self, traefik: Traefik, token: str, door: str, named: str) -> None:
-        """A client can't take Traefik's word away with a Connection header."""
+        """A Connection header cannot remove the headers that Traefik sets."""
         headers = [("Connection", named), ("X-Forwarded-Host", "a.test")]
         assert traefik.call(token, "b.test", headers, door).status == 403
 
     @pytest.mark.parametrize("door", ["web", "same-method"])
     @pytest.mark.parametrize("method", _METHODS)
     def test_every_method(self, traefik: Traefik, method: str, door: str) -> None:
-        """No method is answered for its own sake, OPTIONS least of all."""
+        """Every method needs a credential, OPTIONS included."""
         assert traefik.call(door=door, method=method).status == 401
 
     def test_upgrade(self, traefik: Traefik) -> None:
-        """No WebSocket opens with a bad token."""
+        """A WebSocket does not open with a bad token."""
         assert traefik.call("wrong", headers=_UPGRADE).status == 401
 
     @pytest.mark.parametrize("door", ["/", "/healthz", "/livez", "/metrics", "/static/app.css"])
     def test_wrong_address(self, traefik: Traefik, token: str, door: str) -> None:
-        """A ForwardAuth that asks any other address opens nothing, to nobody."""
+        """A ForwardAuth that points to another path of this service allows no request."""
         for credential in (f"Bearer {token}", BASIC):
             assert traefik.call(door=door, headers=[("Authorization", credential)]).status == 403
 
     def test_api_address(self, traefik: Traefik) -> None:
-        """Nor does the API answer a ForwardAuth, not even the operator's."""
+        """The API refuses ForwardAuth requests even with the operator's password."""
         assert traefik.call(door="/api/v1/tokens", headers=[("Authorization", BASIC)]).status == 403
 
-    def test_nobody_home(self, traefik: Traefik, token: str) -> None:
-        """A service that is not there refuses too."""
+    def test_service_down(self, traefik: Traefik, token: str) -> None:
+        """If the service is down, no request is allowed."""
         assert traefik.call(token, door="nobody-home").status >= 500
 
-    @pytest.mark.parametrize("place", ["query", "cookie", "basic", "forwarded-uri"])
-    def test_token_elsewhere(self, traefik: Traefik, token: str, place: str) -> None:
-        """A token is read from Authorization: Bearer alone."""
+    @pytest.mark.parametrize("source", ["query", "cookie", "basic", "forwarded-uri"])
+    def test_token_elsewhere(self, traefik: Traefik, token: str, source: str) -> None:
+        """A token is accepted in Authorization: Bearer only."""
         headers = {
             "query": [],
             "cookie": [("Cookie", f"access_token={token}; Authorization=Bearer {token}")],
             "basic": [("Authorization", f"Basic {b64encode(f'x:{token}'.encode()).decode()}")],
             "forwarded-uri": [("X-Forwarded-Uri", f"/?access_token={token}")],
-        }[place]
+        }[source]
         target = f"/?access_token={token}&Authorization=Bearer%20{token}"
         assert traefik.call(headers=headers, door="all-headers", target=target).status == 401
 
@@ -190,7 +193,7 @@ class TestRefused:
 @pytest.mark.parametrize("door", ["web", "same-method"])
 @pytest.mark.parametrize("method", _METHODS)
 def test_allowed_method(traefik: Traefik, backend: Backend, token: str, method: str, door: str) -> None:
-    """Every method is decided alike."""
+    """Every HTTP method is decided the same way."""
     assert traefik.call(token, door=door, method=method).status == 200
     assert [seen.method for seen in backend.seen] == [method]
 
@@ -214,9 +217,9 @@ def test_allowed_method(traefik: Traefik, backend: Backend, token: str, method: 
     ids=lambda header: header[0],
 )
 def test_nothing_else_matters(traefik: Traefik, token: str, header: tuple[str, str]) -> None:
-    """The decision depends on the token and the host alone, even when Traefik hands us every header."""
-    asked = [(token, "a.test"), (token, "b.test"), (None, "a.test")]
-    assert [traefik.call(*each, headers=[header], door="all-headers").status for each in asked] == [
+    """Only the token and the host matter, even if Traefik forwards every header."""
+    requests = [(token, "a.test"), (token, "b.test"), (None, "a.test")]
+    assert [traefik.call(*request, headers=[header], door="all-headers").status for request in requests] == [
         200,
         403,
         401,
@@ -224,14 +227,14 @@ def test_nothing_else_matters(traefik: Traefik, token: str, header: tuple[str, s
 
 
 def test_hop_by_hop_credential(traefik: Traefik, backend: Backend, token: str) -> None:
-    """A client that declares its credential hop-by-hop has none."""
+    """A credential that the client declares hop-by-hop is dropped, or else decided as usual."""
     answer = traefik.call(token, headers=[("Connection", "Authorization")])
     assert (answer.status, backend.hits) in {(401, 0), (200, 1)}
     assert traefik.call("wrong", headers=[("Connection", "Authorization")]).status == 401
 
 
 def test_retry_after(traefik: Traefik, backend: Backend, token: str, redis: Any) -> None:
-    """A refused client that waits Retry-After is admitted, and one second less would be too short."""
+    """A client that waits for Retry-After is admitted; one that waits a second less is not."""
     redis.hset(record_key(token), mapping={"rate_limit_max": 2, "rate_limit_window_sec": 2})
     assert [traefik.call(token).status for _ in range(2)] == [200, 200]
     refused = traefik.call(token)
@@ -247,6 +250,6 @@ def test_retry_after(traefik: Traefik, backend: Backend, token: str, redis: Any)
 
 
 def test_admin_pages(traefik: Traefik) -> None:
-    """The pages work behind Traefik like any site: no sub-request, so not refused."""
+    """The admin pages work behind Traefik like any other site."""
     assert traefik.call(host="admin.test").status == 401
     assert traefik.call(host="admin.test", headers=[("Authorization", BASIC)]).status == 200

@@ -1,4 +1,4 @@
-"""Bytes that no proxy of good manners sends, straight to gunicorn."""
+"""Raw bytes, as no well-behaved proxy sends them, straight to gunicorn."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def _auth(token: str, *more: bytes, line: bytes = b"GET /auth HTTP/1.1", body: bytes = b"") -> bytes:
-    """Return a request that would be allowed but for *more* header lines, *line* or *body*."""
+    """Return a request that would be allowed but for *more* headers, *line* or *body*."""
     good = [b"Host: x", b"X-Forwarded-Host: a.test", b"Authorization: Bearer " + token.encode()]
     return b"\r\n".join([line, *good, *more, b"", body])
 
 
 def _answers(service: Gunicorn, data: bytes) -> list[int]:
-    """Return the statuses of all answers to *data* until the server closes the connection."""
+    """Send *data*, and return the statuses of all responses until the server closes the connection."""
     statuses: list[int] = []
     with Connection(service.port) as connection:
         connection.send(data)
@@ -80,7 +80,7 @@ _BAD_LINES = [
 
 @pytest.mark.parametrize("lines", _MALFORMED.values(), ids=_MALFORMED.keys())
 def test_malformed_head(service: Gunicorn, token: str, lines: list[bytes]) -> None:
-    """A malformed head is refused, never decided, and what follows on that socket is not answered."""
+    """A malformed head is refused, and no later request on that connection is answered."""
     statuses = _answers(service, _auth(token, *lines) + _LIVEZ)
 
     assert len(statuses) == 1
@@ -90,7 +90,7 @@ def test_malformed_head(service: Gunicorn, token: str, lines: list[bytes]) -> No
 
 @pytest.mark.parametrize("line", _BAD_LINES, ids=lambda line: line[:32].decode("latin-1"))
 def test_bad_request_line(service: Gunicorn, token: str, line: bytes) -> None:
-    """A request line that is not /auth in good form allows nobody."""
+    """A request line that is not a well-formed request for /auth is refused."""
     statuses = _answers(service, _auth(token, b"Connection: close", line=line))
 
     assert len(statuses) == 1
@@ -117,17 +117,17 @@ def test_bad_request_line(service: Gunicorn, token: str, line: bytes) -> None:
     ],
 )
 def test_unusual_request_line(service: Gunicorn, token: str, line: bytes) -> None:
-    """Legal but unusual forms are decided like all others: by the token and the forwarded host."""
+    """Unusual but valid request lines are decided by the token and the forwarded host as usual."""
     for sent, status in ((token, 200), (token[:-1], 401)):
         with Connection(service.port) as connection:
             connection.send(_auth(sent, line=line))
             assert connection.read(head=line.startswith(b"HEAD")).status == status
 
 
-@pytest.mark.parametrize("place", ["inside", "behind"])
-def test_every_byte_in_the_token(service: Gunicorn, token: str, place: str) -> None:
-    """No byte in a token makes it another one, or an error of ours."""
-    cut = 12 if place == "inside" else len(token)
+@pytest.mark.parametrize("position", ["inside", "behind"])
+def test_every_byte_in_the_token(service: Gunicorn, token: str, position: str) -> None:
+    """No additional byte in a token turns it into another valid one or causes a server error."""
+    cut = 12 if position == "inside" else len(token)
     odd = {}
     for byte in range(256):
         value = token[:cut].encode() + bytes([byte]) + token[cut:].encode()
@@ -135,7 +135,7 @@ def test_every_byte_in_the_token(service: Gunicorn, token: str, place: str) -> N
         with Connection(service.port) as connection:
             connection.send(data + b"\r\n\r\n")
             odd[byte] = connection.read().status
-    optional_space = {0x09, 0x20} if place == "behind" else set()
+    optional_space = {0x09, 0x20} if position == "behind" else set()
 
     assert {byte for byte, status in odd.items() if status == 200} == optional_space
     assert set(odd.values()) <= {200, 400, 401}
@@ -143,7 +143,7 @@ def test_every_byte_in_the_token(service: Gunicorn, token: str, place: str) -> N
 
 @pytest.mark.parametrize(("host", "same"), [("a.te\0st", ""), ("a.test\0", " \t.:"), ("\0a.test", " \t")])
 def test_every_byte_in_the_host(service: Gunicorn, token: str, host: str, same: str) -> None:
-    """No byte in a host makes it another one, but for white space around it, one dot and one empty port."""
+    """No added byte leaves a host valid, except outer white space, one trailing dot and an empty port."""
     statuses = {}
     for byte in range(256):
         field = host.replace("\0", chr(byte))
@@ -181,7 +181,7 @@ def test_every_byte_in_the_host(service: Gunicorn, token: str, host: str, same: 
     ids=lambda value: value[:20],
 )
 def test_malformed_credential(service: Gunicorn, value: str) -> None:
-    """What is no bearer token is an invalid request, and says so in the challenge."""
+    """A malformed credential gets the error invalid_request in the challenge."""
     answer = service.auth(headers=[("Authorization", value)])
 
     assert (answer.status, answer.text) == (401, "invalid token")
@@ -189,13 +189,13 @@ def test_malformed_credential(service: Gunicorn, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["Bearer {}", "bearer {}", "BEARER   {}", "  Bearer {}  "])
-def test_spelling_of_the_scheme(service: Gunicorn, token: str, value: str) -> None:
-    """The scheme's case and the blanks behind it are the client's to choose."""
+def test_scheme_case_and_spaces(service: Gunicorn, token: str, value: str) -> None:
+    """The case of the scheme and the number of spaces after it do not matter."""
     assert service.auth(headers=[("Authorization", value.format(token))]).status == 200
 
 
 def test_longest_token(service: Gunicorn) -> None:
-    """A credential as long as may be, or longer, is refused and breaks nothing."""
+    """A credential of the maximum length or longer is refused cleanly."""
     sizes = (512, 513, 8150, 8189, 20_000, 65_536, 300_000)
 
     assert [service.auth("a" * size).status for size in sizes] == [*[401] * 6, 431]
@@ -216,7 +216,7 @@ def test_longest_token(service: Gunicorn) -> None:
     ids=["query", "cookie", "form", "proxy", "api-key", "forwarded", "uri", "userinfo"],
 )
 def test_token_elsewhere(service: Gunicorn, token: str, target: str, header: str, body: str) -> None:
-    """A token anywhere but in Authorization is no credential."""
+    """A token anywhere but in Authorization is ignored."""
     name, _, value = header.format(token).partition(": ")
     headers = [("X-Forwarded-Host", "a.test"), (name, value)]
     answer = call(service.port, target.format(token), headers, "POST", body.format(token).encode())
@@ -228,7 +228,7 @@ def test_token_elsewhere(service: Gunicorn, token: str, target: str, header: str
     "name", ["X_Forwarded_Host", "X-Forwarded_Host", "X.Forwarded.Host", "X~Forwarded~Host"]
 )
 def test_alias_of_the_host(service: Gunicorn, token: str, name: str) -> None:
-    """Other spellings of X-Forwarded-Host neither replace it nor stand in for it."""
+    """Other spellings of X-Forwarded-Host neither override nor replace it."""
     assert service.auth(token, "a.test", [(name, "b.test")]).status == 200
     assert service.auth(token, "b.test", [(name, "a.test")]).status == 403
     alone = [("Authorization", f"Bearer {token}"), (name, "a.test"), ("Host", "a.test")]
@@ -237,14 +237,14 @@ def test_alias_of_the_host(service: Gunicorn, token: str, name: str) -> None:
 
 @pytest.mark.parametrize("second", ["a.test", "b.test", ""])
 def test_two_hosts(service: Gunicorn, token: str, second: str) -> None:
-    """Two X-Forwarded-Host are no host."""
+    """Two X-Forwarded-Host headers count as none."""
     assert service.auth(token, "a.test", [("X-Forwarded-Host", second)]).status == 403
 
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "Script-Name", "X-Script-Name"])
 @pytest.mark.parametrize("value", ["/auth", "/zzz", "/livez"])
-def test_moved_path(service: Gunicorn, token: str, name: str, value: str) -> None:
-    """No header moves a request to another path."""
+def test_no_header_changes_the_path(service: Gunicorn, token: str, name: str, value: str) -> None:
+    """No header changes the path of a request."""
     assert service.auth(token, headers=[(name, value)]).status == 200
     assert service.auth(headers=[(name, value)]).status == 401
     assert call(service.port, "/zzz", [(name, value)]).status == 404
@@ -260,7 +260,7 @@ def test_moved_path(service: Gunicorn, token: str, name: str, value: str) -> Non
 )
 @pytest.mark.parametrize("line", [b"GET /auth HTTP/1.1", b"POST /auth HTTP/1.1"])
 def test_request_in_a_body(service: Gunicorn, token: str, line: bytes, body: list[bytes]) -> None:
-    """A body is never taken for the next request, whatever it looks like: it ends the connection."""
+    """A body is never taken for the next request; it ends the connection."""
     nowhere = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     data = _auth(token, *body[:-2], line=line) + body[-1]
 
@@ -268,7 +268,7 @@ def test_request_in_a_body(service: Gunicorn, token: str, line: bytes, body: lis
 
 
 def test_pipeline(service: Gunicorn, token: str) -> None:
-    """Requests sent at once are answered each, and in order."""
+    """Pipelined requests are all answered, in order."""
     requests = [_auth(token), _auth("wrong"), _LIVEZ, _auth(token, line=b"POST /auth HTTP/1.1"), _auth("bad")]
     last = _auth(token, b"Connection: close")
 
@@ -277,19 +277,19 @@ def test_pipeline(service: Gunicorn, token: str) -> None:
 
 @pytest.mark.parametrize("lane", ["true", "false"], ids=["express", "plain"])
 def test_unix_socket(redis_server: RedisServer, token: str, tmp_path: Path, lane: str) -> None:
-    """Several listeners, a Unix socket among them, answer alike."""
-    own = Gunicorn(redis_server.port, web_concurrency=1, redis_deadline_ms=5000, express_lane=lane)
+    """Several listeners, including a Unix socket, answer alike."""
+    gunicorn = Gunicorn(redis_server.port, web_concurrency=1, redis_deadline_ms=5000, express_lane=lane)
     path = tmp_path / "auth.sock"
-    own.env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{own.port} --bind unix:{path}"
+    gunicorn.env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{gunicorn.port} --bind unix:{path}"
     ask = _auth(token) + _LIVEZ + _auth("x")
 
-    with own, socket.socket(socket.AF_UNIX) as client:
+    with gunicorn, socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         client.sendall(ask)
         client.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: client.recv(65_536), b""))
         assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"200", b"401"]
-        assert own.auth(token).status == 200
+        assert gunicorn.auth(token).status == 200
 
 
 @pytest.mark.parametrize("lane", ["true", "false"], ids=["express", "plain"])
@@ -297,25 +297,25 @@ def test_unix_socket(redis_server: RedisServer, token: str, tmp_path: Path, lane
 def test_name_of_a_unix_client(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: str, name: str
 ) -> None:
-    """A client of a Unix socket that names its end like a proxy, or in odd bytes, is still a stranger."""
+    """A Unix socket client is untrusted even if its socket is named like a proxy or in invalid bytes."""
     options = {"web_concurrency": 1, "redis_deadline_ms": 5000, "express_lane": lane}
     trust = {"trusted_proxies": "10.0.0.1", "fail_limit_max": 1}
-    own = Gunicorn(redis_server.port, **options, **trust)
-    own.env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{own.port} --bind unix:{tmp_path}/auth.sock"
+    gunicorn = Gunicorn(redis_server.port, **options, **trust)
+    gunicorn.env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{gunicorn.port} --bind unix:{tmp_path}/auth.sock"
     monkeypatch.chdir(tmp_path)
 
-    with own, socket.socket(socket.AF_UNIX) as client:
+    with gunicorn, socket.socket(socket.AF_UNIX) as client:
         client.bind(os.fsencode(name))
         client.connect("auth.sock")
         client.sendall(_auth("x", b"X-Forwarded-For: 9.9.9.9") * 3 + _LIVEZ)
         client.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: client.recv(65_536), b""))
         assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"401", b"401", b"401", b"200"]
-        assert "client=9.9.9.9" not in own.log
+        assert "client=9.9.9.9" not in gunicorn.log
 
 
 def test_head_in_pieces(service: Gunicorn, token: str) -> None:
-    """A head may come in as many packets as it likes."""
+    """A head may arrive in any number of packets."""
     with Connection(service.port) as connection:
         for byte in _auth(token):
             connection.send(bytes([byte]))
@@ -324,7 +324,7 @@ def test_head_in_pieces(service: Gunicorn, token: str) -> None:
 
 @pytest.mark.parametrize("more", [[], [b"Expect: 100-continue"]], ids=["plain", "expect"])
 def test_announced_body(service: Gunicorn, token: str, more: list[bytes]) -> None:
-    """The decision does not wait for a body."""
+    """A decision does not wait for an announced body."""
 
     def ask() -> None:
         with Connection(service.port) as connection:
@@ -335,5 +335,5 @@ def test_announced_body(service: Gunicorn, token: str, more: list[bytes]) -> Non
 
 
 def test_large_body(service: Gunicorn, token: str) -> None:
-    """Ten megabytes behind a head neither delay the answer nor lose it, though nobody reads them."""
+    """Ten megabytes of unread body neither delay nor destroy the response."""
     assert _answers(service, _auth(token, b"Content-Length: 10000000", body=bytes(10_000_000))) == [200]

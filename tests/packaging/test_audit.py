@@ -1,4 +1,4 @@
-"""The audit fails on a known vulnerability, and never takes silence for a clean bill."""
+"""``make audit`` fails on a known vulnerability, and reports it if the database cannot be trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OLD = {"jinja2 2.4.1": "OLD-1"}
 
 
 class Advisories(HTTPServer):
-    """An OSV service that knows what ``known`` has: ids of advisories by package and release."""
+    """A fake OSV service whose ``known`` maps package and release to an advisory id."""
 
     known: Mapping[str, str] = OLD
 
@@ -30,8 +30,8 @@ class _Query(BaseHTTPRequestHandler):
     server: Advisories
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        package, release = asked["package"], asked["version"]
+        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        package, release = query["package"], query["version"]
         name = self.server.known.get(f"{package['name']} {release}")
         body = json.dumps({"vulns": [{"id": name, "affected": [{"package": package}]}]} if name else {})
         self.send_response(200)
@@ -39,12 +39,12 @@ class _Query(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the request log."""
 
 
 @pytest.fixture
 def service() -> Iterator[Advisories]:
-    """Run a service on a free port."""
+    """Run the fake service on a free port."""
     with Advisories(("127.0.0.1", 0), _Query) as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -60,8 +60,8 @@ def audit(port: int, *options: str) -> Any:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_finding(service: Advisories) -> None:
-    """One known vulnerability in one locked package fails the audit, and is named."""
+def test_known_vulnerability(service: Advisories) -> None:
+    """A known vulnerability in a locked package fails the audit and is named."""
     service.known = OLD | {f"werkzeug {version('werkzeug')}": "NEW-1"}
     done = audit(service.server_port, "--if-reachable")
 
@@ -70,14 +70,14 @@ def test_finding(service: Advisories) -> None:
 
 
 def test_nothing_known(service: Advisories) -> None:
-    """A service that knows old vulnerabilities is believed when it knows none of ours."""
+    """The audit passes if the service knows old vulnerabilities, but none of the locked packages."""
     done = audit(service.server_port, "--if-reachable")
 
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_ignorant_service(service: Advisories) -> None:
-    """A service that knows nothing at all proves nothing, and that is said."""
+    """A service that does not even know an old vulnerability proves nothing, and the audit says so."""
     service.known = {}
     done = audit(service.server_port, "--if-reachable")
 
@@ -87,7 +87,7 @@ def test_ignorant_service(service: Advisories) -> None:
 
 @pytest.mark.parametrize(("options", "status"), [(["--if-reachable"], 0), ([], 2)])
 def test_unreachable_service(options: list[str], status: int) -> None:
-    """Without a network the checks go on and say so; who asked for nothing but the audit gets a failure."""
+    """Without a network, the checks continue with a message, while an explicit audit fails."""
     done = audit(free_port(), *options)
 
     assert done.returncode == status

@@ -1,4 +1,4 @@
-"""The Compose stack: it starts from nothing, is sealed, and Traefik asks /auth in the safe way."""
+"""The Compose stack: its first start, its isolation, and the way in which Traefik uses /auth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRETS = {name.upper() for name, f in Settings.__dataclass_fields__.items() if 
 
 
 class ShippedTraefik(Process):
-    """Traefik with the stack's own flags and routes; only the addresses are of this machine."""
+    """Traefik with the flags and routes of the stack, changed only to use local addresses."""
 
     name = "traefik"
 
@@ -36,23 +36,23 @@ class ShippedTraefik(Process):
         self.port = free_port()
         routes = re.sub(r"http://(auth:8000|whoami:80)", f"http://127.0.0.1:{backend}", ROUTES)
         (self.dir / "routes.yml").write_text(routes)
-        here = {":8080": f"127.0.0.1:{self.port}", "/etc/traefik/dynamic": str(self.dir)}
+        local = {":8080": f"127.0.0.1:{self.port}", "/etc/traefik/dynamic": str(self.dir)}
         flags = [flag.partition("=") for flag in SERVICES["traefik"]["command"]]
         binary = str(Path(sys.executable).with_name("traefik"))
-        self.argv = [binary, *(f"{name}={here.get(value, value)}" for name, _, value in flags)]
+        self.argv = [binary, *(f"{name}={local.get(value, value)}" for name, _, value in flags)]
 
     def is_ready(self) -> bool:
-        """Tell whether the routes are there."""
+        """Return whether the routes are loaded."""
         return self.get("whoami.localhost").status != 404
 
     def get(self, host: str, target: str = "/", **headers: str) -> Answer:
-        """Send a request for *host*; an underscore in a header's name stays one."""
+        """Send a request for *host*; underscores in header names are kept."""
         return call(self.port, target, [("Host", host), *headers.items()])
 
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
-    """Stand for all that Traefik asks: it answers 200 to everything, /auth included."""
+    """Run a backend in place of every upstream; it answers 200 to everything, including /auth."""
     with Backend() as running:
         yield running
 
@@ -65,7 +65,7 @@ def traefik(backend: Backend) -> Iterator[ShippedTraefik]:
 
 
 def make_secrets(directory: Path, **given: str) -> str:
-    """Put *given* beside the secrets in *directory*, run the one-shot service and return what it prints."""
+    """Write *given* to files in *directory*, run the secrets service there, and return its output."""
     _, option, program, address = SERVICES["secrets"]["command"]
     for name, value in given.items():
         (directory / name).write_text(value)
@@ -84,8 +84,8 @@ def settings_from(directory: Path) -> Settings:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_sealed(name: str) -> None:
-    """No container can write to its image, has a capability, or can gain one."""
+def test_containers_are_unprivileged(name: str) -> None:
+    """No container can write to its image, has a capability or can gain one."""
     service = SERVICES[name]
 
     assert service["read_only"]
@@ -97,22 +97,22 @@ def test_sealed(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_user(name: str) -> None:
-    """No container runs as root: what is built here has its own user, the rest is given one."""
+    """No container runs as root: the image of this repository sets a user, the others are given one."""
     user = str(SERVICES[name].get("user", ""))
 
     assert ("build" in SERVICES[name]) != bool(user)
     assert not user.startswith(("0", "root"))
 
 
-def test_one_door() -> None:
-    """Only Traefik publishes a port, and only to this machine."""
+def test_only_traefik_publishes_a_port() -> None:
+    """Only Traefik publishes a port, and only on loopback."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert published == {"traefik": ["127.0.0.1:${PORT:-8080}:8080"]}
 
 
 def test_networks() -> None:
-    """Redis meets the service alone, and the service meets Traefik alone."""
+    """Redis shares a network with the service only, and the service with Traefik only."""
     members = {n: {s for s in SERVICES if n in SERVICES[s].get("networks", [])} for n in STACK["networks"]}
 
     assert members == {
@@ -126,12 +126,12 @@ def test_networks() -> None:
 
 
 def test_docker_socket() -> None:
-    """No container gets Docker's socket, which is root on this machine."""
+    """No container gets Docker's socket, which would make it root on the host."""
     assert "docker.sock" not in str(STACK)
 
 
 def test_environment() -> None:
-    """Every variable is a setting; no container has a secret in its environment, which others can look at."""
+    """Every variable is a setting, and no secret is in an environment, which docker inspect shows."""
     environment = SERVICES["auth"]["environment"]
 
     assert set(environment) - {f"{name}_FILE" for name in SECRETS} <= SETTINGS - SECRETS
@@ -140,13 +140,13 @@ def test_environment() -> None:
 
 
 def test_logs_are_bounded() -> None:
-    """No container fills the disk with its log."""
+    """No container can fill the disk with its log."""
     for service in SERVICES.values():
         assert set(service["logging"]["options"]) == {"max-size", "max-file"}
 
 
 def test_image_is_pinned() -> None:
-    """Traefik is one that closes what it must, whatever older image this machine has."""
+    """Traefik is pinned to a version with the required security fixes."""
     name, _, version = SERVICES["traefik"]["image"].partition(":v")
 
     assert name == "traefik"
@@ -154,7 +154,7 @@ def test_image_is_pinned() -> None:
 
 
 def test_grace() -> None:
-    """A stop waits longer than gunicorn takes to finish what it has begun."""
+    """The stop grace period is longer than gunicorn's graceful timeout."""
     config = (ROOT / "gunicorn.conf.py").read_text("utf-8")
     graceful = re.search(r"^graceful_timeout = (\d+)", config, re.MULTILINE)
 
@@ -163,7 +163,7 @@ def test_grace() -> None:
 
 
 def test_order() -> None:
-    """The service waits for its secrets and for Redis, and Traefik for the service."""
+    """The service starts after its secrets and Redis are ready, and Traefik after the service."""
     auth, traefik = SERVICES["auth"]["depends_on"], SERVICES["traefik"]["depends_on"]
 
     assert auth["secrets"]["condition"] == "service_completed_successfully"
@@ -171,8 +171,8 @@ def test_order() -> None:
     assert "healthcheck" in SERVICES["redis"]
 
 
-def test_redis_remembers() -> None:
-    """A crash brings no deleted token back, full memory evicts none, and the data are in a volume."""
+def test_redis_persistence() -> None:
+    """Redis persists every change, evicts nothing, and keeps its data in a volume."""
     command = SERVICES["redis"]["command"]
     options = dict(itertools.pairwise(command))
 
@@ -182,8 +182,8 @@ def test_redis_remembers() -> None:
     assert SERVICES["redis"]["volumes"] == ["redis:/data"]
 
 
-def test_secrets_from_nothing(tmp_path: Path) -> None:
-    """The first start makes secrets that the service accepts and that only it can read."""
+def test_first_start_creates_secrets(tmp_path: Path) -> None:
+    """The first start creates secrets that the service accepts and only their owner can read."""
     make_secrets(tmp_path)
     settings = settings_from(tmp_path)
 
@@ -193,7 +193,7 @@ def test_secrets_from_nothing(tmp_path: Path) -> None:
 
 
 def test_password_is_shown_once(tmp_path: Path) -> None:
-    """The password that was made is printed the first time; later the command that shows it is."""
+    """The generated password is printed once; later starts print the command that shows it."""
     first, second = make_secrets(tmp_path), make_secrets(tmp_path)
     password = settings_from(tmp_path).admin_pass
 
@@ -203,7 +203,7 @@ def test_password_is_shown_once(tmp_path: Path) -> None:
 
 
 def test_secrets_stay(tmp_path: Path) -> None:
-    """A later start changes nothing."""
+    """A second start leaves the secrets unchanged."""
     make_secrets(tmp_path)
     before = settings_from(tmp_path)
     make_secrets(tmp_path)
@@ -212,7 +212,7 @@ def test_secrets_stay(tmp_path: Path) -> None:
 
 
 def test_own_secrets(tmp_path: Path) -> None:
-    """What was put there is used, whatever its line end, is not printed, and stays."""
+    """Secrets supplied by the operator are used, without line ends, are kept and are never printed."""
     printed = make_secrets(
         tmp_path, new_pepper="salt\n", new_admin_user="operator\r\n", new_admin_pass="correct horse"
     )
@@ -229,7 +229,7 @@ def test_own_secrets(tmp_path: Path) -> None:
 
 
 def test_new_pepper(tmp_path: Path) -> None:
-    """A new pepper keeps the ones that it replaces, once each, so that no token ends."""
+    """A new pepper moves the old ones to pepper_previous without duplicates, so that tokens stay valid."""
     peppers = ("first", "second", "third", "second")
     printed = [make_secrets(tmp_path, new_pepper=pepper) for pepper in peppers]
     settings = settings_from(tmp_path)
@@ -240,7 +240,7 @@ def test_new_pepper(tmp_path: Path) -> None:
 
 
 def test_forward_auth() -> None:
-    """The middleware asks /auth, trusts no header of a client, and takes the raw token from the request."""
+    """The middleware asks /auth, trusts no client header, and removes the raw token from the request."""
     assert yaml.safe_load(ROUTES)["http"]["middlewares"]["auth-middleware"]["forwardAuth"] == {
         "address": "http://auth:8000/auth",
         "trustForwardHeader": False,
@@ -250,22 +250,22 @@ def test_forward_auth() -> None:
     }
 
 
-def test_traefik_is_content(traefik: ShippedTraefik) -> None:
-    """Traefik starts with the flags and routes as they are, and warns of nothing."""
+def test_traefik_warns_of_nothing(traefik: ShippedTraefik) -> None:
+    """Traefik starts with the shipped flags and routes without a warning."""
     assert "Traefik version" in traefik.log
     assert not re.search("WRN|ERR", traefik.log)
 
 
-def test_backend_is_asked_about(traefik: ShippedTraefik, backend: Backend) -> None:
-    """A request to the backend is first one to /auth."""
+def test_auth_is_asked_first(traefik: ShippedTraefik, backend: Backend) -> None:
+    """A request to the backend causes a request to /auth first."""
     backend.seen.clear()
     traefik.get("whoami.localhost", "/page")
 
-    assert [seen.path for seen in backend.seen] == ["/auth", "/page"]
+    assert [received.path for received in backend.seen] == ["/auth", "/page"]
 
 
 def test_aliases(traefik: ShippedTraefik, backend: Backend) -> None:
-    """A header that some backends take for an identity does not arrive, nor does the raw token."""
+    """Neither an identity header with underscores nor the raw token reaches the backend."""
     traefik.get("whoami.localhost", X_Auth_Token_Id="forged", Authorization="Bearer secret")
     arrived = {name.lower() for name, _ in backend.seen[-1].headers}
 
@@ -273,11 +273,11 @@ def test_aliases(traefik: ShippedTraefik, backend: Backend) -> None:
 
 
 def test_admin_pages(traefik: ShippedTraefik, backend: Backend) -> None:
-    """The admin host leads to the pages, with no token asked for."""
+    """The admin host leads to the pages without asking for a token."""
     backend.seen.clear()
 
     assert traefik.get("auth.localhost", "/create_token").status == 200
-    assert [seen.path for seen in backend.seen] == ["/create_token"]
+    assert [received.path for received in backend.seen] == ["/create_token"]
 
 
 @pytest.mark.parametrize("host", ["auth.localhost", "AUTH.localhost:8080", "other.localhost", "auth"])
@@ -286,5 +286,5 @@ def test_admin_pages(traefik: ShippedTraefik, backend: Backend) -> None:
     ["/auth", "/auth/", "//auth", "/%61uth", "/x/../auth", "/auth?x", "/healthz", "/livez", "/metrics"],
 )
 def test_not_public(traefik: ShippedTraefik, host: str, target: str) -> None:
-    """What Traefik alone may ask is on no public address, however it is spelled."""
+    """/auth, the probes and the metrics are not public, in any spelling of host and path."""
     assert traefik.get(host, target).status == 404

@@ -1,4 +1,4 @@
-"""Coverage sees the processes in which the service really runs."""
+"""``make cover`` measures the worker processes, too."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ with RedisServer() as server, Gunicorn(server.port) as service:
 
 
 def test_workers_are_measured(tmp_path: Path) -> None:
-    """The lines count that only a worker under gevent runs: the express lane, the drain, the pipeline."""
+    """Lines that run only in a gevent worker are counted: express lane, draining and pipeline."""
     (tmp_path / "served.py").write_text(SERVED)
     env = {name: value for name, value in os.environ.items() if name != COVERAGE} | {
         "COVERAGE_FILE": str(tmp_path / "data"),
         "PYTHONPATH": str(ROOT),
     }
 
-    def coverage(*words: str) -> bytes:
-        return subprocess.check_output([sys.executable, "-m", "coverage", *words], cwd=ROOT, env=env)
+    def coverage(*args: str) -> bytes:
+        return subprocess.check_output([sys.executable, "-m", "coverage", *args], cwd=ROOT, env=env)
 
     coverage("run", str(tmp_path / "served.py"))
     coverage("combine", "-q")

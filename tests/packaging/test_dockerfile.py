@@ -1,4 +1,4 @@
-"""The image: small, unprivileged, and nothing in it but what runs."""
+"""The image is small, unprivileged and contains only what runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LINES = re.sub(r"(?m)^#.*\n", "", TEXT).replace("\\\n", "").splitlines()
 
 
 def arguments(instruction: str) -> list[str]:
-    """Return what follows each *instruction* of the Dockerfile, in order."""
+    """Return the arguments of each *instruction* in the Dockerfile, in order."""
     return [line.split(maxsplit=1)[1] for line in LINES if line.split()[:1] == [instruction]]
 
 
 class Service(HTTPServer):
-    """A service that only /livez finds alive, and only while ``status`` is 200."""
+    """A fake service whose /livez answers with ``status``."""
 
     status = 200
 
@@ -38,12 +38,12 @@ class _Livez(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the request log."""
 
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """Run a service on a free port."""
+    """Run the fake service on a free port."""
     with Service(("127.0.0.1", 0), _Livez) as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -53,7 +53,7 @@ def service() -> Iterator[Service]:
 
 
 def healthcheck(port: int) -> int:
-    """Run the HEALTHCHECK against *port* and return its status."""
+    """Run the HEALTHCHECK against *port*, and return its exit status."""
     command = json.loads(arguments("HEALTHCHECK")[0].partition("CMD ")[2])
     assert command[0] == "python"
     return subprocess.run(
@@ -66,19 +66,19 @@ def healthcheck(port: int) -> int:
 
 
 def lint(file: Path) -> tuple[int, str]:
-    """Return what the linter says of *file*, and its status."""
+    """Return the exit status and the output of the linter for *file*."""
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, file], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
 
 
 def test_linter() -> None:
-    """The linter has nothing to say."""
+    """The linter finds nothing."""
     assert lint(ROOT / "Dockerfile") == (0, "")
 
 
 def test_stages() -> None:
-    """What builds and what runs begin with the same slim base, named once, with or without a digest."""
+    """Both stages use the same slim base image, named once, with or without a digest."""
     name, _, base = arguments("ARG")[0].partition("=")
 
     assert name == "PYTHON_IMAGE"
@@ -87,7 +87,7 @@ def test_stages() -> None:
 
 
 def test_pinned_base(tmp_path: Path) -> None:
-    """A base that is pinned as CONTRIBUTING.md says pleases the linter as well."""
+    """The linter also accepts a base image pinned in the way that CONTRIBUTING.md describes."""
     line = "ARG PYTHON_IMAGE=python:3.13-slim"
     assert f"{line}@sha256:" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     (tmp_path / "Dockerfile").write_text(re.sub(f"{line}.*", f"{line}@sha256:{'0' * 64}", TEXT))
@@ -96,24 +96,24 @@ def test_pinned_base(tmp_path: Path) -> None:
 
 
 def test_install() -> None:
-    """Only wheels that the lock names are installed: no build tool is fetched that it does not name."""
+    """Only locked wheels are installed, so that no unlocked build tool is fetched."""
     (install,) = [run for run in arguments("RUN") if "pip --python" in run]
 
     assert " --require-hashes --only-binary :all: --requirement requirements.txt" in install
 
 
 def test_user() -> None:
-    """The user is a number, so that Kubernetes sees it is not root, and too high for one of the host's."""
+    """The user is numeric, so that Kubernetes can verify it is not root, and above the host's own ids."""
     assert all(int(part) >= 10_000 for part in arguments("USER")[-1].split(":"))
 
 
 def test_command() -> None:
-    """Process 1 is gunicorn, with no shell between it and SIGTERM."""
+    """Process 1 is gunicorn, with no shell in between to swallow SIGTERM."""
     assert json.loads(arguments("CMD")[-1]) == ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
 
 
 def test_contents() -> None:
-    """Only what runs is copied, and the build context has no more than that: .env can't slip in."""
+    """Only files needed at run time are in the build context and in the image, so never .env."""
     copied = {
         name for line in arguments("COPY") if not line.startswith("--from") for name in line.split()[:-1]
     }
@@ -125,7 +125,7 @@ def test_contents() -> None:
 
 
 def test_labels() -> None:
-    """The image says in OCI's words what it is and under which license."""
+    """The image has OCI labels for its title, version and license."""
     title, version = 'org.opencontainers.image.title="acl-auth-service"', 'image.version="${VERSION}"'
 
     assert title in arguments("LABEL")[0]
@@ -135,14 +135,14 @@ def test_labels() -> None:
 
 @pytest.mark.parametrize(("status", "unhealthy"), [(200, 0), (503, 1)])
 def test_healthcheck(service: Service, status: int, unhealthy: int) -> None:
-    """The container is healthy exactly while /livez says so, on whatever port the service listens."""
+    """The container is healthy while /livez answers 200, on any port."""
     service.status = status
 
     assert healthcheck(service.server_port) == unhealthy
 
 
-def test_healthcheck_of_nothing() -> None:
-    """Where nobody listens, nobody is healthy."""
+def test_healthcheck_without_a_service() -> None:
+    """The container is unhealthy if nothing listens on the port."""
     with HTTPServer(("127.0.0.1", 0), _Livez) as unused:
         port = unused.server_port
 

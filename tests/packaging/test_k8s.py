@@ -1,4 +1,4 @@
-"""The manifests: the names that others rely on, and no right that is not needed."""
+"""The Kubernetes manifests: names that others rely on, least privilege, and safe rollouts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRETS = {name.upper() for name, f in Settings.__dataclass_fields__.items() if 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_schema(file: Path) -> None:
-    """Kubernetes accepts every object; of Traefik's own kind the validator knows nothing."""
+    """Kubernetes accepts every object, except that the validator does not know Traefik's kinds."""
     validate = Path(sys.executable).with_name("kubernetes-validate")
 
     done = subprocess.run([validate, "--strict", file], capture_output=True, text=True, check=False)
@@ -41,7 +41,7 @@ def test_schema(file: Path) -> None:
 
 
 def test_names() -> None:
-    """Every object has the name that others rely on, in the namespace default."""
+    """Every object has its documented name and is in the namespace default."""
     assert set(OBJECTS) == {
         ("ConfigMap", "auth-service-config"),
         ("Service", "auth-service"),
@@ -58,7 +58,7 @@ def test_names() -> None:
 
 
 def test_labels() -> None:
-    """Every object can be found by the recommended label, and selectors select what they are meant for."""
+    """Every object has the recommended label, and the selectors of workloads match their own pods."""
     for found in OBJECTS.values():
         assert "app.kubernetes.io/name" in found["metadata"]["labels"]
     for workload in WORKLOADS:
@@ -67,7 +67,7 @@ def test_labels() -> None:
 
 
 def selectors(node: Any) -> Iterator[dict[str, str]]:
-    """Yield the labels of every selector of pods below *node*."""
+    """Yield the labels of every pod selector below *node*."""
     for name, child in node.items() if isinstance(node, dict) else enumerate(node):
         if name in {"selector", "podSelector", "labelSelector"}:
             yield child.get("matchLabels", child)
@@ -76,7 +76,7 @@ def selectors(node: Any) -> Iterator[dict[str, str]]:
 
 
 def test_selectors() -> None:
-    """No pod of another application is selected because it is named redis too."""
+    """No selector matches a pod of another application that is also named redis."""
     found = [labels for each in OBJECTS.values() for labels in selectors(each.get("spec", {}))]
     own = [labels for labels in found if labels.get("app.kubernetes.io/name") in {"auth-service", "redis"}]
 
@@ -92,13 +92,13 @@ def test_selectors() -> None:
 
 
 def test_service() -> None:
-    """The service answers on port 8000, where the middleware asks."""
+    """The Service and the container use port 8000, as the middleware does."""
     assert OBJECTS["Service", "auth-service"]["spec"]["ports"][0]["port"] == 8000
     assert AUTH["containers"][0]["ports"][0]["containerPort"] == 8000
 
 
 def test_forward_auth() -> None:
-    """The middleware asks /auth, trusts no header of a client, and takes the raw token from the request."""
+    """The middleware asks /auth, trusts no client header, and removes the raw token from the request."""
     middleware = OBJECTS["Middleware", "auth-middleware"]
 
     assert middleware["apiVersion"] == "traefik.io/v1alpha1"
@@ -127,7 +127,7 @@ def test_ingress() -> None:
 
 
 def test_no_secret() -> None:
-    """No secret is in the files; the commands that make the two that are used are."""
+    """No manifest contains a secret, and the comments show how to create both of them."""
     text = (ROOT / "k8s/auth-service.yaml").read_text("utf-8")
 
     assert not [kind for kind, _ in OBJECTS if kind == "Secret"]
@@ -138,7 +138,7 @@ def test_no_secret() -> None:
 
 
 def test_secret_keys() -> None:
-    """Secrets are read as files from the keys with the fixed names."""
+    """Secrets are read as files from their documented keys."""
     sources = AUTH["volumes"][0]["projected"]["sources"]
     keys = {s["secret"]["name"]: [item["key"] for item in s["secret"]["items"]] for s in sources}
 
@@ -149,7 +149,7 @@ def test_secret_keys() -> None:
 
 
 def test_environment() -> None:
-    """Every variable is a setting or the file of a secret one, and no secret has its value in a manifest."""
+    """Every variable is a setting or a secret's file, and no manifest contains the value of a secret."""
     config = OBJECTS["ConfigMap", "auth-service-config"]["data"]
     plain = {entry["name"] for entry in AUTH["containers"][0]["env"] if "value" in entry}
 
@@ -159,7 +159,7 @@ def test_environment() -> None:
 
 
 def test_secret_files() -> None:
-    """Every file that a setting names is one that the volume has."""
+    """Every secret file that a setting names exists in the volume."""
     sources = AUTH["volumes"][0]["projected"]["sources"]
     paths = {f"/secrets/{item['path']}" for source in sources for item in source["secret"]["items"]}
 
@@ -167,7 +167,7 @@ def test_secret_files() -> None:
 
 
 def test_config_is_valid() -> None:
-    """The service starts with what the ConfigMap says."""
+    """The service accepts the settings in the ConfigMap."""
     config = OBJECTS["ConfigMap", "auth-service-config"]["data"]
     secrets = {"PEPPER": "a pepper", "ADMIN_USER": "operator", "ADMIN_PASS": "correct horse"}
 
@@ -175,30 +175,30 @@ def test_config_is_valid() -> None:
 
 
 @pytest.mark.parametrize("pod", [AUTH, REDIS], ids=["auth-service", "redis"])
-def test_restricted(pod: dict[str, Any]) -> None:
-    """Every pod fits the restricted Pod Security Standard, and can write to nothing but its volumes."""
-    whole, container = pod["securityContext"], pod["containers"][0]["securityContext"]
+def test_pod_security_standard(pod: dict[str, Any]) -> None:
+    """Every pod meets the restricted Pod Security Standard and can write to its volumes only."""
+    pod_context, container_context = pod["securityContext"], pod["containers"][0]["securityContext"]
 
-    assert whole["runAsNonRoot"]
-    assert whole["runAsUser"] > 0
-    assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["capabilities"] == {"drop": ["ALL"]}
-    assert container["readOnlyRootFilesystem"]
-    assert not container["allowPrivilegeEscalation"]
+    assert pod_context["runAsNonRoot"]
+    assert pod_context["runAsUser"] > 0
+    assert pod_context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container_context["capabilities"] == {"drop": ["ALL"]}
+    assert container_context["readOnlyRootFilesystem"]
+    assert not container_context["allowPrivilegeEscalation"]
     assert not pod["automountServiceAccountToken"]
 
 
 @pytest.mark.parametrize("pod", [AUTH, REDIS], ids=["auth-service", "redis"])
-def test_own_environment(pod: dict[str, Any]) -> None:
-    """No Service named redis sets REDIS_PORT to tcp://…, and memory and processor have their bounds."""
+def test_service_links_and_resources(pod: dict[str, Any]) -> None:
+    """Service links are off, as they would set REDIS_PORT to tcp://…, and resources are limited."""
     resources = pod["containers"][0]["resources"]
 
     assert not pod["enableServiceLinks"]
     assert set(resources["requests"]) == set(resources["limits"]) == {"cpu", "memory"}
 
 
-def test_user_is_the_images() -> None:
-    """The pod runs as the user that the image was made for."""
+def test_user_matches_the_image() -> None:
+    """The pod runs as the user of the image."""
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
 
     assert f"USER {AUTH['securityContext']['runAsUser']}:" in dockerfile
@@ -206,12 +206,12 @@ def test_user_is_the_images() -> None:
 
 @pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])
 def test_probes(probe: str) -> None:
-    """No probe asks Redis: were all pods unready at once, clients would get 500 instead of 503."""
+    """No probe depends on Redis; otherwise an outage would turn the service's 503 into Traefik's 500."""
     assert AUTH["containers"][0][probe]["httpGet"] == {"path": "/livez", "port": "http"}
 
 
 def test_rollout() -> None:
-    """A rollout or a drain takes no pod away before another one serves."""
+    """A rollout or a drain removes no pod before its replacement is ready."""
     spec = OBJECTS["Deployment", "auth-service"]["spec"]
 
     assert spec["replicas"] >= 2
@@ -221,7 +221,7 @@ def test_rollout() -> None:
 
 
 def test_grace() -> None:
-    """A pod is killed only after it has waited for Traefik and finished what it had begun."""
+    """The termination grace period covers the preStop pause and gunicorn's graceful timeout."""
     config = (ROOT / "gunicorn.conf.py").read_text("utf-8")
     graceful = re.search(r"^graceful_timeout = (\d+)", config, re.MULTILINE)
     pause = AUTH["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
@@ -231,8 +231,8 @@ def test_grace() -> None:
     assert int(pause[1]) + int(graceful[1]) < AUTH["terminationGracePeriodSeconds"]
 
 
-def test_who_may_ask() -> None:
-    """Only Traefik reaches the service, and it reaches nothing but Redis and DNS."""
+def test_service_network_policy() -> None:
+    """Only Traefik can connect to the service, and the service only to Redis and DNS."""
     policy = OBJECTS["NetworkPolicy", "auth-service"]["spec"]
     (ingress,), (redis, dns) = policy["ingress"], policy["egress"]
 
@@ -244,8 +244,8 @@ def test_who_may_ask() -> None:
     assert {port["port"] for port in dns["ports"]} == {53}
 
 
-def test_who_may_store() -> None:
-    """Only the service reaches Redis, and Redis reaches nobody."""
+def test_redis_network_policy() -> None:
+    """Only the service can connect to Redis, and Redis cannot connect to anything."""
     policy = OBJECTS["NetworkPolicy", "redis"]["spec"]
 
     assert policy["policyTypes"] == ["Ingress", "Egress"]
@@ -261,13 +261,13 @@ def test_who_may_store() -> None:
 @pytest.mark.parametrize(
     "option", ["--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction"]
 )
-def test_redis_remembers(option: str) -> None:
-    """A crash brings no deleted token back, and full memory evicts none."""
+def test_redis_persistence(option: str) -> None:
+    """Redis persists every change and evicts nothing."""
     assert option in REDIS["containers"][0]["command"][2]
 
 
 def test_redis_password() -> None:
-    """The password of redis-auth is asked for, and is on no command line."""
+    """Redis requires the password of redis-auth, which appears on no command line."""
     options, _, config = REDIS["containers"][0]["command"][2].partition("<<CONFIG")
 
     assert REDIS["volumes"][0]["secret"]["secretName"] == "redis-auth"
@@ -276,7 +276,7 @@ def test_redis_password() -> None:
 
 
 def test_version() -> None:
-    """The image that is deployed is of this version."""
+    """The manifest deploys the image of this version."""
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     version = re.search(r'^version = "(.+)"', project, re.MULTILINE)
 
