@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from devkit.http import call
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
+from devkit.programs import demanded
 from devkit.service import PEPPER, Gunicorn
 from devkit.traefik import Door, Traefik
 
@@ -80,10 +79,15 @@ class Nginx(Server):
         super().__init__()
         config = NGINX_CONF.read_text("ascii").replace("@PORT@", str(self.port))
         (self.dir / "nginx.conf").write_text(config.replace("@DIR@", str(self.dir)))
-        binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-        if not binary:
-            sys.exit("The benchmarks need nginx on the PATH.")
-        self.argv = [binary, "-p", str(self.dir), "-c", str(self.dir / "nginx.conf"), "-e", "stderr"]
+        self.argv = [
+            demanded("nginx"),
+            "-p",
+            str(self.dir),
+            "-c",
+            str(self.dir / "nginx.conf"),
+            "-e",
+            "stderr",
+        ]
 
 
 def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gunicorn:

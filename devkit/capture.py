@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 import socketserver
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Self
 
 from devkit import http2
 from devkit.backend import Backend
 from devkit.http import Connection
 from devkit.proxies import Caddy, Envoy, HAProxy, Nginx, Proxy
+from devkit.server import Server
 from devkit.subrequests import DATA, clients, write
 from devkit.traefik import Door, Traefik
 
@@ -38,31 +37,16 @@ _OF_HTTP1 = {
 }
 
 
-class Recorder:
-    """An HTTP server in threads that allows everything and keeps the head of each request."""
+class Recorder(Server):
+    """An HTTP server that allows everything and keeps the head of each request."""
 
     def __init__(self) -> None:
-        self._server = _RecordingServer(("127.0.0.1", 0), _Recording)
+        super().__init__(_Recording)
         self.heads: list[bytes] = []
-        self._server.heads = self.heads
-        self.port = int(self._server.server_address[1])
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,)).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _RecordingServer(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    heads: list[bytes]
 
 
 class _Recording(socketserver.StreamRequestHandler):
-    server: _RecordingServer
+    server: Recorder
     timeout = 30
 
     def handle(self) -> None:

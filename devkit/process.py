@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal as signals
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from typing import Self
 
 import redis
 
+from devkit.proc import children, is_stopped
 from devkit.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,32 +122,16 @@ class Process:
     def pause(self) -> None:
         """Stop it and its children from running; their sockets stay open."""
         os.killpg(self.pid, signals.SIGSTOP)
-        until(lambda: all(is_stopped(pid) for pid in (self.pid, *children(self.pid))))
+        until(lambda: all(map(is_stopped, (self.pid, *children(self.pid)))))
 
     def resume(self) -> None:
         """Let it run on."""
         os.killpg(self.pid, signals.SIGCONT)
 
 
-def children(pid: int) -> list[int]:
-    """Return the process ids of the children of a process."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def stop(pids: Sequence[int]) -> None:
-    """Stop processes from running; a busy machine takes a while to do so."""
-    for pid in pids:
-        os.kill(pid, signals.SIGSTOP)
-    until(lambda: all(map(is_stopped, pids)))
-
-
-def is_stopped(pid: int) -> bool:
-    """Tell whether a process will not run until it is told to, or not at all."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
-
-
-def awaits_signal(pid: int, number: int) -> bool:
-    """Tell whether a process was sent a signal that it has not met yet, as one that is stopped can't."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    pending = re.findall(r"^(?:Sig|Shd)Pnd:\s+(\w+)", status, re.MULTILINE)
-    return any(int(mask, 16) & 1 << number - 1 for mask in pending)
+def run_module(name: str, *arguments: object, timeout_s: float = 100) -> str:
+    """Run ``python -m`` in the checkout and return what it prints; fails with its stderr."""
+    argv = [sys.executable, "-m", name, *map(str, arguments)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

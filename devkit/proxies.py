@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -14,10 +12,11 @@ from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]
 
-from devkit.backend import Backend, Seen, _Echo
+from devkit.backend import Backend, EchoHandler, Seen
 from devkit.http import Answer, Headers, bearer, call
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
+from devkit.programs import path_of
 
 HOST = "ollama.example.com"
 Change = Callable[[str], str]
@@ -67,11 +66,8 @@ class Proxy(Process):
 
     @classmethod
     def path(cls) -> str:
-        """Return the program of this environment, else of the system, an empty text if there is none."""
-        beside = str(Path(sys.executable).parent)
-        return (
-            shutil.which(cls.binary, path=f"{beside}:/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin") or ""
-        )
+        """Return the path of the program, "" if it is not installed."""
+        return path_of(cls.binary)
 
     def is_ready(self) -> bool:
         """Tell whether it answers, be it that it serves no such host."""
@@ -164,33 +160,30 @@ class HAProxy(Proxy):
 
 
 class EventsBackend(Backend):
-    """A backend with WebSockets, and with /events: one at once, and another when it is told to go on."""
+    """A backend with WebSockets, and with /events, which sends its second event once *go_on* is set."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_EventsHandler)
         self.go_on = threading.Event()
-        handler = type("Events", (_Events,), {"go_on": self.go_on})
-        self._server.RequestHandlerClass = handler
 
 
-class _Events(_Echo):
-    go_on: threading.Event
+class _EventsHandler(EchoHandler):
+    server: EventsBackend
 
-    def _answer(self, seen: Seen) -> None:
-        fields = {name.lower(): value for name, value in seen.headers}
-        if "sec-websocket-key" in fields:
+    def answer(self, seen: Seen) -> None:
+        if key := seen.fields.get("sec-websocket-key"):
             self.server.seen.append(seen)
-            self.wfile.write(_switching(fields["sec-websocket-key"]))
+            self.wfile.write(_switching(key))
             self.wfile.write(self.rfile.read(5))
         elif seen.path == "/events":
             self._stream()
         else:
-            super()._answer(seen)
+            super().answer(seen)
 
     def _stream(self) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.wfile.write(head + b"9\r\ndata: 1\n\n\r\n")
-        self.go_on.wait(30)
+        self.server.go_on.wait(30)
         self.wfile.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
 
 

@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 
 from devkit.http import Answer, Headers, bearer, call, forwarded
 from devkit.ports import free_port
-from devkit.process import COVERAGE, ROOT, Process, children, stop
+from devkit.proc import children, stop
+from devkit.process import COVERAGE, ROOT, Process
 from devkit.waiting import PATIENCE_S
 
 PEPPER = "pepper of the tests"

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from devkit.backend import Backend
-from devkit.http import Connection, bearer, forwarded
-from devkit.load import LateError, Load, ask_in_time
+from devkit.http import Connection, bearer, encoded
+from devkit.load import ClosedLoop, is_late
 from devkit.ports import listens, unread
-from devkit.process import awaits_signal, stop
+from devkit.proc import awaits_signal, stop
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
+from devkit.tally import auth, get
 from devkit.traefik import Balancer
 from devkit.waiting import at_best, seconds, until
 
@@ -41,29 +42,28 @@ def _own(redis_server: RedisServer, options: dict[str, object]) -> Iterator[Guni
         yield service
 
 
-def _asking(token: str) -> list[tuple[str, str]]:
-    return [*forwarded("a.test"), *bearer(token)]
-
-
 def test_reload(own: Gunicorn, token: str) -> None:
     """New workers take the place of old ones five times, and every request is allowed."""
-    with Load(own.port, _asking(token)) as load:
+    with ClosedLoop(own.port, auth("/auth", token)) as load:
         for times in range(1, 6):
             own.signal(signal.SIGHUP)
             load.wait_for(100)
             until(lambda times=times: own.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
 
-    assert load.lost == {}
+    assert load.tally.lost == {}
 
 
 def test_recycling(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
     """Workers that end after 200 requests or so, all the time, lose none."""
     recycling = {"gunicorn_cmd_args": "--max-requests 200 --max-requests-jitter 50"}
-    with Gunicorn(redis_server.port, **(options | recycling)) as own, Load(own.port, _asking(token)) as load:
+    with (
+        Gunicorn(redis_server.port, **(options | recycling)) as own,
+        ClosedLoop(own.port, auth("/auth", token)) as load,
+    ):
         load.wait_for(1500)
         until(lambda: own.log.count("Autorestarting worker") >= 5)
 
-    assert load.lost == {}
+    assert load.tally.lost == {}
 
 
 def test_idle_connections(own: Gunicorn) -> None:
@@ -91,15 +91,20 @@ def _hears_the_last_call(own: Gunicorn) -> bool:
     """Stop *own* and go on asking until it says that this was the last time; False if we were too slow."""
     with Connection(own.port) as connection:
         began = time.monotonic()
-        said = connection.call("/auth").headers["connection"]
-        assert said == "keep-alive"
+        fate = connection.call("/auth").headers["connection"]
+        assert fate == "keep-alive"
         own.signal(signal.SIGTERM)
-        while said != "close":
-            before, began = began, time.monotonic()
+        while fate != "close":
+            previous, began = began, time.monotonic()
+            sent = began
             try:
-                said = ask_in_time(connection, (), before).headers["connection"]
-            except LateError:
-                return False
+                connection.send(encoded("/auth"))
+                sent = time.monotonic()
+                fate = connection.read().headers["connection"]
+            except ConnectionError:
+                if is_late(sent, previous):
+                    return False
+                raise
         assert connection.is_closed()
     return True
 
@@ -134,13 +139,12 @@ def test_queue(own: Gunicorn) -> None:
 @contextmanager
 def _unanswered(own: Gunicorn, redis: RedisServer, token: str) -> Iterator[list[Connection]]:
     """Ask on twenty connections while Redis says nothing; every worker has read its share."""
-    head = "".join(f"{name}: {value}\r\n" for name, value in _asking(token))
     redis.pause()
     try:
         with ExitStack() as stack:
             connections = [stack.enter_context(Connection(own.port)) for _ in range(20)]
             for connection in connections:
-                connection.send(f"GET /auth HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+                connection.send(auth("/auth", token).data)
             until(lambda: not unread(own.port))
             yield connections
     finally:
@@ -179,14 +183,14 @@ def test_redis_hung(redis_server: RedisServer, options: dict[str, object], token
 
 def test_crash_of_a_worker(own: Gunicorn, token: str) -> None:
     """The kill -9 of one worker loses what it was answering, and no more."""
-    with Load(own.port, _asking(token), clients=8) as load:
+    with ClosedLoop(own.port, auth("/auth", token), clients=8) as load:
         load.wait_for(200)
         os.kill(own.workers[0], signal.SIGKILL)
         load.wait_for(400)
         until(lambda: own.log.count("Booting worker") == 3)
 
-    assert sum(load.lost.values()) <= 8
-    assert set(load.lost) <= {"ConnectionError", "ConnectionResetError"}
+    assert sum(load.tally.lost.values()) <= 8
+    assert set(load.tally.lost) <= {"ConnectionError", "ConnectionResetError"}
 
 
 def test_access_log(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
@@ -214,7 +218,7 @@ def test_rolling_restart(replicas: list[Gunicorn], echo: Backend, token: str) ->
     ports = [replica.port for replica in replicas]
     with (
         Balancer(ports, echo.port) as traefik,
-        Load(traefik.port, [("Host", "a.test"), *bearer(token)]) as load,
+        ClosedLoop(traefik.port, get("/", "/", [("Host", "a.test"), *bearer(token)])) as load,
     ):
         for replica, other in (replicas, reversed(replicas)):
             traefik.spread([other.port])
@@ -225,5 +229,5 @@ def test_rolling_restart(replicas: list[Gunicorn], echo: Backend, token: str) ->
             until(lambda: traefik.replicas() == 2)
         load.wait_for(100)
 
-    assert load.lost == {}
-    assert load.answers["200"] > 100
+    assert load.tally.lost == {}
+    assert load.tally.statuses[200] > 100

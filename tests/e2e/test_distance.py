@@ -10,13 +10,14 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from chaos.proxy import Proxy
-from devkit.certified import Certified
+from devkit.certificate import Certificate
+from devkit.cluster import Nodes
 from devkit.http import bearer, forwarded
 from devkit.load import hammer
-from devkit.nodes import SERVICE, Nodes, Sentinel
 from devkit.ports import free_port
 from devkit.process import ROOT
 from devkit.redis_server import RedisServer
+from devkit.sentinels import SERVICE, Sentinel
 from devkit.service import Gunicorn
 from devkit.waiting import until
 
@@ -57,30 +58,30 @@ def is_steady(service: Gunicorn, token: str) -> bool:
     return all(service.auth(token).status == 200 for _ in range(10))
 
 
-@pytest.fixture(scope="module", name="certified")
-def _certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
-    return Certified(tmp_path_factory.mktemp("tls"))
+@pytest.fixture(scope="module", name="certificate")
+def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(name="relay")
-def _relay(certified: Certified) -> Iterator[Proxy]:
+def _relay(certificate: Certificate) -> Iterator[Proxy]:
     """Run a server with TLS and a password, far away."""
     port = free_port()
-    with RedisServer(options=certified.argv(port)) as server, far(port) as relay:
+    with RedisServer(options=certificate.argv(port)) as server, far(port) as relay:
         locked(server)
         yield relay
 
 
-def service(relay: Proxy, certified: Certified, **settings: object) -> Gunicorn:
+def service(relay: Proxy, certificate: Certificate, **settings: object) -> Gunicorn:
     """Return a service of one worker that reaches its Redis, database 3, over *relay*."""
     login = {"redis_password": PASSWORD, "redis_db": 3}
-    tls = {"redis_tls": "true", "redis_tls_ca_file": certified.file}
+    tls = {"redis_tls": "true", "redis_tls_ca_file": certificate.file}
     return Gunicorn(relay.port, web_concurrency=1, **{"redis_deadline_ms": 250} | login | tls | settings)
 
 
-def test_reached(relay: Proxy, certified: Certified) -> None:
+def test_reached(relay: Proxy, certificate: Certificate) -> None:
     """It is reached within seconds, and again after it was lost; the log says which setting is too short."""
-    with service(relay, certified) as own:
+    with service(relay, certificate) as own:
         assert own.auth("x" * 20).status == 503
         assert "REDIS_DEADLINE_MS" in own.log
         token = issue(own)
@@ -91,25 +92,25 @@ def test_reached(relay: Proxy, certified: Certified) -> None:
         until(lambda: is_steady(own, token))
 
 
-def test_shell(relay: Proxy, certified: Certified) -> None:
+def test_shell(relay: Proxy, certificate: Certificate) -> None:
     """A command of the shell reaches it too."""
     argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
-    with service(relay, certified) as own:
+    with service(relay, certificate) as own:
         text = subprocess.check_output(argv, env=own.env, cwd=ROOT, text=True, timeout=60).strip()
         until(lambda: is_steady(own, text))
 
 
-def test_forgotten_script(relay: Proxy, certified: Certified) -> None:
+def test_forgotten_script(relay: Proxy, certificate: Certificate) -> None:
     """A script that has to be sent whole, one round trip more, is there for the next decision."""
     relay.delay_s = 0.1
-    with service(relay, certified, redis_deadline_ms=350) as own:
+    with service(relay, certificate, redis_deadline_ms=350) as own:
         token = issue(own)
         until(lambda: is_steady(own, token))
 
 
-def test_crowd(relay: Proxy, certified: Certified) -> None:
+def test_crowd(relay: Proxy, certificate: Certificate) -> None:
     """A crowd that comes before there is a connection makes no more of them than one does."""
-    with service(relay, certified) as own:
+    with service(relay, certificate) as own:
         began = relay.accepted
         until(lambda: 401 in hammer([own.port], [*bearer("x" * 20), *forwarded("a.test")], each=10))
 
@@ -117,10 +118,10 @@ def test_crowd(relay: Proxy, certified: Certified) -> None:
 
 
 @pytest.mark.parametrize("way_s", [0.12, 0.3])
-def test_longer_ways(relay: Proxy, certified: Certified, way_s: float) -> None:
+def test_longer_ways(relay: Proxy, certificate: Certificate, way_s: float) -> None:
     """A round trip that fits into the deadline is enough; one that does not never is, says the log."""
     relay.delay_s = way_s
-    with service(relay, certified, redis_deadline_ms=500) as own:
+    with service(relay, certificate, redis_deadline_ms=500) as own:
         if way_s < 0.2:
             token = issue(own)
             until(lambda: is_steady(own, token))
@@ -131,13 +132,13 @@ def test_longer_ways(relay: Proxy, certified: Certified, way_s: float) -> None:
             assert "raise REDIS_DEADLINE_MS" in own.log
 
 
-def test_old_pepper(relay: Proxy, certified: Certified) -> None:
+def test_old_pepper(relay: Proxy, certificate: Certificate) -> None:
     """A token that has to move to a new pepper first, some more round trips, does not wait for that."""
-    with service(relay, certified, pepper="the old pepper of this service") as old:
+    with service(relay, certificate, pepper="the old pepper of this service") as old:
         token = issue(old)
-    with service(relay, certified, pepper_previous="the old pepper of this service") as own:
+    with service(relay, certificate, pepper_previous="the old pepper of this service") as own:
         until(lambda: is_steady(own, token))
-    with service(relay, certified) as new:
+    with service(relay, certificate) as new:
         until(lambda: is_steady(new, token))
 
 
@@ -159,11 +160,11 @@ def test_sentinels() -> None:
         until(lambda: own.page("/healthz").status == 200)
 
 
-def test_cluster(certified: Certified) -> None:
+def test_cluster(certificate: Certificate) -> None:
     """So is each node of a Cluster."""
     with ExitStack() as stack:
         relays = [stack.enter_context(far(free_port())) for _ in range(3)]
-        tls = [certified.argv(relay._target) for relay in relays]
+        tls = [certificate.argv(relay._target) for relay in relays]
         announced = [["--cluster-announce-tls-port", f"{relay.port}"] for relay in relays]
         options = iter(
             [[*one, "--tls-cluster", "yes", *two] for one, two in zip(tls, announced, strict=True)]
@@ -174,7 +175,7 @@ def test_cluster(certified: Certified) -> None:
             Gunicorn(
                 None,
                 redis_url=url,
-                redis_tls_ca_file=certified.file,
+                redis_tls_ca_file=certificate.file,
                 web_concurrency=1,
                 redis_deadline_ms=250,
             )

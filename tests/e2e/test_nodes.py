@@ -2,77 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple, Self
 
 import pytest
 
-from devkit.http import Connection, bearer, forwarded
-from devkit.nodes import Guarded, Nodes
+from devkit.cluster import Nodes
+from devkit.load import ClosedLoop
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
+from devkit.sentinels import Guarded
 from devkit.service import Gunicorn, record_key
+from devkit.tally import Tally, auth
 from devkit.waiting import at_best, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
-class Asked(NamedTuple):
-    """One answer under load: when it came, after how long, and what had to be said."""
-
-    at: float
-    seconds: float
-    status: int
-    expected: int
+def load_of(service: Gunicorn, tokens: Mapping[str, int]) -> ClosedLoop:
+    """Return a load of *tokens*, each with the status that it must get unless that is a 503."""
+    return ClosedLoop(service.port, *(auth("/auth", token, status) for token, status in tokens.items()))
 
 
-class Load:
-    """Clients that ask for tokens without a pause, each status as it has to be or 503."""
-
-    def __init__(self, service: Gunicorn, tokens: Mapping[str, int], clients: int = 8) -> None:
-        self.asked: list[Asked] = []
-        self._service = service
-        self._tokens = tokens
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask_on) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def wrong(self) -> list[Asked]:
-        """Return the answers that are neither right nor 503."""
-        return [one for one in self.asked if one.status not in {one.expected, 503}]
-
-    @property
-    def slowest(self) -> float:
-        """Return the seconds of the slowest answer."""
-        return max(one.seconds for one in self.asked)
-
-    @property
-    def outage(self) -> float:
-        """Return the seconds from the first 503 to the last."""
-        moments = [one.at for one in self.asked if one.status == 503]
-        return max(moments) - min(moments) if moments else 0.0
-
-    def _ask_on(self) -> None:
-        with Connection(self._service.port) as connection:
-            while not self._ended.is_set():
-                for token, expected in self._tokens.items():
-                    began = time.monotonic()
-                    status = connection.call("/auth", [*forwarded("a.test"), *bearer(token)]).status
-                    now = time.monotonic()
-                    self.asked.append(Asked(now, now - began, status, expected))
+def outage_s(tally: Tally) -> float:
+    """Return the seconds from the first 503 to the last."""
+    moments = [exchange.ended for exchange in tally if exchange.status == 503]
+    return max(moments) - min(moments) if moments else 0.0
 
 
 def kinds(service: Gunicorn) -> dict[str, int]:
@@ -115,16 +71,16 @@ class TestSentinel:
         valid = next(iter(tokens))
 
         def times() -> tuple[float, float]:
-            guarded.mend()
+            guarded.repair()
             old = guarded.primary
             until(lambda: old.client().wait(1, 100) >= 1)
-            with Load(service, tokens) as load:
+            with load_of(service, tokens) as load:
                 old.kill()
                 until(lambda: guarded.primary is not old)
                 # Often, for both workers have to; one that has just failed does not try again at once.
                 recovered_s = until(lambda: {service.auth(valid).status for _ in range(20)} == {200})
-            assert load.wrong == []
-            return load.slowest, recovered_s
+            assert not load.tally.unexpected(503)
+            return load.tally.slowest_s, recovered_s
 
         at_best(times, 1, 2, tries=5)
         assert decided(service, tokens) == tokens
@@ -137,13 +93,13 @@ class TestSentinel:
         def times() -> tuple[float, float]:
             guarded.settle()
             old = guarded.primary
-            with Load(service, tokens) as load:
+            with load_of(service, tokens) as load:
                 guarded.fail_over()
                 new = guarded.primary
                 switched_s = until(lambda: writes_reach(service, new))
                 assert switched_s >= 2 or old.client().role()[0] == "master"
-            assert load.wrong == []
-            return load.slowest, switched_s
+            assert not load.tally.unexpected(503)
+            return load.tally.slowest_s, switched_s
 
         at_best(times, 1, 2, tries=5)
         assert decided(service, tokens) == tokens
@@ -179,11 +135,12 @@ class TestCluster:
         tokens = kinds(spread)
 
         def slowest_s() -> float:
-            with Load(spread, tokens) as load:
+            with load_of(spread, tokens) as load:
                 for token in [*tokens] * 3:
                     nodes.move_slot(record_key(token))
-            assert (load.wrong, decided(spread, tokens)) == ([], tokens)
-            return load.slowest
+            assert not load.tally.unexpected(503)
+            assert decided(spread, tokens) == tokens
+            return load.tally.slowest_s
 
         at_best(slowest_s, 1)
 
@@ -194,11 +151,11 @@ class TestCluster:
         def slowest_s() -> float:
             old = nodes.owner(record_key(next(iter(tokens))))
             replica = nodes.replica_of(old)
-            with Load(spread, tokens) as load:
+            with load_of(spread, tokens) as load:
                 nodes.fail_over(replica, old)
                 until(lambda: spread.auth(next(iter(tokens))).status == 200)
-            assert load.wrong == []
-            return load.slowest
+            assert not load.tally.unexpected(503)
+            return load.tally.slowest_s
 
         at_best(slowest_s, 1, tries=10)
         assert decided(spread, tokens) == tokens
@@ -212,14 +169,14 @@ class TestCluster:
             old = nodes.owner(record_key(valid))
             nodes.replica_of(old)
             until(lambda: old.client().wait(1, 100) == 1)
-            with Load(spread, tokens) as load:
+            with load_of(spread, tokens) as load:
                 old.kill()
                 assert spread.page("/healthz").status == 503
                 until(lambda: spread.auth(valid).status == 200)
-            assert load.wrong == []
+            assert not load.tally.unexpected(503)
             until(lambda: spread.page("/healthz").status == 200)
             old.start()
-            return load.slowest, load.outage
+            return load.tally.slowest_s, outage_s(load.tally)
 
         at_best(times, 1, 10, tries=5)
         assert decided(spread, tokens) == tokens

