@@ -1,4 +1,4 @@
-"""L: the rate limit at its edges, its memory and its time in Redis, and a clock that is set."""
+"""The rate limit: its edges, its memory and time in Redis, and changes of the clock."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ COLUMNS = ("", "what is done", "what is promised", "figure")
 _DIGEST = "ab" * 32
 _RECORD, _WINDOW = keys.record(_DIGEST), keys.window(_DIGEST)
 _HOUR_US = 3_600_000_000
-_GONE = -2  # expired since it was listed
+_EXPIRED = -2  # since it was listed
 
 
 class Row(NamedTuple):
-    """What one drill found, and whether that is as promised."""
+    """The result of one drill, and whether the promise was kept."""
 
     name: str
     done: str
@@ -36,37 +36,37 @@ class Row(NamedTuple):
 
 
 class Place:
-    """One token on a server of its own."""
+    """One token on a Redis of its own."""
 
     def __init__(self, client: Any, *, quick: bool) -> None:
         self.client, self.quick = client, quick
         self._canary = Canary(client, ["drill"])
-        self.fresh()
+        self.reset()
 
-    def fresh(self, **record: int) -> None:
-        """Begin again with a token that nobody has used."""
+    def reset(self, **record: int) -> None:
+        """Start again with an unused token."""
         self.client.flushall()
         self.client.hset(_RECORD, mapping={"hosts": "*"} | record)
 
     def take(self, limit: int, window_s: int = 1) -> Decision:
-        """Ask for one permit."""
+        """Take one permit."""
         return RedisLedger(self.client, self._canary, Limit(limit, window_s), 2).take([_DIGEST], ("*",))
 
     def admitted(self, limit: int, asked: int, window_s: int = 1) -> int:
-        """Return how many of *asked* requests are let in."""
+        """Return how many of *asked* requests are allowed."""
         return sum(self.take(limit, window_s).verdict is Verdict.ALLOWED for _ in range(asked))
 
     def burst(self, limit: int, asked: int, window_s: int) -> int:
-        """Ask *asked* times at once, from the beginning; return how many requests are let in."""
-        self.take(limit, window_s)  # Redis learns the script
-        self.fresh()
+        """Return how many of *asked* pipelined requests with an unused token are allowed."""
+        self.take(limit, window_s)  # to load the script
+        self.reset()
         pipe = self.client.pipeline(transaction=False)
         for _ in range(asked):
             pipe.evalsha(Script("take").sha, 3, *keys.all_of(_DIGEST), limit, window_s, ",*,", "the call")
-        return [said[1] for said in pipe.execute()].count(b"allowed")
+        return [reply[1] for reply in pipe.execute()].count(b"allowed")
 
     def end_us(self, limit: int, window_s: int = 1) -> tuple[int, int]:
-        """Return between which times by Redis' clock the wait ends that a refused request is told."""
+        """Return the earliest and latest time on Redis' clock at which the wait of a refused request ends."""
         before = self._now_us()
         refusal = self.take(limit, window_s).refusal
         assert refusal
@@ -77,12 +77,12 @@ class Place:
         return int(seconds) * 1_000_000 + int(microseconds)
 
     def shift(self, us: int) -> None:
-        """Set Redis' clock by *us*, as far as a script can tell: move what it remembers the other way."""
+        """Advance Redis' clock by *us*, as a script sees it, by moving the stored times back."""
         times = [int(at) - us for at in self.client.lrange(_WINDOW, 0, -1)]
         self.client.pipeline().delete(_WINDOW).rpush(_WINDOW, *times).pexpire(_WINDOW, 10_000).execute()
 
 
-def tables(quick: bool) -> list[Table]:  # noqa: FBT001
+def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - a flag of the command line
     """Run all drills and return one table."""
     with RedisServer() as server, redis.Redis(port=server.port, protocol=2, decode_responses=False) as client:
         rows = [drill(Place(client, quick=quick)) for drill in _DRILLS]
@@ -91,7 +91,7 @@ def tables(quick: bool) -> list[Table]:  # noqa: FBT001
 
 
 def _boundary(place: Place) -> Row:
-    """Ask without a pause for some windows; the times of all that were let in tell the densest one."""
+    """Send requests without a pause for several windows, and find the densest one."""
     limit, times = 100, list[int]()
     end = time.monotonic() + (3.5 if place.quick else 10.5)
     while time.monotonic() < end:
@@ -115,9 +115,9 @@ def _denials(place: Place) -> Row:
 
 def _extremes(place: Place) -> Row:
     single = place.admitted(1, 20, 3_600)
-    place.fresh()
+    place.reset()
     most = place.burst(MAX_REQUESTS, MAX_REQUESTS + 50, 86_400)
-    place.fresh()
+    place.reset()
     unlimited = place.admitted(0, 2_000)
     kept = (single, most, unlimited) == (1, MAX_REQUESTS, 2_000) and not place.client.exists(_WINDOW)
     figure = f"{single}, {most} and {unlimited} let in"
@@ -125,16 +125,18 @@ def _extremes(place: Place) -> Row:
 
 
 def _lifetimes(place: Place) -> Row:
-    """Look at the lifetime of every list of times after each request, also where a script failed midway."""
+    """Check the TTL of every window after each request, even after a script has failed midway."""
     seen = []
     for number in range(300):
         if number % 10 == 0:
             place.client.hset(_RECORD, "rate_limit_window_sec", "nan" if number % 20 else 2)
         try:
             place.take(20, 2)
-        except Exception:  # noqa: BLE001 - an unreadable record is the point
+        except Exception:  # noqa: BLE001 - any error is possible with a broken record
             place.client.hset(_RECORD, "rate_limit_window_sec", 2)
-        seen += [left for key in place.client.keys("*:window") if (left := place.client.pttl(key)) != _GONE]
+        seen += [
+            left for key in place.client.keys("*:window") if (left := place.client.pttl(key)) != _EXPIRED
+        ]
     figure = f"{min(seen)} to {max(seen)} ms, {len(seen)} looks"
     kept = min(seen) > 0 and max(seen) <= 2_000
     return Row("L09", "2 s window, records broken now and then", "lifetime in (0, 2 s]", figure, kept)
@@ -176,14 +178,15 @@ def _script_time(place: Place) -> Row:
     place.admitted(100, 200)
     place.client.config_resetstat()
     place.admitted(100, 1_000 if place.quick else 20_000)
-    said = place.client.info("latencystats")["latency_percentiles_usec_evalsha"]
-    figure = f"p50 {said['p50']:.0f} µs, p99 {said['p99']:.0f} µs, p99.9 {said['p99.9']:.0f} µs"
+    latency = place.client.info("latencystats")["latency_percentiles_usec_evalsha"]
+    figure = f"p50 {latency['p50']:.0f} µs, p99 {latency['p99']:.0f} µs, p99.9 {latency['p99.9']:.0f} µs"
     return Row(
         "L13",
         "100/s, mostly refused; INFO latencystats",
         "half below 100 µs in Redis",
         figure,
-        said["p50"] < max(100, 50 * nothing_us),  # a slow machine is slow at doing nothing too
+        latency["p50"]
+        < max(100, 50 * nothing_us),  # because a slow machine takes longer for an empty script too
     )
 
 
@@ -191,7 +194,7 @@ def _clock(place: Place) -> Row:
     place.admitted(10, 10, 60)
     place.shift(_HOUR_US)
     forward = place.admitted(10, 20, 60)
-    place.fresh()
+    place.reset()
     place.admitted(10, 10, 60)
     place.shift(-_HOUR_US)
     back = place.admitted(10, 20, 60)

@@ -127,4 +127,4 @@ class Tally:
     @property
     def slowest_s(self) -> float:
         """Return how many seconds the slowest answer took."""
-        return max((exchange.seconds for exchange in self), default=0.0)
+        return max((exchange.seconds for exchange in self if not exchange.error), default=0.0)

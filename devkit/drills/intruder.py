@@ -16,7 +16,7 @@ def use(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path.name)
     elif path.is_dir():
-        os.listdir(path)
+        list(path.iterdir())
     else:
         path.read_bytes()
 

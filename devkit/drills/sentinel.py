@@ -1,4 +1,4 @@
-"""`python -m devkit.drills.sentinel URL`: how long a worker takes to find the primary, at best, in seconds."""
+"""`python -m devkit.drills.sentinel URL`: the seconds that a worker needs at best to find the primary."""
 
 # ruff: noqa: E402 - patched before anything imports redis
 from gevent import monkey

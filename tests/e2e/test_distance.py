@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from chaos.proxy import Proxy
 from devkit.certificate import Certificate
 from devkit.cluster import Nodes
 from devkit.http import bearer, forwarded
@@ -17,6 +16,7 @@ from devkit.load import hammer
 from devkit.ports import free_port
 from devkit.process import ROOT
 from devkit.redis_server import RedisServer
+from devkit.relay import Relay
 from devkit.sentinels import SERVICE, Sentinel
 from devkit.service import Gunicorn
 from devkit.waiting import until
@@ -27,9 +27,9 @@ PASSWORD = "far:away"
 WAY_S = 0.045  # each way, so that a round trip takes 90 ms of the 250 that a decision has
 
 
-def far(target: int, way_s: float = WAY_S) -> Proxy:
+def far(target: int, way_s: float = WAY_S) -> Relay:
     """Return a relay to *target* over a long way."""
-    relay = Proxy(target)
+    relay = Relay(target)
     relay.delay_s = way_s
     return relay
 
@@ -64,7 +64,7 @@ def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(name="relay")
-def _relay(certificate: Certificate) -> Iterator[Proxy]:
+def _relay(certificate: Certificate) -> Iterator[Relay]:
     """Run a server with TLS and a password, far away."""
     port = free_port()
     with RedisServer(options=certificate.argv(port)) as server, far(port) as relay:
@@ -72,14 +72,14 @@ def _relay(certificate: Certificate) -> Iterator[Proxy]:
         yield relay
 
 
-def service(relay: Proxy, certificate: Certificate, **settings: object) -> Gunicorn:
+def service(relay: Relay, certificate: Certificate, **settings: object) -> Gunicorn:
     """Return a service of one worker that reaches its Redis, database 3, over *relay*."""
     login = {"redis_password": PASSWORD, "redis_db": 3}
     tls = {"redis_tls": "true", "redis_tls_ca_file": certificate.file}
     return Gunicorn(relay.port, web_concurrency=1, **{"redis_deadline_ms": 250} | login | tls | settings)
 
 
-def test_reached(relay: Proxy, certificate: Certificate) -> None:
+def test_reached(relay: Relay, certificate: Certificate) -> None:
     """It is reached within seconds, and again after it was lost; the log says which setting is too short."""
     with service(relay, certificate) as own:
         assert own.auth("x" * 20).status == 503
@@ -92,7 +92,7 @@ def test_reached(relay: Proxy, certificate: Certificate) -> None:
         until(lambda: is_steady(own, token))
 
 
-def test_shell(relay: Proxy, certificate: Certificate) -> None:
+def test_shell(relay: Relay, certificate: Certificate) -> None:
     """A command of the shell reaches it too."""
     argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
     with service(relay, certificate) as own:
@@ -100,7 +100,7 @@ def test_shell(relay: Proxy, certificate: Certificate) -> None:
         until(lambda: is_steady(own, text))
 
 
-def test_forgotten_script(relay: Proxy, certificate: Certificate) -> None:
+def test_forgotten_script(relay: Relay, certificate: Certificate) -> None:
     """A script that has to be sent whole, one round trip more, is there for the next decision."""
     relay.delay_s = 0.1
     with service(relay, certificate, redis_deadline_ms=350) as own:
@@ -108,7 +108,7 @@ def test_forgotten_script(relay: Proxy, certificate: Certificate) -> None:
         until(lambda: is_steady(own, token))
 
 
-def test_crowd(relay: Proxy, certificate: Certificate) -> None:
+def test_crowd(relay: Relay, certificate: Certificate) -> None:
     """A crowd that comes before there is a connection makes no more of them than one does."""
     with service(relay, certificate) as own:
         began = relay.accepted
@@ -118,7 +118,7 @@ def test_crowd(relay: Proxy, certificate: Certificate) -> None:
 
 
 @pytest.mark.parametrize("way_s", [0.12, 0.3])
-def test_longer_ways(relay: Proxy, certificate: Certificate, way_s: float) -> None:
+def test_longer_ways(relay: Relay, certificate: Certificate, way_s: float) -> None:
     """A round trip that fits into the deadline is enough; one that does not never is, says the log."""
     relay.delay_s = way_s
     with service(relay, certificate, redis_deadline_ms=500) as own:
@@ -132,7 +132,7 @@ def test_longer_ways(relay: Proxy, certificate: Certificate, way_s: float) -> No
             assert "raise REDIS_DEADLINE_MS" in own.log
 
 
-def test_old_pepper(relay: Proxy, certificate: Certificate) -> None:
+def test_old_pepper(relay: Relay, certificate: Certificate) -> None:
     """A token that has to move to a new pepper first, some more round trips, does not wait for that."""
     with service(relay, certificate, pepper="the old pepper of this service") as old:
         token = issue(old)
