@@ -49,7 +49,7 @@ class Expectation:
 
 
 def expectations(registry: Registry, gate: Gate, client: redis.Redis) -> list[Expectation]:
-    """Create tokens for every verdict; those that are allowed are also tried on a host that they do not list."""
+    """Create tokens for every verdict; allowed ones are also presented for a host that they do not list."""
     return [one for number in range(TOKENS) for one in _of(number, registry, gate, client)]
 
 
