@@ -1,4 +1,4 @@
-"""The proxies of docs/proxies.md as real processes, each with the configuration that stands there."""
+"""The proxies of docs/proxies.md as real processes, each with its documented configuration."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def recipe(title: str, language: str, path: str = "docs/proxies.md", nth: int = 
 
 
 def unchanged(text: str) -> str:
-    """Return a recipe as it is."""
+    """Return a recipe unchanged."""
     return text
 
 
 class Proxy(Process):
-    """A proxy that asks our /auth about each request to *host*; *change* makes another of its recipe."""
+    """A proxy that sends a sub-request to /auth for each request to *host*; *change* modifies its recipe."""
 
     binary: ClassVar[str]
 
@@ -48,11 +48,11 @@ class Proxy(Process):
         self._configure(change)
 
     def _configure(self, change: Change) -> None:
-        """Write the configuration and name the command."""
+        """Write the configuration and set the command."""
         raise NotImplementedError
 
     def _write(self, name: str, text: str, more: Mapping[str, str] | None = None) -> Path:
-        """Write a file with the addresses of this machine in place of those of the documents."""
+        """Write a file with local addresses instead of the documented ones."""
         places = {
             **(more or {}),
             "auth:8000": f"127.0.0.1:{self._auth}",
@@ -70,7 +70,7 @@ class Proxy(Process):
         return path_of(cls.binary)
 
     def is_ready(self) -> bool:
-        """Tell whether it answers, be it that it serves no such host."""
+        """Return whether it answers, even for an unknown host."""
         return self.call(host="nobody.test").status > 0
 
     def call(self, token: str | None = None, host: str = "", headers: Headers = (), **more: Any) -> Answer:
@@ -96,12 +96,12 @@ class Traefik(Proxy):
         self.argv = [self.path(), f"--configfile={file}"]
 
     def is_ready(self) -> bool:
-        """Tell whether it has read its routes."""
+        """Return whether its routes are loaded."""
         return self.call().status != 404
 
 
 class Caddy(Proxy):
-    """Caddy, which would like certificates."""
+    """Caddy without TLS."""
 
     name = binary = "caddy"
     _OPTIONS = "{\n admin off\n persist_config off\n auto_https off\n servers {\n protocols h1 h2c"
@@ -115,7 +115,7 @@ class Caddy(Proxy):
 
 
 class Nginx(Proxy):
-    """nginx, which would like directories of its own."""
+    """nginx with directories of its own."""
 
     name = binary = "nginx"
     _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -130,7 +130,7 @@ class Nginx(Proxy):
 
 
 class Envoy(Proxy):
-    """Envoy, its whole configuration as documented."""
+    """Envoy with its whole configuration as documented."""
 
     name = binary = "envoy"
 
@@ -148,7 +148,7 @@ class Envoy(Proxy):
 
 
 class HAProxy(Proxy):
-    """HAProxy with the documented program in Lua."""
+    """HAProxy with the documented Lua program."""
 
     name = binary = "haproxy"
 
@@ -188,7 +188,7 @@ class _EventsHandler(EchoHandler):
 
 
 def _switching(key: str) -> bytes:
-    """RFC 6455 section 4.2.2."""
+    """Return the response to a WebSocket handshake (RFC 6455 section 4.2.2)."""
     accept = b64encode(sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())  # noqa: S324
     fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept
     return b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\n\r\n"

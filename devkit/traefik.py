@@ -1,4 +1,4 @@
-"""Traefik before the service and a backend."""
+"""Traefik in front of the service and a backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from devkit.process import Process
 
 @dataclass(frozen=True)
 class Door:
-    """An entry point of Traefik whose routers ask ForwardAuth; *options* change the safe ones."""
+    """An entry point of Traefik with ForwardAuth; *options* replace the safe ones."""
 
     address: str = ""
     insecure: bool = False
@@ -24,7 +24,7 @@ class Door:
 
 
 class Traefik(Process):
-    """Traefik with a port for each door; every host leads to the backend, admin.test to our pages."""
+    """Traefik with a port for each door; it routes admin.test to our pages, and other hosts to the backend."""
 
     name = "traefik"
 
@@ -41,7 +41,7 @@ class Traefik(Process):
         self.argv = [str(binary), f"--configfile={self.dir / 'static.yml'}"]
 
     def is_ready(self) -> bool:
-        """Tell whether all routers are there: a request without a token is refused, not unknown."""
+        """Return whether all routers are loaded: a request without a token is then refused, not a 404."""
         return all(call(port, "/", [("Host", "a.test")]).status != 404 for port in self.ports.values())
 
     def call(
@@ -52,7 +52,7 @@ class Traefik(Process):
         door: str = "",
         **more: Any,
     ) -> Answer:
-        """Send a client's request through *door*, the first one if none is named; *more* is as in call."""
+        """Send a client's request through *door*, by default the first one; *more* is passed to call."""
         port = self.ports[door] if door else self.port
         return call(port, more.pop("target", "/"), [("Host", host), *bearer(token), *headers], **more)
 
@@ -72,7 +72,7 @@ class Traefik(Process):
         } | ({"accessLog": {}} if log_level == "DEBUG" else {})
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        (self.dir / name).write_text(json.dumps(content, indent=1))  # every JSON text is YAML
+        (self.dir / name).write_text(json.dumps(content, indent=1))  # because YAML includes JSON
 
 
 def _routing(auth: str, backend: str, doors: Mapping[str, Door]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _forward_auth(auth: str, door: Door) -> dict[str, Any]:
 
 
 class Balancer(Traefik):
-    """Traefik whose ForwardAuth asks an entry point of its own, which spreads over the ports in *pool*."""
+    """Traefik whose ForwardAuth uses an entry point of its own, which balances over the ports in *pool*."""
 
     def __init__(self, pool: list[int], backend: int, *, retry: bool = False) -> None:
         super().__init__(0, backend, {"web": Door(), "inner": Door(insecure=True)})
@@ -118,12 +118,12 @@ class Balancer(Traefik):
         self.spread(pool)
 
     def replicas(self) -> int:
-        """Return how many answer, each known by the realm in its challenge."""
+        """Return how many replicas answer, told apart by the realm in their challenges."""
         refused = (call(self.port, "/", [("Host", "a.test")]) for _ in range(10))
         return len({answer.headers.get("www-authenticate") for answer in refused})
 
     def spread(self, pool: list[int]) -> None:
-        """Take *pool* for the ports that are asked from now on."""
+        """Balance over the ports in *pool* from now on."""
         path = self.dir / "dynamic.yml"
         http: dict[str, Any] = json.loads(path.read_text())["http"]
         http["middlewares"]["web"]["forwardAuth"]["address"] = f"http://127.0.0.1:{self.ports['inner']}/auth"
@@ -134,4 +134,4 @@ class Balancer(Traefik):
         balancer = {"servers": [{"url": f"http://127.0.0.1:{port}"} for port in pool]}
         http["services"]["replicas"] = {"loadBalancer": balancer | {"healthCheck": probe}}
         self._write("new.json", {"http": http})
-        (self.dir / "new.json").replace(path)  # in one step, or Traefik may read half of it
+        (self.dir / "new.json").replace(path)  # atomically, because Traefik might read half of it
