@@ -11,7 +11,7 @@ from devkit.ports import free_port
 from devkit.process import ROOT, Process
 from devkit.programs import demanded
 from devkit.service import PEPPER, Gunicorn
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
 # More than any one token gets in a second, so that counting is part of the work but never refuses.
 LIMIT, WINDOW_S = 1000, 1
@@ -104,5 +104,7 @@ def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gu
 
 def traefik(auth_ports: dict[str, int], backend: int) -> Traefik:
     """Return a Traefik with an entry point for each auth service."""
-    doors = {name: Door(address=f"http://127.0.0.1:{port}/auth") for name, port in auth_ports.items()}
-    return Traefik(next(iter(auth_ports.values())), backend, doors, log_level="ERROR")
+    entry_points = {
+        name: EntryPoint(address=f"http://127.0.0.1:{port}/auth") for name, port in auth_ports.items()
+    }
+    return Traefik(next(iter(auth_ports.values())), backend, entry_points, log_level="ERROR")

@@ -12,14 +12,14 @@ from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 from devkit.storm import CONTROL, controls, storm
 from devkit.tally import Exchange, Tally
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
 SHIPPED = "shipped settings"
-DOORS = {
-    SHIPPED: Door(),
-    "forwardedHeaders.insecure": Door(insecure=True),
-    "every header forwarded": Door(options={"authRequestHeaders": []}),
-    "preserveRequestMethod": Door(options={"preserveRequestMethod": True}),
+ENTRY_POINTS = {
+    SHIPPED: EntryPoint(),
+    "forwardedHeaders.insecure": EntryPoint(insecure=True),
+    "every header forwarded": EntryPoint(options={"authRequestHeaders": []}),
+    "preserveRequestMethod": EntryPoint(options={"preserveRequestMethod": True}),
 }
 OPTIONS = {"redis_deadline_ms": 5000, "log_level": "warning"}  # because a busy machine takes longer to decide
 MEGABYTE = 1_000_000
@@ -34,11 +34,11 @@ def through_traefik(count: int) -> Table:
     """Send *count* requests through Traefik; only those with a good token may reach the backend."""
     with RedisServer() as redis, Gunicorn(redis.port, **OPTIONS) as service, Backend() as backend:
         tokens = service.issue("a.test"), service.issue("b.test")
-        with Traefik(service.port, backend.port, DOORS) as traefik:
+        with Traefik(service.port, backend.port, ENTRY_POINTS) as traefik:
             tally = storm(list(traefik.ports.values()), tokens, count, clients=8)
         reached = Counter(seen.path for seen in backend.seen)
     attacks = tally.where(_is_attack)
-    title = f"{len(attacks):,} attacks through Traefik ({', '.join(DOORS)}), good requests among them"
+    title = f"{len(attacks):,} attacks through Traefik ({', '.join(ENTRY_POINTS)}), good requests among them"
     columns = ("request", "sent", "reached the backend", "answers")
     return Table(title, columns, list(_rows(tally, reached)), _broken(tally, attacks, reached))
 

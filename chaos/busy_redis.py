@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import redis
 
-from chaos.acts import until_up
+from chaos.actions import until_up
 from chaos.stage import Stage
 from devkit.waiting import until
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaos.acts import cut_clients, resolve
+from chaos.actions import cut_clients, resolve
 from chaos.report import Table
 from chaos.stage import AS_EVER, BUSY, OK, UNAVAILABLE, Fault, Stage, nothing, staged
 from devkit.load import OpenLoop, volleys

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from chaos.drill import Place, Row, request, row
+from chaos.drill import Row, Setup, request, row
 from devkit.http import Connection, bearer
 from devkit.load import ClosedLoop
 from devkit.proc import cpu_us, open_files, rss_bytes, tcp_count
@@ -43,16 +43,16 @@ def _latencies(tally: Tally, alone: Tally) -> str:
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms (alone {quiet})"
 
 
-def slow(place: Place) -> Iterator[Row]:
+def slow(setup: Setup) -> Iterator[Row]:
     """Measure decisions beside many slow or idle connections."""
     form = f"POST /create_token HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nAuthorization: {BASIC}\r\n\r\n"
-    many = 1_000 if place.quick else 1_800
+    many = 1_000 if setup.quick else 1_800
     kinds = [
         ("R09", "half heads", _HALF_HEAD, many),
         ("R10", "slow forms of the operator's", form.encode(), 200),
         ("R13", "idle", b"", many),
     ]
-    with place.service() as service:
+    with setup.service() as service:
         token = service.issue("a.test")
         ask: Callable[[], int] = lambda: service.auth(token).status  # noqa: E731
         alone = _timed(ask, 200)
@@ -71,9 +71,9 @@ def slow(place: Place) -> Iterator[Row]:
             )
 
 
-def too_many(place: Place) -> Iterator[Row]:
+def too_many(setup: Setup) -> Iterator[Row]:
     """Open more connections than two workers accept; the surplus waits for its turn."""
-    with place.service("--keep-alive 5") as service:
+    with setup.service("--keep-alive 5") as service:
         token = service.issue("a.test")
         with _many(service.port, 5_000, b""):
             rss = sum(rss_bytes(pid) for pid in [service.pid, *service.workers])
@@ -82,11 +82,11 @@ def too_many(place: Place) -> Iterator[Row]:
     yield Row("R13", "5 000 connections, 2 x 1 000 allowed", tally.outcomes, tally.slowest_s, noted=noted)
 
 
-def pacing(place: Place) -> Iterator[Row]:
+def pacing(setup: Setup) -> Iterator[Row]:
     """Send each request just when the idle connection is about to be closed (keep-alive 1 s)."""
     with (
-        place.service("--keep-alive 1") as service,
-        Traefik(service.port, place.backend.port) as traefik,
+        setup.service("--keep-alive 1") as service,
+        Traefik(service.port, setup.backend.port) as traefik,
     ):
         token = service.issue("a.test")
         tally = Tally()
@@ -99,7 +99,7 @@ def pacing(place: Place) -> Iterator[Row]:
     yield Row("R08", done, tally.outcomes, tally.slowest_s, lost=lost, broken=broken)
 
 
-def hostile(place: Place) -> Iterator[Row]:
+def hostile(setup: Setup) -> Iterator[Row]:
     """Measure the CPU time of requests that are expensive to read."""
     inputs = {
         "host of 8 kB": [("X-Forwarded-Host", "a." * 4_000), ("Authorization", "Bearer x")],
@@ -108,7 +108,7 @@ def hostile(place: Place) -> Iterator[Row]:
         "dots and hyphens": [("X-Forwarded-Host", "-." * 120 + "xn--"), ("Authorization", "Bearer x")],
         "59 fields": [(f"X-{n}", "a" * 100) for n in range(57)],
     }
-    with place.service(web_concurrency=1, log_level="error") as service:
+    with setup.service(web_concurrency=1, log_level="error") as service:
         worker = service.workers[0]
         for what, fields in inputs.items():
             with Connection(service.port) as connection:
@@ -121,10 +121,10 @@ def hostile(place: Place) -> Iterator[Row]:
             yield Row("R15", what, tally.outcomes, tally.slowest_s, noted=noted, broken=broken)
 
 
-def soak(place: Place) -> Iterator[Row]:
+def soak(setup: Setup) -> Iterator[Row]:
     """Measure memory and open files over a minute of load."""
     duration_s = 60
-    with place.service() as service, ClosedLoop(service.port, request(service), clients=8) as load:
+    with setup.service() as service, ClosedLoop(service.port, request(service), clients=8) as load:
         load.wait_for(2_000)
         before = [(rss_bytes(pid), open_files(pid)) for pid in service.workers]
         time.sleep(duration_s)
@@ -135,9 +135,9 @@ def soak(place: Place) -> Iterator[Row]:
     yield result._replace(broken=result.broken or ("memory grew" if growth > 5 else ""))
 
 
-def new_connections(place: Place) -> Iterator[Row]:
+def new_connections(setup: Setup) -> Iterator[Row]:
     """Count the connections that Traefik opens under load."""
-    with place.service() as service, Traefik(service.port, place.backend.port) as traefik:
+    with setup.service() as service, Traefik(service.port, setup.backend.port) as traefik:
         client = get("/", "/", [("Host", "a.test"), *bearer(service.issue("a.test"))])
         for clients in (2, 50):
             before = tcp_count("PassiveOpens")

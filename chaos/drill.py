@@ -35,7 +35,7 @@ class Row(NamedTuple):
         return self.name, self.done, f"{total}", answers, f"{self.lost}", slowest, exit_s, self.noted
 
 
-class Place(NamedTuple):
+class Setup(NamedTuple):
     """A Redis and a backend for all drills; *quick* ones are shorter."""
 
     redis: RedisServer

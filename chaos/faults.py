@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from chaos import acts, busy_redis, cases, refused_writes
-from chaos.acts import commands
+from chaos import actions, busy_redis, cases, refused_writes
+from chaos.actions import commands
 from chaos.report import Table
 from chaos.stage import AS_EVER, FULL, QUICK, Fault
 from chaos.trial import try_out
@@ -30,7 +30,7 @@ FAULTS = (
         heal=lambda stage: stage.redis.resume(),
         in_quick=True,
     ),
-    Fault("`CLIENT PAUSE`", inject=acts.pause_clients, heal=acts.until_up),
+    Fault("`CLIENT PAUSE`", inject=actions.pause_clients, heal=actions.until_up),
     Fault(
         "connections refused",
         inject=lambda stage: stage.relay.refuse(),
@@ -64,8 +64,8 @@ FAULTS = (
     ),
     Fault(
         "name of Redis unknown (DNS)",
-        inject=acts.lose_name("unknown"),
-        heal=lambda stage: acts.resolve(stage, ""),
+        inject=actions.lose_name("unknown"),
+        heal=lambda stage: actions.resolve(stage, ""),
         settings=_BY_NAME,
     ),
     Fault(
@@ -121,11 +121,11 @@ FAULTS = (
     ),
     Fault(
         "password changed (`WRONGPASS`)",
-        inject=acts.change_password(_USER),
+        inject=actions.change_password(_USER),
         heal=commands(f"ACL SETUSER {_USER} >{_PASSWORD}"),
         options=("--user", *_GRANT.split()),
         settings=_SIGN_IN,
-        verify=acts.counts_log_lines,
+        verify=actions.counts_log_lines,
     ),
     Fault(
         "user removed (`ACL DELUSER`)",
@@ -143,10 +143,10 @@ FAULTS = (
     ),
     Fault(
         "records of other tokens broken",
-        inject=acts.break_records,
-        heal=acts.remove_records,
-        during=acts.BROKEN_TOKENS,
-        prepare=acts.present_broken_tokens,
+        inject=actions.break_records,
+        heal=actions.remove_records,
+        during=actions.BROKEN_TOKENS,
+        prepare=actions.present_broken_tokens,
         in_quick=True,
     ),
 )

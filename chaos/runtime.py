@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from chaos import clients, stops
-from chaos.drill import COLUMNS, Place, Row
+from chaos.drill import COLUMNS, Row, Setup
 from chaos.report import Table
 from devkit.backend import Backend
 from devkit.redis_server import RedisServer
 
-Drill = Callable[[Place], Iterator[Row]]
+Drill = Callable[[Setup], Iterator[Row]]
 _QUICK: list[Drill] = [
     *(stops.rolling, stops.idle, stops.hung, stops.reload, stops.recycle, stops.crash),
     clients.slow,
@@ -28,6 +28,6 @@ def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - a flag of the command 
     """Run all drills, or with *quick* only some."""
     drills = _QUICK if quick else _QUICK + _FULL
     with RedisServer() as redis, Backend() as backend:
-        rows = [row for drill in drills for row in drill(Place(redis, backend, quick))]
+        rows = [row for drill in drills for row in drill(Setup(redis, backend, quick))]
     failures = [f"{row.name}: {row.broken}" for row in rows if row.broken]
     return [Table("Deploys, recycling, slow clients", COLUMNS, [row.cells() for row in rows], failures)]

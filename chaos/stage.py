@@ -32,7 +32,7 @@ class Stage:
     during_s: float
     stack: ExitStack
     requests: list[Request]
-    kept: dict[str, Any] = field(default_factory=dict)  # what one act stores for another
+    kept: dict[str, Any] = field(default_factory=dict)  # what one action stores for another
 
     @property
     def client(self) -> Any:
@@ -44,7 +44,7 @@ class Stage:
         return self.client.execute_command(*line.split())
 
 
-Act = Callable[[Stage], object]
+Action = Callable[[Stage], object]
 Watch = Callable[[Stage], Iterable[str]]
 
 
@@ -62,11 +62,11 @@ class Fault:
     """One thing that goes wrong, how it ends, and the status that each request must get during it."""
 
     name: str
-    inject: Act
-    heal: Act
+    inject: Action
+    heal: Action
     during: Mapping[str, int] = field(default_factory=lambda: OUTAGE)
     watch: Watch = no_notes  # during the fault; yields notes, which begin with "!" for a broken promise
-    prepare: Act = nothing
+    prepare: Action = nothing
     verify: Watch = no_notes  # after the fault, as watch
     options: Sequence[str] = ()
     settings: Mapping[str, object] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from devkit.http import Connection
 from devkit.proxies import Caddy, Envoy, HAProxy, Nginx, Proxy
 from devkit.server import Server
 from devkit.subrequests import DATA, clients, write
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
 _OK = (
     b"HTTP/1.1 200 OK\r\nX-Auth-Token-Id: 1\r\nX-Auth-Email: \r\nX-Auth-Comment: \r\n"
@@ -150,8 +150,11 @@ def _capture(
 
 
 def _capture_traefik(recorder: Recorder, backend: Backend) -> None:
-    doors = {"traefik": Door(), "traefik-all-headers": Door(options={"authRequestHeaders": []})}
-    with Traefik(recorder.port, backend.port, doors) as traefik:
+    entry_points = {
+        "traefik": EntryPoint(),
+        "traefik-all-headers": EntryPoint(options={"authRequestHeaders": []}),
+    }
+    with Traefik(recorder.port, backend.port, entry_points) as traefik:
         for name, port in traefik.ports.items():
             found = capture(port, recorder.heads, http_2=True)
             _save(name, found, recorder.port, port)

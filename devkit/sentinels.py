@@ -45,7 +45,7 @@ class Sentinel(RedisServer):
         return int(self.client().sentinel_get_master_addr_by_name(SERVICE)[1])
 
 
-class Guarded:
+class ReplicatedRedis:
     """A primary and two replicas under three sentinels."""
 
     def __init__(self) -> None:

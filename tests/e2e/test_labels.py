@@ -14,7 +14,7 @@ import pytest
 from devkit.backend import Backend
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
 pytestmark = [
     pytest.mark.e2e,
@@ -65,8 +65,8 @@ def test_copied(redis_server: RedisServer, backend: Backend, sources: str) -> No
     """The labels and the curl line of the pages open the backend, and the token does not reach it."""
     with Gunicorn(redis_server.port, web_concurrency=1, credential_sources=sources) as service:
         made = service.post("/create_token", hosts="a.test").text
-        doors = {"web": Door(options=options(service.page().text))}
-        with Traefik(service.port, backend.port, doors) as traefik:
+        entry_points = {"web": EntryPoint(options=options(service.page().text))}
+        with Traefik(service.port, backend.port, entry_points) as traefik:
             line = unescape(_CURL.findall(made)[0])
             assert run_curl(line, traefik.port) == "200"
             assert run_curl(_SECRET.sub("wrong", line), traefik.port) == "401"

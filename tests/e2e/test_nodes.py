@@ -12,7 +12,7 @@ from devkit.cluster import Nodes
 from devkit.load import ClosedLoop
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
-from devkit.sentinels import Guarded
+from devkit.sentinels import ReplicatedRedis
 from devkit.service import Gunicorn, record_key
 from devkit.tally import Tally, auth
 from devkit.waiting import at_best, until
@@ -50,33 +50,33 @@ def decided(service: Gunicorn, tokens: Mapping[str, int]) -> dict[str, int]:
     return {token: service.decided(token) for token in tokens}
 
 
-@pytest.fixture(name="guarded")
-def _guarded() -> Iterator[Guarded]:
-    with Guarded() as guarded:
-        yield guarded
+@pytest.fixture(name="replicated")
+def _replicated() -> Iterator[ReplicatedRedis]:
+    with ReplicatedRedis() as replicated:
+        yield replicated
 
 
 @pytest.fixture(name="service")
-def _service(guarded: Guarded) -> Iterator[Gunicorn]:
-    with Gunicorn(None, redis_url=guarded.url, web_concurrency=2, redis_deadline_ms=250) as service:
+def _service(replicated: ReplicatedRedis) -> Iterator[Gunicorn]:
+    with Gunicorn(None, redis_url=replicated.url, web_concurrency=2, redis_deadline_ms=250) as service:
         yield service
 
 
 class TestSentinel:
     """A primary and two replicas under three sentinels, new ones for each test."""
 
-    def test_lost_primary(self, guarded: Guarded, service: Gunicorn) -> None:
+    def test_lost_primary(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """A primary that is killed is replaced, and the same workers go on with the new one."""
         tokens = kinds(service)
         valid = next(iter(tokens))
 
         def times() -> tuple[float, float]:
-            guarded.repair()
-            old = guarded.primary
+            replicated.repair()
+            old = replicated.primary
             until(lambda: old.client().wait(1, 100) >= 1)
             with load_of(service, tokens) as load:
                 old.kill()
-                until(lambda: guarded.primary is not old)
+                until(lambda: replicated.primary is not old)
                 # Often, for both workers have to; one that has just failed does not try again at once.
                 recovered_s = until(lambda: {service.auth(valid).status for _ in range(20)} == {200})
             assert not load.tally.unexpected(503)
@@ -86,16 +86,16 @@ class TestSentinel:
         assert decided(service, tokens) == tokens
         assert service.log.count("Booting worker") == 2
 
-    def test_planned_failover(self, guarded: Guarded, service: Gunicorn) -> None:
+    def test_planned_failover(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """Replaced on purpose, the old primary loses its clients long before it hears of it."""
         tokens = kinds(service)
 
         def times() -> tuple[float, float]:
-            guarded.settle()
-            old = guarded.primary
+            replicated.settle()
+            old = replicated.primary
             with load_of(service, tokens) as load:
-                guarded.fail_over()
-                new = guarded.primary
+                replicated.fail_over()
+                new = replicated.primary
                 switched_s = until(lambda: writes_reach(service, new))
                 assert switched_s >= 2 or old.client().role()[0] == "master"
             assert not load.tally.unexpected(503)
@@ -104,11 +104,11 @@ class TestSentinel:
         at_best(times, 1, 2, tries=5)
         assert decided(service, tokens) == tokens
 
-    def test_all_sentinels_lost(self, guarded: Guarded, service: Gunicorn) -> None:
+    def test_all_sentinels_lost(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """While the primary lives, a worker that has its connection needs no sentinel."""
         token = service.issue()
         assert {service.decided(token) for _ in range(100)} == {200}
-        for sentinel in guarded.sentinels:
+        for sentinel in replicated.sentinels:
             sentinel.kill()
         time.sleep(1)
 

@@ -17,7 +17,7 @@ from devkit.traefik import Traefik
 
 pytestmark = pytest.mark.e2e
 
-DOORS = ["web", "insecure", "all-headers", "same-method"]
+ENTRY_POINTS = ["web", "insecure", "all-headers", "same-method"]
 
 
 @pytest.fixture(name="other")
@@ -28,7 +28,7 @@ def _other(service: Gunicorn) -> str:
 
 def test_storm(traefik: Traefik, backend: Backend, token: str, other: str) -> None:
     """The backend sees the good requests alone, each once; the others get no 2xx and no 500."""
-    tally = storm([traefik.ports[door] for door in DOORS], (token, other), 2_400)
+    tally = storm([traefik.ports[entry_point] for entry_point in ENTRY_POINTS], (token, other), 2_400)
 
     assert len(tally) == 2_400
     assert set(tally.named(CONTROL).statuses) == {200}
@@ -45,25 +45,25 @@ def test_storm_with_bodies(traefik: Traefik, backend: Backend, token: str, other
     assert Counter(seen.path for seen in backend.seen) == controls(tally)
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_absolute_form(traefik: Traefik, backend: Backend, token: str, door: str) -> None:
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_absolute_form(traefik: Traefik, backend: Backend, token: str, entry_point: str) -> None:
     """The host in the request line is the one that is routed by, decided by and told to the backend."""
     for target, host, status in (("http://b.test/", "a.test", 403), ("http://a.test/", "b.test", 200)):
-        with Connection(traefik.ports[door]) as connection:
+        with Connection(traefik.ports[entry_point]) as connection:
             headers = [("Host", host), ("Authorization", f"Bearer {token}")]
             assert connection.call(target, headers).status == status
     assert [dict(seen.headers)["Host"] for seen in backend.seen] == ["a.test"]
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_http2_authority(traefik: Traefik, backend: Backend, token: str, door: str) -> None:
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_http2_authority(traefik: Traefik, backend: Backend, token: str, entry_point: str) -> None:
     """With HTTP/2 it is the :authority, whatever a host field beside it says."""
     told = {}
     for authority, host in (("a.test", ""), ("b.test", ""), ("b.test", "a.test"), ("a.test", "b.test")):
         pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", authority)]
         more = [("host", host)] if host else []
         fields = [*pseudo, *more, ("authorization", f"Bearer {token}")]
-        told[authority, host] = http2.is_ok(traefik.ports[door], fields)
+        told[authority, host] = http2.is_ok(traefik.ports[entry_point], fields)
 
     assert told.pop(("a.test", ""))
     assert not told["b.test", ""]

@@ -81,14 +81,14 @@ class TestAllowed:
 
     def test_below_auth(self, traefik: Traefik, backend: Backend, token: str) -> None:
         """An address below /auth is /auth."""
-        assert [traefik.call(each, door="/auth/").status for each in (token, "wrong")] == [200, 401]
+        assert [traefik.call(each, entry_point="/auth/").status for each in (token, "wrong")] == [200, 401]
         assert backend.hits == 1
 
-    @pytest.mark.parametrize("door", ["web", "same-method", "with-body"])
-    def test_body(self, traefik: Traefik, backend: Backend, token: str, door: str) -> None:
+    @pytest.mark.parametrize("entry_point", ["web", "same-method", "with-body"])
+    def test_body(self, traefik: Traefik, backend: Backend, token: str, entry_point: str) -> None:
         """A request with a body reaches the backend as it is, again and again."""
         for _ in range(5):
-            answer = traefik.call(token, door=door, method="POST", body=b"x" * 50_000)
+            answer = traefik.call(token, entry_point=entry_point, method="POST", body=b"x" * 50_000)
             assert (answer.status, answer.json()["method"]) == (200, "POST")
         assert backend.hits == 5
 
@@ -134,45 +134,47 @@ class TestRefused:
         assert (answer.status, answer.text) == (401, "invalid token")
         assert answer.headers["www-authenticate"] == f'{_REALM}, error="invalid_request"'
 
-    @pytest.mark.parametrize("door", ["web", "insecure", "all-headers"])
+    @pytest.mark.parametrize("entry_point", ["web", "insecure", "all-headers"])
     @pytest.mark.parametrize(
         "name", ["X-Forwarded-Host", "X_Forwarded_Host", "X.Forwarded.Host", "Forwarded", "X-Original-Host"]
     )
-    def test_forged_host(self, traefik: Traefik, token: str, door: str, name: str) -> None:
+    def test_forged_host(self, traefik: Traefik, token: str, entry_point: str, name: str) -> None:
         """The host is the one that Traefik routed by, not one that the client claims."""
         claim = "host=a.test" if name == "Forwarded" else "a.test"
-        assert traefik.call(token, "b.test", [(name, claim)], door).status == 403
+        assert traefik.call(token, "b.test", [(name, claim)], entry_point).status == 403
 
-    @pytest.mark.parametrize("door", ["web", "insecure", "all-headers"])
+    @pytest.mark.parametrize("entry_point", ["web", "insecure", "all-headers"])
     @pytest.mark.parametrize("named", ["X-Forwarded-Host", "X-Forwarded-Host, X-Forwarded-Method"])
-    def test_hop_by_hop_host(self, traefik: Traefik, token: str, door: str, named: str) -> None:
+    def test_hop_by_hop_host(self, traefik: Traefik, token: str, entry_point: str, named: str) -> None:
         """A client can't take Traefik's word away with a Connection header."""
         headers = [("Connection", named), ("X-Forwarded-Host", "a.test")]
-        assert traefik.call(token, "b.test", headers, door).status == 403
+        assert traefik.call(token, "b.test", headers, entry_point).status == 403
 
-    @pytest.mark.parametrize("door", ["web", "same-method"])
+    @pytest.mark.parametrize("entry_point", ["web", "same-method"])
     @pytest.mark.parametrize("method", _METHODS)
-    def test_every_method(self, traefik: Traefik, method: str, door: str) -> None:
+    def test_every_method(self, traefik: Traefik, method: str, entry_point: str) -> None:
         """No method is answered for its own sake, OPTIONS least of all."""
-        assert traefik.call(door=door, method=method).status == 401
+        assert traefik.call(entry_point=entry_point, method=method).status == 401
 
     def test_upgrade(self, traefik: Traefik) -> None:
         """No WebSocket opens with a bad token."""
         assert traefik.call("wrong", headers=_UPGRADE).status == 401
 
-    @pytest.mark.parametrize("door", ["/", "/healthz", "/livez", "/metrics", "/static/app.css"])
-    def test_wrong_address(self, traefik: Traefik, token: str, door: str) -> None:
+    @pytest.mark.parametrize("entry_point", ["/", "/healthz", "/livez", "/metrics", "/static/app.css"])
+    def test_wrong_address(self, traefik: Traefik, token: str, entry_point: str) -> None:
         """A ForwardAuth that asks any other address opens nothing, to nobody."""
         for credential in (f"Bearer {token}", BASIC):
-            assert traefik.call(door=door, headers=[("Authorization", credential)]).status == 403
+            assert (
+                traefik.call(entry_point=entry_point, headers=[("Authorization", credential)]).status == 403
+            )
 
     def test_api_address(self, traefik: Traefik) -> None:
         """Nor does the API answer a ForwardAuth, not even the operator's."""
-        assert traefik.call(door="/api/v1/tokens", headers=[("Authorization", BASIC)]).status == 403
+        assert traefik.call(entry_point="/api/v1/tokens", headers=[("Authorization", BASIC)]).status == 403
 
     def test_nobody_home(self, traefik: Traefik, token: str) -> None:
         """A service that is not there refuses too."""
-        assert traefik.call(token, door="nobody-home").status >= 500
+        assert traefik.call(token, entry_point="nobody-home").status >= 500
 
     @pytest.mark.parametrize("place", ["query", "cookie", "basic", "forwarded-uri"])
     def test_token_elsewhere(self, traefik: Traefik, token: str, place: str) -> None:
@@ -184,14 +186,16 @@ class TestRefused:
             "forwarded-uri": [("X-Forwarded-Uri", f"/?access_token={token}")],
         }[place]
         target = f"/?access_token={token}&Authorization=Bearer%20{token}"
-        assert traefik.call(headers=headers, door="all-headers", target=target).status == 401
+        assert traefik.call(headers=headers, entry_point="all-headers", target=target).status == 401
 
 
-@pytest.mark.parametrize("door", ["web", "same-method"])
+@pytest.mark.parametrize("entry_point", ["web", "same-method"])
 @pytest.mark.parametrize("method", _METHODS)
-def test_allowed_method(traefik: Traefik, backend: Backend, token: str, method: str, door: str) -> None:
+def test_allowed_method(
+    traefik: Traefik, backend: Backend, token: str, method: str, entry_point: str
+) -> None:
     """Every method is decided alike."""
-    assert traefik.call(token, door=door, method=method).status == 200
+    assert traefik.call(token, entry_point=entry_point, method=method).status == 200
     assert [seen.method for seen in backend.seen] == [method]
 
 
@@ -216,7 +220,7 @@ def test_allowed_method(traefik: Traefik, backend: Backend, token: str, method: 
 def test_nothing_else_matters(traefik: Traefik, token: str, header: tuple[str, str]) -> None:
     """The decision depends on the token and the host alone, even when Traefik hands us every header."""
     asked = [(token, "a.test"), (token, "b.test"), (None, "a.test")]
-    assert [traefik.call(*each, headers=[header], door="all-headers").status for each in asked] == [
+    assert [traefik.call(*each, headers=[header], entry_point="all-headers").status for each in asked] == [
         200,
         403,
         401,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chaos.stage import UNAVAILABLE, Act, Stage
+from chaos.stage import UNAVAILABLE, Action, Stage
 from devkit.service import record_key
 from devkit.tally import auth
 
 
-def commands(*lines: str) -> Act:
-    """Return the act of running these Redis commands."""
+def commands(*lines: str) -> Action:
+    """Return the action of running these Redis commands."""
     return lambda stage: [stage.command(line) for line in lines]
 
 
@@ -60,14 +60,14 @@ def remove_records(stage: Stage) -> None:
     stage.client.delete(*(record_key(_secret(name)) for name in BROKEN_TOKENS))
 
 
-def change_password(user: str) -> Act:
-    """Return the act of changing the password of *user*, who has to authenticate again."""
+def change_password(user: str) -> Action:
+    """Return the action of changing the password of *user*, who has to authenticate again."""
 
-    def act(stage: Stage) -> None:
+    def action(stage: Stage) -> None:
         stage.command(f"ACL SETUSER {user} resetpass >another")
         cut_clients(stage)
 
-    return act
+    return action
 
 
 def resolve(stage: Stage, fault: str) -> None:
@@ -75,14 +75,14 @@ def resolve(stage: Stage, fault: str) -> None:
     (stage.service.dir / "resolver").write_text(fault)
 
 
-def lose_name(fault: str) -> Act:
-    """Return the act of cutting all connections while the name of Redis cannot be resolved."""
+def lose_name(fault: str) -> Action:
+    """Return the action of cutting all connections while the name of Redis cannot be resolved."""
 
-    def act(stage: Stage) -> None:
+    def action(stage: Stage) -> None:
         resolve(stage, fault)
         cut_clients(stage)
 
-    return act
+    return action
 
 
 def counts_log_lines(stage: Stage) -> Iterator[str]:
