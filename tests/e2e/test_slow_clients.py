@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from statistics import median
 
 import pytest
 
+from devkit.certificate import Certificate
 from devkit.http import Connection, bearer, forwarded
 from devkit.redis_server import RedisServer
 from devkit.service import BASIC, Gunicorn
@@ -152,11 +152,10 @@ def test_idle_crowd(service: Gunicorn, token: str) -> None:
 
 def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
     """With TLS, who never shakes hands is hung up on like who never asks, and no stop waits for him."""
-    make = "openssl req -x509 -nodes -days 2 -newkey rsa:2048 -subj /CN=x -keyout key.pem -out cert.pem"
-    subprocess.run(make.split(), cwd=tmp_path, check=True, capture_output=True)
-    own = Certified(redis_server.port, web_concurrency=1)
+    tls = Certificate(tmp_path)
+    own = OverTLS(redis_server.port, web_concurrency=1)
     own.env["GUNICORN_CMD_ARGS"] = (
-        f"--certfile {tmp_path}/cert.pem --keyfile {tmp_path}/key.pem --worker-connections 5 --keep-alive 1"
+        f"--certfile {tls.file} --keyfile {tls.key} --worker-connections 5 --keep-alive 1"
     )
     with own:
         with _silent(own.port, 5, b""):
@@ -166,7 +165,7 @@ def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
         assert "graceful timeout" not in own.log
 
 
-class Certified(Gunicorn):
+class OverTLS(Gunicorn):
     """A service with TLS."""
 
     def is_ready(self) -> bool:
