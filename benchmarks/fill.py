@@ -1,4 +1,4 @@
-"""Tokens by the thousand: copies of one that the service itself wrote."""
+"""Thousands of tokens: copies of one that the service itself wrote."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMAIL, COMMENT = "somebody@example.com", "laptop in the office"
 BATCH = 2000
 SCRIPT = Path(__file__).with_name("fill.lua")
 _TAIL_CHARS = 7
-_AGE_MS = 10**10  # so old that a batch for every millisecond lies in the past
+_AGE_MS = 10**10  # so old that every batch gets a millisecond in the past
 
 
 class Filler:
@@ -27,24 +27,24 @@ class Filler:
     def __init__(self, client: Any, service: Gunicorn) -> None:
         self._client = client
         self._next_ms = time.time_ns() // 10**6 - _AGE_MS
-        text = service.issue(HOST, email=EMAIL, comment=COMMENT)
-        model = client.hgetall(record_key(text))
+        secret = service.issue(HOST, email=EMAIL, comment=COMMENT)
+        model = client.hgetall(record_key(secret))
         self._shared = [*chain(*(item for item in model.items() if item[0] not in {"id", "created_at"}))]
         self._copy = client.register_script(SCRIPT.read_text("ascii"))
 
     def issue(self, count: int) -> list[str]:
-        """Write *count* tokens and return their texts."""
-        texts = [tokens.mint("acl") for _ in range(count)]
-        self._write([record_key(text).removeprefix("tokens:") for text in texts])
-        return texts
+        """Write *count* tokens and return their secrets."""
+        secrets = [tokens.mint("acl") for _ in range(count)]
+        self._write([record_key(secret).removeprefix("tokens:") for secret in secrets])
+        return secrets
 
     def fill(self, count: int) -> None:
-        """Write *count* tokens whose texts nobody knows."""
+        """Write *count* tokens without secrets."""
         for first in range(0, count, BATCH):
             self._write([random.randbytes(32).hex() for _ in range(min(BATCH, count - first))])
 
     def _write(self, digests: Sequence[str]) -> None:
-        """Write one batch: a millisecond for all, and counted ids instead of random ones, to be quick."""
+        """Write one batch, for speed with the same millisecond and consecutive ids instead of random ones."""
         stamp, created_at = tokens.mint_id(self._next_ms)[:-_TAIL_CHARS], self._next_ms // 1000
         self._next_ms += 1
         own: list[str | int | bytes] = []

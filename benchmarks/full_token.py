@@ -1,4 +1,4 @@
-"""What a token at its limit takes in Redis."""
+"""The memory in Redis of a token that has used up its rate limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FULL_TOKENS, DEFAULT_LIMIT = 100, 100
 
 @dataclass(frozen=True)
 class FullToken:
-    """What a token takes beside its record once its quota is used up, in bytes."""
+    """The bytes that such a token takes in addition to its record."""
 
     all: float
     window: int
@@ -24,29 +24,29 @@ class FullToken:
 
 
 def full_token() -> FullToken:
-    """Use up the quota of some tokens; their window is long, so that none ends meanwhile."""
+    """Use up the limit of some tokens, with a window that outlasts the measurement."""
     with RedisServer() as redis, lineup.service(redis.port, DEFAULT_LIMIT, window_s=600) as service:
-        warm_up, *texts = Filler(redis.client(), service).issue(FULL_TOKENS + 1)
+        warm_up, *secrets = Filler(redis.client(), service).issue(FULL_TOKENS + 1)
         _use_up(service, warm_up)
         before = used_memory(redis)
-        for text in texts:
-            _use_up(service, text)
-        _, window, usage = map(redis.client().memory_usage, keys.all_of(_digest(texts[0])))
+        for secret in secrets:
+            _use_up(service, secret)
+        _, window, usage = map(redis.client().memory_usage, keys.all_of(_digest(secrets[0])))
         return FullToken((used_memory(redis) - before) / FULL_TOKENS, window or 0, usage or 0)
 
 
-def _digest(text: str) -> str:
-    return record_key(text).removeprefix("tokens:")
+def _digest(secret: str) -> str:
+    return record_key(secret).removeprefix("tokens:")
 
 
-def _use_up(service: Gunicorn, text: str) -> None:
+def _use_up(service: Gunicorn, secret: str) -> None:
     with Connection(service.port) as connection:
-        headers = [*forwarded(HOST), *bearer(text)]
+        headers = [*forwarded(HOST), *bearer(secret)]
         statuses = [connection.call("/auth", headers).status for _ in range(DEFAULT_LIMIT + 1)]
     assert statuses == [200] * DEFAULT_LIMIT + [429], statuses
 
 
 def used_memory(redis: RedisServer) -> int:
-    """Return how many bytes Redis has allocated, but for what its clients send and read."""
+    """Return how many bytes Redis has allocated, without the buffers of its clients."""
     memory = redis.client().info("memory")
     return int(memory["used_memory"] - memory["mem_clients_normal"])

@@ -1,9 +1,7 @@
-"""Who is measured: the service, its peers and the bound, one worker each."""
+"""The contenders: the service, its peers and a no-op as the upper bound, with one worker each."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +9,11 @@ from pathlib import Path
 from devkit.http import call
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
+from devkit.programs import demanded
 from devkit.service import PEPPER, Gunicorn
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
-# Above what one of many tokens is asked in a second, so that counting is part of the work.
+# More than any one token gets in a second, so that counting is part of the work but never refuses.
 LIMIT, WINDOW_S = 1000, 1
 
 SERVICE, FASTAPI, FLASK, BOUND = "service", "fastapi", "flask", "no-op"
@@ -28,19 +27,19 @@ NGINX_CONF = Path(__file__).with_name("peers") / "nginx.conf"
 
 
 class Server(Process):
-    """A process that answers on one loopback port."""
+    """A process that serves HTTP on a loopback port."""
 
     def __init__(self) -> None:
         super().__init__()
         self.port = free_port()
 
     def is_ready(self) -> bool:
-        """Tell whether it answers anything at all."""
+        """Return whether it answers at all."""
         return call(self.port, "/auth").status > 0
 
 
 class Peer(Server):
-    """A Python application with the settings that it shares with the service."""
+    """A Python application with the same settings as the service."""
 
     def __init__(self, redis_port: int, argv: Sequence[str]) -> None:
         super().__init__()
@@ -72,7 +71,7 @@ class PlainFlask(Peer):
 
 
 class Nginx(Server):
-    """The no-op: 200 to everything."""
+    """nginx, which answers every request with 200."""
 
     name = "nginx"
 
@@ -80,14 +79,19 @@ class Nginx(Server):
         super().__init__()
         config = NGINX_CONF.read_text("ascii").replace("@PORT@", str(self.port))
         (self.dir / "nginx.conf").write_text(config.replace("@DIR@", str(self.dir)))
-        binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-        if not binary:
-            sys.exit("The benchmarks need nginx on the PATH.")
-        self.argv = [binary, "-p", str(self.dir), "-c", str(self.dir / "nginx.conf"), "-e", "stderr"]
+        self.argv = [
+            demanded("nginx"),
+            "-p",
+            str(self.dir),
+            "-c",
+            str(self.dir / "nginx.conf"),
+            "-e",
+            "stderr",
+        ]
 
 
 def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gunicorn:
-    """Return this service as in production, with one worker."""
+    """Return the service as in production, with one worker."""
     return Gunicorn(
         redis_port,
         web_concurrency=1,
@@ -99,6 +103,8 @@ def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gu
 
 
 def traefik(auth_ports: dict[str, int], backend: int) -> Traefik:
-    """Return one Traefik with a door for each auth service."""
-    doors = {name: Door(address=f"http://127.0.0.1:{port}/auth") for name, port in auth_ports.items()}
-    return Traefik(next(iter(auth_ports.values())), backend, doors, log_level="ERROR")
+    """Return a Traefik with an entry point for each auth service."""
+    entry_points = {
+        name: EntryPoint(address=f"http://127.0.0.1:{port}/auth") for name, port in auth_ports.items()
+    }
+    return Traefik(next(iter(auth_ports.values())), backend, entry_points, log_level="ERROR")

@@ -1,4 +1,4 @@
-"""Figures as Markdown and as a chart."""
+"""Figures as Markdown tables and as an SVG chart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WIDTH, _LABEL, _VALUE, _ROW, _TITLE = 720, 190, 80, 28, 44
 
 @dataclass(frozen=True)
 class Goal:
-    """A row of what must be reached; *value* against the target, both a ratio or both a measure."""
+    """A target for a figure; *value* and *target* are both ratios or both have the same unit."""
 
     figure: str
     measured: str
@@ -41,12 +41,12 @@ class Goal:
 
     @property
     def is_reached(self) -> bool:
-        """Tell whether the target is met."""
+        """Return whether the target is met."""
         within = self.value <= self.target if self.at_most else self.value >= self.target
         return within and self.is_fair
 
     def row(self) -> tuple[str, ...]:
-        """Return its cells."""
+        """Return its cells in a table."""
         sign, digits = "≤" if self.at_most else "≥", 2 if self.unit == TIMES else 0
         target = f"{sign} {self.target:g}{self.unit}"
         value = f"{self.value:.{digits}f}{self.unit}"
@@ -63,24 +63,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def warn_if_busy() -> None:
-    """Say so if others use the machine: then even ratios say little."""
+    """Warn if the machine is busy, when even ratios mean little."""
     if LOAD_AT_START > BUSY:
         print(f"The machine is busy (load {LOAD_AT_START:.1f}): don't trust these figures.", file=sys.stderr)
 
 
 def number(value: float) -> str:
-    """Return a whole number with thin groups."""
+    """Return a whole number with its thousands separated by spaces."""
     return f"{value:,.0f}".replace(",", " ")
 
 
 def machine() -> str:
-    """Say on what it ran, in so far as it matters for figures."""
+    """Describe the machine as far as it matters for the figures."""
     system = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
     return f"{system}, Python {platform.python_version()}, load {LOAD_AT_START:.1f} before it began."
 
 
 def chart(groups: Mapping[str, Mapping[str, float]], ours: str) -> str:
-    """Return an SVG of bars; each group has a scale of its own."""
+    """Return an SVG bar chart in which each group has its own scale."""
     body, top = [], 0
     for title, bars in groups.items():
         body.append(f'<text class="title" x="0" y="{top + 28}">{escape(title)}</text>')

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import lineup, report, scale
+from benchmarks import lineup, report, scale, scale_report
 from benchmarks.fill import Filler
 from benchmarks.lineup import BOUND, FASTAPI, FLASK, SERVICE, TITLES
-from benchmarks.load import Load, Mode, Sample, loads, measure, medians
 from benchmarks.report import Goal
+from benchmarks.wrk import Mode, Sample, Wrk, measure, medians, prepared
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 
@@ -32,7 +32,7 @@ Results = Mapping[Mode, Mapping[str, Sample]]
 
 @dataclass(frozen=True)
 class Contender:
-    """Who is asked, by which port, and whose CPU time counts."""
+    """A service to compare: its process and its ports, direct and through Traefik."""
 
     name: str
     pid: int
@@ -42,11 +42,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Field:
-    """All that runs."""
+    """All processes of a run, and the secrets of their tokens."""
 
     contenders: Sequence[Contender]
     redis: RedisServer
-    texts: Sequence[str]
+    secrets: Sequence[str]
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     results = run(modes, rounds, seconds)
     goals = _goals(results)
     if not options.quick:
-        goals += scale.goals(scale.run(scale.SIZES))
+        goals += scale_report.goals(scale.run(scale.SIZES))
     text = _markdown(results, goals, f"{rounds} rounds of {seconds} s, interleaved, medians")
     (HERE / "RESULTS.md").write_text(text)
     (HERE / "chart.svg").write_text(_chart(results))
@@ -64,13 +64,13 @@ def main() -> None:
 
 
 def run(modes: Sequence[Mode], rounds: int, seconds: int) -> Results:
-    """Measure everyone in every mode, in turns."""
+    """Measure all contenders in all modes, interleaved."""
     samples: dict[Mode, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     with ExitStack() as stack:
         field = _start(stack)
-        by_mode = stack.enter_context(loads(modes, field.texts))
+        by_mode = stack.enter_context(prepared(modes, field.secrets))
         for contender in field.contenders:
-            by_mode[MANY].run(contender.direct, WARM_UP_S)  # so that all connections to Redis are open
+            by_mode[MANY].run(contender.direct, WARM_UP_S)  # to open all connections to Redis
         for mode in (mode for _ in range(rounds) for mode in modes):
             for contender in field.contenders:
                 sample = _sample(field, contender, by_mode[mode], mode, seconds)
@@ -78,15 +78,15 @@ def run(modes: Sequence[Mode], rounds: int, seconds: int) -> Results:
     return {mode: {name: medians(s) for name, s in by.items()} for mode, by in samples.items()}
 
 
-def _sample(field: Field, contender: Contender, load: Load, mode: Mode, seconds: int) -> Sample:
+def _sample(field: Field, contender: Contender, wrk: Wrk, mode: Mode, seconds: int) -> Sample:
     port = contender.behind if mode.via_traefik else contender.direct
-    return measure(load, port, seconds, contender.pid, field.redis.pid)
+    return measure(wrk, port, seconds, contender.pid, field.redis.pid)
 
 
 def _start(stack: ExitStack) -> Field:
     redis = stack.enter_context(RedisServer())
     service = stack.enter_context(lineup.service(redis.port))
-    texts = Filler(redis.client(), service).issue(TOKENS)
+    secrets = Filler(redis.client(), service).issue(TOKENS)
     fastapi = stack.enter_context(lineup.FastApi(redis.port))
     flask = stack.enter_context(lineup.PlainFlask(redis.port))
     bound, backend = (stack.enter_context(lineup.Nginx()) for _ in range(2))
@@ -99,7 +99,7 @@ def _start(stack: ExitStack) -> Field:
     ports = {name: server.port for name, server in servers.items()}
     traefik = stack.enter_context(lineup.traefik(ports, backend.port))
     contenders = [Contender(name, s.pid, s.port, traefik.ports[name]) for name, s in servers.items()]
-    return Field(contenders, redis, texts)
+    return Field(contenders, redis, secrets)
 
 
 def _goals(results: Results) -> list[Goal]:

@@ -1,4 +1,4 @@
-"""python -m chaos [--quick] [--write] [faults mixups …]: what the service does when things go wrong."""
+"""`python -m chaos [--quick] [--write] [faults mixups …]`: drills of what the service does in a failure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ SUBJECTS = ("faults", "mixups", "attacks", "runtime", "limits")
 
 
 def main() -> None:
-    """Print each subject's tables as soon as they are done; the exit code is 1 if a promise was broken."""
+    """Print the tables of each subject once they are complete; exits with 1 if a promise was broken."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended; so are the servers it had started."))
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("Ended, together with the servers that it had started.")
+    )
     print(f"{machine()}.\n")
     failures: list[str] = []
     for subject in options.subjects or SUBJECTS:
@@ -39,8 +41,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a shorter form of each")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     options = parser.parse_args()
-    if strangers := [name for name in options.subjects if name not in SUBJECTS]:
-        parser.error(f"no such subject: {', '.join(strangers)}")
+    if unknown := [name for name in options.subjects if name not in SUBJECTS]:
+        parser.error(f"no such subject: {', '.join(unknown)}")
     return options
 
 

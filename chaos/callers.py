@@ -1,6 +1,6 @@
-"""python -m chaos.callers REDIS RELAY COMPLETED SEED: callers, each of whom knows its own answer.
+"""`python -m chaos.callers REDIS RELAY COMPLETED SEED`: callers that each know the right decision.
 
-Runs as a worker does, patched first of all; prints what it counted as JSON.
+It runs as a worker does, patched first of all, and prints its counts as JSON.
 """
 
 # ruff: noqa: E402 - patched before anything imports redis
@@ -37,19 +37,19 @@ DAY_S = "86400"
 
 @dataclass(frozen=True)
 class Expectation:
-    """An attempt, and the only decision about it that is right."""
+    """An attempt and the only right decision about it."""
 
     attempt: Attempt
     verdict: Verdict
     identity: Identity | None
 
     def is_met(self, decision: Decision) -> bool:
-        """Tell whether *decision* is that one."""
+        """Return whether *decision* is the right one."""
         return (decision.verdict, decision.identity) == (self.verdict, self.identity)
 
 
 def expectations(registry: Registry, gate: Gate, client: redis.Redis) -> list[Expectation]:
-    """Make tokens of every verdict; those that are let in are also asked for a host that they don't list."""
+    """Create tokens for every verdict; allowed ones are also presented for a host that they do not list."""
     return [one for number in range(TOKENS) for one in _of(number, registry, gate, client)]
 
 
@@ -57,14 +57,14 @@ def _of(number: int, registry: Registry, gate: Gate, client: redis.Redis) -> Ite
     host = f"h{number}.test"
     verdicts = (Verdict.ALLOWED, Verdict.DISABLED, Verdict.NOT_YET, Verdict.RATE_LIMITED, Verdict.UNKNOWN)
     verdict = verdicts[number % len(verdicts)]
-    typed = {"hosts": host, "email": f"{number}@mail.test", "comment": f"comment {number} " * (number % 5)}
+    fields = {"hosts": host, "email": f"{number}@mail.test", "comment": f"comment {number} " * (number % 5)}
     limit = {
         "rate_limit_max": "1" if verdict is Verdict.RATE_LIMITED else "0",
         "rate_limit_window_sec": DAY_S,
     }
     later = {"not_before": "2999-01-01T00:00:00Z"} if verdict is Verdict.NOT_YET else {}
-    token, text = registry.issue(typed | limit | later)
-    right, wrong = Attempt(text, host), Attempt(text, f"x{number}.test")
+    token, secret = registry.issue(fields | limit | later)
+    right, wrong = Attempt(secret, host), Attempt(secret, f"x{number}.test")
     identity = Identity(token.id.encode(), token.email.encode(), token.comment.encode())
     if verdict is Verdict.UNKNOWN:
         client.delete(keys.record(token.digest))
@@ -77,8 +77,8 @@ def _of(number: int, registry: Registry, gate: Gate, client: redis.Redis) -> Ite
         yield Expectation(wrong, Verdict.WRONG_HOST, identity)
 
 
-class Crowd:
-    """Callers that come, are killed or run out of time, and others in their place."""
+class Callers:
+    """Concurrent callers, which are replaced whenever they are killed or run out of time."""
 
     def __init__(self, gate: Gate, expected: list[Expectation], goal: int) -> None:
         self.counted: Counter[str] = Counter({"completed": 0, "mixed_up": 0, "refused": 0, "killed": 0})
@@ -89,7 +89,7 @@ class Crowd:
         self._until = time.monotonic() + PATIENCE_S
 
     def run(self) -> None:
-        """Go on until enough calls are completed."""
+        """Run until enough calls are completed."""
         callers = [gevent.spawn(self._call) for _ in range(CALLERS)]
         while not self._is_done():
             gevent.sleep(KILL_PERIOD_S)
@@ -112,7 +112,12 @@ class Crowd:
     def _compare(self, expected: Expectation) -> None:
         try:
             decision = self._gate.check(expected.attempt)
-        except (StoreUnavailableError, ValueError, LookupError, TypeError):  # each is a 503
+        except (
+            StoreUnavailableError,
+            ValueError,
+            LookupError,
+            TypeError,
+        ):  # each of which the service answers with 503
             self.counted["refused"] += 1
             return
         self.counted["completed"] += 1
@@ -122,15 +127,15 @@ class Crowd:
 
 
 def main() -> None:
-    """Make the tokens past the relay, then ask for them through it."""
+    """Create the tokens directly, then present them through the relay."""
     direct, relayed, goal, seed = map(int, sys.argv[1:])
     random.seed(seed)
     plain = build_services(make_settings(REDIS_PORT=direct))
     spoiled = build_services(make_settings(REDIS_PORT=relayed))
     expected = expectations(plain.registry, plain.gate, redis.Redis(port=direct))
-    crowd = Crowd(spoiled.gate, expected, goal)
-    crowd.run()
-    print(json.dumps(crowd.counted | {"examples": crowd.examples[:3]}))
+    callers = Callers(spoiled.gate, expected, goal)
+    callers.run()
+    print(json.dumps(callers.counted | {"examples": callers.examples[:3]}))
 
 
 if __name__ == "__main__":

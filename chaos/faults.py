@@ -1,13 +1,14 @@
-"""Everything that goes wrong with Redis while requests come in, one after another."""
+"""All faults of Redis, each under a steady load of requests."""
 
 from __future__ import annotations
 
 import sys
 
-from chaos import acts, cases
-from chaos.acts import commands
+from chaos import actions, busy_redis, cases, refused_writes
+from chaos.actions import commands
 from chaos.report import Table
-from chaos.stage import AS_EVER, FULL, QUICK, Fault, try_out
+from chaos.stage import AS_EVER, FULL, QUICK, Fault
+from chaos.trial import try_out
 from devkit.process import ROOT
 
 _USER, _PASSWORD = "service", "password-of-the-service"
@@ -29,48 +30,48 @@ FAULTS = (
         heal=lambda stage: stage.redis.resume(),
         in_quick=True,
     ),
-    Fault("`CLIENT PAUSE`", inject=acts.pause_clients, heal=acts.until_up),
+    Fault("`CLIENT PAUSE`", inject=actions.pause_clients, heal=actions.until_up),
     Fault(
         "connections refused",
-        inject=lambda stage: stage.proxy.refuse(),
-        heal=lambda stage: stage.proxy.restore(),
+        inject=lambda stage: stage.relay.refuse(),
+        heal=lambda stage: stage.relay.restore(),
         relayed=True,
     ),
     Fault(
         "SYN swallowed (black hole)",
-        inject=lambda stage: stage.proxy.swallow(),
-        heal=lambda stage: stage.proxy.restore(),
+        inject=lambda stage: stage.relay.swallow(),
+        heal=lambda stage: stage.relay.restore(),
         relayed=True,
         in_quick=True,
     ),
     Fault(
         "open connections fall silent",
-        inject=lambda stage: stage.proxy.hush(),
-        heal=lambda stage: stage.proxy.restore(),
+        inject=lambda stage: stage.relay.silence(),
+        heal=lambda stage: stage.relay.restore(),
         relayed=True,
     ),
     Fault(
         "new connections are accepted, then silent",
-        inject=lambda stage: stage.proxy.hush(cut=True),
-        heal=lambda stage: stage.proxy.restore(),
+        inject=lambda stage: stage.relay.silence(cut=True),
+        heal=lambda stage: stage.relay.restore(),
         relayed=True,
     ),
     Fault(
         "accepted and cut at once",
-        inject=lambda stage: stage.proxy.hang_up(),
-        heal=lambda stage: stage.proxy.restore(),
+        inject=lambda stage: stage.relay.hang_up(),
+        heal=lambda stage: stage.relay.restore(),
         relayed=True,
     ),
     Fault(
         "name of Redis unknown (DNS)",
-        inject=acts.lose_name("unknown"),
-        heal=lambda stage: acts.resolve(stage, ""),
+        inject=actions.lose_name("unknown"),
+        heal=lambda stage: actions.resolve(stage, ""),
         settings=_BY_NAME,
     ),
     Fault(
         "`SCRIPT FLUSH` every 50 ms",
-        inject=acts.flush_scripts,
-        heal=acts.end_flushing,
+        inject=busy_redis.flush_scripts,
+        heal=busy_redis.end_flushing,
         during=AS_EVER,
         in_quick=True,
     ),
@@ -78,25 +79,25 @@ FAULTS = (
         "memory full (`OOM`)",
         inject=commands("CONFIG SET maxmemory 1"),
         heal=commands("CONFIG SET maxmemory 0"),
-        prepare=acts.issue_spare,
-        watch=acts.tries_to_create_and_delete,
+        prepare=refused_writes.issue_spare,
+        watch=refused_writes.create_and_delete,
         in_quick=True,
     ),
     Fault(
         "snapshots fail (`MISCONF`)",
-        inject=acts.fail_snapshots,
-        heal=acts.mend_snapshots,
-        prepare=acts.issue_spare,
-        watch=acts.tries_to_delete_in_vain,
+        inject=refused_writes.fail_snapshots,
+        heal=refused_writes.repair_snapshots,
+        prepare=refused_writes.issue_spare,
+        watch=refused_writes.delete_without_success,
     ),
     Fault(
         "primary becomes a replica",
-        inject=acts.change_roles,
-        heal=acts.change_back,
-        options=acts.SYNC_AT_ONCE,
-        prepare=acts.make_replica,
-        watch=acts.deletes_on_the_primary,
-        verify=acts.stays_deleted,
+        inject=refused_writes.change_roles,
+        heal=refused_writes.change_back,
+        options=refused_writes.SYNC_AT_ONCE,
+        prepare=refused_writes.make_replica,
+        watch=refused_writes.delete_on_the_primary,
+        verify=refused_writes.check_deleted,
     ),
     Fault(
         "replica of a dead primary",
@@ -110,19 +111,21 @@ FAULTS = (
     ),
     Fault(
         "Redis loads its data (`LOADING`)",
-        inject=acts.restart_slowly,
-        heal=acts.hurry,
-        prepare=acts.fill,
+        inject=busy_redis.restart_slowly,
+        heal=busy_redis.load_the_rest,
+        prepare=busy_redis.fill,
         aof=True,
     ),
-    Fault("endless script of another (`BUSY`)", inject=acts.run_endless_script, heal=acts.end_script),
+    Fault(
+        "endless script of another (`BUSY`)", inject=busy_redis.run_endless_script, heal=busy_redis.end_script
+    ),
     Fault(
         "password changed (`WRONGPASS`)",
-        inject=acts.change_password(_USER),
+        inject=actions.change_password(_USER),
         heal=commands(f"ACL SETUSER {_USER} >{_PASSWORD}"),
         options=("--user", *_GRANT.split()),
         settings=_SIGN_IN,
-        verify=acts.counts_log_lines,
+        verify=actions.counts_log_lines,
     ),
     Fault(
         "user removed (`ACL DELUSER`)",
@@ -140,10 +143,10 @@ FAULTS = (
     ),
     Fault(
         "records of other tokens broken",
-        inject=acts.break_records,
-        heal=acts.mend_records,
-        during=acts.BROKEN_ONES,
-        prepare=acts.ask_for_broken_ones,
+        inject=actions.break_records,
+        heal=actions.remove_records,
+        during=actions.BROKEN_TOKENS,
+        prepare=actions.present_broken_tokens,
         in_quick=True,
     ),
 )
@@ -152,8 +155,8 @@ _COLUMNS = ("fault", "before", "during", "after", "200 without right")
 _LATENCIES = ("p50 ms", "p99 ms", "max ms", "/livez max ms", "recovered in ms", "seen")
 
 
-def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - what the command line says
-    """Try every fault, or the most telling ones, then the single cases."""
+def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - a flag of the command line
+    """Try every fault, or with *quick* the most telling ones, then the single cases."""
     pace = QUICK if quick else FULL
     table = Table(f"Redis faults under {pace.per_second} requests per second", (*_COLUMNS, *_LATENCIES))
     for fault in FAULTS:

@@ -1,10 +1,9 @@
-"""Nobody gets another's answer, whatever a network does to the bytes between the service and Redis."""
+"""Mix-ups of answers: each caller must get its own, whatever the network does to the bytes from Redis."""
 
 from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -12,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.proxy import Proxy
 from chaos.report import Table
-from devkit.process import ROOT
+from devkit.process import run_module
 from devkit.redis_server import RedisServer
+from devkit.relay import Relay
 
 COMPLETED, COMPLETED_QUICK = 40_000, 600  # of each harm
 SPACING_BYTES = 4096
@@ -25,7 +24,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Harm:
-    """What the relay does besides splitting and delaying; odds are per chunk."""
+    """A kind of damage besides splitting and delaying, with the odds for each chunk."""
 
     name: str
     cut: float = 0
@@ -43,10 +42,10 @@ HARMS = (
 
 
 class Spoiler:
-    """Spoils one direction of one connection.
+    """Damages one direction of one connection.
 
-    Between two losses or repetitions lie at least SPACING_BYTES, more than one answer: of two in the same
-    field one could undo what the other does to its length, and only TLS tells altered bytes from true ones.
+    Two losses or repetitions are at least SPACING_BYTES apart, which is more than one answer: two in the same
+    field could cancel out in its length, and only TLS detects changed bytes of the right length.
     """
 
     def __init__(self, harm: Harm, rng: random.Random, done: Counter[str]) -> None:
@@ -56,7 +55,7 @@ class Spoiler:
         self._since = 0
 
     def __call__(self, chunk: bytes) -> Iterator[tuple[float, bytes]]:
-        """Yield pauses and pieces in place of *chunk*."""
+        """Yield pauses and pieces that replace *chunk*."""
         self._since += len(chunk)
         if self._happens("cut", self._harm.cut):
             raise ConnectionError
@@ -67,7 +66,7 @@ class Spoiler:
             yield self._random.choice((0, 0, 0, 0.0005, 0.002)), piece
 
     def _harmed(self, chunk: bytes) -> bytes:
-        """Drop or repeat a run of bytes of any length, or all of them."""
+        """Drop or repeat some consecutive bytes, or all of them."""
         at = self._random.randrange(len(chunk))
         end = at + self._random.randint(1, MOST_BYTES)
         if self._random.random() < 0.5:
@@ -93,8 +92,8 @@ class Spoiler:
             at += size
 
 
-def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - what the command line says
-    """Have a crowd ask through each kind of harm."""
+def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - a flag of the command line
+    """Try each kind of damage."""
     table = Table("Mix-ups of answers", ("between service and Redis", *_COLUMNS))
     for seed, harm in enumerate(HARMS, SEED):
         print(harm.name, file=sys.stderr, flush=True)
@@ -121,18 +120,18 @@ _COLUMNS = (
 def _try_out(harm: Harm, goal: int, seed: int) -> tuple[tuple[str, ...], list[str]]:
     rng, done = random.Random(seed), Counter[str]()
     began = time.monotonic()
-    with RedisServer() as server, Proxy(server.port, lambda: Spoiler(harm, rng, done)) as proxy:
-        counted = _ask(server.port, proxy.port, goal, seed)
+    with RedisServer() as server, Relay(server.port, lambda: Spoiler(harm, rng, done)) as relay:
+        counted = _run_callers(server.port, relay.port, goal, seed)
     figures = (counted["completed"], counted["mixed_up"], counted["refused"], counted["killed"])
-    harms = (done["pieces"], done["cut"], done["drop"], done["repeat"], proxy.accepted)
+    harms = (done["pieces"], done["cut"], done["drop"], done["repeat"], relay.accepted)
     row = (harm.name, *map(str, (*figures, *harms)), f"{time.monotonic() - began:.0f}")
     return row, list(_broken(harm, counted, goal))
 
 
-def _ask(direct: int, relayed: int, goal: int, seed: int) -> dict[str, Any]:
-    argv = (sys.executable, "-m", "chaos.callers", *map(str, (direct, relayed, goal, seed)))
-    ran = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    counted: dict[str, Any] = json.loads(ran.stdout)
+def _run_callers(direct: int, relayed: int, goal: int, seed: int) -> dict[str, Any]:
+    counted: dict[str, Any] = json.loads(
+        run_module("chaos.callers", direct, relayed, goal, seed, timeout_s=600)
+    )
     return counted
 
 

@@ -1,4 +1,4 @@
-"""Tables of what was done to the service and what it did, as Markdown."""
+"""The results of the drills as Markdown tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "reliability.md"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below a title; *failures* says, a sentence each, which promises were broken."""
+    """Rows of text below a title; *failures* has a sentence for each broken promise."""
 
     title: str
     columns: tuple[str, ...]
@@ -28,7 +28,7 @@ class Table:
     failures: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """Return it as Markdown, broken promises below it."""
+        """Return the table as Markdown, followed by the broken promises."""
         lines: Sequence[Sequence[str]] = [self.columns, ["---"] * len(self.columns), *self.rows]
         table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
         broken = "".join(f"\n**Broken:** {failure}\n" for failure in self.failures)
@@ -36,14 +36,14 @@ class Table:
 
 
 def machine() -> str:
-    """Say when and on what it ran, in so far as it matters for figures."""
+    """Describe the date and the machine, as far as they matter for the figures."""
     today = datetime.now(UTC).date().isoformat()
     versions = f"Python {platform.python_version()}, {_redis_version()}, {_traefik_version()}"
     return f"{today}, {os.cpu_count()} cores, {versions}, load {os.getloadavg()[0]:.1f}"
 
 
 def write(name: str, tables: Iterable[Table], page: Path = PAGE) -> None:
-    """Put *tables* between the markers of *name* on the page; ends the program if it has none."""
+    """Put *tables* between the markers of *name* on the page; exits if the page has none."""
     first, last = f"<!-- chaos {name} -->\n", f"<!-- end {name} -->\n"
     before, begun, rest = page.read_text("utf-8").partition(first)
     _, ended, after = rest.partition(last)
@@ -54,8 +54,8 @@ def write(name: str, tables: Iterable[Table], page: Path = PAGE) -> None:
 
 
 def _redis_version() -> str:
-    said = _output(redis_binary(), "--version")
-    return f"{said.split()[0]} {_number(said.partition('v=')[2])}"
+    version = _output(redis_binary(), "--version")
+    return f"{version.split()[0]} {_number(version.partition('v=')[2])}"
 
 
 def _traefik_version() -> str:

@@ -1,1 +1,1 @@
-"""What tests, chaos drills and benchmarks share: processes, servers, clients and loads."""
+"""Processes, servers, clients and loads for tests, chaos drills and benchmarks."""

@@ -1,4 +1,4 @@
-"""Builders: a test names only what it is about."""
+"""Builders with defaults, so that a test names only what it is about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENVIRON = {"PEPPER": PEPPER, "ADMIN_USER": "operator", "ADMIN_PASS": "correct ho
 
 
 def make_settings(**variables: Any) -> Settings:
-    """Return settings with the service's defaults but for *variables*, named as in the environment."""
+    """Return the default settings, changed by *variables*, which are named as in the environment."""
     return Settings.from_environ(ENVIRON | {name: str(value) for name, value in variables.items()})
 
 
@@ -20,6 +20,6 @@ NOW = 1_795_492_982
 
 
 def make_token(digest: str = "ab" * 32, **fields: Any) -> Token:
-    """Return a token made at NOW for example.com."""
-    made: dict[str, Any] = {"id": mint_id(NOW * 1000), "hosts": ("example.com",), "created_at": NOW}
-    return Token(digest=digest, **made | fields)
+    """Return a token created at NOW for example.com, changed by *fields*."""
+    defaults: dict[str, Any] = {"id": mint_id(NOW * 1000), "hosts": ("example.com",), "created_at": NOW}
+    return Token(digest=digest, **defaults | fields)

@@ -1,6 +1,6 @@
-"""`python -m devkit.capture` lets real proxies ask about clients' requests, and keeps what they sent.
+"""`python -m devkit.capture` records the sub-requests that real proxies send for the requests of clients.
 
-Run it again when a proxy or its recipe has changed, and read the difference.
+Run it again when a proxy or its recipe has changed, and read the diff.
 """
 
 from __future__ import annotations
@@ -8,24 +8,23 @@ from __future__ import annotations
 import re
 import socketserver
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Self
 
 from devkit import http2
 from devkit.backend import Backend
 from devkit.http import Connection
 from devkit.proxies import Caddy, Envoy, HAProxy, Nginx, Proxy
+from devkit.server import Server
 from devkit.subrequests import DATA, clients, write
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
 _OK = (
     b"HTTP/1.1 200 OK\r\nX-Auth-Token-Id: 1\r\nX-Auth-Email: \r\nX-Auth-Comment: \r\n"
     b"Content-Length: 2\r\n\r\nOK"
 )
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-# What HTTP/2 says in frames (RFC 9113 section 8.2.2).
+# Fields that HTTP/2 does not have (RFC 9113 section 8.2.2).
 _OF_HTTP1 = {
     "connection",
     "content-length",
@@ -38,31 +37,16 @@ _OF_HTTP1 = {
 }
 
 
-class Recorder:
-    """An HTTP server in threads that allows everything and keeps the head of each request."""
+class Recorder(Server):
+    """An HTTP server that allows everything and keeps the head of each request."""
 
     def __init__(self) -> None:
-        self._server = _RecordingServer(("127.0.0.1", 0), _Recording)
+        super().__init__(_Recording)
         self.heads: list[bytes] = []
-        self._server.heads = self.heads
-        self.port = int(self._server.server_address[1])
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,)).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _RecordingServer(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    heads: list[bytes]
 
 
 class _Recording(socketserver.StreamRequestHandler):
-    server: _RecordingServer
+    server: Recorder
     timeout = 30
 
     def handle(self) -> None:
@@ -75,18 +59,18 @@ class _Recording(socketserver.StreamRequestHandler):
 
 
 def all_headers(text: str) -> str:
-    """Return nginx's recipe as most people write it: it hands on what the client sent."""
+    """Return nginx's recipe as most people write it, which forwards all headers of the client."""
     return re.sub(r" +(proxy_pass_request_headers|proxy_set_header (Auth|X-F)|proxy_http_v).*\n", "", text)
 
 
 def with_prefix(text: str) -> str:
-    """Return Envoy's recipe with the client's path behind our own and all of its headers."""
-    asked = text.replace("path_override: /auth", "path_prefix: /auth")
-    return re.sub(r"patterns:\n( +- {exact: .*}\n)+", 'patterns: [{safe_regex: {regex: ".*"}}]\n', asked)
+    """Return Envoy's recipe with all headers, and with the client's path after our own."""
+    prefixed = text.replace("path_override: /auth", "path_prefix: /auth")
+    return re.sub(r"patterns:\n( +- {exact: .*}\n)+", 'patterns: [{safe_regex: {regex: ".*"}}]\n', prefixed)
 
 
 def any_host(text: str) -> str:
-    """Return a recipe for the host of the recorded clients."""
+    """Return a recipe changed for the host of the recorded clients."""
     names = {
         "[ollama.example.com, ": '["*"] #',
         "server_name ollama.example.com": "server_name _",
@@ -98,23 +82,25 @@ def any_host(text: str) -> str:
 
 
 def capture(port: int, seen: list[bytes], *, http_2: bool) -> list[tuple[str, bytes]]:
-    """Send every client's request to *port* and return what the proxy there asked about it."""
+    """Send every client's request to the proxy on *port* and return its sub-requests."""
     found = []
     for title, head in clients():
-        found += [(title, each) for each in _asked(port, seen, head, send)]
+        found += [(title, each) for each in _subrequests(port, seen, head, send)]
         if http_2:
-            found += [(f"{title}, HTTP/2", each) for each in _asked(port, seen, head, _send_http2)]
+            found += [(f"{title}, HTTP/2", each) for each in _subrequests(port, seen, head, _send_http2)]
     return found
 
 
-def _asked(port: int, seen: list[bytes], head: bytes, send: Callable[[int, bytes], None]) -> list[bytes]:
+def _subrequests(
+    port: int, seen: list[bytes], head: bytes, send: Callable[[int, bytes], None]
+) -> list[bytes]:
     seen.clear()
     send(port, head)
     return list(seen)
 
 
 def send(port: int, head: bytes) -> None:
-    """Send a head with a body as it says, and wait for the answer."""
+    """Send a head with the body that it announces, and wait for the answer."""
     length = _LENGTH.search(head)
     body = b"x" * int(length[1]) if length else b""
     chunked = b"5\r\nhello\r\n0\r\n\r\n" if b"chunked" in head else b""
@@ -131,8 +117,8 @@ def _send_http2(port: int, head: bytes) -> None:
     http2.is_ok(port, [*pseudo.items(), *(each for each in fields if each[0] not in _OF_HTTP1)])
 
 
-def _keep(name: str, requests: list[tuple[str, bytes]], *ports: int) -> None:
-    """Write down *requests*, with *ports* that are other ones next time made the documented ones."""
+def _save(name: str, requests: list[tuple[str, bytes]], *ports: int) -> None:
+    """Write *requests* to a file, with the documented ports instead of *ports*, which change each time."""
     for port, usual in zip(ports, (b"8000", b"8080"), strict=False):
         requests = [(title, head.replace(b":%d" % port, b":" + usual)) for title, head in requests]
     write(DATA / "subrequests" / f"{name}.txt", requests)
@@ -140,7 +126,7 @@ def _keep(name: str, requests: list[tuple[str, bytes]], *ports: int) -> None:
 
 
 def main() -> None:
-    """Capture all."""
+    """Record all proxies."""
     with Recorder() as recorder, Backend() as backend:
         _capture_traefik(recorder, backend)
         _capture("caddy", Caddy, recorder, backend)
@@ -160,15 +146,18 @@ def _capture(
 ) -> None:
     with kind(recorder.port, backend.port, lambda text: any_host(change(text))) as proxy:
         found = capture(proxy.port, recorder.heads, http_2=kind in {Caddy, Envoy})
-    _keep(name, found, recorder.port, proxy.port)
+    _save(name, found, recorder.port, proxy.port)
 
 
 def _capture_traefik(recorder: Recorder, backend: Backend) -> None:
-    doors = {"traefik": Door(), "traefik-all-headers": Door(options={"authRequestHeaders": []})}
-    with Traefik(recorder.port, backend.port, doors) as traefik:
+    entry_points = {
+        "traefik": EntryPoint(),
+        "traefik-all-headers": EntryPoint(options={"authRequestHeaders": []}),
+    }
+    with Traefik(recorder.port, backend.port, entry_points) as traefik:
         for name, port in traefik.ports.items():
             found = capture(port, recorder.heads, http_2=True)
-            _keep(name, found, recorder.port, port)
+            _save(name, found, recorder.port, port)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Requests that no client of good manners sends, as bytes: for tests and for chaos/attacks.py.
+"""Malformed and unusual requests as bytes, for tests and for chaos/attacks.py.
 
-Most shapes are what follows the usual fields of a request (Host, X-Forwarded-Host, Authorization).
+Most of them are the end of a request, after its usual fields (Host, X-Forwarded-Host, Authorization).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ _REMARKS = {
     "preflight": b"Origin: https://a.test\r\nAccess-Control-Request-Method: GET",
     "many ranges": b"Range: bytes=" + b",".join(b"%d-" % number for number in range(1_000)),
 }
-# PATH stands for the path of the target.
+# PATH is replaced by the path of the target.
 LINES = {
     "HTTP/0.9": b"GET PATH",
     "HTTP/0.9 with a version": b"GET PATH HTTP/0.9",
@@ -170,12 +170,12 @@ HOSTS = [b"a.test", b"A.TEST:80", b"b.test", b"", b"*", b"a.test,b.test", b".a.t
 
 
 def malformed() -> dict[str, bytes]:
-    """Return ends of heads that break the grammar of HTTP or a limit."""
+    """Return ends of heads that violate the grammar of HTTP or a limit."""
     return {name: fields + _END for name, fields in _HEADS.items()}
 
 
 def remarks() -> dict[str, bytes]:
-    """Return ends of heads that are legal, or nearly so, and must not matter to a decision."""
+    """Return ends of heads that are legal, or nearly so, and must not affect a decision."""
     overrides = {f"{name.decode()}: {value.decode()}": name + b": " + value for name in _OVERRIDES
                  for value in (b"/auth", b"a.test", b"OPTIONS")}  # fmt: skip
     aliases = {f"alias {name}": name.encode() + b": a.test" for name in alias_names("X-Forwarded-Host")}
@@ -183,7 +183,7 @@ def remarks() -> dict[str, bytes]:
 
 
 def alias_names(name: str) -> list[str]:
-    """Return spellings of *name* that a CGI-minded reader takes for it."""
+    """Return spellings of *name* that CGI maps to the same variable."""
     whole = [name.replace("-", char) for char in _ALIASES]
     return [
         *whole,
@@ -194,7 +194,7 @@ def alias_names(name: str) -> list[str]:
 
 
 def smuggling(hidden: bytes) -> dict[str, bytes]:
-    """Return ends of requests, bodies included, in which a careless reader finds the request *hidden*."""
+    """Return ends of requests with bodies in which a careless parser finds the request *hidden*."""
     shapes: dict[str, bytes] = {}
     for coding in _CODINGS:
         shapes |= _framed(repr(coding)[2:-1], coding, hidden)
@@ -215,7 +215,7 @@ def smuggling(hidden: bytes) -> dict[str, bytes]:
 
 
 def _framed(name: str, coding: bytes, hidden: bytes) -> dict[str, bytes]:
-    """Return the classical pairs: one reader counts bytes, the other one chunks."""
+    """Return the classic pairs for which one parser uses Content-Length and the other Transfer-Encoding."""
     chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden)
     size = chunked.index(b"\n") + 1
     behind = b"0\r\n\r\n" + hidden
@@ -227,6 +227,6 @@ def _framed(name: str, coding: bytes, hidden: bytes) -> dict[str, bytes]:
 
 
 def pairs(values: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
-    """Return every ordered pair of *values*, each with itself too."""
+    """Return every ordered pair of *values*, including pairs of the same value."""
     kept = list(values)
     return [(first, second) for first in kept for second in kept]

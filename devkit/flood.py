@@ -1,4 +1,4 @@
-"""Tokens that nobody issued, as many as it takes."""
+"""Any number of requests with unknown tokens, and what they cost Redis."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _USUAL = (b"Host: auth:8000", b"X-Forwarded-Host: a.test")
 
 
 class Size(NamedTuple):
-    """How much Redis keeps, and how often a script was asked."""
+    """How much Redis stores, and how many scripts it has run."""
 
     keys: int
     memory_bytes: int
-    asked: int
+    scripts: int
 
 
 def size(redis: Any) -> Size:
-    """Return how much *redis* keeps now."""
-    asked = redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
-    return Size(redis.dbsize(), redis.info("memory")["used_memory"], asked)
+    """Return how much *redis* stores now."""
+    scripts = redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+    return Size(redis.dbsize(), redis.info("memory")["used_memory"], scripts)
 
 
 def flood(port: int, count: int) -> Counter[int]:
-    """Ask /auth about *count* unknown tokens, many at once on each connection, and count the statuses."""
+    """Send *count* unknown tokens to /auth, pipelined on each connection, and count the statuses."""
     with ThreadPoolExecutor(_CLIENTS) as pool:
         return sum(pool.map(lambda _: _batch(port), range(count // _BATCH)), Counter())
 
 
 def _batch(port: int) -> Counter[int]:
     data = b"".join(request(corpus.PLAIN, *_USUAL, bearer(token)) for token in _unknown(_BATCH))
-    return Counter(reply.status for reply in converse(port, data))
+    return Counter(answer.status for answer in converse(port, data))
 
 
 def _unknown(count: int) -> Iterator[str]:
-    """Yield tokens that only Redis can refuse: by their checksum one of ours, or an older deployment's."""
+    """Yield tokens that only Redis can refuse: half of them with our checksum, half in an older format."""
     for number in range(count):
         secret = secrets.token_hex(16)
         yield f"acl_{secret}{checksum(secret)}" if number % 2 else secret

@@ -1,15 +1,20 @@
-"""HTTP/1.1 by hand: any request out, whole answers back."""
+"""An HTTP/1.1 client on a loopback port: it sends any bytes and reads complete responses (RFC 9112)."""
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from http.client import parse_headers
 from typing import Any, NamedTuple, Self
 
+from devkit.waiting import PATIENCE_S
+
 Headers = Iterable[tuple[str, str]]
+
+_STATUS_LINE = re.compile(r"HTTP/1\.\d (\d{3})(?: |$)")
+_RECEIVE_BYTES = 65_536
 
 
 class Answer(NamedTuple):
@@ -22,8 +27,11 @@ class Answer(NamedTuple):
     @property
     def headers(self) -> dict[str, str]:
         """Return the fields by lower-case name, repeated ones joined with a comma."""
-        names = dict.fromkeys(name.lower() for name, _ in self.all)
-        return {name: ", ".join(v for n, v in self.all if n.lower() == name) for name in names}
+        fields: dict[str, str] = {}
+        for name, value in self.all:
+            known = fields.get(name.lower())
+            fields[name.lower()] = value if known is None else f"{known}, {value}"
+        return fields
 
     @property
     def text(self) -> str:
@@ -31,22 +39,85 @@ class Answer(NamedTuple):
         return self.body.decode()
 
     def json(self) -> Any:
-        """Return what the body says in JSON."""
+        """Return the JSON value in the body."""
         return json.loads(self.body)
 
 
-class Connection:
-    """A TCP connection to a loopback port that sends any bytes and reads HTTP/1.1 responses."""
+def first_answer(
+    received: bytes, start: int = 0, *, head: bool = False, ended: bool = False
+) -> tuple[Answer, int] | None:
+    """Return the first final response from *start* on and where it ends, None while bytes are missing.
 
-    def __init__(self, port: int, timeout_s: float = 60) -> None:
+    *head* marks the response to a HEAD request. *ended* means that the connection has been closed, which
+    completes a body without a length. Raises ValueError if the bytes are not an HTTP/1 response.
+    """
+    end = received.find(b"\r\n\r\n", start)
+    if end < 0:
+        return None
+    status, fields = _head(received[start:end].decode("latin-1"))
+    if 100 <= status < 200 and status != 101:
+        return first_answer(received, end + 4, head=head, ended=ended)
+    answer = Answer(status, fields, b"")
+    if head or status in {101, 204, 304}:
+        return answer, end + 4
+    framed = _body(received, end + 4, answer.headers, ended=ended)
+    return framed and (answer._replace(body=framed[0]), framed[1])
+
+
+def answers(received: bytes) -> list[Answer]:
+    """Return all responses in *received*; raises ValueError if it holds anything else or half a response."""
+    found, end = list[Answer](), 0
+    while end < len(received):
+        parsed = first_answer(received, end)
+        if not parsed:
+            raise ValueError(f"not a complete response: {received[end : end + 200]!r}")
+        found.append(parsed[0])
+        end = parsed[1]
+    return found
+
+
+def _head(text: str) -> tuple[int, list[tuple[str, str]]]:
+    line, *lines = text.split("\r\n")
+    match = _STATUS_LINE.match(line)
+    if not match:
+        raise ValueError(f"not a status line: {line[:200]!r}")
+    fields = (each.partition(":") for each in lines)
+    return int(match[1]), [(name, value.strip()) for name, _, value in fields]
+
+
+def _body(received: bytes, start: int, fields: dict[str, str], *, ended: bool) -> tuple[bytes, int] | None:
+    if fields.get("transfer-encoding", "").lower() == "chunked":
+        return _chunked(received, start)
+    if "content-length" not in fields:
+        return (received[start:], len(received)) if ended else None
+    end = start + int(fields["content-length"])
+    return (received[start:end], end) if len(received) >= end else None
+
+
+def _chunked(received: bytes, start: int) -> tuple[bytes, int] | None:
+    """Return the decoded body and where its trailers end."""
+    body = b""
+    while (end := received.find(b"\r\n", start)) >= 0:
+        size = int(received[start:end].partition(b";")[0], 16)
+        if not size:
+            over = received.find(b"\r\n\r\n", end)
+            return (body, over + 4) if over >= 0 else None
+        body += received[end + 2 : end + 2 + size]
+        start = end + 2 + size + 2
+    return None
+
+
+class Connection:
+    """A TCP connection to a loopback port."""
+
+    def __init__(self, port: int, timeout_s: float = PATIENCE_S) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout_s)
-        self._reader = self._socket.makefile("rb")
+        self._received = b""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.close()
         self._socket.close()
 
     def send(self, data: bytes) -> None:
@@ -54,35 +125,44 @@ class Connection:
         self._socket.sendall(data)
 
     def finish(self) -> None:
-        """Send nothing more; raises nothing if the other side has ended the connection."""
+        """Half-close the connection; does nothing if the peer has closed it."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
+    def receive(self) -> bytes:
+        """Return what has arrived, waiting for at least one byte; empty once the peer has closed."""
+        received, self._received = self._received or self._socket.recv(_RECEIVE_BYTES), b""
+        return received
+
     def rest(self) -> bytes:
-        """Return all that comes until the end."""
+        """Return all bytes until the peer closes the connection."""
         received = b""
         with suppress(ConnectionError):
-            while chunk := self._reader.read1():
+            while chunk := self.receive():
                 received += chunk
         return received
 
     def read(self, *, head: bool = False) -> Answer:
-        """Read one final response, *head* if it answers a HEAD; raises ConnectionError if there is none."""
-        line = self._reader.readline()
-        if not line:
-            raise ConnectionError("closed without an answer")
-        fields, status = parse_headers(self._reader), int(line.split()[1])
-        if status == 100:
-            return self.read(head=head)
-        if head or status in {101, 204, 304}:
-            return Answer(status, fields.items(), b"")
-        if fields.get("Transfer-Encoding") == "chunked":
-            return Answer(status, fields.items(), _dechunked(self._reader))
-        length = fields.get("Content-Length")
-        return Answer(status, fields.items(), self._reader.read(int(length) if length else -1))
+        """Read one final response, *head* if it answers a HEAD.
+
+        Raises ConnectionError if the peer closes the connection first.
+        """
+        received = b""
+        while not (parsed := first_answer(received, head=head)):
+            try:
+                chunk = self.receive()
+            except ConnectionResetError:
+                if not first_answer(received, head=head, ended=True):
+                    raise
+                chunk = b""
+            if not chunk:
+                return _closed(received, head=head)
+            received += chunk
+        self._received = received[parsed[1] :]
+        return parsed[0]
 
     def is_closed(self) -> bool:
-        """Tell whether the other side ends the connection rather than answers."""
+        """Return whether the peer closes the connection instead of answering."""
         try:
             self.read()
         except ConnectionError:
@@ -92,44 +172,44 @@ class Connection:
     def call(
         self, target: str = "/", headers: Headers = (), method: str = "GET", body: bytes | None = None
     ) -> Answer:
-        """Send one request as ask does and read its answer."""
-        self.ask(target, headers, method, body)
+        """Send one request and read its answer; the headers keep their order."""
+        self.send(encoded(target, headers, method, body))
         return self.read(head=method == "HEAD")
 
-    def ask(
-        self, target: str = "/", headers: Headers = (), method: str = "GET", body: bytes | None = None
-    ) -> None:
-        """Send one request, its headers as given and in that order."""
-        length = () if body is None else (("Content-Length", str(len(body))),)
-        fields = [*headers, *length]
-        if not any(name.lower() == "host" for name, _ in fields):
-            fields.insert(0, ("Host", "localhost"))
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        self.send(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + (body or b""))
+
+def _closed(received: bytes, *, head: bool) -> Answer:
+    """Return the response that the end of the connection completes."""
+    parsed = first_answer(received, head=head, ended=True)
+    if not parsed:
+        raise ConnectionError("closed without an answer")
+    return parsed[0]
 
 
 def call(
     port: int, target: str = "/", headers: Headers = (), method: str = "GET", body: bytes | None = None
 ) -> Answer:
-    """Send one request on a connection of its own; see Connection.call."""
+    """Send one request on a new connection; see Connection.call."""
     with Connection(port) as connection:
         return connection.call(target, headers, method, body)
 
 
-def _dechunked(reader: Any) -> bytes:
-    body = b""
-    while size := int(reader.readline().split(b";")[0], 16):
-        body += reader.read(size)
-        reader.readline()
-    reader.readline()
-    return body
+def encoded(
+    target: str = "/", headers: Headers = (), method: str = "GET", body: bytes | None = None
+) -> bytes:
+    """Return a request as bytes, with Host and Content-Length added where they are needed."""
+    length = () if body is None else (("Content-Length", str(len(body))),)
+    fields = [*headers, *length]
+    if not any(name.lower() == "host" for name, _ in fields):
+        fields.insert(0, ("Host", "localhost"))
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + (body or b"")
 
 
 def bearer(token: str | None) -> list[tuple[str, str]]:
-    """Return the header that presents *token*, if any."""
+    """Return the Authorization header for *token*, nothing for None."""
     return [] if token is None else [("Authorization", f"Bearer {token}")]
 
 
 def forwarded(host: str) -> list[tuple[str, str]]:
-    """Return what Traefik says of a request to *host*."""
+    """Return the headers that Traefik adds about a request to *host*."""
     return [("X-Forwarded-Host", host), ("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", "/")]

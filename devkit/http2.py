@@ -1,4 +1,4 @@
-"""As much HTTP/2 (RFC 9113, RFC 7541) as one request without a body takes."""
+"""The part of HTTP/2 (RFC 9113, RFC 7541) that one request without a body needs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from devkit.http import Headers
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADERS, _RESET, _SETTINGS, _GOAWAY = 1, 3, 4, 7
-_ENDS = 0x5  # of the headers and of the stream
+_ENDS = 0x5  # END_HEADERS and END_STREAM
 _STATUS_200 = b"\x88"  # in the static table
 
 
 def is_ok(port: int, fields: Headers) -> bool:
-    """Send one request of *fields*, pseudo-header fields included; tell whether its answer is a 200."""
+    """Send one request with *fields*, including pseudo-header fields; return whether the answer is a 200."""
     block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0) + _frame(_HEADERS, _ENDS, 1, block))
@@ -23,11 +23,11 @@ def is_ok(port: int, fields: Headers) -> bool:
 
 def _text(text: str) -> bytes:
     data = text.encode()
-    return _length(len(data)) + data  # no Huffman code
+    return _length(len(data)) + data  # without Huffman coding
 
 
 def _length(number: int) -> bytes:
-    """RFC 7541 section 5.1, with a prefix of seven bits."""
+    """Encode an integer with a prefix of seven bits (RFC 7541 section 5.1)."""
     if number < 127:
         return bytes([number])
     number, more = number - 127, [127]
@@ -42,7 +42,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def _first_answer(reader: BinaryIO) -> bytes:
-    """Return the header block of the answer, nothing if the request or the connection is refused."""
+    """Return the header block of the answer, empty if the stream or the connection is reset."""
     while head := reader.read(9):
         payload = reader.read(int.from_bytes(head[:3], "big"))
         if head[3] == _HEADERS:

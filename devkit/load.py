@@ -1,106 +1,195 @@
-"""Clients that go on asking while something happens to the service."""
+"""The load generator: clients in a closed loop, an open loop at a constant rate, or fixed requests."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, cycle, islice
-from typing import Self
+from dataclasses import replace
+from itertools import count, cycle
+from typing import Any, Self
 
-from devkit.http import Answer, Connection, Headers
+from devkit.client import Client, connected
+from devkit.http import Headers
+from devkit.tally import LATE, Exchange, Request, Tally, get
 from devkit.waiting import PATIENCE_S
 
-
-def hammer(ports: Sequence[int], headers: Headers, clients: int = 50, each: int = 40) -> Counter[int]:
-    """Ask /auth from *clients* connections at once, spread over *ports*, and count the statuses."""
-
-    def client(port: int) -> list[int]:
-        with Connection(port) as connection:
-            return [connection.call("/auth", headers).status for _ in range(each)]
-
-    with ThreadPoolExecutor(clients) as pool:
-        return Counter(chain.from_iterable(pool.map(client, islice(cycle(ports), clients))))
+LAST_CALL_S = 0.3  # how long a worker that stops still reads from its open connections
+_PAUSE_S = 0.01  # after a failure
 
 
-LAST_CALL_S = 0.3  # how long a worker that stops listens to the connections that it has
+def is_late(sent: float, previous: float) -> bool:
+    """Return whether a worker that stops need not answer a request sent at *sent*.
 
-
-class LateError(OSError):
-    """A worker that stops did not answer a request that came long after the one before it.
-
-    A busy machine makes clients late. Whatever keeps HTTP connections open has to ask again then.
+    A busy machine makes clients late: the one before it began at *previous*, more than LAST_CALL_S earlier.
+    Every client that keeps HTTP connections open has to retry then.
     """
+    return sent - previous > LAST_CALL_S
 
 
 class Load:
-    """Clients that ask one request after another while a block runs, and count what they get."""
+    """Requests that are sent from a thread of their own while a block runs; leaving waits for the last."""
 
-    def __init__(self, port: int, headers: Headers, clients: int = 8, pause_s: float = 0.0) -> None:
-        self.answers: Counter[str] = Counter()
-        self.slowest_s = 0.0
-        self._port, self._headers, self._pause_s = port, list(headers), pause_s
-        self._done = threading.Event()
-        self._threads = [threading.Thread(target=self._client) for _ in range(clients)]
+    def __init__(self, port: int, requests: Sequence[Request]) -> None:
+        self.tally = Tally()
+        self._port, self._requests = port, requests
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def lost(self) -> dict[str, int]:
-        """Return what came instead of 200, and how often."""
-        return {
-            what: count for what, count in self.answers.items() if what not in {"200", LateError.__name__}
-        }
+        self._is_over.set()
+        self._thread.join()
 
     def wait_for(self, answers: int, deadline_s: float = PATIENCE_S) -> None:
         """Wait until *answers* more have come; raises TimeoutError."""
-        enough, end = self.answers.total() + answers, time.monotonic() + deadline_s
-        while self.answers.total() < enough:
+        enough, end = len(self.tally) + answers, time.monotonic() + deadline_s
+        while len(self.tally) < enough:
             if time.monotonic() > end:
-                raise TimeoutError(f"{self.answers}")
-            time.sleep(0.01)
+                raise TimeoutError(f"{self.tally.outcomes}")
+            time.sleep(_PAUSE_S)
 
-    def _client(self) -> None:
-        while not self._done.is_set():
-            try:
-                self._converse()
-            except OSError as error:
-                self.answers[type(error).__name__] += 1
-                time.sleep(0.01)
-
-    def _converse(self) -> None:
-        """Ask on one connection until the service says that it closes it."""
-        before = float("inf")
-        with Connection(self._port) as connection:
-            while not self._done.is_set():
-                began = time.monotonic()
-                answer = ask_in_time(connection, self._headers, before)
-                before = began
-                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
-                self.answers[str(answer.status)] += 1
-                if answer.headers.get("connection") == "close":
-                    return
-                time.sleep(self._pause_s)
+    async def _run(self) -> None:
+        raise NotImplementedError
 
 
-def ask_in_time(connection: Connection, headers: Headers, before: float) -> Answer:
-    """Ask /auth on a connection whose last request began at *before*; raises LateError."""
-    asked = time.monotonic()
-    try:
-        connection.ask("/auth", headers)
-        asked = time.monotonic()
-        return connection.read()
-    except ConnectionError as error:
-        if asked - before > LAST_CALL_S:
-            raise LateError from error
-        raise
+class ClosedLoop(Load):
+    """Clients that each send one request after another, the next one as soon as the last is answered."""
+
+    def __init__(self, port: int, *requests: Request, clients: int = 8) -> None:
+        super().__init__(port, requests)
+        self._clients = clients
+
+    async def _run(self) -> None:
+        requests = (iter(cycle(self._requests)) for _ in range(self._clients))
+        note = self.tally.exchanges.append
+        await asyncio.gather(*(_in_turn(self._port, each, note, self._is_over) for each in requests))
+
+
+class OpenLoop(Load):
+    """A constant rate of requests, however slowly they are answered."""
+
+    def __init__(self, port: int, *requests: Request, per_second: float) -> None:
+        super().__init__(port, requests)
+        self._per_second = per_second
+        self._idle: list[Client] = []
+
+    async def _run(self) -> None:
+        began = time.monotonic()
+        tasks: set[asyncio.Task[None]] = set()
+        for number in count():
+            await asyncio.sleep(max(0.0, began + number / self._per_second - time.monotonic()))
+            if self._is_over.is_set():
+                break
+            task = asyncio.create_task(self._send(self._requests[number % len(self._requests)]))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+        for client in self._idle:
+            client.close()
+
+    async def _send(self, request: Request) -> None:
+        client = await self._connected()
+        self.tally.exchanges.append(await client.exchange(request))
+        if client.is_open and not client.is_last:
+            self._idle.append(client)
+        else:
+            client.close()
+
+    async def _connected(self) -> Client:
+        while self._idle:
+            if (client := self._idle.pop()).is_open:
+                return client
+        return await connected(self._port)
+
+
+async def _in_turn(
+    port: int,
+    requests: Iterable[Request],
+    note: Callable[[Exchange], object],
+    is_over: threading.Event | None = None,
+) -> None:
+    """Send one request after another, on one connection for as long as the server keeps it open."""
+    client, previous = None, float("inf")
+    for request in requests:
+        if is_over and is_over.is_set():
+            break
+        if not client:
+            client, previous = await connected(port), float("inf")
+        exchange = await client.exchange(request)
+        if exchange.error and is_late(client.sent, previous):
+            exchange = exchange._replace(error=LATE)
+        note(exchange)
+        previous = exchange.began
+        if exchange.error or client.is_last or request.is_odd:
+            client.close()
+            client = None
+        if exchange.error:
+            await asyncio.sleep(_PAUSE_S)
+    if client:
+        client.close()
+
+
+def send_each(ports: Iterable[int], rows: Iterable[Iterable[Request]]) -> Tally:
+    """Send the requests of each row in turn, all rows at the same time, spread over *ports*."""
+    tally = Tally()
+
+    def note(exchange: Exchange) -> None:
+        without_data = replace(exchange.request, data=b"")  # or a long run fills the memory
+        tally.exchanges.append(exchange._replace(request=without_data))
+
+    async def run() -> None:
+        await asyncio.gather(
+            *(_in_turn(port, row, note) for port, row in zip(cycle(ports), rows, strict=False))
+        )
+
+    _apart(run())
+    return tally
+
+
+def hammer(ports: Iterable[int], headers: Headers, clients: int = 50, each: int = 40) -> Counter[int]:
+    """Send *each* times *clients* GET /auth at once and count the statuses; raises ConnectionError."""
+    request = get("/auth", "/auth", headers)
+    return answered(send_each(ports, [[request] * each] * clients))
+
+
+def answered(tally: Tally) -> Counter[int]:
+    """Return the statuses; raises ConnectionError if a request got no answer."""
+    if unanswered := tally.where(lambda exchange: bool(exchange.error)):
+        raise ConnectionError(f"{unanswered.outcomes}")
+    return tally.statuses
+
+
+def volleys(port: int, request: Request, at_once: int, times: int, beside: Request | None = None) -> Tally:
+    """Send *request* on *at_once* connections at the same moment, *times* over, and *beside* during each."""
+    tally = Tally()
+    _apart(_volleys(port, [request] * at_once, times, beside, tally.exchanges))
+    return tally
+
+
+async def _volleys(
+    port: int, requests: Sequence[Request], times: int, beside: Request | None, exchanges: list[Exchange]
+) -> None:
+    clients = [await connected(port) for _ in requests]
+    probe = await connected(port)
+    for _ in range(times):
+        pairs = zip(clients, requests, strict=True)
+        volley = [asyncio.create_task(client.exchange(request)) for client, request in pairs]
+        if beside:
+            await asyncio.sleep(0.1)  # until all of them are sent and wait
+            exchanges.append(await probe.exchange(beside))
+        exchanges += await asyncio.gather(*volley)
+    for client in [*clients, probe]:
+        client.close()
+
+
+def _apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run *work* in a thread, because the caller may have an event loop of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()

@@ -1,4 +1,4 @@
-"""Ports that nobody else uses, and who listens where."""
+"""Free loopback ports, and the state of the sockets on a port."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _claims: list[socket.socket] = []
 
 
 def _own_ports() -> Iterator[int]:
-    """Yield ports that no other test run on this machine uses: it would find their block claimed.
+    """Yield ports that no other test run on this machine uses, because it finds their block claimed.
 
-    They are below those of outgoing connections, so that none of these takes one while its server is down.
+    They are below the ephemeral range, so that no outgoing connection takes one while its server is down.
     """
     for block in random.sample(range(10_000, 32_000, 100), 220):
         claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -31,7 +31,7 @@ _ports = _own_ports()
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on, another one each time."""
+    """Return a free loopback port, a different one each time."""
     for port in _ports:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
@@ -39,17 +39,17 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Tell whether any process listens on a loopback port; nobody notices the question."""
+    """Return whether a process listens on a loopback port, without connecting to it."""
     return any(state == "0A" for state, _ in _sockets(port))
 
 
 def unread(port: int) -> int:
-    """Return how many bytes have come to a loopback port that the process there has not read."""
+    """Return how many bytes were received on a loopback port and not yet read by its process."""
     return sum(waiting for state, waiting in _sockets(port) if state != "0A")
 
 
 def _sockets(port: int) -> Iterator[tuple[str, int]]:
-    """Yield the state of each socket at a port, 0A if it listens, and what waits in its receive queue."""
+    """Yield for each socket on a port its state, 0A if it listens, and the size of its receive queue."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, _, state, queues, *_ = line.split()
         if int(local.partition(":")[2], 16) == port:

@@ -1,12 +1,12 @@
-"""Processes with a directory of their own, which end with their test."""
+"""Processes with a directory of their own that end with their test."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal as signals
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,15 +16,16 @@ from typing import Self
 
 import redis
 
+from devkit.proc import children, is_stopped
 from devkit.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
-COVERAGE = "COVERAGE_PROCESS_CONFIG"  # what coverage tells the processes that it measures
+COVERAGE = "COVERAGE_PROCESS_CONFIG"  # set by coverage for the processes that it measures
 _INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR", COVERAGE} & os.environ.keys()
 
 
 class Process:
-    """A process with its own directory and session; start waits until it is ready, leaving kills it."""
+    """A process with its own directory and session that is started and killed with a block."""
 
     name = "process"
     argv: Sequence[str] = ()
@@ -56,20 +57,20 @@ class Process:
 
     @property
     def log(self) -> str:
-        """Return all that it has written to stdout and stderr."""
+        """Return its stdout and stderr so far."""
         return self.log_path.read_text("utf-8", "replace")
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it has been started and has not ended."""
+        """Return whether it is running."""
         return self._popen is not None and self._popen.poll() is None
 
     def is_ready(self) -> bool:
-        """Tell whether it serves."""
+        """Return whether it is ready to serve."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Start it, again if need be, and wait until it serves."""
+        """Start it for the first time or again, and wait until it is ready."""
         with self.log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 self.argv,
@@ -83,11 +84,11 @@ class Process:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait until it serves; raises RuntimeError with its log if it ends or takes too long."""
+        """Wait until it is ready; raises RuntimeError with its log if it exits or takes too long."""
         deadline = time.monotonic() + self.start_deadline_s
         while not self._is_ready_now():
             if (self._popen and self._popen.poll() is not None) or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name} does not serve:\n{self.log}")
+                raise RuntimeError(f"{self.name} is not ready:\n{self.log}")
             time.sleep(0.02)
 
     def _is_ready_now(self) -> bool:
@@ -97,56 +98,40 @@ class Process:
             return False
 
     def signal(self, number: int) -> None:
-        """Send a signal to the leader alone."""
+        """Send a signal to the leader only."""
         os.kill(self.pid, number)
 
     def wait(self, timeout_s: float = 60) -> int:
-        """Wait for the end and return the exit code."""
+        """Wait for its exit and return the exit code."""
         assert self._popen, f"{self.name} was not started"
         return self._popen.wait(timeout_s)
 
     def stop(self, timeout_s: float = 60) -> int:
-        """End it as an init system would and return the exit code."""
+        """Send SIGTERM, wait for its exit and return the exit code."""
         self.resume()
         self.signal(signals.SIGTERM)
         return self.wait(timeout_s)
 
     def kill(self) -> None:
-        """End it and its children at once, as a crash would; nothing happens if it has ended well."""
+        """Kill it and its children unless it has exited with 0."""
         if self._popen and self._popen.poll() != 0:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signals.SIGKILL)
             self.wait()
 
     def pause(self) -> None:
-        """Stop it and its children from running; their sockets stay open."""
+        """Stop it and its children with SIGSTOP, which leaves their sockets open."""
         os.killpg(self.pid, signals.SIGSTOP)
-        until(lambda: all(is_stopped(pid) for pid in (self.pid, *children(self.pid))))
+        until(lambda: all(map(is_stopped, (self.pid, *children(self.pid)))))
 
     def resume(self) -> None:
-        """Let it run on."""
+        """Continue it and its children with SIGCONT."""
         os.killpg(self.pid, signals.SIGCONT)
 
 
-def children(pid: int) -> list[int]:
-    """Return the process ids of the children of a process."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def stop(pids: Sequence[int]) -> None:
-    """Stop processes from running; a busy machine takes a while to do so."""
-    for pid in pids:
-        os.kill(pid, signals.SIGSTOP)
-    until(lambda: all(map(is_stopped, pids)))
-
-
-def is_stopped(pid: int) -> bool:
-    """Tell whether a process will not run until it is told to, or not at all."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
-
-
-def awaits_signal(pid: int, number: int) -> bool:
-    """Tell whether a process was sent a signal that it has not met yet, as one that is stopped can't."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    pending = re.findall(r"^(?:Sig|Shd)Pnd:\s+(\w+)", status, re.MULTILINE)
-    return any(int(mask, 16) & 1 << number - 1 for mask in pending)
+def run_module(name: str, *arguments: object, timeout_s: float = 100) -> str:
+    """Run ``python -m`` in the checkout and return its stdout; raises AssertionError with its stderr."""
+    argv = [sys.executable, "-m", name, *map(str, arguments)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

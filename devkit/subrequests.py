@@ -1,4 +1,4 @@
-"""What real proxies sent to /auth for real clients: devkit/data, written by `python -m devkit.capture`."""
+"""Recorded sub-requests of real proxies to /auth: devkit/data, written by `python -m devkit.capture`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TITLE = b"### "
 
 
 def heads() -> list[tuple[str, str, bytes]]:
-    """Return the proxy, the client and the bytes of each head; the token in them opens a.test."""
+    """Return the proxy, the client and the bytes of each head; the token in them is for a.test."""
     files = sorted((DATA / "subrequests").glob("*.txt"))
     return [(file.stem, client, head) for file in files for client, head in _read(file.read_bytes())]
 
@@ -21,15 +21,15 @@ def clients() -> list[tuple[str, bytes]]:
 
 
 def _read(text: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield title and head of each request in *text*, where a line ends in LF, on the wire in CRLF."""
+    """Yield the title and the head of each request in *text*, with CRLF instead of LF."""
     for part in text.split(b"\n" + _TITLE):
         title, _, head = part.removeprefix(_TITLE).partition(b"\n")
         yield title.decode(), head.rstrip(b"\n").replace(b"\n", b"\r\n") + b"\r\n\r\n"
 
 
 def write(file: Path, requests: list[tuple[str, bytes]]) -> None:
-    """Keep *requests* in *file*."""
+    """Write *requests* to *file*."""
     parts = [_TITLE + title.encode() + b"\n" + head.replace(b"\r\n", b"\n") for title, head in requests]
     text = b"".join(parts)
-    assert list(_read(text)) == requests, f"{file} can't hold such a head"
+    assert list(_read(text)) == requests, f"{file} cannot represent one of the heads"
     file.write_bytes(text)

@@ -1,4 +1,4 @@
-"""Traefik before the service and a backend."""
+"""Traefik in front of the service and a backend."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from devkit.process import Process
 
 
 @dataclass(frozen=True)
-class Door:
-    """An entry point of Traefik whose routers ask ForwardAuth; *options* change the safe ones."""
+class EntryPoint:
+    """An entry point of Traefik with ForwardAuth; *options* replace the safe ones."""
 
     address: str = ""
     insecure: bool = False
@@ -24,24 +24,30 @@ class Door:
 
 
 class Traefik(Process):
-    """Traefik with a port for each door; every host leads to the backend, admin.test to our pages."""
+    """Traefik, which routes admin.test to our pages and every other host to the backend."""
 
     name = "traefik"
 
     def __init__(
-        self, auth: int, backend: int, doors: Mapping[str, Door] | None = None, log_level: str = "INFO"
+        self,
+        auth: int,
+        backend: int,
+        entry_points: Mapping[str, EntryPoint] | None = None,
+        log_level: str = "INFO",
     ) -> None:
         super().__init__()
-        doors = doors or {"web": Door()}
-        self.ports = {name: free_port() for name in doors}
+        entry_points = entry_points or {"web": EntryPoint()}
+        self.ports = {name: free_port() for name in entry_points}
         self.port = next(iter(self.ports.values()))
-        self._write("dynamic.yml", _routing(f"http://127.0.0.1:{auth}", f"http://127.0.0.1:{backend}", doors))
-        self._write("static.yml", self._entries(doors, log_level))
+        self._write(
+            "dynamic.yml", _routing(f"http://127.0.0.1:{auth}", f"http://127.0.0.1:{backend}", entry_points)
+        )
+        self._write("static.yml", self._entries(entry_points, log_level))
         binary = Path(sys.executable).with_name("traefik")
         self.argv = [str(binary), f"--configfile={self.dir / 'static.yml'}"]
 
     def is_ready(self) -> bool:
-        """Tell whether all routers are there: a request without a token is refused, not unknown."""
+        """Return whether all routers are loaded: a request without a token is then refused, not a 404."""
         return all(call(port, "/", [("Host", "a.test")]).status != 404 for port in self.ports.values())
 
     def call(
@@ -49,22 +55,22 @@ class Traefik(Process):
         token: str | None = None,
         host: str = "a.test",
         headers: Headers = (),
-        door: str = "",
+        entry_point: str = "",
         **more: Any,
     ) -> Answer:
-        """Send a client's request through *door*, the first one if none is named; *more* is as in call."""
-        port = self.ports[door] if door else self.port
+        """Send a client's request through an entry point, by default the first; *more* is passed to call."""
+        port = self.ports[entry_point] if entry_point else self.port
         return call(port, more.pop("target", "/"), [("Host", host), *bearer(token), *headers], **more)
 
-    def _entries(self, doors: Mapping[str, Door], log_level: str) -> dict[str, Any]:
+    def _entries(self, entry_points: Mapping[str, EntryPoint], log_level: str) -> dict[str, Any]:
         return {
             "entryPoints": {
                 name: {
                     "address": f"127.0.0.1:{self.ports[name]}",
-                    "forwardedHeaders": {"insecure": door.insecure},
+                    "forwardedHeaders": {"insecure": entry_point.insecure},
                     "http": {"aliasHeadersStrategy": "delete"},
                 }
-                for name, door in doors.items()
+                for name, entry_point in entry_points.items()
             },
             "providers": {"file": {"filename": str(self.dir / "dynamic.yml"), "watch": False}},
             "log": {"level": log_level},
@@ -72,20 +78,23 @@ class Traefik(Process):
         } | ({"accessLog": {}} if log_level == "DEBUG" else {})
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        (self.dir / name).write_text(json.dumps(content, indent=1))  # every JSON text is YAML
+        (self.dir / name).write_text(json.dumps(content, indent=1))  # because YAML includes JSON
 
 
-def _routing(auth: str, backend: str, doors: Mapping[str, Door]) -> dict[str, Any]:
+def _routing(auth: str, backend: str, entry_points: Mapping[str, EntryPoint]) -> dict[str, Any]:
     routers = {
         name: {"rule": "PathPrefix(`/`)", "entryPoints": [name], "middlewares": [name], "service": "backend"}
-        for name in doors
+        for name in entry_points
     }
     admin = {"rule": "Host(`admin.test`)", "service": "auth"}
     services = {"backend": backend, "auth": auth}
     return {
         "http": {
             "routers": routers | {"admin": admin},
-            "middlewares": {name: {"forwardAuth": _forward_auth(auth, door)} for name, door in doors.items()},
+            "middlewares": {
+                name: {"forwardAuth": _forward_auth(auth, entry_point)}
+                for name, entry_point in entry_points.items()
+            },
             "services": {
                 name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in services.items()
             },
@@ -93,22 +102,22 @@ def _routing(auth: str, backend: str, doors: Mapping[str, Door]) -> dict[str, An
     }
 
 
-def _forward_auth(auth: str, door: Door) -> dict[str, Any]:
+def _forward_auth(auth: str, entry_point: EntryPoint) -> dict[str, Any]:
     safe: dict[str, Any] = {
-        "address": door.address or f"{auth}/auth",
+        "address": entry_point.address or f"{auth}/auth",
         "trustForwardHeader": False,
         "authRequestHeaders": ["Authorization"],
         "authResponseHeaders": ["Authorization", "X-Auth-Token-Id", "X-Auth-Email", "X-Auth-Comment"],
         "maxResponseBodySize": 4096,
     }
-    return safe | door.options
+    return safe | entry_point.options
 
 
 class Balancer(Traefik):
-    """Traefik whose ForwardAuth asks an entry point of its own, which spreads over the ports in *pool*."""
+    """Traefik whose ForwardAuth uses an entry point of its own, which balances over the ports in *pool*."""
 
     def __init__(self, pool: list[int], backend: int, *, retry: bool = False) -> None:
-        super().__init__(0, backend, {"web": Door(), "inner": Door(insecure=True)})
+        super().__init__(0, backend, {"web": EntryPoint(), "inner": EntryPoint(insecure=True)})
         self._retry = retry
         static = json.loads((self.dir / "static.yml").read_text())
         static["providers"] = {"file": static["providers"]["file"] | {"watch": True}} | {
@@ -118,12 +127,12 @@ class Balancer(Traefik):
         self.spread(pool)
 
     def replicas(self) -> int:
-        """Return how many answer, each known by the realm in its challenge."""
+        """Return how many replicas answer, told apart by the realm in their challenges."""
         refused = (call(self.port, "/", [("Host", "a.test")]) for _ in range(10))
         return len({answer.headers.get("www-authenticate") for answer in refused})
 
     def spread(self, pool: list[int]) -> None:
-        """Take *pool* for the ports that are asked from now on."""
+        """Balance over the ports in *pool* from now on."""
         path = self.dir / "dynamic.yml"
         http: dict[str, Any] = json.loads(path.read_text())["http"]
         http["middlewares"]["web"]["forwardAuth"]["address"] = f"http://127.0.0.1:{self.ports['inner']}/auth"
@@ -134,4 +143,4 @@ class Balancer(Traefik):
         balancer = {"servers": [{"url": f"http://127.0.0.1:{port}"} for port in pool]}
         http["services"]["replicas"] = {"loadBalancer": balancer | {"healthCheck": probe}}
         self._write("new.json", {"http": http})
-        (self.dir / "new.json").replace(path)  # in one step, or Traefik may read half of it
+        (self.dir / "new.json").replace(path)  # atomically, because Traefik might read half of it

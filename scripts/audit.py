@@ -1,7 +1,7 @@
-"""``make audit``: look the locked packages up among known vulnerabilities, or say that nobody could be asked.
+"""``make audit`` looks the locked packages up in a vulnerability database, or reports that it is unreachable.
 
-The service is first asked about a release that is known to be vulnerable, and believed only if it knows that:
-a mirror or a captive portal may answer everything with "nothing found".
+The service is trusted only if it knows a release that is known to be vulnerable: a mirror or a captive portal
+may answer every query with "nothing found".
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "requirements-bench.txt"  # holds every package of the other three
+LOCK = ROOT / "requirements-bench.txt"  # which includes all packages of the other three
 SERVICE = os.environ.get("OSV_URL", "https://api.osv.dev/v1/query")
 KNOWN: dict[str, Any] = {"package": {"ecosystem": "PyPI", "name": "jinja2"}, "version": "2.4.1"}
 TIMEOUT_S = 5
 
-# Advisories that do not touch us, each with the reason and where that can be seen.
+# Advisories that do not affect this service, each with the reason and where that can be seen.
 ACCEPTED: dict[str, str] = {}
 
 
 def doubt() -> str | None:
-    """Return why the service can't be believed; None if it can."""
+    """Return why the service cannot be trusted, None if it can."""
     try:
         answer = requests.post(SERVICE, json=KNOWN, timeout=TIMEOUT_S)
         answer.raise_for_status()
@@ -35,7 +35,7 @@ def doubt() -> str | None:
 
 
 def audit() -> int:
-    """Let pip-audit ask about the packages of the lock; return its status, 0 if nothing is known."""
+    """Run pip-audit on the locked packages; return its exit status, 0 without a known vulnerability."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(LOCK), "--disable-pip", "--strict"]
     service = ["--vulnerability-service", "osv", "--osv-url", SERVICE, "--timeout", str(TIMEOUT_S)]
     accepted = [part for name in ACCEPTED for part in ("--ignore-vuln", name)]
@@ -45,7 +45,7 @@ def audit() -> int:
 
 
 def main() -> int:
-    """Audit; without a service fail, unless ``--if-reachable`` was said."""
+    """Audit; without a trusted service this fails, unless ``--if-reachable`` is given."""
     if reason := doubt():
         print(f"NOT AUDITED: nothing is known about the locked packages. {SERVICE} can't be asked: {reason}")
         print("Where the network allows: make audit")

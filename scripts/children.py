@@ -1,4 +1,4 @@
-"""Child processes that do not outlive this one, and what to do with those that did."""
+"""Child processes that exit with this one, and the removal of those that did not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from scripts import endings
+from scripts import termination
 from scripts.locks import UNNAMED, Locks
 
 PATIENCE_S = 30
@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 def spawn(
     command: list[str], locks: Locks | None, number: int, descriptors: Sequence[int] = (), **options: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a child that Ctrl-C in this terminal does not reach; it holds byte *number* of *locks*."""
+    """Start a child that Ctrl-C in this terminal does not signal and that holds byte *number* of *locks*."""
 
     def prepare() -> None:
         _die_with_parent()
@@ -34,7 +34,7 @@ def spawn(
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """End a child by signal *number*, or at once if it does not listen."""
+    """Stop a child with signal *number*, or kill it after PATIENCE_S."""
     process.send_signal(number)
     try:
         process.wait(PATIENCE_S)
@@ -44,7 +44,7 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def end_leftover(locks: Locks, number: int, what: str) -> None:
-    """End the child of a run that was killed: the process that holds byte *number*, and no other one."""
+    """Stop the child of a run that was killed: the process that holds byte *number*, and no other one."""
     for ending in (signal.SIGTERM, signal.SIGKILL):
         if (process := locks.holder(number)) is None:
             return
@@ -57,24 +57,24 @@ def end_leftover(locks: Locks, number: int, what: str) -> None:
     sys.exit(f"{what} of the last run does not end")
 
 
-def end(process: int, ending: signal.Signals) -> None:
-    """Send *ending*, to a process that is stopped too."""
+def end(process: int, number: signal.Signals) -> None:
+    """Send signal *number*, which also wakes a process that is stopped."""
     with suppress(ProcessLookupError):
-        os.kill(process, ending)
+        os.kill(process, number)
         os.kill(process, signal.SIGCONT)
 
 
 def wait(is_over: Callable[[], bool], complaint: str) -> None:
-    """Wait until *is_over*; exits with *complaint* if that takes too long."""
+    """Wait until *is_over*; exits with *complaint* after PATIENCE_S."""
     if not until(is_over):
         sys.exit(complaint)
 
 
 def until(is_over: Callable[[], bool]) -> bool:
-    """Wait until *is_over*; tell whether it was so in time."""
+    """Wait until *is_over*; return False after PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while not (over := is_over()) and time.monotonic() < deadline:
-        endings.pause(0.05)
+        termination.pause(0.05)
     return over
 
 

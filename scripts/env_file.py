@@ -1,4 +1,4 @@
-"""``.env`` as ``make run`` reads and writes it: secrets, and where Redis is."""
+"""``.env`` as ``make run`` reads and writes it: the secrets, and the address of Redis."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from dotenv import set_key, unset_key
 
 from app import origins
-from scripts import older
-from scripts.private import replace
+from scripts import older_versions
+from scripts.permissions import replace
 
 ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
 URL_FILE = "data/redis.url"  # relative, so that a checkout can be moved
@@ -19,21 +19,21 @@ _USED = {"REDIS_URL_FILE", "REDIS_DB", "REDIS_DEADLINE_MS"}
 
 
 def kept() -> dict[str, str]:
-    """Return what .env says, to the letter; exits if it can't be read."""
+    """Return the variables of .env, taken literally; exits if it cannot be read."""
     try:
-        said = origins.literal()
+        values = origins.literal()
     except ValueError as error:
         sys.exit(f"{ENV_FILE} {error}")
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def known() -> dict[str, str]:
-    """Return the environment and, below it, what .env says."""
+    """Return the environment, which takes precedence over .env."""
     return {**kept(), **os.environ}
 
 
-def make_secrets() -> dict[str, str]:
-    """Write those that are set nowhere to .env and return them."""
+def generate_secrets() -> dict[str, str]:
+    """Generate the secrets that are not set, write them to .env and return them."""
     given = known()
     wanted = {
         "PEPPER": secrets.token_hex(32),
@@ -48,25 +48,25 @@ def make_secrets() -> dict[str, str]:
 
 
 def names_another_redis() -> bool:
-    """Tell whether a Redis is given that is not the embedded one."""
+    """Return whether the settings name a Redis other than the embedded one."""
     return _names_another(known())
 
 
 def without_own_address() -> dict[str, str]:
-    """Return what keeps the service from the embedded Redis, and forget that one if .env names another."""
-    said = kept()
-    if said.get("REDIS_URL_FILE") != URL_FILE or os.environ.get("REDIS_URL_FILE"):
+    """Return settings against the embedded Redis, and remove its address if .env names another one."""
+    values = kept()
+    if values.get("REDIS_URL_FILE") != URL_FILE or os.environ.get("REDIS_URL_FILE"):
         return {}
-    if _names_another(said):
+    if _names_another(values):
         unset_key(ENV_FILE, "REDIS_URL_FILE", follow_symlinks=True)
     return {"REDIS_URL_FILE": ""}
 
 
 def own_address() -> dict[str, str]:
-    """Write to .env where the address of the embedded Redis stands; return it, and nothing beside it."""
+    """Write the file name of the embedded Redis' address to .env; return settings that name no other."""
     if kept().get("REDIS_URL_FILE") != URL_FILE:
         _keep({"REDIS_URL_FILE": URL_FILE})
-    _leave_older_address()
+    _comment_out_older_address()
     unused = sorted(name for name, value in known().items() if value and _is_unused(name))
     if unused:
         print(
@@ -76,7 +76,7 @@ def own_address() -> dict[str, str]:
 
 
 def database() -> int:
-    """Return the number of the database that is asked for."""
+    """Return the number of the configured database."""
     text = known().get("REDIS_DB") or "0"
     if not text.isdecimal():
         sys.exit(f"REDIS_DB must be a number, not {text!r}")
@@ -95,9 +95,9 @@ def _names_another(values: dict[str, str]) -> bool:
     return bool(values.get("REDIS_HOST") or values.get("REDIS_URL")) or url_file != URL_FILE
 
 
-def _leave_older_address() -> None:
+def _comment_out_older_address() -> None:
     text = ENV_FILE.read_text("utf-8")
-    if (clean := older.without_address(text)) != text:
+    if (clean := older_versions.without_address(text)) != text:
         replace(ENV_FILE.resolve(), clean)
         print("REDIS_PORT and REDIS_PASSWORD in .env are of an older version: comments now", flush=True)
 

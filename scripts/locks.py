@@ -1,4 +1,4 @@
-"""Locks whose holder the kernel names: like a file with process ids, but one that can't be out of date."""
+"""Locks whose holder the kernel names: like a PID file, but never out of date."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FLOCK = "hhqqi" if _IS_LINUX else "qqihh"
 
 
 class Locks:
-    """A file each of whose bytes one process may hold, until it ends in whatever way."""
+    """A file each of whose bytes one process can lock, until it exits in any way."""
 
     def __init__(self, path: Path) -> None:
-        # Opened once: a process that closes any descriptor of the file gives all its locks back.
+        # Opened only once, because closing any descriptor of the file releases all locks of the process.
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
     def take(self, number: int) -> bool:
-        """Hold byte *number* in this process, unless another one does; a child does not inherit it."""
+        """Lock byte *number* for this process, but not for its children; return False if it is locked."""
         try:
             fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
         except (BlockingIOError, PermissionError):
@@ -30,9 +30,9 @@ class Locks:
         return True
 
     def holder(self, number: int) -> int | None:
-        """Return which process holds byte *number*; UNNAMED is one of another machine or container."""
-        asked = fcntl.fcntl(self.descriptor, fcntl.F_GETLK, _packed(fcntl.F_WRLCK, number))
-        kind, process = _unpacked(asked)
+        """Return the process that has locked byte *number*, UNNAMED if it is elsewhere or in a container."""
+        answer = fcntl.fcntl(self.descriptor, fcntl.F_GETLK, _packed(fcntl.F_WRLCK, number))
+        kind, process = _unpacked(answer)
         if kind == fcntl.F_UNLCK:
             return None
         return max(process, UNNAMED)

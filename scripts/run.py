@@ -1,7 +1,7 @@
-"""``make run``: the service and a Redis of its own, on this machine, with one command.
+"""``make run`` starts the service and its own Redis on this machine.
 
-Secrets that are missing are made once and kept in ``.env``; data are kept in ``data/``. Set REDIS_HOST or
-REDIS_URL to use another Redis.
+Missing secrets are generated once and stored in ``.env``; the data is stored in ``data/``. REDIS_HOST or
+REDIS_URL name another Redis to use instead.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import children, endings, env_file, older  # noqa: E402 - the path comes first
+from scripts import children, env_file, older_versions, termination  # noqa: E402 - the path comes first
 from scripts.embedded import SERVICE, Embedded, claim  # noqa: E402
 from scripts.locks import Locks  # noqa: E402
-from scripts.private import tighten  # noqa: E402
+from scripts.permissions import tighten  # noqa: E402
 
 DATA = ROOT / "data"
 PAUSE_S = 0.3
@@ -34,9 +34,9 @@ BACKLOG = 2048  # as gunicorn's
 
 
 def main() -> int:
-    """Run everything until Ctrl-C, or until the service ends; return its exit status."""
+    """Run everything until Ctrl-C or until the service exits; return its exit status."""
     os.chdir(ROOT)
-    endings.listen()
+    termination.install()
     with ExitStack() as cleanup:
         try:
             return _run(cleanup)
@@ -46,59 +46,59 @@ def main() -> int:
         except OSError as error:
             sys.exit(f"make run: {error}")
         finally:
-            endings.disregard()  # stopping is short, and nothing may be left behind
+            termination.block()  # because stopping is short and must not leave a process behind
 
 
 def _run(cleanup: ExitStack) -> int:
     if env_file.ENV_FILE.exists():
         tighten(env_file.ENV_FILE)
     if env_file.names_another_redis():
-        return _serve(cleanup, _door(), env_file.without_own_address())
+        return _serve(cleanup, _listen(), env_file.without_own_address())
     locks = claim(DATA)
-    older.end_servers(DATA, env_file.kept().get("REDIS_PORT"))
-    door, address = _door(), env_file.own_address()
+    older_versions.end_servers(DATA, env_file.kept().get("REDIS_PORT"))
+    listener, address = _listen(), env_file.own_address()
     embedded = Embedded(DATA, locks, env_file.database())
     cleanup.callback(embedded.stop)
     embedded.start()
-    return _serve(cleanup, door, address, locks, embedded.mend)
+    return _serve(cleanup, listener, address, locks, embedded.restart_if_dead)
 
 
 def _serve(
     cleanup: ExitStack,
-    door: socket.socket | None,
+    listener: socket.socket | None,
     address: dict[str, str],
     locks: Locks | None = None,
-    mend: Callable[[], None] = lambda: None,
+    restart_if_dead: Callable[[], None] = lambda: None,
 ) -> int:
-    made, port = env_file.make_secrets(), _port()
-    service = _start(door, address, locks)
-    # By gunicorn's quick stop, so that nobody waits for idle browsers.
+    generated, port = env_file.generate_secrets(), _port()
+    service = _start(listener, address, locks)
+    # SIGINT is gunicorn's quick shutdown, which does not wait for idle connections of browsers.
     cleanup.callback(children.stop, service, signal.SIGINT)
     children.wait(lambda: service.poll() is not None or _lives(port), "the service did not start")
     if service.poll() is None:
-        _greet(f"http://127.0.0.1:{port}", made)
+        _greet(f"http://127.0.0.1:{port}", generated)
     while service.poll() is None:
-        mend()
-        endings.pause(PAUSE_S)
+        restart_if_dead()
+        termination.pause(PAUSE_S)
     return service.returncode
 
 
 def _start(
-    door: socket.socket | None, address: dict[str, str], locks: Locks | None
+    listener: socket.socket | None, address: dict[str, str], locks: Locks | None
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
     environ = {**os.environ, **address}
     if not environ.get("WEB_CONCURRENCY", "").strip():
-        environ.pop("WEB_CONCURRENCY", None)  # gunicorn would take it for a number
-    if door is None:
+        environ.pop("WEB_CONCURRENCY", None)  # because gunicorn would parse it as a number
+    if listener is None:
         return children.spawn(command, locks, SERVICE, env=environ)
-    with door:
-        number = door.fileno()
+    with listener:
+        number = listener.fileno()
         return children.spawn([*command, "--bind", f"fd://{number}"], locks, SERVICE, [number], env=environ)
 
 
-def _door() -> socket.socket | None:
-    """Listen where the service will, unless BIND says where: from now on nobody else can be taken for it."""
+def _listen() -> socket.socket | None:
+    """Listen on the port of the service unless BIND is set, so that no other process can answer there."""
     port = _port()
     if os.environ.get("BIND"):
         return None
@@ -117,10 +117,10 @@ def _port() -> int:
     return int(text)
 
 
-def _greet(url: str, made: dict[str, str]) -> None:
-    """Say where everything is; a password is said in the run that made it and never again."""
+def _greet(url: str, generated: dict[str, str]) -> None:
+    """Print where everything is, and the password only in the run that generated it."""
     known = env_file.known()
-    user, password = known.get("ADMIN_USER", "…"), made.get("ADMIN_PASS")
+    user, password = known.get("ADMIN_USER", "…"), generated.get("ADMIN_PASS")
     lines = ["", "acl-auth-service is running.", "", f"  Admin page  {url}/", f"  User        {user}"]
     if password:
         lines += [f"  Password    {password}", "", "  Make a token:", _curl(url, user, password), ""]

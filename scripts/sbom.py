@@ -1,4 +1,4 @@
-"""``make sbom``: list what the image installs, with versions, licenses and who needs whom, as CycloneDX."""
+"""``make sbom`` lists the packages of the image with versions, licenses and dependencies, as CycloneDX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOM = ROOT / "sbom.cdx.json"
 
 
 def names(file: str) -> set[NormalizedName]:
-    """Return the packages that *file* asks for on this platform."""
+    """Return the packages that *file* requires on this platform."""
     text = (ROOT / file).read_text("utf-8").replace("\\\n", "")
     lines = [line.split(" --hash")[0] for line in text.splitlines() if line[:1].isalnum()]
     wanted = map(Requirement, lines)
@@ -26,7 +26,7 @@ def names(file: str) -> set[NormalizedName]:
 
 
 def describe(environment: Path) -> dict[str, Any]:
-    """Install as the Dockerfile does, into a bare *environment*, and return its bill of materials."""
+    """Install as the Dockerfile does, into an empty *environment*, and return its bill of materials."""
     create(environment)
     pip = [
         "pip",
@@ -45,16 +45,16 @@ def describe(environment: Path) -> dict[str, Any]:
         "--pyproject",
         str(ROOT / "pyproject.toml"),
     ]
-    # It warns that we need nothing, which only `complete` can mend.
-    made = subprocess.run(
+    # It warns that we have no dependencies, which `complete` adds.
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", *tool, str(environment)], check=True, capture_output=True
     )
-    bom: dict[str, Any] = json.loads(made.stdout)
+    bom: dict[str, Any] = json.loads(done.stdout)
     return bom
 
 
 def complete(bom: dict[str, Any]) -> None:
-    """Add what the tool can't know, that we need the packages of requirements.in; fail if any is missing."""
+    """Add the packages of requirements.in, which the tool does not know, as ours; exits if one is missing."""
     refs = {canonicalize_name(part["name"]): part["bom-ref"] for part in bom["components"]}
     if set(refs) != names("requirements.txt"):
         sys.exit(
@@ -67,7 +67,7 @@ def complete(bom: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Write the list."""
+    """Write the bill of materials."""
     with TemporaryDirectory() as environment:
         bom = describe(Path(environment))
     complete(bom)

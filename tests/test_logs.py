@@ -10,6 +10,7 @@ import sys
 from gunicorn.glogging import SafeAtoms
 
 from app.logs import JsonFormatter, TextFormatter
+from devkit.process import ROOT
 
 
 def record(message: str, *args: object, level: int = logging.INFO) -> logging.LogRecord:
@@ -65,21 +66,10 @@ def test_text_line() -> None:
     assert len(line) < 1_100
 
 
-BESIDE = """
-import warnings
-from gevent import monkey, spawn
-monkey.patch_all()
-from gunicorn.config import Config
-from app.logs import gunicorn_logger
-gunicorn_logger("json")(Config())
-warnings.warn("foreign \\x1b[31m")
-spawn(lambda: 1 / 0).join()
-"""
-
-
 def test_beside_the_log() -> None:
     """What Python and gevent would print is a line as well."""
-    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, check=True, timeout=60)
+    argv = [sys.executable, "-m", "devkit.drills.foreign_messages"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, check=True, timeout=60)
     warning, failure = map(json.loads, done.stderr.splitlines())
 
     assert (warning["logger"], failure["logger"]) == ("py.warnings", "gevent")

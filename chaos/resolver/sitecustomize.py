@@ -1,6 +1,6 @@
-"""A resolver that fails on demand: the file ``resolver`` in the working directory says how.
+"""A resolver that fails on demand, in the way that the file ``resolver`` in the working directory names.
 
-Python imports it first of all when it is on PYTHONPATH; gevent asks the patched function in its own threads.
+Python imports this module first if it is on PYTHONPATH, so gevent's threads call the patched function.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _look_up, _sleep = _socket.getaddrinfo, time.sleep  # before gevent replaces the
 def _getaddrinfo(host: Any, *args: Any) -> Any:
     if host != NAME:
         return _look_up(host, *args)
-    said = Path("resolver")
-    fault = said.read_text() if said.exists() else ""
+    file = Path("resolver")
+    fault = file.read_text() if file.exists() else ""
     if fault == "silent":
         _sleep(SILENCE_S)
     if fault:

@@ -13,7 +13,7 @@ from devkit.backend import Backend
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
 
 @pytest.fixture(scope="session", name="many_files")
@@ -71,14 +71,14 @@ def _backend(echo: Backend) -> Backend:
 @pytest.fixture(scope="session", name="traefik")
 def _traefik(service: Gunicorn, echo: Backend) -> Iterator[Traefik]:
     elsewhere = ("healthz", "livez", "metrics", "static/app.css", "api/v1/tokens", "auth/", "")
-    doors = {
-        "web": Door(),
-        "insecure": Door(insecure=True),
-        "all-headers": Door(options={"authRequestHeaders": []}),
-        "same-method": Door(options={"preserveRequestMethod": True}),
-        "with-body": Door(options={"forwardBody": True, "maxBodySize": 65536}),
-        "nobody-home": Door(f"http://127.0.0.1:{free_port()}/auth"),
+    entry_points = {
+        "web": EntryPoint(),
+        "insecure": EntryPoint(insecure=True),
+        "all-headers": EntryPoint(options={"authRequestHeaders": []}),
+        "same-method": EntryPoint(options={"preserveRequestMethod": True}),
+        "with-body": EntryPoint(options={"forwardBody": True, "maxBodySize": 65536}),
+        "nobody-home": EntryPoint(f"http://127.0.0.1:{free_port()}/auth"),
     }
-    doors |= {f"/{path}": Door(f"http://127.0.0.1:{service.port}/{path}") for path in elsewhere}
-    with Traefik(service.port, echo.port, doors) as traefik:
+    entry_points |= {f"/{path}": EntryPoint(f"http://127.0.0.1:{service.port}/{path}") for path in elsewhere}
+    with Traefik(service.port, echo.port, entry_points) as traefik:
         yield traefik

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import redis
 
-from devkit.nodes import SERVICE, Nodes, Sentinel
+from devkit.cluster import Nodes
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
+from devkit.sentinels import SERVICE, Sentinel
 from devkit.service import Gunicorn, record_key
 
 pytestmark = pytest.mark.e2e

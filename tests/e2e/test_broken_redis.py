@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socketserver
 from collections.abc import Callable, Iterator
-from threading import Thread
 from typing import Any
 
 import hiredis
 import pytest
 
 from devkit.http import Connection, bearer, call, forwarded
+from devkit.server import Server
 from devkit.service import BASIC, Gunicorn
 from devkit.waiting import until
 
@@ -37,13 +37,11 @@ def resp(value: Any) -> bytes:
     return b"$%d\r\n%s\r\n" % (len(value), value)
 
 
-class FakeRedis(socketserver.ThreadingTCPServer):
+class FakeRedis(Server):
     """Speaks RESP and answers every script call with ``reply(key, call number)``."""
 
-    allow_reuse_address = daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Session)
+        super().__init__(_Session)
         self.reply: Callable[[bytes, bytes], Any] = good
         self.odd_reply: Any = NORMAL
 
@@ -128,16 +126,14 @@ BROKEN: dict[str, Callable[[bytes, bytes], Any]] = {
 def fake_redis() -> Iterator[FakeRedis]:
     """Run one fake Redis for all tests of this module."""
     with FakeRedis() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module", params=["express", "flask"])
 def gunicorn(request: pytest.FixtureRequest, fake_redis: FakeRedis) -> Iterator[Gunicorn]:
     """Run one worker on the fake Redis, with and without the express lane."""
     lane = "true" if request.param == "express" else "false"
-    with Gunicorn(fake_redis.server_address[1], web_concurrency=1, express_lane=lane) as service:
+    with Gunicorn(fake_redis.port, web_concurrency=1, express_lane=lane) as service:
         yield service
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from chaos import cases, faults, limits, mixups
-from chaos.stage import BUSY, QUICK, Fault, try_out
+from chaos.stage import BUSY, QUICK, Fault
+from chaos.trial import try_out
 
 pytestmark = pytest.mark.e2e
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from devkit.backend import Backend
-from devkit.http import Connection, bearer, forwarded
-from devkit.load import LateError, Load, ask_in_time
+from devkit.http import Connection, bearer, encoded
+from devkit.load import ClosedLoop, is_late
 from devkit.ports import listens, unread
-from devkit.process import awaits_signal, stop
+from devkit.proc import awaits_signal, stop
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
+from devkit.tally import auth, get
 from devkit.traefik import Balancer
 from devkit.waiting import at_best, seconds, until
 
@@ -41,19 +42,15 @@ def _gunicorn(redis_server: RedisServer, options: dict[str, object]) -> Iterator
         yield service
 
 
-def _headers(token: str) -> list[tuple[str, str]]:
-    return [*forwarded("a.test"), *bearer(token)]
-
-
 def test_reload(gunicorn: Gunicorn, token: str) -> None:
-    """Five reloads replace the workers, and every request is allowed."""
-    with Load(gunicorn.port, _headers(token)) as load:
+    """New workers take the place of old ones five times, and every request is allowed."""
+    with ClosedLoop(gunicorn.port, auth("/auth", token)) as load:
         for times in range(1, 6):
             gunicorn.signal(signal.SIGHUP)
             load.wait_for(100)
             until(lambda times=times: gunicorn.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
 
-    assert load.lost == {}
+    assert load.tally.lost == {}
 
 
 def test_recycling(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
@@ -61,12 +58,12 @@ def test_recycling(redis_server: RedisServer, options: dict[str, object], token:
     recycling = {"gunicorn_cmd_args": "--max-requests 200 --max-requests-jitter 50"}
     with (
         Gunicorn(redis_server.port, **(options | recycling)) as gunicorn,
-        Load(gunicorn.port, _headers(token)) as load,
+        ClosedLoop(gunicorn.port, auth("/auth", token)) as load,
     ):
         load.wait_for(1500)
         until(lambda: gunicorn.log.count("Autorestarting worker") >= 5)
 
-    assert load.lost == {}
+    assert load.tally.lost == {}
 
 
 def test_idle_connections(gunicorn: Gunicorn) -> None:
@@ -94,15 +91,20 @@ def _gets_connection_close(gunicorn: Gunicorn) -> bool:
     """Stop the service and send requests until one closes the connection; return False if too slow."""
     with Connection(gunicorn.port) as connection:
         began = time.monotonic()
-        header = connection.call("/auth").headers["connection"]
-        assert header == "keep-alive"
+        fate = connection.call("/auth").headers["connection"]
+        assert fate == "keep-alive"
         gunicorn.signal(signal.SIGTERM)
-        while header != "close":
-            before, began = began, time.monotonic()
+        while fate != "close":
+            previous, began = began, time.monotonic()
+            sent = began
             try:
-                header = ask_in_time(connection, (), before).headers["connection"]
-            except LateError:
-                return False
+                connection.send(encoded("/auth"))
+                sent = time.monotonic()
+                fate = connection.read().headers["connection"]
+            except ConnectionError:
+                if is_late(sent, previous):
+                    return False
+                raise
         assert connection.is_closed()
     return True
 
@@ -136,14 +138,13 @@ def test_backlog_is_served(gunicorn: Gunicorn) -> None:
 
 @contextmanager
 def _unanswered(gunicorn: Gunicorn, redis: RedisServer, token: str) -> Iterator[list[Connection]]:
-    """Send requests on twenty connections while Redis hangs, and wait until the workers have read them."""
-    head = "".join(f"{name}: {value}\r\n" for name, value in _headers(token))
+    """Ask on twenty connections while Redis says nothing; every worker has read its share."""
     redis.pause()
     try:
         with ExitStack() as stack:
             connections = [stack.enter_context(Connection(gunicorn.port)) for _ in range(20)]
             for connection in connections:
-                connection.send(f"GET /auth HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+                connection.send(auth("/auth", token).data)
             until(lambda: not unread(gunicorn.port))
             yield connections
     finally:
@@ -181,15 +182,15 @@ def test_redis_hung(redis_server: RedisServer, options: dict[str, object], token
 
 
 def test_crash_of_a_worker(gunicorn: Gunicorn, token: str) -> None:
-    """Killing a worker with SIGKILL loses only the requests that it was processing."""
-    with Load(gunicorn.port, _headers(token), clients=8) as load:
+    """The kill -9 of one worker loses what it was answering, and no more."""
+    with ClosedLoop(gunicorn.port, auth("/auth", token), clients=8) as load:
         load.wait_for(200)
         os.kill(gunicorn.workers[0], signal.SIGKILL)
         load.wait_for(400)
         until(lambda: gunicorn.log.count("Booting worker") == 3)
 
-    assert sum(load.lost.values()) <= 8
-    assert set(load.lost) <= {"ConnectionError", "ConnectionResetError"}
+    assert sum(load.tally.lost.values()) <= 8
+    assert set(load.tally.lost) <= {"ConnectionError", "ConnectionResetError"}
 
 
 def test_access_log(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
@@ -217,7 +218,7 @@ def test_rolling_restart(replicas: list[Gunicorn], echo: Backend, token: str) ->
     ports = [replica.port for replica in replicas]
     with (
         Balancer(ports, echo.port) as traefik,
-        Load(traefik.port, [("Host", "a.test"), *bearer(token)]) as load,
+        ClosedLoop(traefik.port, get("/", "/", [("Host", "a.test"), *bearer(token)])) as load,
     ):
         for replica, remaining in (replicas, reversed(replicas)):
             traefik.spread([remaining.port])
@@ -228,5 +229,5 @@ def test_rolling_restart(replicas: list[Gunicorn], echo: Backend, token: str) ->
             until(lambda: traefik.replicas() == 2)
         load.wait_for(100)
 
-    assert load.lost == {}
-    assert load.answers["200"] > 100
+    assert load.tally.lost == {}
+    assert load.tally.statuses[200] > 100

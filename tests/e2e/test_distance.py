@@ -9,14 +9,15 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from chaos.proxy import Proxy
-from devkit.certified import Certified
+from devkit.certificate import Certificate
+from devkit.cluster import Nodes
 from devkit.http import bearer, forwarded
 from devkit.load import hammer
-from devkit.nodes import SERVICE, Nodes, Sentinel
 from devkit.ports import free_port
 from devkit.process import ROOT
 from devkit.redis_server import RedisServer
+from devkit.relay import Relay
+from devkit.sentinels import SERVICE, Sentinel
 from devkit.service import Gunicorn
 from devkit.waiting import until
 
@@ -26,9 +27,9 @@ PASSWORD = "far:away"
 ONE_WAY_S = 0.045  # one way; a round trip takes 90 ms of a decision's 250 ms
 
 
-def far(target: int, one_way_s: float = ONE_WAY_S) -> Proxy:
+def far(target: int, one_way_s: float = ONE_WAY_S) -> Relay:
     """Return a relay to *target* that delays each direction by *one_way_s* seconds."""
-    relay = Proxy(target)
+    relay = Relay(target)
     relay.delay_s = one_way_s
     return relay
 
@@ -57,30 +58,30 @@ def is_steady(service: Gunicorn, token: str) -> bool:
     return all(service.auth(token).status == 200 for _ in range(10))
 
 
-@pytest.fixture(scope="module", name="certified")
-def _certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
-    return Certified(tmp_path_factory.mktemp("tls"))
+@pytest.fixture(scope="module", name="certificate")
+def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(name="relay")
-def _relay(certified: Certified) -> Iterator[Proxy]:
+def _relay(certificate: Certificate) -> Iterator[Relay]:
     """Run a distant server with TLS and a password."""
     port = free_port()
-    with RedisServer(options=certified.argv(port)) as server, far(port) as relay:
+    with RedisServer(options=certificate.argv(port)) as server, far(port) as relay:
         with_password(server)
         yield relay
 
 
-def service(relay: Proxy, certified: Certified, **settings: object) -> Gunicorn:
+def service(relay: Relay, certificate: Certificate, **settings: object) -> Gunicorn:
     """Return a one-worker service that uses database 3 of the Redis behind *relay*."""
     login = {"redis_password": PASSWORD, "redis_db": 3}
-    tls = {"redis_tls": "true", "redis_tls_ca_file": certified.file}
+    tls = {"redis_tls": "true", "redis_tls_ca_file": certificate.file}
     return Gunicorn(relay.port, web_concurrency=1, **{"redis_deadline_ms": 250} | login | tls | settings)
 
 
-def test_connects_and_reconnects(relay: Proxy, certified: Certified) -> None:
+def test_connects_and_reconnects(relay: Relay, certificate: Certificate) -> None:
     """The service connects within seconds and reconnects after a loss; the log names the setting to raise."""
-    with service(relay, certified) as gunicorn:
+    with service(relay, certificate) as gunicorn:
         assert gunicorn.auth("x" * 20).status == 503
         assert "REDIS_DEADLINE_MS" in gunicorn.log
         token = issue(gunicorn)
@@ -91,25 +92,25 @@ def test_connects_and_reconnects(relay: Proxy, certified: Certified) -> None:
         until(lambda: is_steady(gunicorn, token))
 
 
-def test_shell(relay: Proxy, certified: Certified) -> None:
+def test_shell(relay: Relay, certificate: Certificate) -> None:
     """The flask command works with a distant Redis."""
     argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
-    with service(relay, certified) as gunicorn:
+    with service(relay, certificate) as gunicorn:
         secret = subprocess.check_output(argv, env=gunicorn.env, cwd=ROOT, text=True, timeout=60).strip()
         until(lambda: is_steady(gunicorn, secret))
 
 
-def test_forgotten_script(relay: Proxy, certified: Certified) -> None:
+def test_forgotten_script(relay: Relay, certificate: Certificate) -> None:
     """After a script had to be sent in full, which costs a second round trip, the next decision succeeds."""
     relay.delay_s = 0.1
-    with service(relay, certified, redis_deadline_ms=350) as gunicorn:
+    with service(relay, certificate, redis_deadline_ms=350) as gunicorn:
         token = issue(gunicorn)
         until(lambda: is_steady(gunicorn, token))
 
 
-def test_burst_opens_few_connections(relay: Proxy, certified: Certified) -> None:
+def test_burst_opens_few_connections(relay: Relay, certificate: Certificate) -> None:
     """A burst of requests before the first connection exists opens no more connections than one request."""
-    with service(relay, certified) as gunicorn:
+    with service(relay, certificate) as gunicorn:
         began = relay.accepted
         until(lambda: 401 in hammer([gunicorn.port], [*bearer("x" * 20), *forwarded("a.test")], each=10))
 
@@ -117,10 +118,10 @@ def test_burst_opens_few_connections(relay: Proxy, certified: Certified) -> None
 
 
 @pytest.mark.parametrize("one_way_s", [0.12, 0.3])
-def test_round_trip_and_deadline(relay: Proxy, certified: Certified, one_way_s: float) -> None:
+def test_round_trip_and_deadline(relay: Relay, certificate: Certificate, one_way_s: float) -> None:
     """A round trip within the deadline is enough; with a longer one, requests fail and the log says why."""
     relay.delay_s = one_way_s
-    with service(relay, certified, redis_deadline_ms=500) as gunicorn:
+    with service(relay, certificate, redis_deadline_ms=500) as gunicorn:
         if one_way_s < 0.2:
             token = issue(gunicorn)
             until(lambda: is_steady(gunicorn, token))
@@ -131,13 +132,13 @@ def test_round_trip_and_deadline(relay: Proxy, certified: Certified, one_way_s: 
             assert "raise REDIS_DEADLINE_MS" in gunicorn.log
 
 
-def test_old_pepper(relay: Proxy, certified: Certified) -> None:
+def test_old_pepper(relay: Relay, certificate: Certificate) -> None:
     """Moving a token to a new pepper takes extra round trips, and the token is soon allowed all the same."""
-    with service(relay, certified, pepper="the old pepper of this service") as old:
+    with service(relay, certificate, pepper="the old pepper of this service") as old:
         token = issue(old)
-    with service(relay, certified, pepper_previous="the old pepper of this service") as gunicorn:
+    with service(relay, certificate, pepper_previous="the old pepper of this service") as gunicorn:
         until(lambda: is_steady(gunicorn, token))
-    with service(relay, certified) as new:
+    with service(relay, certificate) as new:
         until(lambda: is_steady(new, token))
 
 
@@ -161,11 +162,11 @@ def test_sentinels() -> None:
         until(lambda: gunicorn.page("/healthz").status == 200)
 
 
-def test_cluster(certified: Certified) -> None:
+def test_cluster(certificate: Certificate) -> None:
     """Every node of a distant cluster is reached."""
     with ExitStack() as stack:
         relays = [stack.enter_context(far(free_port())) for _ in range(3)]
-        tls = [certified.argv(relay._target) for relay in relays]
+        tls = [certificate.argv(relay._target) for relay in relays]
         announced = [["--cluster-announce-tls-port", f"{relay.port}"] for relay in relays]
         options = iter(
             [[*one, "--tls-cluster", "yes", *two] for one, two in zip(tls, announced, strict=True)]
@@ -176,7 +177,7 @@ def test_cluster(certified: Certified) -> None:
             Gunicorn(
                 None,
                 redis_url=url,
-                redis_tls_ca_file=certified.file,
+                redis_tls_ca_file=certificate.file,
                 web_concurrency=1,
                 redis_deadline_ms=250,
             )

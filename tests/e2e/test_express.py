@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from binascii import crc32
 from collections.abc import Iterator
 from time import sleep
@@ -18,6 +17,7 @@ from devkit import subrequests
 from devkit.http import Connection
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn, record_key
+from devkit.wire import exchange
 
 pytestmark = pytest.mark.e2e
 
@@ -151,18 +151,9 @@ def lanes() -> Iterator[tuple[int, int]]:
             yield lane.port, plain.port
 
 
-def exchange(port: int, data: bytes) -> list[bytes]:
+def undated(port: int, data: bytes) -> list[bytes]:
     """Send *data*, close the sending side, and return the response split at its Date headers."""
-    with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        received = b""
-        try:
-            while chunk := connection.recv(65_536):
-                received += chunk
-        except ConnectionResetError:
-            pass
-    return re.split(rb"(?<=\r\n)Date: [^\r]+\r\n", received)
+    return re.split(rb"(?<=\r\n)Date: [^\r]+\r\n", exchange(port, data))
 
 
 @pytest.mark.timeout(600)
@@ -177,7 +168,7 @@ def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> N
         return
     lane, plain = lanes
 
-    assert exchange(lane, data) == exchange(plain, data)
+    assert undated(lane, data) == undated(plain, data)
 
 
 BAD_BEGINNINGS = [
@@ -215,7 +206,7 @@ def test_longest_head_and_what_follows(lanes: tuple[int, int], size: int, target
     head = start + "a" * (size - len(start) - 4) + "\r\n\r\n"
     more = "GET /auth HTTP/1.1\r\nHost: x\r\n\r\n" * 3
 
-    lane, plain = (exchange(port, (head + more).encode()) for port in lanes)
+    lane, plain = (undated(port, (head + more).encode()) for port in lanes)
     assert lane == plain
     assert len(lane) == (5 if size <= MAX_HEAD_BYTES else 2)
 
@@ -257,7 +248,7 @@ def test_connection_changes_lanes(lanes: tuple[int, int]) -> None:
         f"{line}\r\n{usual}\r\n" for line in ("GET /auth HTTP/1.1", "GET /livez HTTP/1.1", LINES[0])
     )
 
-    answers = [exchange(port, requests.encode()) for port in lanes]
+    answers = [undated(port, requests.encode()) for port in lanes]
 
     assert answers[0] == answers[1]
     assert len(answers[0]) == 4

@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import Any
 
 import pytest
@@ -14,9 +13,10 @@ import pytest
 from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
 from devkit.backend import Backend
 from devkit.http import Answer, Connection, bearer, forwarded
-from devkit.load import hammer
+from devkit.load import answered, hammer, send_each
 from devkit.redis_server import RedisServer
 from devkit.service import BASIC, Gunicorn
+from devkit.tally import get
 from devkit.traefik import Traefik
 
 pytestmark = pytest.mark.e2e
@@ -57,17 +57,12 @@ def page(service: Gunicorn, client: str, credential: tuple[str, str] = ("Authori
 
 
 def guess(service: Gunicorn, clients: list[str], connections: int = 20) -> Counter[int]:
-    """Send a wrong password for each of *clients* over parallel connections, and count the statuses."""
-
-    def guess_in_turn(number: int) -> list[int]:
-        with Connection(service.port) as connection:
-            return [
-                connection.call("/", [basic(f"{number}-{at}"), ("X-Forwarded-For", client)]).status
-                for at, client in enumerate(clients[number::connections])
-            ]
-
-    with ThreadPoolExecutor(connections) as pool:
-        return Counter(chain.from_iterable(pool.map(guess_in_turn, range(connections))))
+    """Send a wrong password for each of *clients*, over several connections at once."""
+    guesses = [
+        get("a guess", "/", [basic(f"{number}"), ("X-Forwarded-For", client)], 401)
+        for number, client in enumerate(clients)
+    ]
+    return answered(send_each([service.port], [guesses[first::connections] for first in range(connections)]))
 
 
 def test_thousands_of_guesses(service: Gunicorn, redis: Any) -> None:

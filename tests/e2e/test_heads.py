@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from devkit.http import Connection, bearer, call, forwarded
+from devkit.proc import rss_bytes
 from devkit.redis_server import RedisServer
 from devkit.service import BASIC, Gunicorn
 from devkit.waiting import until
@@ -70,11 +71,6 @@ def test_head_in_pieces(lane: Gunicorn) -> None:
         assert [connection.read().status for _ in range(3)] == [200, 200, 200]
 
 
-def _resident(pid: int) -> int:
-    """Return the resident memory of a process in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def _peak(pid: int) -> int:
     """Return the peak resident memory of a process in bytes."""
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
@@ -86,14 +82,14 @@ def test_thousand_slow_and_huge_heads(lane: Gunicorn, line: str) -> None:
     """A thousand unfinished heads of 200 KiB use little memory and delay no other client."""
     token = lane.issue("a.test")
     (worker,) = lane.workers
-    before = _resident(worker)
+    before = rss_bytes(worker)
     large = [("X-Forwarded-Uri", "/" + "a" * 60 * KIB)]
     with ExitStack() as stack:
         for _ in range(1000):
             slow = stack.enter_context(Connection(lane.port))
             _flood(slow, f"{line} HTTP/1.1\r\nHost: x\r\nX-A: ".encode() + b"a" * 200 * KIB)
         statuses = {lane.auth(token, headers=large).status for _ in range(5)}
-        held = _resident(worker) - before
+        held = rss_bytes(worker) - before
 
     assert statuses == {200}
     assert held < 48 * KIB * KIB
@@ -115,7 +111,7 @@ def test_thousand_huge_heads_wait_for_redis(fresh: Gunicorn, redis_server: Redis
     fields = "".join(f"{name}: {value}\r\n" for name, value in ask)
     data = f"{line} HTTP/1.1\r\n{fields}Connection: close\r\nX-A: {'a' * 250 * KIB}\r\n\r\n".encode()
     assert call(fresh.port, "/auth", ask).status == 200
-    before = _resident(worker)
+    before = rss_bytes(worker)
     redis_server.pause()
     try:
         with ExitStack() as stack:
@@ -135,14 +131,14 @@ def test_thousand_huge_heads_wait_for_redis(fresh: Gunicorn, redis_server: Redis
 def test_answered_heads_are_released(fresh: Gunicorn, next_bytes: bytes) -> None:
     """A connection waiting for its next request holds no memory of the last one and little of the next."""
     (worker,) = fresh.workers
-    before = _resident(worker)
+    before = rss_bytes(worker)
     head = b"BREW /auth HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 250 * KIB + b"\r\n\r\n"
     with ExitStack() as stack:
         for _ in range(900):
             idle = stack.enter_context(Connection(fresh.port))
             _flood(idle, head + next_bytes)
             assert idle.read().status == 401
-        assert _resident(worker) - before < 64 * KIB * KIB
+        assert rss_bytes(worker) - before < 64 * KIB * KIB
 
 
 @pytest.mark.parametrize("end", ["Content-Length: 5", "Content-Length: 5\r\nContent-Length: 5"])
@@ -304,7 +300,7 @@ def test_new_hosts_fill_no_memory(redis_server: RedisServer) -> None:
         for first in range(0, 5_000, 100):
             hosts = [f"{number}.{'.'.join('a' * 120)}" for number in range(first, first + 100)]
             assert set(_statuses(service, hosts, credentials)) <= {401, 429, 200}
-        assert _resident(worker) < 90 * KIB * KIB
+        assert rss_bytes(worker) < 90 * KIB * KIB
 
 
 def _statuses(service: Gunicorn, hosts: list[str], credentials: list[str]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from devkit.nodes import Nodes
+from devkit.cluster import Nodes
 from devkit.process import ROOT
 from devkit.redis_server import RedisServer, valkey_binary
 from devkit.service import Gunicorn

@@ -14,7 +14,7 @@ import pytest
 from devkit.backend import Backend
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
-from devkit.traefik import Door, Traefik
+from devkit.traefik import EntryPoint, Traefik
 
 pytestmark = [
     pytest.mark.e2e,
@@ -67,8 +67,8 @@ def test_copied_snippets_work(redis_server: RedisServer, backend: Backend, sourc
     """The copied labels and curl command open the backend, and the backend never receives the token."""
     with Gunicorn(redis_server.port, web_concurrency=1, credential_sources=sources) as service:
         page = service.post("/create_token", hosts="a.test").text
-        doors = {"web": Door(options=options(service.page().text))}
-        with Traefik(service.port, backend.port, doors) as traefik:
+        entry_points = {"web": EntryPoint(options=options(service.page().text))}
+        with Traefik(service.port, backend.port, entry_points) as traefik:
             command = unescape(_CURL.findall(page)[0])
             assert run_curl(command, traefik.port) == "200"
             assert run_curl(_SECRET.sub("wrong", command), traefik.port) == "401"

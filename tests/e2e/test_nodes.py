@@ -2,77 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple, Self
 
 import pytest
 
-from devkit.http import Connection, bearer, forwarded
-from devkit.nodes import Guarded, Nodes
+from devkit.cluster import Nodes
+from devkit.load import ClosedLoop
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
+from devkit.sentinels import ReplicatedRedis
 from devkit.service import Gunicorn, record_key
+from devkit.tally import Tally, auth
 from devkit.waiting import at_best, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
-class TimedAnswer(NamedTuple):
-    """One answer under load: its time, its duration, its status and the status that is correct."""
-
-    at: float
-    seconds: float
-    status: int
-    expected: int
+def load_of(service: Gunicorn, tokens: Mapping[str, int]) -> ClosedLoop:
+    """Return a load of *tokens*, each with the status that it must get unless that is a 503."""
+    return ClosedLoop(service.port, *(auth("/auth", token, status) for token, status in tokens.items()))
 
 
-class Load:
-    """Clients that send requests without a pause and record every answer."""
-
-    def __init__(self, service: Gunicorn, tokens: Mapping[str, int], clients: int = 8) -> None:
-        self.answers: list[TimedAnswer] = []
-        self._service = service
-        self._tokens = tokens
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask_on) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def wrong(self) -> list[TimedAnswer]:
-        """Return the answers that are neither correct nor a 503."""
-        return [answer for answer in self.answers if answer.status not in {answer.expected, 503}]
-
-    @property
-    def slowest(self) -> float:
-        """Return the duration of the slowest answer in seconds."""
-        return max(answer.seconds for answer in self.answers)
-
-    @property
-    def outage(self) -> float:
-        """Return the time from the first 503 to the last in seconds."""
-        moments = [answer.at for answer in self.answers if answer.status == 503]
-        return max(moments) - min(moments) if moments else 0.0
-
-    def _ask_on(self) -> None:
-        with Connection(self._service.port) as connection:
-            while not self._ended.is_set():
-                for token, expected in self._tokens.items():
-                    began = time.monotonic()
-                    status = connection.call("/auth", [*forwarded("a.test"), *bearer(token)]).status
-                    now = time.monotonic()
-                    self.answers.append(TimedAnswer(now, now - began, status, expected))
+def outage_s(tally: Tally) -> float:
+    """Return the seconds from the first 503 to the last."""
+    moments = [exchange.ended for exchange in tally if exchange.status == 503]
+    return max(moments) - min(moments) if moments else 0.0
 
 
 def kinds(service: Gunicorn) -> dict[str, int]:
@@ -94,65 +50,65 @@ def decided(service: Gunicorn, tokens: Mapping[str, int]) -> dict[str, int]:
     return {token: service.decided(token) for token in tokens}
 
 
-@pytest.fixture(name="guarded")
-def _guarded() -> Iterator[Guarded]:
-    with Guarded() as guarded:
-        yield guarded
+@pytest.fixture(name="replicated")
+def _replicated() -> Iterator[ReplicatedRedis]:
+    with ReplicatedRedis() as replicated:
+        yield replicated
 
 
 @pytest.fixture(name="service")
-def _service(guarded: Guarded) -> Iterator[Gunicorn]:
-    with Gunicorn(None, redis_url=guarded.url, web_concurrency=2, redis_deadline_ms=250) as service:
+def _service(replicated: ReplicatedRedis) -> Iterator[Gunicorn]:
+    with Gunicorn(None, redis_url=replicated.url, web_concurrency=2, redis_deadline_ms=250) as service:
         yield service
 
 
 class TestSentinel:
     """A primary with two replicas and three sentinels, set up anew for each test."""
 
-    def test_lost_primary(self, guarded: Guarded, service: Gunicorn) -> None:
+    def test_lost_primary(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """A killed primary is replaced, and the same workers continue with the new one."""
         tokens = kinds(service)
         valid = next(iter(tokens))
 
         def times() -> tuple[float, float]:
-            guarded.mend()
-            old = guarded.primary
+            replicated.repair()
+            old = replicated.primary
             until(lambda: old.client().wait(1, 100) >= 1)
-            with Load(service, tokens) as load:
+            with load_of(service, tokens) as load:
                 old.kill()
-                until(lambda: guarded.primary is not old)
+                until(lambda: replicated.primary is not old)
                 # Twenty requests reach both workers; a worker does not reconnect immediately after a failure.
                 recovered_s = until(lambda: {service.auth(valid).status for _ in range(20)} == {200})
-            assert load.wrong == []
-            return load.slowest, recovered_s
+            assert not load.tally.unexpected(503)
+            return load.tally.slowest_s, recovered_s
 
         at_best(times, 1, 2, tries=5)
         assert decided(service, tokens) == tokens
         assert service.log.count("Booting worker") == 2
 
-    def test_planned_failover(self, guarded: Guarded, service: Gunicorn) -> None:
+    def test_planned_failover(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """In a planned failover, the workers switch before the old primary learns that it was replaced."""
         tokens = kinds(service)
 
         def times() -> tuple[float, float]:
-            guarded.settle()
-            old = guarded.primary
-            with Load(service, tokens) as load:
-                guarded.fail_over()
-                new = guarded.primary
+            replicated.settle()
+            old = replicated.primary
+            with load_of(service, tokens) as load:
+                replicated.fail_over()
+                new = replicated.primary
                 switched_s = until(lambda: writes_reach(service, new))
                 assert switched_s >= 2 or old.client().role()[0] == "master"
-            assert load.wrong == []
-            return load.slowest, switched_s
+            assert not load.tally.unexpected(503)
+            return load.tally.slowest_s, switched_s
 
         at_best(times, 1, 2, tries=5)
         assert decided(service, tokens) == tokens
 
-    def test_all_sentinels_lost(self, guarded: Guarded, service: Gunicorn) -> None:
+    def test_all_sentinels_lost(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """While the primary is up, a connected worker needs no sentinel."""
         token = service.issue()
         assert {service.decided(token) for _ in range(100)} == {200}
-        for sentinel in guarded.sentinels:
+        for sentinel in replicated.sentinels:
             sentinel.kill()
         time.sleep(1)
 
@@ -179,11 +135,12 @@ class TestCluster:
         tokens = kinds(spread)
 
         def slowest_s() -> float:
-            with Load(spread, tokens) as load:
+            with load_of(spread, tokens) as load:
                 for token in [*tokens] * 3:
                     nodes.move_slot(record_key(token))
-            assert (load.wrong, decided(spread, tokens)) == ([], tokens)
-            return load.slowest
+            assert not load.tally.unexpected(503)
+            assert decided(spread, tokens) == tokens
+            return load.tally.slowest_s
 
         at_best(slowest_s, 1)
 
@@ -194,11 +151,11 @@ class TestCluster:
         def slowest_s() -> float:
             old = nodes.owner(record_key(next(iter(tokens))))
             replica = nodes.replica_of(old)
-            with Load(spread, tokens) as load:
+            with load_of(spread, tokens) as load:
                 nodes.fail_over(replica, old)
                 until(lambda: spread.auth(next(iter(tokens))).status == 200)
-            assert load.wrong == []
-            return load.slowest
+            assert not load.tally.unexpected(503)
+            return load.tally.slowest_s
 
         at_best(slowest_s, 1, tries=10)
         assert decided(spread, tokens) == tokens
@@ -212,14 +169,14 @@ class TestCluster:
             old = nodes.owner(record_key(valid))
             nodes.replica_of(old)
             until(lambda: old.client().wait(1, 100) == 1)
-            with Load(spread, tokens) as load:
+            with load_of(spread, tokens) as load:
                 old.kill()
                 assert spread.page("/healthz").status == 503
                 until(lambda: spread.auth(valid).status == 200)
-            assert load.wrong == []
+            assert not load.tally.unexpected(503)
             until(lambda: spread.page("/healthz").status == 200)
             old.start()
-            return load.slowest, load.outage
+            return load.tally.slowest_s, outage_s(load.tally)
 
         at_best(times, 1, 10, tries=5)
         assert decided(spread, tokens) == tokens

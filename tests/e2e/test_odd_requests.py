@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 import re
-import socket
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
 from app import create_app
 from app.core.tokens import mint_id
 from devkit.builders import make_settings
+from devkit.http import first_answer
 from devkit.service import BASIC, Gunicorn
-from devkit.wire import first_status
+from devkit.wire import exchange
 
 pytestmark = pytest.mark.e2e
 
@@ -160,13 +159,8 @@ def request(method: bytes, target: bytes, fields: list[bytes], body: bytes = b""
 
 def status(port: int, data: bytes) -> int | None:
     """Send *data*, close the sending side, and return the status of the response or None."""
-    received = b""
-    with socket.create_connection(("127.0.0.1", port), 20) as connection, suppress(ConnectionResetError):
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        while chunk := connection.recv(65_536):
-            received += chunk
-    return first_status(received)
+    answer = first_answer(exchange(port, data), head=data.startswith(b"HEAD "), ended=True)
+    return answer and answer[0].status
 
 
 @pytest.mark.parametrize("credential", [b"", PASSWORD], ids=["anybody", "operator"])

@@ -5,15 +5,14 @@ from __future__ import annotations
 import socketserver
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
 from devkit.ports import free_port
 from devkit.process import ROOT
 from devkit.redis_server import RedisServer
+from devkit.server import Server
 from devkit.service import Gunicorn
 from devkit.waiting import until
 
@@ -51,24 +50,12 @@ class Old(socketserver.StreamRequestHandler):
         return answers.get(name, b"+OK\r\n")
 
 
-class OldServer(socketserver.ThreadingTCPServer):
+class OldServer(Server):
     """A fake old server that reveals its version to INFO if *tells_version* is set."""
 
-    allow_reuse_address = True
-    daemon_threads = True
-    tells_version = True
-
-
-@contextmanager
-def old_server(port: int, *, tells_version: bool = True) -> Iterator[None]:
-    """Run an old server on *port*."""
-    with OldServer(("127.0.0.1", port), Old) as server:
-        server.tells_version = tells_version
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
+    def __init__(self, port: int, *, tells_version: bool = True) -> None:
+        super().__init__(Old, port)
+        self.tells_version = tells_version
 
 
 def cli(service: Gunicorn) -> str:
@@ -84,7 +71,7 @@ def cli(service: Gunicorn) -> str:
 def test_old_version_is_reported() -> None:
     """Log, pages and CLI name the required and the actual version, and no request is allowed."""
     port = free_port()
-    with old_server(port), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
+    with OldServer(port), Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
         assert service.auth("x" * 20).status == 503
         assert service.page("/healthz").status == 503
         assert TOO_OLD in service.page("/").text
@@ -97,7 +84,7 @@ def test_upgrade_is_noticed() -> None:
     """The same workers resume when a newer server replaces the old one."""
     port = free_port()
     with Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service:
-        with old_server(port):
+        with OldServer(port):
             assert service.auth("x" * 20).status == 503
         with RedisServer(port=port):
             until(lambda: (service.auth("x" * 20).status, service.page("/healthz").status) == (401, 200))
@@ -107,7 +94,7 @@ def test_hidden_version() -> None:
     """A server that denies INFO is tried, and its failure is explained all the same."""
     port = free_port()
     with (
-        old_server(port, tells_version=False),
+        OldServer(port, tells_version=False),
         Gunicorn(port, web_concurrency=1, redis_deadline_ms=250) as service,
     ):
         assert service.auth("x" * 20).status == 503

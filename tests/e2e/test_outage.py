@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pytest
 from devkit.backend import Backend
 from devkit.http import Answer
 from devkit.redis_server import RedisServer
+from devkit.server import Server
 from devkit.service import Gunicorn, record_key
 from devkit.traefik import Traefik
 from devkit.waiting import at_best, seconds, until
@@ -239,12 +239,8 @@ class _Drip(socketserver.StreamRequestHandler):
 
 @pytest.fixture(name="dripping_port")
 def _dripping_port() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Drip) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with Server(_Drip) as server:
+        yield server.port
 
 
 def test_dripping_redis(dripping_port: int) -> None:

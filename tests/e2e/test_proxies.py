@@ -287,7 +287,7 @@ def read_until(connection: Connection, end: bytes) -> bytes:
     """Read from *connection* until the data contain *end*."""
     received = b""
     while end not in received:
-        received += connection._reader.read1(65_536) or pytest.fail(f"ended: {received!r}")
+        received += connection.receive() or pytest.fail(f"ended: {received!r}")
     return received
 
 

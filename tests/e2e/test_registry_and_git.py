@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from devkit.http import call
 from devkit.ports import free_port
 from devkit.process import Process
+from devkit.programs import program
 from devkit.proxies import Caddy, Nginx, Proxy, Traefik
 from devkit.redis_server import RedisServer
+from devkit.server import Server, read_body
 from devkit.service import Gunicorn
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +44,7 @@ class Registry(Process):
         storage = {"filesystem": {"rootdirectory": str(self.dir / "images")}}
         config = {"version": 0.1, "storage": storage, "http": {"addr": f"127.0.0.1:{self.port}"}}
         (self.dir / "config.yml").write_text(json.dumps(config))
-        self.argv = [_program("docker-registry"), "serve", str(self.dir / "config.yml")]
+        self.argv = [program("docker-registry"), "serve", str(self.dir / "config.yml")]
 
     def is_ready(self) -> bool:
         """Return whether the registry answers."""
@@ -84,7 +84,7 @@ def skopeo(command: str, *args: str) -> subprocess.CompletedProcess[str]:
     """Run skopeo without TLS verification and without the user's policy."""
     tls = ["--src-tls-verify=false", "--dest-tls-verify=false"]
     return subprocess.run(
-        [_program("skopeo"), "--insecure-policy", command, *tls, *args],
+        [program("skopeo"), "--insecure-policy", command, *tls, *args],
         capture_output=True,
         text=True,
         timeout=60,
@@ -172,7 +172,7 @@ def git(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
         "GIT_CONFIG_NOSYSTEM": "1",
     }
     return subprocess.run(
-        [_program("git"), *args],
+        [program("git"), *args],
         cwd=directory,
         env=env | identity,
         capture_output=True,
@@ -182,33 +182,22 @@ def git(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-class GitServer:
-    """A CGI server for git http-backend; the user is the value of X-Auth-Token-Id."""
+class GitServer(Server):
+    """git http-backend as a CGI program for the user that the proxy names in X-Auth-Token-Id."""
 
     def __init__(self, root: Path) -> None:
-        handler = type("Handler", (_GitHandler,), {"root": root})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.port = self._server.server_port
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_GitHandler)
+        self.root = root
 
 
 class _GitHandler(BaseHTTPRequestHandler):
-    root: Path
+    server: GitServer
 
     def _serve(self) -> None:
         done = subprocess.run(
-            [_program("git"), "http-backend"],
+            [program("git"), "http-backend"],
             env=self._env(),
-            input=self._body(),
+            input=read_body(self.rfile, {name.lower(): value for name, value in self.headers.items()}),
             capture_output=True,
             check=False,
         )
@@ -229,26 +218,12 @@ class _GitHandler(BaseHTTPRequestHandler):
         named |= {"HTTP_CONTENT_ENCODING": "Content-Encoding", "HTTP_GIT_PROTOCOL": "Git-Protocol"}
         return {variable: self.headers.get(name, "") for variable, name in named.items()} | {
             "PATH": "/usr/bin:/bin",
-            "GIT_PROJECT_ROOT": str(self.root),
+            "GIT_PROJECT_ROOT": str(self.server.root),
             "GIT_HTTP_EXPORT_ALL": "1",
             "REQUEST_METHOD": self.command,
             "PATH_INFO": path,
             "QUERY_STRING": query,
         }
 
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
     def log_message(self, *_: object) -> None:
         """Suppress the request log."""
-
-
-def _program(name: str) -> str:
-    return shutil.which(name) or pytest.skip(f"{name} is not installed")

@@ -19,7 +19,8 @@ import redis
 
 from devkit.http import Answer, bearer, call, forwarded
 from devkit.ports import free_port
-from devkit.process import ROOT, Process, children
+from devkit.proc import children
+from devkit.process import ROOT, Process
 from devkit.redis_server import RedisServer, redis_binary, valkey_binary
 from devkit.waiting import until
 
@@ -30,24 +31,7 @@ ODD = 'it\'s a #1 {odd} "100%" nämë?'
 LONG = "/".join(["n" * 60] * 4)
 STRAY = "a line end\nand no UTF-8 \udcff"
 OTHER_USER = 65534
-
-# Tries, as another user, to connect to sockets, read files and list directories; prints the successes.
-INTRUDER = f"""
-import os, socket, sys
-os.setgroups([]); os.setgid({OTHER_USER}); os.setuid({OTHER_USER})
-for path in sys.argv[1:]:
-    name = os.path.basename(path)
-    try:
-        if name.endswith(".sock"):
-            os.chdir(os.path.dirname(path)); socket.socket(socket.AF_UNIX).connect(name)
-        elif os.path.isdir(path):
-            os.listdir(path)
-        else:
-            open(path).read()
-    except PermissionError:
-        continue
-    print(path)
-"""
+INTRUDER = ROOT / "devkit" / "drills" / "intruder.py"
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
@@ -182,7 +166,7 @@ def tcp_ports(pid: int) -> set[int]:
 
 def allowed(*paths: Path) -> list[str]:
     """Return the names of those *paths* that another user of the machine can use."""
-    command = [sys.executable, "-c", INTRUDER, *map(str, paths)]
+    command = [sys.executable, str(INTRUDER), str(OTHER_USER), *map(str, paths)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     return [Path(line).name for line in run.stdout.splitlines()]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from statistics import median
 
 import pytest
 
+from devkit.certificate import Certificate
 from devkit.http import Connection, bearer, forwarded
 from devkit.redis_server import RedisServer
 from devkit.service import BASIC, Gunicorn
@@ -151,12 +151,11 @@ def test_idle_connections(service: Gunicorn, token: str) -> None:
 
 
 def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
-    """With TLS, a stalled handshake is closed like a silent connection and does not delay a stop."""
-    make = "openssl req -x509 -nodes -days 2 -newkey rsa:2048 -subj /CN=x -keyout key.pem -out cert.pem"
-    subprocess.run(make.split(), cwd=tmp_path, check=True, capture_output=True)
-    gunicorn = TlsGunicorn(redis_server.port, web_concurrency=1)
+    """With TLS, who never shakes hands is hung up on like who never asks, and no stop waits for him."""
+    tls = Certificate(tmp_path)
+    gunicorn = OverTLS(redis_server.port, web_concurrency=1)
     gunicorn.env["GUNICORN_CMD_ARGS"] = (
-        f"--certfile {tmp_path}/cert.pem --keyfile {tmp_path}/key.pem --worker-connections 5 --keep-alive 1"
+        f"--certfile {tls.file} --keyfile {tls.key} --worker-connections 5 --keep-alive 1"
     )
     with gunicorn:
         with _silent(gunicorn.port, 5, b""):
@@ -166,8 +165,8 @@ def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
         assert "graceful timeout" not in gunicorn.log
 
 
-class TlsGunicorn(Gunicorn):
-    """A service with TLS enabled."""
+class OverTLS(Gunicorn):
+    """A service with TLS."""
 
     def is_ready(self) -> bool:
         """Return whether /livez answers over TLS."""

@@ -81,17 +81,17 @@ class TestAllowed:
 
     def test_paths_below_auth(self, traefik: Traefik, backend: Backend, token: str) -> None:
         """Every path below /auth behaves like /auth."""
-        assert [traefik.call(credential, door="/auth/").status for credential in (token, "wrong")] == [
+        assert [traefik.call(credential, entry_point="/auth/").status for credential in (token, "wrong")] == [
             200,
             401,
         ]
         assert backend.hits == 1
 
-    @pytest.mark.parametrize("door", ["web", "same-method", "with-body"])
-    def test_body(self, traefik: Traefik, backend: Backend, token: str, door: str) -> None:
+    @pytest.mark.parametrize("entry_point", ["web", "same-method", "with-body"])
+    def test_body(self, traefik: Traefik, backend: Backend, token: str, entry_point: str) -> None:
         """Requests with a body reach the backend intact over reused connections."""
         for _ in range(5):
-            answer = traefik.call(token, door=door, method="POST", body=b"x" * 50_000)
+            answer = traefik.call(token, entry_point=entry_point, method="POST", body=b"x" * 50_000)
             assert (answer.status, answer.json()["method"]) == (200, "POST")
         assert backend.hits == 5
 
@@ -137,45 +137,47 @@ class TestRefused:
         assert (answer.status, answer.text) == (401, "invalid token")
         assert answer.headers["www-authenticate"] == f'{_REALM}, error="invalid_request"'
 
-    @pytest.mark.parametrize("door", ["web", "insecure", "all-headers"])
+    @pytest.mark.parametrize("entry_point", ["web", "insecure", "all-headers"])
     @pytest.mark.parametrize(
         "name", ["X-Forwarded-Host", "X_Forwarded_Host", "X.Forwarded.Host", "Forwarded", "X-Original-Host"]
     )
-    def test_forged_host(self, traefik: Traefik, token: str, door: str, name: str) -> None:
+    def test_forged_host(self, traefik: Traefik, token: str, entry_point: str, name: str) -> None:
         """The host is the one that Traefik routed by, not one that the client claims."""
         claim = "host=a.test" if name == "Forwarded" else "a.test"
-        assert traefik.call(token, "b.test", [(name, claim)], door).status == 403
+        assert traefik.call(token, "b.test", [(name, claim)], entry_point).status == 403
 
-    @pytest.mark.parametrize("door", ["web", "insecure", "all-headers"])
+    @pytest.mark.parametrize("entry_point", ["web", "insecure", "all-headers"])
     @pytest.mark.parametrize("named", ["X-Forwarded-Host", "X-Forwarded-Host, X-Forwarded-Method"])
-    def test_hop_by_hop_host(self, traefik: Traefik, token: str, door: str, named: str) -> None:
+    def test_hop_by_hop_host(self, traefik: Traefik, token: str, entry_point: str, named: str) -> None:
         """A Connection header cannot remove the headers that Traefik sets."""
         headers = [("Connection", named), ("X-Forwarded-Host", "a.test")]
-        assert traefik.call(token, "b.test", headers, door).status == 403
+        assert traefik.call(token, "b.test", headers, entry_point).status == 403
 
-    @pytest.mark.parametrize("door", ["web", "same-method"])
+    @pytest.mark.parametrize("entry_point", ["web", "same-method"])
     @pytest.mark.parametrize("method", _METHODS)
-    def test_every_method(self, traefik: Traefik, method: str, door: str) -> None:
+    def test_every_method(self, traefik: Traefik, method: str, entry_point: str) -> None:
         """Every method needs a credential, OPTIONS included."""
-        assert traefik.call(door=door, method=method).status == 401
+        assert traefik.call(entry_point=entry_point, method=method).status == 401
 
     def test_upgrade(self, traefik: Traefik) -> None:
         """A WebSocket does not open with a bad token."""
         assert traefik.call("wrong", headers=_UPGRADE).status == 401
 
-    @pytest.mark.parametrize("door", ["/", "/healthz", "/livez", "/metrics", "/static/app.css"])
-    def test_wrong_address(self, traefik: Traefik, token: str, door: str) -> None:
+    @pytest.mark.parametrize("entry_point", ["/", "/healthz", "/livez", "/metrics", "/static/app.css"])
+    def test_wrong_address(self, traefik: Traefik, token: str, entry_point: str) -> None:
         """A ForwardAuth that points to another path of this service allows no request."""
         for credential in (f"Bearer {token}", BASIC):
-            assert traefik.call(door=door, headers=[("Authorization", credential)]).status == 403
+            assert (
+                traefik.call(entry_point=entry_point, headers=[("Authorization", credential)]).status == 403
+            )
 
     def test_api_address(self, traefik: Traefik) -> None:
         """The API refuses ForwardAuth requests even with the operator's password."""
-        assert traefik.call(door="/api/v1/tokens", headers=[("Authorization", BASIC)]).status == 403
+        assert traefik.call(entry_point="/api/v1/tokens", headers=[("Authorization", BASIC)]).status == 403
 
     def test_service_down(self, traefik: Traefik, token: str) -> None:
         """If the service is down, no request is allowed."""
-        assert traefik.call(token, door="nobody-home").status >= 500
+        assert traefik.call(token, entry_point="nobody-home").status >= 500
 
     @pytest.mark.parametrize("source", ["query", "cookie", "basic", "forwarded-uri"])
     def test_token_elsewhere(self, traefik: Traefik, token: str, source: str) -> None:
@@ -187,14 +189,16 @@ class TestRefused:
             "forwarded-uri": [("X-Forwarded-Uri", f"/?access_token={token}")],
         }[source]
         target = f"/?access_token={token}&Authorization=Bearer%20{token}"
-        assert traefik.call(headers=headers, door="all-headers", target=target).status == 401
+        assert traefik.call(headers=headers, entry_point="all-headers", target=target).status == 401
 
 
-@pytest.mark.parametrize("door", ["web", "same-method"])
+@pytest.mark.parametrize("entry_point", ["web", "same-method"])
 @pytest.mark.parametrize("method", _METHODS)
-def test_allowed_method(traefik: Traefik, backend: Backend, token: str, method: str, door: str) -> None:
+def test_allowed_method(
+    traefik: Traefik, backend: Backend, token: str, method: str, entry_point: str
+) -> None:
     """Every HTTP method is decided the same way."""
-    assert traefik.call(token, door=door, method=method).status == 200
+    assert traefik.call(token, entry_point=entry_point, method=method).status == 200
     assert [seen.method for seen in backend.seen] == [method]
 
 
@@ -219,11 +223,9 @@ def test_allowed_method(traefik: Traefik, backend: Backend, token: str, method: 
 def test_nothing_else_matters(traefik: Traefik, token: str, header: tuple[str, str]) -> None:
     """Only the token and the host matter, even if Traefik forwards every header."""
     requests = [(token, "a.test"), (token, "b.test"), (None, "a.test")]
-    assert [traefik.call(*request, headers=[header], door="all-headers").status for request in requests] == [
-        200,
-        403,
-        401,
-    ]
+    answers = [traefik.call(*request, headers=[header], entry_point="all-headers") for request in requests]
+
+    assert [answer.status for answer in answers] == [200, 403, 401]
 
 
 def test_hop_by_hop_credential(traefik: Traefik, backend: Backend, token: str) -> None:

@@ -7,20 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.metadata import version
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from devkit.ports import free_port
 from devkit.process import ROOT
+from devkit.server import Server
 
 OLD = {"jinja2 2.4.1": "OLD-1"}
 
 
-class Advisories(HTTPServer):
+class Advisories(Server):
     """A fake OSV service whose ``known`` maps package and release to an advisory id."""
 
     known: Mapping[str, str] = OLD
@@ -45,12 +45,8 @@ class _Query(BaseHTTPRequestHandler):
 @pytest.fixture
 def service() -> Iterator[Advisories]:
     """Run the fake service on a free port."""
-    with Advisories(("127.0.0.1", 0), _Query) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with Advisories(_Query) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def audit(port: int, *options: str) -> Any:
@@ -63,7 +59,7 @@ def audit(port: int, *options: str) -> Any:
 def test_known_vulnerability(service: Advisories) -> None:
     """A known vulnerability in a locked package fails the audit and is named."""
     service.known = OLD | {f"werkzeug {version('werkzeug')}": "NEW-1"}
-    done = audit(service.server_port, "--if-reachable")
+    done = audit(service.port, "--if-reachable")
 
     assert done.returncode == 1
     assert "NEW-1" in done.stdout
@@ -71,7 +67,7 @@ def test_known_vulnerability(service: Advisories) -> None:
 
 def test_nothing_known(service: Advisories) -> None:
     """The audit passes if the service knows old vulnerabilities, but none of the locked packages."""
-    done = audit(service.server_port, "--if-reachable")
+    done = audit(service.port, "--if-reachable")
 
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -79,7 +75,7 @@ def test_nothing_known(service: Advisories) -> None:
 def test_ignorant_service(service: Advisories) -> None:
     """A service that does not even know an old vulnerability proves nothing, and the audit says so."""
     service.known = {}
-    done = audit(service.server_port, "--if-reachable")
+    done = audit(service.port, "--if-reachable")
 
     assert done.returncode == 0
     assert done.stdout.startswith("NOT AUDITED")

@@ -14,27 +14,16 @@ from devkit.process import COVERAGE, ROOT
 
 pytestmark = pytest.mark.e2e
 
-SERVED = """
-from devkit.redis_server import RedisServer
-from devkit.service import Gunicorn
-
-with RedisServer() as server, Gunicorn(server.port) as service:
-    assert service.auth(service.issue()).status == 200
-"""
-
 
 def test_workers_are_measured(tmp_path: Path) -> None:
     """Lines that run only in a gevent worker are counted: express lane, draining and pipeline."""
-    (tmp_path / "served.py").write_text(SERVED)
-    env = {name: value for name, value in os.environ.items() if name != COVERAGE} | {
-        "COVERAGE_FILE": str(tmp_path / "data"),
-        "PYTHONPATH": str(ROOT),
-    }
+    env = {name: value for name, value in os.environ.items() if name != COVERAGE}
+    env["COVERAGE_FILE"] = str(tmp_path / "data")
 
     def coverage(*args: str) -> bytes:
         return subprocess.check_output([sys.executable, "-m", "coverage", *args], cwd=ROOT, env=env)
 
-    coverage("run", str(tmp_path / "served.py"))
+    coverage("run", "-m", "devkit.drills.served")
     coverage("combine", "-q")
     files = json.loads(coverage("json", "--fail-under=0", "-qo-"))["files"]
     lines = {Path(name).name: file["executed_lines"] for name, file in files.items()}

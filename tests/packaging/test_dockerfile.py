@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
+from devkit.ports import free_port
 from devkit.process import ROOT
+from devkit.server import Server
 
 TEXT = (ROOT / "Dockerfile").read_text("utf-8")
 LINES = re.sub(r"(?m)^#.*\n", "", TEXT).replace("\\\n", "").splitlines()
@@ -24,7 +25,7 @@ def arguments(instruction: str) -> list[str]:
     return [line.split(maxsplit=1)[1] for line in LINES if line.split()[:1] == [instruction]]
 
 
-class Service(HTTPServer):
+class Service(Server):
     """A fake service whose /livez answers with ``status``."""
 
     status = 200
@@ -44,12 +45,8 @@ class _Livez(BaseHTTPRequestHandler):
 @pytest.fixture
 def service() -> Iterator[Service]:
     """Run the fake service on a free port."""
-    with Service(("127.0.0.1", 0), _Livez) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with Service(_Livez) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def healthcheck(port: int) -> int:
@@ -138,12 +135,9 @@ def test_healthcheck(service: Service, status: int, unhealthy: int) -> None:
     """The container is healthy while /livez answers 200, on any port."""
     service.status = status
 
-    assert healthcheck(service.server_port) == unhealthy
+    assert healthcheck(service.port) == unhealthy
 
 
 def test_healthcheck_without_a_service() -> None:
     """The container is unhealthy if nothing listens on the port."""
-    with HTTPServer(("127.0.0.1", 0), _Livez) as unused:
-        port = unused.server_port
-
-    assert healthcheck(port) != 0
+    assert healthcheck(free_port()) != 0

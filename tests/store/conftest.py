@@ -9,7 +9,7 @@ import fakeredis
 import pytest
 import redis
 
-from devkit.nodes import Nodes
+from devkit.cluster import Nodes
 from devkit.redis_server import RedisServer
 
 

@@ -5,8 +5,6 @@ The other tests of the store run on a Cluster too; these cover what a single ser
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,32 +18,11 @@ from app.store.transport.connection import connect
 from app.store.transport.slots import slot_of
 from devkit import replica as replicas
 from devkit.builders import make_settings
-from devkit.nodes import Node, Nodes
+from devkit.cluster import Node, Nodes
 from devkit.ports import free_port
-from devkit.process import ROOT
+from devkit.process import run_module
 from devkit.replica import Replica
 from devkit.waiting import until
-
-IN_A_WORKER = """
-from gevent import monkey; monkey.patch_all()
-import sys, gevent
-from app.store.transport.connection import connect, open_pipeline
-from app.store.transport.scripts import Script
-from devkit.builders import make_settings
-
-client = connect(make_settings(REDIS_URL=sys.argv[1], REDIS_DEADLINE_MS=5000), concurrent=True)
-pipeline = open_pipeline(client, drain_s=60)
-assert pipeline._pipelines == {}
-take = Script("take")
-
-def ask(number):
-    names = [f"tokens:{number:064x}", "{tokens:%064x}:window" % number, "{tokens:%064x}:usage" % number]
-    return take.run(pipeline, names, [100, 60, "call"]) == [names[0].encode(), b"unknown", b"call"]
-
-jobs = [gevent.spawn(ask, number) for number in range(2000)]
-gevent.joinall(jobs, raise_error=True)
-assert all(job.value for job in jobs)
-"""
 
 
 @pytest.fixture(name="replica")
@@ -57,9 +34,9 @@ def _replica(cluster_client: Any, monkeypatch: pytest.MonkeyPatch) -> Replica:
 
 def test_one_connection_per_node(nodes: Nodes) -> None:
     """Two thousand concurrent decisions share one connection to each node, and each gets its own reply."""
-    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
+    run_module("devkit.drills.cluster", nodes.url)
     before = [node.client().info("stats")["total_connections_received"] for node in nodes.all]
-    subprocess.run([sys.executable, "-c", IN_A_WORKER, nodes.url], cwd=ROOT, timeout=100, check=True)
+    run_module("devkit.drills.cluster", nodes.url)
     after = [node.client().info("stats")["total_connections_received"] for node in nodes.all]
 
     assert [b - a for a, b in zip(before, after, strict=True)] in ([2, 2, 1], [2, 1, 1], [1, 2, 1])

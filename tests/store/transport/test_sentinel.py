@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +10,10 @@ import redis
 
 from app.store.transport.connection import connect
 from devkit.builders import make_settings
-from devkit.nodes import SERVICE, Sentinel
 from devkit.ports import free_port
-from devkit.process import ROOT
+from devkit.process import run_module
 from devkit.redis_server import RedisServer
+from devkit.sentinels import SERVICE, Sentinel
 
 
 @pytest.fixture(scope="module", name="primary")
@@ -53,24 +51,6 @@ def test_most_sentinels_are_down(sentinels: list[Sentinel]) -> None:
     assert client(free_port(), free_port(), sentinels[0].port).ping()
 
 
-IN_A_WORKER = """
-from gevent import monkey; monkey.patch_all()
-import sys, time
-from app.store.transport.connection import connect
-from devkit.builders import make_settings
-
-def timed():
-    client, began = connect(make_settings(REDIS_URL=sys.argv[1]), concurrent=True), time.monotonic()
-    assert client.ping()
-    return time.monotonic() - began
-
-best = min(timed() for _ in range(3))
-for _ in range(100):
-    best = min(best, timed()) if best >= 0.1 else best
-print(best)
-"""
-
-
 @pytest.mark.parametrize(("hung", "most_s"), [(1, 0.1), (2, 0.4)])
 def test_hung_sentinels(sentinels: list[Sentinel], hung: int, most_s: float) -> None:
     """Sentinels that accept connections but never answer delay a worker only briefly, wherever listed."""
@@ -78,7 +58,7 @@ def test_hung_sentinels(sentinels: list[Sentinel], hung: int, most_s: float) -> 
     for sentinel in sentinels[:hung]:
         sentinel.pause()
     try:
-        printed = subprocess.check_output([sys.executable, "-c", IN_A_WORKER, url], cwd=ROOT, timeout=100)
+        printed = run_module("devkit.drills.sentinel", url)
     finally:
         for sentinel in sentinels[:hung]:
             sentinel.resume()

@@ -1,4 +1,4 @@
-"""What one user of the machine alone may read and write is made so, or not used."""
+"""Files that only this user may read and write."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_ROOT = 0  # can do everything anyway
+_ROOT = 0  # which may do everything anyway
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def tighten(path: Path) -> None:
-    """Leave *path*, and all that is in it, to this user alone; exits if somebody else has a hand in it."""
+    """Restrict *path* and everything in it to this user; exits if another user owns any of it."""
     for place in (path, path.resolve(), *_inside(path)):
-        with suppress(FileNotFoundError):  # Redis may just have removed it
+        with suppress(FileNotFoundError):  # because Redis removes files meanwhile
             _tighten(place)
 
 
 def warn_of_writers(path: Path) -> None:
-    """Say where other users could put something else in the place of *path*."""
+    """Warn if other users can replace *path*."""
     for above in path.parents:
         mode = above.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
@@ -29,7 +29,7 @@ def warn_of_writers(path: Path) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file that nobody ever sees by halves, and no other user at all."""
+    """Write a file atomically, and never readable by another user."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

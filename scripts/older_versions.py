@@ -1,4 +1,4 @@
-"""What older versions left: a server on a TCP port, which held no lock, and its address in .env."""
+"""Remains of older versions: a server on a TCP port, which held no lock, and its address in .env."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ADDRESS = re.compile(r"^(?=[ \t]*(?:export[ \t]+)?REDIS_(?:PORT|PASSWORD)[ \t]*
 
 
 def end_servers(data: Path, port: str | None) -> None:
-    """End what certainly is our server on *data*; the port is never asked, for anybody may listen there."""
+    """End the server on *data*, found by its directory: on its port any process might listen."""
     for process in _servers(data):
         print(f"ending the Redis server that an older version left behind (process {process})", flush=True)
         children.end(process, signal.SIGTERM)
@@ -31,13 +31,13 @@ def end_servers(data: Path, port: str | None) -> None:
 
 
 def without_address(text: str) -> str:
-    """Return the *text* of a .env with the address of such a server as a comment."""
+    """Return the *text* of a .env file with the address of such a server commented out."""
     return _ADDRESS.sub("#", text)
 
 
 def _servers(data: Path) -> Iterator[int]:
     for place in _PROC.glob("[0-9]*"):
-        with suppress(OSError):  # it ended, or is another user's
+        with suppress(OSError):  # the process has exited, or belongs to another user
             is_ours = place.stat().st_uid == os.geteuid() and (place / "cwd").readlink() == data.resolve()
             if is_ours and re.search("redis|valkey", (place / "comm").read_text()):
                 yield int(place.name)

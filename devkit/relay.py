@@ -1,4 +1,4 @@
-"""A TCP relay before Redis that can be made to fail in the ways that networks do."""
+"""A TCP relay in front of a server that fails on demand in the ways in which networks fail."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _BACKLOG = 1024
 _STUFFING = 8  # connections that fill the queue of a listener that accepts none
 
 Spoil = Callable[[bytes], Iterable[tuple[float, bytes]]]
-"""Turns what came into what is sent instead: pauses in seconds, and bytes; ConnectionError cuts."""
+"""Replaces the bytes received by pauses in seconds and bytes to send; raises ConnectionError to cut."""
 
 
-class Proxy:
-    """Relays between a port of its own and *target*; *spoil* makes one Spoil for each direction."""
+class Relay:
+    """A relay from a port of its own to *target*; *spoil* returns a new Spoil for each direction."""
 
     def __init__(self, target: int, spoil: Callable[[], Spoil] | None = None) -> None:
         self.port = free_port()
@@ -32,7 +32,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hole: list[socket.socket] = []
-        self._speaks = asyncio.Event()
+        self._relays = asyncio.Event()
         self._hangs_up = False
 
     def __enter__(self) -> Self:
@@ -47,15 +47,15 @@ class Proxy:
         self._loop.close()
 
     def restore(self) -> None:
-        """Relay again as a good network does; what was held back goes on its way."""
+        """Relay without faults again, including the bytes that were held back."""
         self._call(self._open())
 
     def refuse(self) -> None:
-        """Cut all connections and listen no more."""
+        """Close all connections and stop listening."""
         self._call(self._close())
 
     def swallow(self) -> None:
-        """Cut all connections and leave new ones without any answer: their SYN is dropped."""
+        """Close all connections and drop the SYN of new ones."""
         self._call(self._close())
         self._hole = [socket.create_server(("127.0.0.1", self.port), backlog=0)]
         for _ in range(_STUFFING):
@@ -64,19 +64,19 @@ class Proxy:
             stuffing.connect_ex(("127.0.0.1", self.port))
             self._hole.append(stuffing)
 
-    def hush(self, *, cut: bool = False) -> None:
-        """Accept connections and take bytes, but pass nothing on; *cut* those that are open."""
-        self._loop.call_soon_threadsafe(self._speaks.clear)
+    def silence(self, *, cut: bool = False) -> None:
+        """Accept connections and read, but relay nothing; *cut* also closes the open connections."""
+        self._loop.call_soon_threadsafe(self._relays.clear)
         if cut:
             self.cut()
 
     def hang_up(self) -> None:
-        """Cut all connections, and each new one at once."""
+        """Close all connections, and each new one at once."""
         self._hangs_up = True
         self.cut()
 
     def cut(self) -> None:
-        """Cut all connections; new ones are welcome."""
+        """Close all connections; new ones are relayed."""
         self._call(self._cut())
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -85,7 +85,7 @@ class Proxy:
     async def _open(self) -> None:
         self._fill_hole()
         self._hangs_up = False
-        self._speaks.set()
+        self._relays.set()
         if not self._server:
             self._server = await asyncio.start_server(
                 self._serve, "127.0.0.1", self.port, backlog=_BACKLOG, limit=_CHUNK_BYTES
@@ -117,7 +117,7 @@ class Proxy:
             if not self._hangs_up:
                 await self._connect(reader, writer)
         except (OSError, asyncio.CancelledError):
-            pass  # a cut connection is what this is for
+            pass  # because cutting connections is this relay's purpose
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
@@ -137,11 +137,11 @@ class Proxy:
         spoil = self._spoil() if self._spoil else None
         due = 0.0
         while chunk := await reader.read(_CHUNK_BYTES):
-            await self._speaks.wait()
+            await self._relays.wait()
             if spoil:
                 await self._send_spoiled(spoil(chunk), writer)
             elif self.delay_s:
-                due = max(due + 1e-6, self._loop.time() + self.delay_s)  # never before what came before
+                due = max(due + 1e-6, self._loop.time() + self.delay_s)  # so that the order is kept
                 self._loop.call_at(due, writer.write, chunk)
             elif not writer.is_closing():
                 writer.write(chunk)

@@ -1,10 +1,8 @@
-"""Load from wrk, and what it cost the servers."""
+"""Measurements with wrk, and the CPU time that they cost the servers."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,12 +15,12 @@ from statistics import median
 from typing import cast
 
 from benchmarks.fill import HOST
-from devkit.http import Connection, Headers, bearer, forwarded
-from devkit.process import children
+from devkit.http import Headers, bearer, call, encoded, forwarded
+from devkit.proc import cpu_us
+from devkit.programs import demanded
 
-SCRIPT = Path(__file__).with_name("load.lua")
+SCRIPT = Path(__file__).with_name("wrk.lua")
 OK, TRIES = 200, 3
-MICROSECONDS_PER_TICK = 1_000_000 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Mode:
 
     @property
     def title(self) -> str:
-        """Return its name for people."""
+        """Return its title in the tables."""
         if self.via_traefik:
             return f"Through Traefik, {self.connections} at a time"
         way = "keep-alive" if self.keep_alive else "a new connection for each request"
@@ -44,7 +42,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run showed, or the medians of several."""
+    """The figures of one run, or the medians of several."""
 
     per_second: float
     p50_us: float
@@ -52,11 +50,11 @@ class Sample:
     p999_us: float
     server_us: float
     redis_us: float
-    failed: float  # the share of answers that were no 200
+    failed: float  # the share of answers other than 200
 
     @property
     def is_fair(self) -> bool:
-        """Tell whether every answer was a 200."""
+        """Return whether every answer was a 200."""
         return not self.failed
 
 
@@ -65,72 +63,70 @@ def medians(samples: Sequence[Sample]) -> Sample:
     return Sample(*(median(figures) for figures in zip(*(vars(s).values() for s in samples), strict=True)))
 
 
-class Load:
-    """The requests of many tokens, for one mode."""
+class Wrk:
+    """A run of wrk in one mode, whose requests take turns with many tokens."""
 
-    def __init__(self, mode: Mode, file: Path, texts: Sequence[str]) -> None:
+    def __init__(self, mode: Mode, file: Path, secrets: Sequence[str]) -> None:
         self._mode = mode
-        self._texts = texts
+        self._secrets = secrets
         self._file = file
-        file.write_bytes(b"\0".join(self._raw(text) for text in texts))
+        file.write_bytes(b"\0".join(encoded(self._target, self._headers(secret)) for secret in secrets))
 
     def run(self, port: int, seconds: int) -> dict[str, int]:
-        """Send requests for *seconds* and return what wrk saw."""
+        """Send requests for *seconds* and return the figures of wrk.lua."""
         size = ("-t1", f"-c{self._mode.connections}", f"-d{seconds}s", "--timeout=10s", f"-s{SCRIPT}")
-        argv = (_wrk(), *size, f"http://127.0.0.1:{port}/", "--", str(self._file))
+        argv = (demanded("wrk"), *size, f"http://127.0.0.1:{port}/", "--", str(self._file))
         output = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
         return cast("dict[str, int]", json.loads(output.splitlines()[-1]))
 
     def check(self, port: int) -> None:
-        """Send one request; ends the program unless the answer is 200, now or soon."""
-        statuses = [self._ask(port)]
+        """Send one request, a few times if need be; exits unless the answer is 200."""
+        statuses = [self._status(port)]
         while statuses[-1] != OK:
             if len(statuses) == TRIES:
                 sys.exit(f"{self._mode.title}: the answers are {statuses}, not {OK}.")
             time.sleep(1)
-            statuses.append(self._ask(port))
+            statuses.append(self._status(port))
 
-    def _ask(self, port: int) -> int:
-        with Connection(port) as connection:
-            return connection.call(self._target, self._headers(self._texts[0])).status
+    def _status(self, port: int) -> int:
+        return call(port, self._target, self._headers(self._secrets[0])).status
 
     @property
     def _target(self) -> str:
         return "/" if self._mode.via_traefik else "/auth"
 
-    def _headers(self, text: str) -> Headers:
+    def _headers(self, secret: str) -> Headers:
         direct = [] if self._mode.via_traefik else forwarded(HOST)
         close = [] if self._mode.keep_alive else [("Connection", "close")]
-        return [("Host", HOST), ("User-Agent", "wrk"), *bearer(text), *direct, *close]
-
-    def _raw(self, text: str) -> bytes:
-        fields = "".join(f"{name}: {value}\r\n" for name, value in self._headers(text))
-        return f"GET {self._target} HTTP/1.1\r\n{fields}\r\n".encode()
+        return [("Host", HOST), ("User-Agent", "wrk"), *bearer(secret), *direct, *close]
 
 
 @contextmanager
-def loads(modes: Sequence[Mode], texts: Sequence[str]) -> Iterator[dict[Mode, Load]]:
-    """Give a load for each mode."""
+def prepared(modes: Sequence[Mode], secrets: Sequence[str]) -> Iterator[dict[Mode, Wrk]]:
+    """Yield a Wrk for each mode, and remove its files afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        yield {mode: Load(mode, Path(directory) / str(n), texts) for n, mode in enumerate(modes)}
+        yield {mode: Wrk(mode, Path(directory) / str(n), secrets) for n, mode in enumerate(modes)}
 
 
-def measure(load: Load, port: int, seconds: int, server: int, redis: int) -> Sample:
-    """Measure again, a few times, if not every answer was a 200, as may happen on a busy machine."""
-    sample = _measure(load, port, seconds, server, redis)
+def measure(wrk: Wrk, port: int, seconds: int, server: int, redis: int) -> Sample:
+    """Measure the server on *port*, given the process ids of it and of its Redis.
+
+    Repeats the run a few times if not every answer was a 200, as may happen on a busy machine.
+    """
+    sample = _measure(wrk, port, seconds, server, redis)
     for _ in range(TRIES - 1):
         if sample.is_fair:
             break
-        again = _measure(load, port, seconds, server, redis)
+        again = _measure(wrk, port, seconds, server, redis)
         sample = min(sample, again, key=lambda one: one.failed)
     return sample
 
 
-def _measure(load: Load, port: int, seconds: int, server: int, redis: int) -> Sample:
-    """Run *load* against *port* and divide the CPU time of two process trees by its requests."""
-    load.check(port)
+def _measure(wrk: Wrk, port: int, seconds: int, server: int, redis: int) -> Sample:
+    """Run *wrk* and divide the CPU time of both process trees by the number of requests."""
+    wrk.check(port)
     before = cpu_us(server), cpu_us(redis)
-    seen = load.run(port, seconds)
+    seen = wrk.run(port, seconds)
     used = cpu_us(server) - before[0], cpu_us(redis) - before[1]
     count = max(1, seen["requests"])
     latencies = seen["p50_us"], seen["p99_us"], seen["p999_us"]
@@ -138,14 +134,3 @@ def _measure(load: Load, port: int, seconds: int, server: int, redis: int) -> Sa
     return Sample(
         count * 1_000_000 / seen["duration_us"], *latencies, used[0] / count, used[1] / count, failed
     )
-
-
-def cpu_us(pid: int) -> float:
-    """Return the CPU time of a process and its descendants, in microseconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = int(fields[11]) + int(fields[12])  # utime and stime
-    return own * MICROSECONDS_PER_TICK + sum(map(cpu_us, children(pid)))
-
-
-def _wrk() -> str:
-    return shutil.which("wrk") or sys.exit("The benchmarks need wrk on the PATH.")
