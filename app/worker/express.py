@@ -22,7 +22,7 @@ from gunicorn.util import http_date
 
 from app.core.cache import BoundedCache
 from app.core.gate import Decision, Verdict
-from app.services import Services, of
+from app.services import Services, services_of
 from app.web.auth import answer, judge
 from app.web.forwarded import READ_HEADERS
 from app.worker.connections import Connection, Connections
@@ -173,7 +173,7 @@ class ExpressWorker(DrainingWorker):
         """Load the app; with TLS or an access log every request takes gunicorn's way."""
         super().load_wsgi()
         if not self.cfg.is_ssl and not self.cfg.accesslog and self.cfg.keepalive:
-            self._lane = Lane(of(cast(Flask, self.wsgi)))
+            self._lane = Lane(services_of(cast(Flask, self.wsgi)))
 
     def listen(self, listener: Any) -> StreamServer:
         """Serve *listener*, its connections at first without a greenlet each."""
