@@ -50,11 +50,11 @@ class _App(Flask):
 def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     """Join the parts into one WSGI application, which any server or command may run."""
     app = _App(__name__)
-    app.url_map.merge_slashes = False  # it would answer with a redirect to the Host that was sent
+    app.url_map.merge_slashes = False  # it would redirect to the Host that the client sent
     app.config.update(
         MAX_CONTENT_LENGTH=_MAX_FORM_BYTES,
         PROVIDE_AUTOMATIC_OPTIONS=False,
-        SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # static addresses carry a hash of the content
+        SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # the URLs of static files carry a hash of their content
     )
     cast(DefaultJSONProvider, app.json).sort_keys = False
     provide(app, build_services(settings, tally))
@@ -65,15 +65,20 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
         app.register_blueprint(metrics.bp)
     app.register_blueprint(admin.bp)
     app.register_blueprint(api.bp)
+    _show_errors(app)
+    app.cli.add_command(cli.tokens)
+    app.cli.add_command(cli.logins)
+    app.shell_context_processor(cli.shell_context)
+    return app
+
+
+def _show_errors(app: Flask) -> None:
+    """Show errors as pages; the API has handlers of its own for all but those that no route raised."""
     app.register_error_handler(HTTPException, _show_http_error)
     app.register_error_handler(InvalidFieldsError, admin.show_invalid)
     app.register_error_handler(NoSuchTokenError, admin.show_missing)
     app.register_error_handler(ConflictError, admin.show_conflict)
     app.register_error_handler(StoreUnavailableError, admin.show_unavailable)
-    app.cli.add_command(cli.tokens)
-    app.cli.add_command(cli.logins)
-    app.shell_context_processor(cli.shell_context)
-    return app
 
 
 def _show_http_error(error: HTTPException) -> Any:
@@ -97,7 +102,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     line = open_line(client, drain_s=deadline_s) if concurrent else None
     canary = Canary(line or client, peppers.fingerprints)
     ledger = RedisLedger(client, canary, settings.limit, deadline_s, line)
-    # Of its own, because a change may wait longer for the disk than /auth may wait for anything.
+    # A client of its own, because a change may wait longer for the disk than /auth may wait for anything.
     patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS))
     store = RedisTokens(patient, canary, _ADMIN_DEADLINE_MS / 1000)
     defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)

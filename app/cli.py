@@ -29,7 +29,6 @@ tokens = AppGroup(
 )
 logins = AppGroup("logins", help="Who may sign in to the admin pages.")
 
-_STANDARD_INPUT = "-"
 _token = click.argument("name", metavar="TOKEN")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
@@ -81,7 +80,8 @@ def show(name: str) -> None:
     with _complaints():
         token, now_s = _find(name), services().registry.now_s
         day = total(services().catalog.usage(token, now_s).hours[-24:])
-    _print_json(token.described(now_s) | {"allowed_24h": day.allowed, "refused_24h": day.refused})
+    used = {"allowed_24h": day.allowed, "refused_24h": day.refused}
+    click.echo(json.dumps(token.described(now_s) | used, indent=2))
 
 
 @tokens.command("edit")
@@ -92,7 +92,7 @@ def edit(name: str, **options: str | None) -> None:
     """Change what is given of a token, and leave the rest."""
     with _complaints():
         change = services().registry.edit(_find(name), _given(options))
-    _print_json(_described(change))
+    click.echo(json.dumps(_described(change), indent=2))
     _warn(change)
 
 
@@ -154,8 +154,8 @@ def reset() -> None:
 
 
 def _find(name: str) -> Token:
-    """Return the token that an argument names, or that was typed on standard input."""
-    if name != _STANDARD_INPUT:
+    """Return the token that the argument *name* names, or standard input if that is ``-``."""
+    if name != "-":
         return services().catalog.find_public(name)
     typed = click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     return services().catalog.find(str(typed).strip())
@@ -174,10 +174,6 @@ def _print_issued(issued: Issued, *, as_json: bool) -> None:
 def _print_done(verb: str, change: Change) -> None:
     click.echo(f"{verb} {change.token.id}")
     _warn(change)
-
-
-def _print_json(described: dict[str, Any]) -> None:
-    click.echo(json.dumps(described, indent=2))
 
 
 def _described(change: Change) -> dict[str, Any]:

@@ -61,14 +61,8 @@ def index() -> str:
     catalog = services().catalog
     page = catalog.page(int(asked) if _PAGE.fullmatch(asked) else 1)
     old = catalog.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
-    return _render(
-        "index.html",
-        page=page,
-        form=forms.new_nonce(),
-        old_peppers=old,
-        disk=request.args.get("disk")
-        or _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE),
-    )
+    disk = request.args.get("disk") or _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE)
+    return _render("index.html", page=page, form=forms.new_nonce(), old_peppers=old, disk=disk)
 
 
 def _search(typed: str) -> str:
@@ -104,9 +98,9 @@ def edit_token() -> Shown | Response:
     token = services().catalog.find(forms.token(request.form))
     try:
         change = services().registry.edit(token, forms.typed(request.form, forms.TOKEN))
+        return _done("edited", change)
     except InvalidFieldsError as error:
         return _token_page(token, error.problems)
-    return _done("edited", change)
 
 
 @bp.post("/disable_token")
@@ -142,8 +136,9 @@ def _token() -> Token:
     return services().catalog.find(forms.token(request.form))
 
 
-def _issued(issued: Issued, **context: Any) -> str:
-    return _render("issued.html", token=issued.token, secret=issued.secret, disk=_disk(issued), **context)
+def _issued(issued: Issued, **more: Any) -> str:
+    shown = {"token": issued.token, "secret": issued.secret, "disk": _disk(issued)}
+    return _render("issued.html", issued.changed_at, **shown | more)
 
 
 def _done(verb: str, change: Change) -> Response:
@@ -164,8 +159,9 @@ def _shown_of(durability: Durability, shown: set[Durability]) -> str | None:
 
 def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
     typed = forms.as_typed(request.form) if problems else {}
-    usage = services().catalog.usage(token, services().registry.now_s)
-    page = _render("token.html", token=token, usage=usage, problems=problems or {}, typed=typed)
+    now_s = services().registry.now_s
+    usage = services().catalog.usage(token, now_s)
+    page = _render("token.html", now_s, token=token, usage=usage, problems=problems or {}, typed=typed)
     return (page, 400) if problems else page
 
 
@@ -174,11 +170,12 @@ def _form_again(problems: dict[str, str], title: str = _NOT_CREATED) -> str:
     return _render("create.html", title=title, problems=problems, typed=typed, form=forms.new_nonce())
 
 
-def _render(template: str, **context: Any) -> str:
+def _render(template: str, now_s: int | None = None, **context: Any) -> str:
     """Render *template*, yielding to other greenlets in between, because a long table takes a while."""
-    settings, now_s = services().settings, services().registry.now_s
+    settings = services().settings
+    now = services().registry.now_s if now_s is None else now_s
     pieces = []
-    for piece in stream_template(template, settings=settings, now=now_s, **context):
+    for piece in stream_template(template, settings=settings, now=now, **context):
         pieces.append(piece)
         if len(pieces) % _PIECES_AT_ONCE == 0:
             gevent.sleep(0)
