@@ -23,10 +23,10 @@ def uses_pipeline(app: Flask) -> bool:
 
 
 @pytest.mark.parametrize("kind", [DrainingWorker, ExpressWorker])
-def test_services_of_a_worker(kind: type) -> None:
+def test_services_of_a_worker(kind: type[DrainingWorker]) -> None:
     """A worker whose requests run in greenlets lets them share a connection; a command does without."""
     app = create_app(make_settings())
-    worker = kind.__new__(kind)
+    worker: Any = kind.__new__(kind)
     worker.app = SimpleNamespace(wsgi=lambda: app)
     worker.cfg = SimpleNamespace(is_ssl=False, accesslog=None, keepalive=20)
     assert not uses_pipeline(app)
