@@ -62,7 +62,7 @@ def index() -> str:
     page = catalog.page(int(asked) if _PAGE.fullmatch(asked) else 1)
     old = catalog.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
     disk = request.args.get("disk") or _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE)
-    return _render("index.html", page=page, form=forms.new_nonce(), old_peppers=old, disk=disk)
+    return _render("index.html", page=page, form=forms.new_idempotency_key(), old_peppers=old, disk=disk)
 
 
 def _search(typed: str) -> str:
@@ -83,8 +83,8 @@ def token_page(token_id: str) -> Shown:
 def create_token() -> Shown:
     """Create a token and show its secret, this one time."""
     try:
-        typed = forms.typed(request.form, forms.NONCE)
-        issued = services().registry.issue(typed, request.form.get(forms.NONCE))
+        typed = forms.typed(request.form, forms.IDEMPOTENCY_KEY)
+        issued = services().registry.issue(typed, request.form.get(forms.IDEMPOTENCY_KEY))
     except InvalidFieldsError as error:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
@@ -167,7 +167,9 @@ def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
 
 def _form_again(problems: dict[str, str], title: str = _NOT_CREATED) -> str:
     typed = forms.as_typed(request.form)
-    return _render("create.html", title=title, problems=problems, typed=typed, form=forms.new_nonce())
+    return _render(
+        "create.html", title=title, problems=problems, typed=typed, form=forms.new_idempotency_key()
+    )
 
 
 def _render(template: str, now_s: int | None = None, **context: Any) -> str:

@@ -1,4 +1,4 @@
-"""The JSON API: what the pages do, for programs."""
+"""The JSON API: what the admin pages do, for programs."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ Answer = tuple[Shown | str, int, dict[str, str]]
 @bp.before_request
 @basic_auth.login_required  # type: ignore[untyped-decorator]
 def _require_operator() -> None:
-    """Everything here is the operator's."""
+    """Require the operator's password for every request to this blueprint."""
 
 
 @bp.before_request
 def _refuse_unknown_parameters() -> None:
-    """Refuse what would be overlooked."""
+    """Refuse parameters that the view would ignore."""
     known = _PARAMETERS[request.endpoint or ""]
     for name, values in request.args.lists():
         if name not in known:
@@ -64,7 +64,7 @@ def _known(names: set[str]) -> str:
 
 
 def _shown_name(name: str) -> str:
-    """Return a name that was sent, unless it may be a token."""
+    """Return a name as it was sent, unless it may be a secret."""
     return "?" if may_be_secret(name, services().settings.token_prefix) else name
 
 
@@ -76,7 +76,7 @@ def openapi() -> Shown:
 
 @bp.get("/tokens")
 def list_tokens() -> Shown:
-    """Return the newest tokens, all or those that ``q`` means, from ``cursor`` on."""
+    """Return the newest tokens, all or those that match ``q``, from ``cursor`` on."""
     catalog, typed = services().catalog, request.args.get("q", "").strip()
     cursor, limit, now_s = _cursor(), _limit(), services().registry.now_s
     found = catalog.search(typed, cursor, limit) if typed else catalog.newest(cursor, limit)
@@ -144,9 +144,9 @@ def _headers(change: Change) -> dict[str, str]:
 
 
 def _shown(token: Token, now_s: int) -> Shown:
-    said = token.described(now_s)
-    moments = {name: rfc3339(said[name]) or None for name in _MOMENTS}
-    return said | moments | {"enabled": token.enabled}
+    described = token.described(now_s)
+    moments = {name: rfc3339(described[name]) or None for name in _MOMENTS}
+    return described | moments | {"enabled": token.enabled}
 
 
 def _counts(counts: Counts) -> dict[str, int]:
@@ -178,7 +178,7 @@ def _limit() -> int:
 
 
 def _body() -> dict[str, Any]:
-    """Return the object that was sent."""
+    """Return the JSON object that was sent."""
     if request.mimetype != "application/json":
         abort(415, "send a JSON object, with Content-Type: application/json")
     try:

@@ -79,7 +79,7 @@ def test_end_of_an_edited_token(client: Any, how: str) -> None:
 
 
 def test_end_of_a_grace_period(client: Any) -> None:
-    """The old text leads to the new one until one moment, and a rotation leaves the token's own end alone."""
+    """The old secret leads to the new one until one moment; a rotation leaves the token's own end alone."""
     replica = Replica(client, "pepper", now=lambda: now + 0.9)
     now = int(time.time())
     name, old = replica.issue(ttl_seconds="600")
@@ -178,7 +178,7 @@ def test_rotated_text_has_not_expired(replica: Replica) -> None:
 
 
 def test_grace_beyond_a_shortened_life(replica: Replica) -> None:
-    """During its grace the old text leads to a token whose end came, and hears that it expired."""
+    """During its grace the old secret leads to a token whose end came, and hears that it expired."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "600")
     replica.edit(name, {"ttl_seconds": "60"})

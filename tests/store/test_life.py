@@ -95,7 +95,7 @@ def test_edit_of_a_deleted_token(replica: Replica) -> None:
 
 
 def test_rotation_without_grace(replica: Replica) -> None:
-    """A rotated token keeps everything but its text."""
+    """A rotated token keeps everything but its secret."""
     name, old = replica.issue(email="a@b.example", comment="c", ttl_seconds="600", rate_limit_max="7")
     before = replica.catalog.find(name)
 
@@ -111,7 +111,7 @@ def test_rotation_without_grace(replica: Replica) -> None:
 
 
 def test_rotation_with_grace(replica: Replica) -> None:
-    """During its grace the old text opens what the new one opens, and then nothing."""
+    """During its grace the old secret opens what the new one opens, and then nothing."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "60")
 
@@ -129,8 +129,8 @@ def test_grace_ends_with_the_token(replica: Replica) -> None:
     assert 0 < replica.client.ttl(replica.record(old)) <= 300
 
 
-def test_both_texts_share_one_quota(replica: Replica) -> None:
-    """The old text, the new one and what was admitted before the rotation count together."""
+def test_both_secrets_share_one_quota(replica: Replica) -> None:
+    """The old secret, the new one and what was admitted before the rotation count together."""
     name, old = replica.issue(rate_limit_max="3")
     replica.ask(old)
     _, new = replica.rotate(name, "60")
@@ -140,8 +140,8 @@ def test_both_texts_share_one_quota(replica: Replica) -> None:
     assert verdicts == [Verdict.ALLOWED] * 2 + [Verdict.RATE_LIMITED] * 2
 
 
-def test_changes_reach_both_texts(replica: Replica) -> None:
-    """What is disabled or deleted during a grace period is so for both texts."""
+def test_changes_reach_both_secrets(replica: Replica) -> None:
+    """What is disabled or deleted during a grace period is so for both secrets."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "60")
 
@@ -152,7 +152,7 @@ def test_changes_reach_both_texts(replica: Replica) -> None:
 
 
 def test_rotation_after_rotation(replica: Replica) -> None:
-    """Each text of a chain is valid for its own grace period."""
+    """Each secret of a chain is valid for its own grace period."""
     name, first = replica.issue()
     _, second = replica.rotate(name, "60")
     _, third = replica.rotate(name, "60")
@@ -162,7 +162,7 @@ def test_rotation_after_rotation(replica: Replica) -> None:
 
 
 def test_many_rotations(replica: Replica) -> None:
-    """However often a token is rotated during its first text's grace, that text leads to it."""
+    """However often a token is rotated during its first secret's grace, that secret leads to it."""
     name, first = replica.issue()
     newest = [replica.rotate(name, "60")[1] for _ in range(20)][-1]
 
@@ -171,7 +171,7 @@ def test_many_rotations(replica: Replica) -> None:
 
 
 def test_rotation_keeps_usage(replica: Replica) -> None:
-    """The counts of use and the first use belong to the token, not to its text."""
+    """The counts of use and the first use belong to the token, not to its secret."""
     name, old = replica.issue()
     replica.ask(old)
     first_used_at = replica.catalog.find(name).first_used_at
@@ -208,7 +208,7 @@ def test_rotation_of_what_is_not_there(replica: Replica) -> None:
 
 
 def test_rotation_that_lost(replica: Replica) -> None:
-    """The second of two rotations of the same text changes nothing and leaves nothing behind."""
+    """The second of two rotations of the same secret changes nothing and leaves nothing behind."""
     name, _ = replica.issue()
     stale = replica.catalog.find(name)
     _, new = replica.rotate(name, "60")
@@ -234,7 +234,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
 
 
 def test_rotations_at_once(crowd: Any) -> None:
-    """Of ten rotations at once each loses or wins, and exactly one text is the newest."""
+    """Of ten rotations at once each loses or wins, and exactly one secret is the newest."""
     replica = Replica(crowd, "pepper")
     name, _ = replica.issue()
 

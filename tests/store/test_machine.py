@@ -111,7 +111,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=ids, grace=st.sampled_from(["0", "3000"]))
     def rotate(self, name: str, grace: str) -> None:
-        """Give a token a new text."""
+        """Give a token a new secret."""
         known = self.model.get(name)
         if known and not known.enabled:
             with pytest.raises(ConflictError):

@@ -1,13 +1,15 @@
-"""How often a change reads the record of its token, as Redis counts it."""
+"""How often a change reads the record of its token, as Redis counts it, and the clock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from app.services import services_of
 from tests.web.conftest import OPERATOR
 
 Act = Callable[[FlaskClient, str], Any]
@@ -48,7 +50,6 @@ def command(*args: str) -> Act:
 
 CHANGES = {
     "page edit": form("edit", comment="x"),
-    "page edit that fails": form("edit", hosts="https://"),
     "page disable": form("disable"),
     "page enable": form("enable"),
     "page rotate": form("rotate"),
@@ -64,11 +65,31 @@ CHANGES = {
 }
 
 
+FAILED_EDIT = form("edit", hosts="https://")
+
+
 @pytest.mark.parametrize("named_by", ["id", "sha256"])
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("change", [*CHANGES.values(), FAILED_EDIT], ids=[*CHANGES, "page edit that fails"])
 def test_one_read(client: FlaskClient, database: Any, change: Act, named_by: str) -> None:
     """A change reads the record of its token once, before it writes, by whichever name it was given."""
     token = client.post("/api/v1/tokens", json={"hosts": "a.example"}, auth=OPERATOR).json
     assert token
 
     assert reads(database, lambda: change(client, token[named_by])) == 1
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_one_time(client: FlaskClient, change: Act) -> None:
+    """A change has one time: what is stored, returned and shown of it needs no second look at the clock."""
+    token = client.post("/api/v1/tokens", json={"hosts": "a.example"}, auth=OPERATOR).json
+    assert token
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(time.time())
+        return looks[-1]
+
+    services_of(client.application).registry._now = clock
+    change(client, token["id"])
+
+    assert len(looks) == 1

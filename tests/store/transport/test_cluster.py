@@ -113,7 +113,7 @@ def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
 
 
 def test_rotation_keeps_the_slot(replica: Replica) -> None:
-    """A new text is sought whose record lies beside the old one."""
+    """A new secret is sought whose record lies beside the old one."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "60")
 
