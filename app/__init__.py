@@ -13,12 +13,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from app import cli
+from app.core.catalog import Catalog
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
-from app.services import Services, note, provide
+from app.services import Services, provide, services_of
 from app.settings import Settings
 from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
@@ -38,26 +39,26 @@ _NO_HOST = "localhost"
 
 
 class _App(Flask):
-    """No address depends on the Host header, so that a bad one can neither break nor direct an answer."""
+    """Builds every URL without the Host header, so that a bad one can neither break nor direct an answer."""
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return what finds views and makes addresses, which begin with a slash."""
+        """Return what matches and builds URLs, which begin with a slash."""
         if request is None:
             return None
         return self.url_map.bind_to_environ(request.environ | {"HTTP_HOST": _NO_HOST}, _NO_HOST)
 
 
 def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
-    """Join the parts into one WSGI application."""
+    """Join the parts into one WSGI application, which any server or command may run."""
     app = _App(__name__)
-    app.url_map.merge_slashes = False  # it would answer with a redirect to the Host that was sent
+    app.url_map.merge_slashes = False  # it would redirect to the Host that the client sent
     app.config.update(
         MAX_CONTENT_LENGTH=_MAX_FORM_BYTES,
         PROVIDE_AUTOMATIC_OPTIONS=False,
-        SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # static addresses carry a hash of the content
+        SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # the URLs of static files carry a hash of their content
     )
     cast(DefaultJSONProvider, app.json).sort_keys = False
-    provide(app.extensions, build_services(settings, tally))
+    provide(app, build_services(settings, tally))
     guards.guard(app)
     filters.register(app)
     app.register_blueprint(auth.bp)
@@ -65,38 +66,52 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
         app.register_blueprint(metrics.bp)
     app.register_blueprint(admin.bp)
     app.register_blueprint(api.bp)
-    app.register_error_handler(HTTPException, _show_http_error)
-    app.register_error_handler(InvalidFieldsError, admin.show_invalid)
-    app.register_error_handler(NoSuchTokenError, admin.show_missing)
-    app.register_error_handler(ConflictError, admin.show_conflict)
-    app.register_error_handler(StoreUnavailableError, admin.show_unavailable)
+    _show_errors(app)
     app.cli.add_command(cli.tokens)
     app.cli.add_command(cli.logins)
     app.shell_context_processor(cli.shell_context)
     return app
 
 
+def _show_errors(app: Flask) -> None:
+    """Show errors as pages; the API has handlers of its own for all but those that no route raised."""
+    app.register_error_handler(HTTPException, _show_http_error)
+    app.register_error_handler(InvalidFieldsError, admin.show_invalid)
+    app.register_error_handler(NoSuchTokenError, admin.show_missing)
+    app.register_error_handler(ConflictError, admin.show_conflict)
+    app.register_error_handler(StoreUnavailableError, admin.show_unavailable)
+
+
 def _show_http_error(error: HTTPException) -> Any:
     return (api if is_api() else admin).show_http_error(error)
 
 
-def build_services(settings: Settings, tally: Tally = SHARED) -> Services:
-    """Make the shared objects; nothing connects yet, so that workers may fork first."""
-    concurrent = is_module_patched("socket")
+def make_concurrent(app: Flask) -> None:
+    """Replace the services of *app* by those of a worker whose greenlets share a pipelined connection.
+
+    Only the worker knows that greenlets run its requests, so that it calls this before the first one.
+    """
+    services = services_of(app)
+    provide(app, build_services(services.settings, services.tally, concurrent=True))
+
+
+def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: bool = False) -> Services:
+    """Build the shared objects, for greenlets if *concurrent*; none connects before its first command."""
     client = connect(settings, concurrent=concurrent)
     deadline_s = settings.redis_deadline_ms / 1000
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    # Of its own, because a change may wait longer for the disk than /auth may wait for anything.
+    # A client of its own, because a change may wait longer for the disk than /auth may wait for anything.
     patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
-    store = RedisTokens(patient, pepper_check, _ADMIN_DEADLINE_MS / 1000, note)
+    store = RedisTokens(patient, pepper_check, _ADMIN_DEADLINE_MS / 1000)
     defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
         gate=Gate(ledger, peppers, settings.token_prefix),
+        catalog=Catalog(store, peppers, settings.token_prefix),
         registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
         failures=RedisFailures(pipeline or client, settings.fail_limit, deadline_s)

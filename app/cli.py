@@ -1,4 +1,4 @@
-"""``flask tokens …``: what the admin pages do, for a shell, and ``flask logins reset``."""
+"""``flask tokens …``: what the admin pages do, as commands, and ``flask logins reset``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from app.core.changes import Change, Issued
+from app.core.durability import WARNINGS
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.fields import InvalidFieldsError
 from app.core.search import InvalidQueryError
@@ -27,7 +29,6 @@ tokens = AppGroup(
 )
 logins = AppGroup("logins", help="Who may sign in to the admin pages.")
 
-_STANDARD_INPUT = "-"
 _token = click.argument("name", metavar="TOKEN")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
@@ -55,10 +56,10 @@ _FIELD_HELP = {
 @_spec_options
 @_as_json
 def create(hosts: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
-    """Make a token for HOSTS and print its text, this one time."""
+    """Create a token for HOSTS and print its secret, which is not shown again."""
     with _complaints():
-        token, text = services().registry.issue({"hosts": "\n".join(hosts)} | _given(options))
-    _print_new(token, text, as_json=as_json)
+        issued = services().registry.issue({"hosts": "\n".join(hosts)} | _given(options))
+    _print_issued(issued, as_json=as_json)
 
 
 @tokens.command("list")
@@ -67,9 +68,9 @@ def create(hosts: tuple[str, ...], *, as_json: bool, **options: str | None) -> N
 def list_(host: str | None, *, as_json: bool) -> None:
     """List all tokens, newest first."""
     with _complaints():
-        registry = services().registry
-        for token in registry.all() if host is None else registry.opening(host):
-            click.echo(json.dumps(_fields(token)) if as_json else _line(token))
+        catalog, now_s = services().catalog, services().registry.now_s
+        for token in catalog.all() if host is None else catalog.opening(host):
+            click.echo(json.dumps(token.described(now_s)) if as_json else _line(token, now_s))
 
 
 @tokens.command("show")
@@ -77,12 +78,10 @@ def list_(host: str | None, *, as_json: bool) -> None:
 def show(name: str) -> None:
     """Show the token with that id or SHA-256, and its use in the last day; - reads the token itself."""
     with _complaints():
-        registry = services().registry
-        found = registry.find(_named(name))
-        day = total(registry.usage(found).hours[-24:])
-    click.echo(
-        json.dumps(_fields(found) | {"allowed_24h": day.allowed, "refused_24h": day.refused}, indent=2)
-    )
+        token, now_s = _find(name), services().registry.now_s
+        day = total(services().catalog.usage(token, now_s).hours[-24:])
+    used = {"allowed_24h": day.allowed, "refused_24h": day.refused}
+    click.echo(json.dumps(token.described(now_s) | used, indent=2))
 
 
 @tokens.command("edit")
@@ -92,7 +91,9 @@ def show(name: str) -> None:
 def edit(name: str, **options: str | None) -> None:
     """Change what is given of a token, and leave the rest."""
     with _complaints():
-        click.echo(json.dumps(_fields(services().registry.edit(_named(name), _given(options))), indent=2))
+        change = services().registry.edit(_find(name), _given(options))
+    click.echo(json.dumps(_described(change), indent=2))
+    _warn(change)
 
 
 @tokens.command("disable")
@@ -100,7 +101,7 @@ def edit(name: str, **options: str | None) -> None:
 def disable(name: str) -> None:
     """Switch a token off."""
     with _complaints():
-        click.echo(f"disabled {services().registry.enable(_named(name), enabled=False).id}")
+        _print_done("disabled", services().registry.enable(_find(name), enabled=False))
 
 
 @tokens.command("enable")
@@ -108,18 +109,18 @@ def disable(name: str) -> None:
 def enable(name: str) -> None:
     """Switch a token on again."""
     with _complaints():
-        click.echo(f"enabled {services().registry.enable(_named(name), enabled=True).id}")
+        _print_done("enabled", services().registry.enable(_find(name), enabled=True))
 
 
 @tokens.command("rotate")
 @_token
-@click.option("--grace-seconds", default="0", help="How long the old text stays valid, up to a week.")
+@click.option("--grace-seconds", default="0", help="How long the old secret stays valid, up to a week.")
 @_as_json
 def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
-    """Give a token a new text and print it, this one time."""
+    """Give a token a new secret and print it, which is not shown again."""
     with _complaints():
-        rotated, text = services().registry.rotate(_named(name), grace_seconds)
-    _print_new(rotated, text, as_json=as_json)
+        issued = services().registry.rotate(_find(name), grace_seconds)
+    _print_issued(issued, as_json=as_json)
 
 
 @tokens.command("delete")
@@ -127,45 +128,62 @@ def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
 def delete(name: str) -> None:
     """Delete a token for good."""
     with _complaints():
-        click.echo(f"deleted {services().registry.delete(_named(name)).id}")
+        _print_done("deleted", services().registry.delete(_find(name)))
 
 
 @tokens.command("old-peppers")
 def old_peppers() -> None:
-    """Print how many tokens have not met the current PEPPER since PEPPER_PREVIOUS was set."""
+    """Print how many tokens have not been used with the current PEPPER since PEPPER_PREVIOUS was set."""
     with _complaints():
-        click.echo(services().registry.count_old_peppers())
+        click.echo(services().catalog.count_old_peppers())
 
 
 @tokens.command("forget-pepper")
 @click.confirmation_option(prompt="Every token made with another PEPPER is lost then. Go on?")
 def forget_pepper() -> None:
-    """Take the PEPPER of now for the right one, whatever tokens were made with."""
+    """Accept the current PEPPER as the right one, whichever pepper tokens were made with."""
     with _complaints():
         services().registry.forget_peppers()
 
 
 @logins.command("reset")
 def reset() -> None:
-    """Forget all wrong passwords, so that everybody may sign in again at once."""
+    """Forget all wrong passwords, so that every operator may sign in again at once."""
     with _complaints():
         click.echo(f"forgot {services().logins.reset()} wrong passwords")
 
 
-def _named(name: str) -> str:
-    """Return what names the token to the registry, from an argument or from standard input."""
-    if name != _STANDARD_INPUT:
-        return services().registry.find_public(name).digest
+def _find(name: str) -> Token:
+    """Return the token that the argument *name* names, or standard input if that is ``-``."""
+    if name != "-":
+        return services().catalog.find_public(name)
     typed = click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
-    return str(typed).strip()
+    return services().catalog.find(str(typed).strip())
 
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _print_new(token: Token, text: str, *, as_json: bool) -> None:
-    click.echo(json.dumps({"token": text, **_fields(token)}) if as_json else text)
+def _print_issued(issued: Issued, *, as_json: bool) -> None:
+    """Print the secret alone on standard output in plain mode, because scripts read it from there."""
+    click.echo(json.dumps({"token": issued.secret, **_described(issued)}) if as_json else issued.secret)
+    _warn(issued)
+
+
+def _print_done(verb: str, change: Change) -> None:
+    click.echo(f"{verb} {change.token.id}")
+    _warn(change)
+
+
+def _described(change: Change) -> dict[str, Any]:
+    return change.token.described(change.changed_at) | {"durability": change.durability.value}
+
+
+def _warn(change: Change) -> None:
+    """Print on standard error why a crash of Redis may undo *change*, if it may."""
+    if warning := WARNINGS.get(change.durability):
+        click.echo(f"{warning}.", err=True)
 
 
 @contextmanager
@@ -184,12 +202,8 @@ def _complaint(message: str) -> click.ClickException:
     return click.ClickException(visible(message))
 
 
-def _fields(token: Token) -> dict[str, Any]:
-    return token.described(services().registry.now_s)
-
-
-def _line(token: Token) -> str:
-    status, name = token.status(services().registry.now_s), token.digest if token.fault else token.id
+def _line(token: Token, now_s: int) -> str:
+    status, name = token.status(now_s), token.digest if token.fault else token.id
     shown = name, status, _moment(token.expires_at), ",".join(token.hosts), token.email, token.comment
     return "\t".join(map(visible, shown))
 
@@ -202,6 +216,5 @@ def _moment(seconds: int | None) -> str:
 
 
 def shell_context() -> dict[str, Any]:
-    """Return what ``flask shell`` has at hand."""
-    made = services()
-    return {"settings": made.settings, "gate": made.gate, "registry": made.registry}
+    """Return the names that ``flask shell`` defines."""
+    return {name: getattr(services(), name) for name in ("settings", "gate", "catalog", "registry")}

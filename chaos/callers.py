@@ -63,13 +63,14 @@ def _of(number: int, registry: Registry, gate: Gate, client: redis.Redis) -> Ite
         "rate_limit_window_sec": DAY_S,
     }
     later = {"not_before": "2999-01-01T00:00:00Z"} if verdict is Verdict.NOT_YET else {}
-    token, secret = registry.issue(fields | limit | later)
+    issued = registry.issue(fields | limit | later)
+    token, secret = issued.token, issued.secret
     right, wrong = Attempt(secret, host), Attempt(secret, f"x{number}.test")
     identity = Identity(token.id.encode(), token.email.encode(), token.comment.encode())
     if verdict is Verdict.UNKNOWN:
         client.delete(keys.record(token.digest))
     if verdict is Verdict.DISABLED:
-        registry.enable(token.id, enabled=False)
+        registry.enable(token, enabled=False)
     if verdict is Verdict.RATE_LIMITED:
         gate.check(right)
     yield Expectation(right, verdict, None if verdict is Verdict.UNKNOWN else identity)
@@ -130,8 +131,8 @@ def main() -> None:
     """Create the tokens directly, then present them through the relay."""
     direct, relayed, goal, seed = map(int, sys.argv[1:])
     random.seed(seed)
-    plain = build_services(make_settings(REDIS_PORT=direct))
-    spoiled = build_services(make_settings(REDIS_PORT=relayed))
+    plain = build_services(make_settings(REDIS_PORT=direct), concurrent=True)
+    spoiled = build_services(make_settings(REDIS_PORT=relayed), concurrent=True)
     expected = expectations(plain.registry, plain.gate, redis.Redis(port=direct))
     callers = Callers(spoiled.gate, expected, goal)
     callers.run()

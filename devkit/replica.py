@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from app.core.catalog import Catalog
 from app.core.gate import Attempt, Decision, Gate, Verdict
 from app.core.limits import Limit
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
+from app.core.tokens import Token
 from app.store import keys
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
@@ -21,7 +23,7 @@ DEADLINE_S = 60
 
 
 class Replica:
-    """A gate and a registry with one configuration."""
+    """A gate, a catalog and a registry with one configuration."""
 
     def __init__(
         self,
@@ -35,14 +37,32 @@ class Replica:
         self.peppers = Peppers(peppers[0], tuple(peppers[1:]))
         self.canary = PepperCheck(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.canary, DEADLINE_S)
+        self.catalog = Catalog(store, self.peppers, "acl")
         self.registry = Registry(store, self.peppers, "acl", Defaults(ttl_s, limit.window_s), now)
         self.ledger = RedisLedger(client, self.canary, limit, DEADLINE_S)
         self.gate = Gate(self.ledger, self.peppers, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
-        """Create a token; return its id and its secret."""
-        token, secret = self.registry.issue({"hosts": "a.test"} | typed)
-        return token.id, secret
+        """Issue a token; return its id and its secret."""
+        issued = self.registry.issue({"hosts": "a.test"} | typed)
+        return issued.token.id, issued.secret
+
+    def edit(self, name: str, typed: dict[str, str]) -> Token:
+        """Find and edit the token *name*; return it."""
+        return self.registry.edit(self.catalog.find(name), typed).token
+
+    def enable(self, name: str, *, enabled: bool) -> Token:
+        """Find the token *name*, and enable or disable it; return it."""
+        return self.registry.enable(self.catalog.find(name), enabled=enabled).token
+
+    def rotate(self, name: str, grace_seconds: str) -> tuple[Token, str]:
+        """Find and rotate the token *name*; return it and its new secret."""
+        issued = self.registry.rotate(self.catalog.find(name), grace_seconds)
+        return issued.token, issued.secret
+
+    def delete(self, name: str) -> Token:
+        """Find and delete the token *name*; return it."""
+        return self.registry.delete(self.catalog.find(name)).token
 
     def decide(self, secret: str, host: str = "a.test") -> Decision:
         """Return the decision on *secret* for *host*."""

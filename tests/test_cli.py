@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -13,12 +14,23 @@ from click.testing import Result
 from flask import Flask
 
 from app import create_app
+from app.core.durability import WARNINGS, Durability
 from app.core.logins import WRONG_PER_CLIENT
 from devkit.builders import PEPPER, make_settings
 from devkit.ports import free_port
-from devkit.redis_server import RedisServer
+from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
 
 Run = Callable[..., Result]
+
+
+CHANGES = {
+    "create": ["create", "a.example"],
+    "edit": ["edit", "ID", "--comment", "x"],
+    "disable": ["disable", "ID"],
+    "enable": ["enable", "ID"],
+    "rotate": ["rotate", "ID"],
+    "delete": ["delete", "ID"],
+}
 
 
 def app_on(server: RedisServer) -> Flask:
@@ -37,24 +49,24 @@ def run(redis_server: RedisServer) -> Run:
 
 def created(run: Run, *args: str) -> dict[str, Any]:
     """Make a token; return what was printed."""
-    printed: dict[str, Any] = json.loads(run("create", "--json", *args).output)
+    printed: dict[str, Any] = json.loads(run("create", "--json", *args).stdout)
     return printed
 
 
 def test_create(run: Run) -> None:
-    """The new token is all that is printed, so that a script can take it."""
-    assert run("create", "a.example").output.startswith("acl_")
+    """The new secret is all that standard output gets, so that a script can read it from there."""
+    assert re.fullmatch("acl_[A-Za-z0-9]{38}\n", run("create", "a.example").stdout)
 
 
 def test_life_of_a_token(run: Run) -> None:
-    """What was created is listed and shown without its text, and deleted by its id."""
+    """What was created is listed and shown without its secret, and deleted by its id."""
     token = created(run, "a.example", "*.b.example", "--email", "a@b.example", "--ttl-seconds", "60")
     listed, shown = run("list", "--json").output, run("show", token["id"]).output
 
     assert json.loads(listed) | {"allowed_24h": 0, "refused_24h": 0} == json.loads(shown)
     assert json.loads(shown)["hosts"] == ["a.example", "*.b.example"]
     assert token["token"] not in listed + shown
-    assert run("delete", token["id"]).output == f"deleted {token['id']}\n"
+    assert run("delete", token["id"]).stdout == f"deleted {token['id']}\n"
     assert run("list").output == ""
 
 
@@ -62,7 +74,7 @@ def test_changes_of_a_token(run: Run) -> None:
     """A token is edited, switched off and on, and rotated by its id."""
     token = created(run, "a.example", "--comment", "kept")
     edited = json.loads(
-        run("edit", token["id"], "--hosts", "b.example,c.example", "--rate-limit-max", "5").output
+        run("edit", token["id"], "--hosts", "b.example,c.example", "--rate-limit-max", "5").stdout
     )
 
     assert (edited["hosts"], edited["comment"], edited["rate_limit_max"]) == (
@@ -70,10 +82,10 @@ def test_changes_of_a_token(run: Run) -> None:
         "kept",
         5,
     )
-    assert run("disable", token["id"]).output == f"disabled {token['id']}\n"
+    assert run("disable", token["id"]).stdout == f"disabled {token['id']}\n"
     assert "is disabled" in run("rotate", token["id"]).output
-    assert run("enable", token["id"]).output == f"enabled {token['id']}\n"
-    rotated = json.loads(run("rotate", token["id"], "--grace-seconds", "60", "--json").output)
+    assert run("enable", token["id"]).stdout == f"enabled {token['id']}\n"
+    rotated = json.loads(run("rotate", token["id"], "--grace-seconds", "60", "--json").stdout)
     assert rotated["id"] == token["id"]
     assert rotated["token"] != token["token"]
 
@@ -146,6 +158,43 @@ def test_token_as_an_argument(run: Run, redis_server: RedisServer, verb: str) ->
             assert (result.exit_code, client.hgetall(record)) == (1, before)
             assert "tokens show -" in result.output
             assert text not in result.output
+
+
+@pytest.mark.parametrize("args", CHANGES.values(), ids=CHANGES)
+def test_warning_after_a_change(run: Run, args: list[str]) -> None:
+    """Every change warns, on standard error alone, that a crash may undo it; here Redis has no file."""
+    token = created(run, "a.example")
+    result = run(*[token["id"] if arg == "ID" else arg for arg in args])
+
+    assert (result.exit_code, result.stderr) == (0, f"{WARNINGS[Durability.NO_FILE]}.\n")
+    assert "append-only" not in result.stdout
+
+
+ON_DISK = [*shipped_redis(rights=False), "--appendonly", "yes"]
+SERVERS = {
+    Durability.CONFIRMED: (ON_DISK, []),
+    Durability.UNCONFIRMED: ([*ON_DISK, "--appendfsync", "no"], []),
+    Durability.NO_FILE: (["--appendonly", "no"], []),
+    Durability.UNTOLD: (ON_DISK, ["ACL", "SETUSER", "default", "-waitaof", "-config"]),
+}
+
+
+@pytest.mark.parametrize("durability", Durability)
+def test_durability(durability: Durability) -> None:
+    """JSON has the durability of a change; standard error warns unless the change is on disk."""
+    options, command = SERVERS[durability]
+    with RedisServer(options=options, binary=valkey_binary()) as server:
+        if command:
+            server.client().execute_command(*command)
+        runner = app_on(server).test_cli_runner()
+        issued = runner.invoke(args=["tokens", "create", "a.example", "--json"])
+        name = json.loads(issued.stdout)["id"]
+        edited = runner.invoke(args=["tokens", "edit", name, "--comment", "x"])
+        rotated = runner.invoke(args=["tokens", "rotate", name, "--json"])
+
+    warning = f"{WARNINGS[durability]}.\n" if durability in WARNINGS else ""
+    for result in (issued, edited, rotated):
+        assert (json.loads(result.stdout)["durability"], result.stderr) == (durability.value, warning)
 
 
 def test_peppers(run: Run) -> None:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from app.core.durability import WARNINGS
 from app.redis_url import parse_url
 
 ROOT = Path(__file__).parents[1]
@@ -87,3 +88,11 @@ def test_words_about_the_disk() -> None:
 
     assert len(quoted) > 3
     assert [words for words in quoted if words not in said] == []
+
+
+@pytest.mark.parametrize("warning", WARNINGS.values(), ids=[durability.value for durability in WARNINGS])
+def test_warnings_about_the_disk(warning: str) -> None:
+    """Every warning of a command has an explanation in docs/durability.md, under its own words."""
+    text = (ROOT / "docs/durability.md").read_text("utf-8")
+
+    assert [words for words in re.findall(r'^- \*\*"(.+?)\.?"\*\*', text, re.MULTILINE) if words in warning]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 
@@ -11,4 +12,15 @@ class Durability(Enum):
     CONFIRMED = "confirmed"  # it is on disk
     UNCONFIRMED = "unconfirmed"  # Redis did not confirm in time that it is
     NO_FILE = "no_file"  # there is no append-only file to hold it
-    UNTOLD = "untold"  # this Redis can't say
+    UNTOLD = "untold"  # this Redis can't confirm it
+
+
+# What commands print and the log repeats; pages have longer words in templates/_disk.html.
+WARNINGS: Mapping[Durability, str] = {
+    Durability.UNCONFIRMED: "The change is done, but Redis has not confirmed that it is on disk; "
+    "a crash of Redis may undo it",
+    Durability.NO_FILE: "Redis has no append-only file: a crash may bring deleted tokens back; "
+    "run redis-cli CONFIG SET appendonly yes, and keep it in its configuration",
+    Durability.UNTOLD: "This Redis can't confirm that a change is on disk; that takes Redis 7.2 or later "
+    "and the right to WAITAOF, or appendfsync always and the right to CONFIG GET",
+}

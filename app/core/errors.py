@@ -8,16 +8,16 @@ class StoreUnavailableError(Exception):
 
 
 class UnknownOutcomeError(StoreUnavailableError):
-    """Redis did not answer in time; whether it made the change is not known."""
+    """Redis did not answer in time, so that the change may or may not have been made."""
 
 
 class NoSuchTokenError(LookupError):
-    """No token has that id, digest or text."""
+    """No token has that id, digest or secret."""
 
 
 class AlreadyIssuedError(Exception):
-    """That form was sent before; the text of a token that it made can't be shown again."""
+    """That idempotency key was used before; the secret of the token that it made can't be shown again."""
 
 
 class ConflictError(Exception):
-    """The token is not in the state that the change needs; nothing was changed."""
+    """The token is not in the state that the change requires; nothing was changed."""

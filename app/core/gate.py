@@ -59,7 +59,7 @@ class Ledger(Protocol):
     def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
         """Take a permit of the first known of *digests* if it lists one of *patterns*.
 
-        Any exception means no decision.
+        A token found under a previous pepper moves to the current one. Any exception means no decision.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How many wrong passwords are answered before all passwords are refused for a while."""
+"""How many wrong passwords are accepted before every password is refused for a while."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from app.core.limits import Limit, Refusal
 
 WINDOW_S = 60
 WRONG_PER_CLIENT = Limit(60, WINDOW_S)
-# By length of the prefix. Two of the widest do not reach the limit in all: no customer shuts out the others.
+# By prefix length. Two of the widest stay below the limit in all, so that no customer locks out the others.
 WRONG_PER_NETWORK = {"56": Limit(75, WINDOW_S), "48": Limit(90, WINDOW_S), "24": Limit(90, WINDOW_S)}
 WRONG_IN_ALL = Limit(200, WINDOW_S)
 
-# Clients that gave the right password lately; what others did does not shut them out.
+# Clients that sent the right password lately; the guesses of others do not lock them out.
 MAX_KNOWN = 20
 KNOWN_S = 30 * 86_400
-# As many wrong ones all of them may send when others have used up a limit, each within its own.
+# How many wrong passwords they may send, all together, while others have used up a limit.
 WRONG_OF_KNOWN = 60
 
 
 class Scope(NamedTuple):
-    """What wrong passwords are counted for, and how many it may have."""
+    """A client or network whose wrong passwords are counted, and its limit."""
 
     name: str
     limit: Limit
 
 
 def scopes(client: str) -> list[Scope]:
-    """Return all that *client* is counted under: itself, the networks around it, everybody."""
+    """Return every scope that *client* counts toward: itself, the networks around it, all clients."""
     networks = [Scope(name, WRONG_PER_NETWORK[name.rpartition("/")[2]]) for name in networks_of(client)]
     return [Scope(client, WRONG_PER_CLIENT), *networks, Scope("*", WRONG_IN_ALL)]
 
 
 class Logins(Protocol):
-    """Remembers wrong passwords."""
+    """Counts wrong passwords, over all workers and replicas."""
 
     def weigh(self, client: str, *, is_right: bool) -> Refusal | None:
-        """Note what *client* typed; a refusal means that it may not even hear whether that was right.
+        """Count an attempt to sign in; a refusal means that *client* may not learn whether it was right.
 
         Raises StoreUnavailableError.
         """

@@ -1,13 +1,15 @@
-"""What an operator does with tokens, whatever skin asks for it."""
+"""How an operator issues, edits, disables, rotates and deletes tokens."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from app.core import fields, search, tokens
+from app.core import fields, tokens
+from app.core.changes import Change, Issued
 from app.core.durability import Durability
 from app.core.errors import (
     AlreadyIssuedError,
@@ -18,38 +20,24 @@ from app.core.errors import (
 )
 from app.core.fields import Draft
 from app.core.peppers import Peppers
-from app.core.search import Found, Kind, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Fault, Leave, Token, TokenSpec
-from app.core.usage import Usage
-
-PAGE_SIZE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of the table: its tokens, newest first, and how many there are on all pages."""
-
-    tokens: tuple[Token, ...]
-    number: int
-    total: int
-
-    @property
-    def count(self) -> int:
-        """How many pages there are; an empty table has one."""
-        return max(1, -(-self.total // PAGE_SIZE))
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What holds for a token that says nothing of its own."""
+    """What applies to a token that sets nothing of its own."""
 
     ttl_s: int
     window_s: int
 
 
 class Registry:
-    """Issues, lists, changes, rotates and deletes tokens."""
+    """Changes tokens; reads the clock once per change.
+
+    Each change takes a token as the catalog found it, and raises StoreUnavailableError when the store did not
+    make it, UnknownOutcomeError when it may have.
+    """
 
     def __init__(
         self,
@@ -70,198 +58,121 @@ class Registry:
         """The current time, seconds since the epoch."""
         return int(self._now())
 
-    def issue(self, typed: Mapping[str, str], form: str | None = None) -> tuple[Token, str]:
-        """Make a token, one at most per *form*; return it and its text, which is kept nowhere.
+    def issue(self, typed: Mapping[str, str], idempotency_key: str | None = None) -> Issued:
+        """Issue a token with a new secret, at most one per *idempotency_key*.
 
         Raises InvalidFieldsError and AlreadyIssuedError.
         """
         now = self._now()
         draft = fields.parse_new(typed, self._defaults.ttl_s, int(now))
-        text = tokens.mint(self._prefix)
-        if form and not self._store.claim_form(form):
-            raise AlreadyIssuedError(
-                "This form was sent before. If it made a token, that is in the table, and its text is not "
-                "shown twice. Send the form again for another token."
-            )
-        try:
-            return self._add(draft, text, now), text
-        except UnknownOutcomeError:
-            raise
-        except StoreUnavailableError:
-            if form:
-                self._store.free_form(form)
-            raise
+        secret = tokens.mint(self._prefix)
+        token = self._new(draft, secret, now)
+        with self._claimed(idempotency_key):
+            return Issued(token, int(now), self._store.add(token), secret)
 
-    def _add(self, draft: Draft, text: str, now: float) -> Token:
-        token = Token(
+    def edit(self, token: Token, typed: Mapping[str, str], *, enabled: bool | None = None) -> Change:
+        """Change the fields of *token* that *typed* names, and enable or disable it unless *enabled* is None.
+
+        Raises InvalidFieldsError and ConflictError.
+        """
+        now_s = self.now_s
+        _refuse_unreadable(token)
+        draft = fields.parse_edit(token, typed, now_s)
+        window_s = draft.spec.rate_limit_window_s or self._defaults.window_s
+        durability = self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled)
+        return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
+
+    def enable(self, token: Token, *, enabled: bool) -> Change:
+        """Enable or disable *token*; raise ConflictError if that is impossible."""
+        _refuse_unreadable(token)
+        durability = _done(self._store.enable(token, enabled=enabled))
+        return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
+
+    def rotate(self, token: Token, grace_seconds: str) -> Issued:
+        """Give *token* a new secret; the old one stays valid for *grace_seconds*, as typed.
+
+        Raises InvalidFieldsError and ConflictError.
+        """
+        grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
+        _refuse_rotation(token)
+        secret, digest = self._store.choose(token, self._candidates())
+        durability = self._store.rotate(token, digest, now_s + grace_s if grace_s else 0)
+        return Issued(dataclasses.replace(token, digest=digest), now_s, _done(durability), secret)
+
+    def delete(self, token: Token) -> Change:
+        """Delete *token*; raise NoSuchTokenError if it has been deleted already."""
+        if durability := self._store.remove(token):
+            return Change(token, self.now_s, durability)
+        raise NoSuchTokenError("that token is gone already")
+
+    def durability(self) -> Durability:
+        """Return what is known of the durability of every change, before it is made."""
+        return self._store.durability()
+
+    def forget_peppers(self) -> None:
+        """Accept whichever pepper comes next as the right one; the tokens of any other pepper are lost."""
+        self._store.forget_peppers()
+
+    def _new(self, draft: Draft, secret: str, now: float) -> Token:
+        return Token(
             **_fields_of(draft.spec),
-            digest=self._peppers.digest(text),
+            digest=self._peppers.digest(secret),
             id=tokens.mint_id(int(now * 1000)),
             created_at=int(now),
             expires_at=None if draft.expires_at is Leave.LEAVE else draft.expires_at,
         )
-        self._store.add(token)
-        return token
 
-    def edit(self, name: str, typed: Mapping[str, str], *, enabled: bool | None = None) -> Token:
-        """Change the fields in *typed* of the token that *name* means, and leave the others as they are.
+    @contextmanager
+    def _claimed(self, idempotency_key: str | None) -> Iterator[None]:
+        """Claim the key for the block, and release it if the store certainly did nothing."""
+        if idempotency_key and not self._store.claim(idempotency_key):
+            raise AlreadyIssuedError(
+                "This form was sent before. If it made a token, that is in the table, and its secret is not "
+                "shown twice. Send the form again for another token."
+            )
+        try:
+            yield
+        except UnknownOutcomeError:
+            raise
+        except StoreUnavailableError:
+            if idempotency_key:
+                self._store.release(idempotency_key)
+            raise
 
-        *enabled* switches it on or off too. Raises InvalidFieldsError, NoSuchTokenError and ConflictError.
-        """
-        token = _sound(self.find(name))
-        draft = fields.parse_edit(token, typed, self.now_s)
-        window_s = draft.spec.rate_limit_window_s or self._defaults.window_s
-        _must(self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled))
-        expires_at = token.expires_at if draft.expires_at is Leave.LEAVE else draft.expires_at
-        enabled = token.enabled if enabled is None else enabled
-        return dataclasses.replace(
-            token, **_fields_of(draft.spec), expires_at=expires_at, enabled=enabled, fault=None
-        )
+    def _candidates(self) -> Iterator[tuple[str, str]]:
+        """Yield new secrets with their digests."""
+        return ((secret, self._peppers.digest(secret)) for secret in tokens.mint_many(self._prefix))
 
-    def enable(self, name: str, *, enabled: bool) -> Token:
-        """Switch the token that *name* means on or off; raises NoSuchTokenError and ConflictError."""
-        token = _sound(self.find(name))
-        _must(self._store.enable(token, enabled=enabled))
-        return dataclasses.replace(token, enabled=enabled)
 
-    def rotate(self, name: str, grace_seconds: str) -> tuple[Token, str]:
-        """Give the token that *name* means a new text; the old one stays valid for the grace period.
-
-        Raises InvalidFieldsError, NoSuchTokenError and ConflictError.
-        """
-        grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
-        token = _sound(self.find(name))
-        if token.fault:
-            raise ConflictError("this record can't be read; edit the token before you rotate it")
-        if not token.enabled:
-            raise ConflictError("this token is disabled; enable it before you rotate it")
-        texts = tokens.mint_many(self._prefix)
-        text, digest = self._store.choose(token, ((text, self._peppers.digest(text)) for text in texts))
-        _must(self._store.rotate(token, digest, now_s + grace_s if grace_s else 0))
-        return dataclasses.replace(token, digest=digest), text
-
-    def delete(self, name: str) -> Token:
-        """Forget the token that *name* means; raises NoSuchTokenError."""
-        token = self.find(name)
-        if not self._store.remove(token):
-            raise NoSuchTokenError("that token is gone already")
-        return token
-
-    def durability(self) -> Durability:
-        """Return what is known of every change, before it is made."""
-        return self._store.durability()
-
-    def find(self, name: str) -> Token:
-        """Return the token that *name* means: its id, its digest or its text.
-
-        Raises NoSuchTokenError and ConflictError.
-        """
-        return self._first(self._digests(name), "no token has that id, SHA-256 or text; it may have expired")
-
-    def find_public(self, name: str) -> Token:
-        """Return the token whose id or digest *name* is, for names that others may read: it is never a text.
-
-        Raises NoSuchTokenError and ConflictError.
-        """
-        return self._first(
-            self._public_digests(name),
-            "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
-            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -",
-        )
-
-    def usage(self, token: Token) -> Usage:
-        """Return how often *token* was used."""
-        return self._store.usage(token, self.now_s)
-
-    def page(self, number: int) -> Page:
-        """Return page *number* of all tokens, the last one if there are not so many."""
-        found, total = self._store.page(number, PAGE_SIZE)
-        page = Page(tuple(found), number, total)
-        return page if number <= page.count else self.page(page.count)
-
-    def newest(self, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the newest tokens, from *start* on."""
-        return self._store.search(Query(Kind.ID, ""), start, size)
-
-    def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the tokens that *typed* means, from *start* on, as far as one look gets.
-
-        Raises InvalidQueryError.
-        """
-        query = search.understand(typed, self._prefix)
-        if query.kind is Kind.DIGEST:
-            token = self._store.get(query.text)
-            return Found(query, (token,) if token else (), 1, 1)
-        return self._store.search(query, start if start and search.is_start(start) else None, size)
-
-    def opening(self, host: str) -> Iterator[Token]:
-        """Yield every token that opens *host*, or lists that pattern, newest first.
-
-        Raises InvalidQueryError.
-        """
-        query, start = search.by_host(host), None
-        self._store.adopt_all()
-        while True:
-            found = self._store.search(query, start, PAGE_SIZE)
-            yield from found.tokens
-            if not (start := found.more):
-                return
-
-    def all(self) -> Iterator[Token]:
-        """Yield every token, newest first, those included that others have just written."""
-        self._store.adopt_all()
-        first = self.page(1)
-        yield from first.tokens
-        for number in range(2, first.count + 1):
-            yield from self.page(number).tokens
-
-    def count_old_peppers(self) -> int:
-        """Return how many tokens have not met the current pepper yet; 0 if there is no previous one."""
-        return self._store.count_old_peppers() if self._peppers.previous else 0
-
-    def forget_peppers(self) -> None:
-        """Let the next pepper that comes be taken for the right one; the tokens of others are lost then."""
-        self._store.forget_peppers()
-
-    def _first(self, digests: Iterable[str], otherwise: str) -> Token:
-        for digest in digests:
-            if token := self._store.get(digest):
-                return token
-        raise NoSuchTokenError(otherwise)
-
-    def _public_digests(self, name: str) -> Iterator[str]:
-        if tokens.DIGEST.fullmatch(name):
-            yield name
-        if tokens.TOKEN_ID.fullmatch(name):
-            yield from _only(name, self._store.digests_of(name))
-
-    def _digests(self, name: str) -> Iterator[str]:
-        yield from self._public_digests(name)
-        if tokens.CREDENTIAL.fullmatch(name):
-            yield from self._peppers.digests(name)
+def _edited(token: Token, draft: Draft, *, enabled: bool | None) -> Token:
+    return dataclasses.replace(
+        token,
+        **_fields_of(draft.spec),
+        expires_at=token.expires_at if draft.expires_at is Leave.LEAVE else draft.expires_at,
+        enabled=token.enabled if enabled is None else enabled,
+        fault=None,
+    )
 
 
 def _fields_of(spec: TokenSpec) -> dict[str, Any]:
     return {field.name: getattr(spec, field.name) for field in dataclasses.fields(TokenSpec)}
 
 
-def _only(token_id: str, digests: Sequence[str]) -> Sequence[str]:
-    """Return the one of *digests*, or none; raises ConflictError rather than guess which is meant."""
-    if len(digests) > 1:
-        raise ConflictError(
-            f"several records in Redis go by the id {token_id}; "
-            f"name the one that you mean by its SHA-256: {', '.join(digests)}"
-        )
-    return digests
-
-
-def _sound(token: Token) -> Token:
-    """Return *token* if it can be changed; raises ConflictError."""
+def _refuse_unreadable(token: Token) -> None:
     if token.fault is Fault.KEY:
         raise ConflictError("this record can't be read, so that it can only be deleted; nothing was changed")
-    return token
 
 
-def _must(changed: bool) -> None:  # noqa: FBT001 - it is the one thing asked
-    if not changed:
+def _refuse_rotation(token: Token) -> None:
+    _refuse_unreadable(token)
+    if token.fault:
+        raise ConflictError("this record can't be read; edit the token before you rotate it")
+    if not token.enabled:
+        raise ConflictError("this token is disabled; enable it before you rotate it")
+
+
+def _done(durability: Durability | None) -> Durability:
+    """Return the durability of a change; raise ConflictError if there was no token to change."""
+    if durability is None:
         raise ConflictError("this token was deleted or rotated meanwhile; nothing was changed")
+    return durability

@@ -1,4 +1,4 @@
-"""What an operator types to find tokens, and how far a search got."""
+"""What an operator types to find tokens, and what a search returns."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from app.core.tokens import Token
 
 MAX_CHARS = 253
 
-# An id begins with a digit until the year 2318; a host that is spelled like one has no letter i, l, o or u.
+# An id begins with a digit until the year 2318; a host that looks like one has no letter i, l, o or u.
 _ID_START = re.compile(f"[0-9][{tokens.BASE32}]{{0,15}}", re.ASCII)
 _SECRET_CHARS = 20
-# What is looked for: a part of an email, a host, an id, a SHA-256, but nothing that may be a token.
+# A part of an email, a host, an id or a SHA-256, but nothing that may be a secret.
 _SHORT = f"[A-Za-z0-9_](?:[A-Za-z0-9_-]{{0,{_SECRET_CHARS - 3}}}[A-Za-z0-9_])?"
 _CASED = f"{hosts.LABEL.replace('A-Z', '')}|{hosts.LABEL.replace('a-z', '')}"
 _HOST = hosts.grammar(f"(?:{_SHORT}|{_CASED})", _SHORT)
@@ -22,12 +22,12 @@ _SPACES = f"[{hosts.SPACES}]*"
 QUERY = f"{_SPACES}(?:[^@]*@[\\s\\S]*|{_HOST}|[0-9a-fA-F]{{64}}|[0-9]{{1,16}}|){_SPACES}"
 _SEPARATORS = re.compile("[^A-Za-z0-9._~-]+", re.ASCII)
 
-# Where a search goes on: a token by its id and its SHA-256, since others may have written one id twice.
+# Where a search continues: an id with its SHA-256, since other programs may have stored one id twice.
 CURSOR = re.compile(tokens.TOKEN_ID.pattern + tokens.DIGEST.pattern, re.ASCII)
 
 
 class Kind(StrEnum):
-    """What was typed."""
+    """What a query searches for."""
 
     ID = "id"
     DIGEST = "digest"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 class InvalidQueryError(ValueError):
-    """Nothing can be found by what was typed; *shown* is as much of it as may be shown again."""
+    """A query can match nothing; *shown* is the part of it that may be shown again."""
 
     def __init__(self, message: str, shown: str = "") -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class InvalidQueryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for; a token has one of *patterns*, or *text* in its id or its email."""
+    """What a search looks for: one of *patterns* among a token's hosts, or *text* in its id or email."""
 
     kind: Kind
     text: str
@@ -55,10 +55,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Tokens that a search came upon, newest first, and how far it got.
+    """The tokens that a search found, newest first, and how far it got.
 
-    It has passed *searched* of *total* tokens and goes on at *more*, a CURSOR, None if it is at the end;
-    *is_whole* unless tokens that others wrote may still be unknown.
+    It has looked at *searched* of *total* tokens and continues at *more*, a CURSOR, or None at the end;
+    *is_whole* is false while tokens that other programs wrote may not be indexed yet.
     """
 
     query: Query
@@ -70,12 +70,12 @@ class Found:
 
     @property
     def back_to(self) -> int | None:
-        """When the oldest token that was passed was made; None if that is not known."""
+        """When the oldest token that the search reached was created; None if that is not known."""
         return tokens.id_time_ms(self.more) // 1000 if self.more and self.more > "1" else None
 
 
 def understand(typed: str, prefix: str) -> Query:
-    """Return what *typed* looks for; raises InvalidQueryError."""
+    """Return the query that *typed* means; raise InvalidQueryError if it can match nothing."""
     text = typed.strip()
     if may_be_secret(text, prefix):
         raise InvalidQueryError(
@@ -92,12 +92,12 @@ def understand(typed: str, prefix: str) -> Query:
 
 
 def is_start(text: str) -> bool:
-    """Tell whether a search can go on at *text*: a CURSOR, or an id as older addresses have it."""
+    """Tell whether a search can continue at *text*: a CURSOR, or an id as in older URLs."""
     return bool(CURSOR.fullmatch(text) or tokens.TOKEN_ID.fullmatch(text))
 
 
 def by_host(text: str) -> Query:
-    """Return what looks for the tokens that open the host *text*, or list the pattern *text*.
+    """Return the query for the tokens that open the host *text*, or list the pattern *text*.
 
     Raises InvalidQueryError.
     """
@@ -111,7 +111,7 @@ def by_host(text: str) -> Query:
 
 
 def may_be_secret(text: str, prefix: str) -> bool:
-    """Tell whether *text* may be a token or hold one, and so is not to be repeated anywhere."""
+    """Tell whether *text* may be or contain a secret, so that nothing may repeat it."""
     if re.search(f"(?<![A-Za-z0-9]){prefix}_", text):
         return True
     parts = () if "@" in text else _SEPARATORS.split(text)

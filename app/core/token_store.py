@@ -1,4 +1,4 @@
-"""What the registry needs of a store of tokens."""
+"""What the catalog and the registry require of a store of tokens."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from app.core.usage import Usage
 
 
 class TokenStore(Protocol):
-    """Keeps tokens; each method raises StoreUnavailableError when it can't.
+    """Stores tokens; each method raises StoreUnavailableError when it can't.
 
-    Those that change a token raise UnknownOutcomeError when it is not known whether they did.
+    A method that changes a token returns the durability of the change, or None if the token has been deleted
+    or rotated in the meantime; it raises UnknownOutcomeError when it can't know whether it made the change.
     """
 
-    def claim_form(self, nonce: str) -> bool:
-        """Tell whether the form with that nonce comes for the first time."""
+    def claim(self, idempotency_key: str) -> bool:
+        """Record *idempotency_key* as used; return False if it already was."""
         ...
 
-    def free_form(self, nonce: str) -> None:
-        """Let that form come again, if possible."""
+    def release(self, idempotency_key: str) -> None:
+        """Let *idempotency_key* be used again, if the store can be reached."""
         ...
 
-    def add(self, token: Token) -> None:
-        """Keep a new token, with its end or not at all."""
+    def add(self, token: Token) -> Durability:
+        """Store a new token together with its expiry, or nothing at all."""
         ...
 
     def get(self, digest: str) -> Token | None:
-        """Return the token kept under *digest*, or where that moved."""
+        """Return the token stored under *digest*, or under the digest that it was rotated to."""
         ...
 
-    def digests_of(self, token_id: str) -> list[str]:
-        """Return the digest of the token with that public id; several, if others wrote it more than once."""
+    def with_id(self, token_id: str) -> Sequence[Token]:
+        """Return the token with that public id; several if other programs wrote it more than once."""
         ...
 
     def edit(
@@ -45,56 +46,50 @@ class TokenStore(Protocol):
         window_s: int,
         *,
         enabled: bool | None = None,
-    ) -> bool:
-        """Make *token* what *spec* says, and switch it on or off; False if it is gone or moved.
-
-        An *expires_at* of LEAVE leaves its end, an *enabled* of None leaves that.
-        """
+    ) -> Durability | None:
+        """Give *token* the fields of *spec*, an expiry unless that is LEAVE, and *enabled* unless None."""
         ...
 
-    def enable(self, token: Token, *, enabled: bool) -> bool:
-        """Switch *token* on or off; False if it is gone or moved."""
+    def enable(self, token: Token, *, enabled: bool) -> Durability | None:
+        """Enable or disable *token*."""
         ...
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
-        """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
+        """Return the first of *candidates*, secrets with their digests, that *token* can be rotated to."""
         ...
 
-    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> bool:
-        """Give *token* another digest, to which the old leads until *grace_ends_at*, 0 for not at all.
-
-        False if it is gone or moved.
-        """
+    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> Durability | None:
+        """Move *token* to *digest*; the old digest leads there until *grace_ends_at*, 0 for not at all."""
         ...
 
-    def remove(self, token: Token) -> bool:
-        """Forget *token* and all that belongs to it; False if it was gone already."""
+    def remove(self, token: Token) -> Durability | None:
+        """Delete *token* and everything that belongs to it."""
         ...
 
     def durability(self) -> Durability:
-        """Return what is known of every change, before it is made."""
+        """Return what the store knows of every change before it is made: UNTOLD and NO_FILE hold for all."""
         ...
 
     def usage(self, token: Token, now_s: int) -> Usage:
-        """Return how often *token* was used."""
+        """Return how often *token* was used until *now_s*, seconds since the epoch."""
         ...
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
-        """Return the tokens of page *number*, newest first, and the count of all."""
+        """Return the tokens of page *number*, newest first, and the count of all tokens."""
         ...
 
     def search(self, query: Query, start: str | None, size: int) -> Found:
-        """Return the newest tokens that *query* means, from *start* on; it may take another search."""
+        """Return the newest tokens that match *query*, from the cursor *start* on; it may stop early."""
         ...
 
     def adopt_all(self) -> None:
-        """Find every token that others wrote, however many there are."""
+        """Index every token that other programs wrote, however many there are."""
         ...
 
     def count_old_peppers(self) -> int:
-        """Return how many tokens have not met the current pepper yet."""
+        """Return how many tokens have not been seen with the current pepper since PEPPER_PREVIOUS was set."""
         ...
 
     def forget_peppers(self) -> None:
-        """Let the next pepper that comes be taken for the right one."""
+        """Accept whichever pepper comes next as the right one."""
         ...

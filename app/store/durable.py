@@ -1,9 +1,8 @@
-"""Changes that an operator asks for, each with the question whether it is on disk."""
+"""Changes that an operator asks for, each followed by the question whether it is on disk."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -19,46 +18,24 @@ _WAIT_MS = 1500
 _GLANCE_MS = 1
 _LOST = (redis.RedisError, OSError, gevent.Timeout)
 
-_UNCONFIRMED = "Redis has not confirmed that a change is on disk; a crash of Redis may undo it"
-_OF_SERVER = {
-    Durability.NO_FILE: "Redis has no append-only file: a crash may bring deleted tokens back; "
-    "run redis-cli CONFIG SET appendonly yes, and keep it in its configuration",
-    Durability.UNTOLD: "this Redis can't confirm that a change is on disk; that takes Redis 7.2 or later "
-    "and the right to WAITAOF, or appendfsync always and the right to CONFIG GET",
-}
-_log = logging.getLogger(__name__)
-
 
 class Disk:
-    """Makes changes, and asks on the same connection how safe each is: WAITAOF speaks of no other."""
+    """Makes changes, and asks on the same connection how durable each is: WAITAOF covers no other one."""
 
-    def __init__(self, client: Client, report: Callable[[Durability], None]) -> None:
+    def __init__(self, client: Client) -> None:
         self._client: Any = client
-        self._report = report
-        self._logged: set[Durability] = set()
 
-    def change(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> bool:
-        """Run *script*, tell whether it changed something, and report whether that is on disk.
+    def change(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Durability | None:
+        """Run *script*; return how durable its change is, or None if it changed nothing.
 
-        Raises UnknownOutcomeError if no answer came; a refusal passes as redis-py raises it.
+        Raises UnknownOutcomeError if Redis did not answer; a refusal passes as redis-py raises it.
         """
         with self._client.client() as own:
-            changed = _run(script, own, keys, args)
-            if changed:
-                self._tell(_ask_in_time(own))
-            return changed
+            return _ask_in_time(own) if _run(script, own, keys, args) else None
 
     def glance(self) -> Durability:
-        """Return what this server says of its disk right now; UNTOLD and NO_FILE are about every change."""
+        """Return what the server says of its disk right now; UNTOLD and NO_FILE hold for every change."""
         return _ask(self._client, _GLANCE_MS)
-
-    def _tell(self, durability: Durability) -> None:
-        if durability is Durability.UNCONFIRMED:
-            _log.warning(_UNCONFIRMED)
-        elif durability in _OF_SERVER and durability not in self._logged:
-            _log.warning(_OF_SERVER[durability])
-            self._logged.add(durability)
-        self._report(durability)
 
 
 def _run(script: Script, own: Any, keys: Sequence[str], args: Sequence[str | int]) -> bool:
@@ -74,7 +51,7 @@ def _run(script: Script, own: Any, keys: Sequence[str], args: Sequence[str | int
 
 
 def _ask_in_time(own: Any) -> Durability:
-    """Ask; the change is done, so that a silence is no failure any more."""
+    """Ask; since the change is done, no answer is not a failure."""
     try:
         return _ask(own, _WAIT_MS)
     except (*_LOST, TypeError, ValueError):
@@ -90,7 +67,7 @@ def _ask(client: Any, wait_ms: int) -> Durability:
 
 
 def _look(client: Any) -> Durability:
-    """Find out what holds on a server that did not take the question."""
+    """Return what holds on a server that refused WAITAOF."""
     try:
         file = client.info("persistence")
         if not file["aof_enabled"]:
@@ -105,6 +82,6 @@ def _look(client: Any) -> Durability:
 
 
 def _syncs_first(client: Any) -> bool:
-    """Tell whether the server writes to the disk before it answers, so that what was answered is there."""
-    said = client.config_get("*appendfsync*")
-    return (said["appendfsync"], said["no-appendfsync-on-rewrite"]) == ("always", "no")
+    """Tell whether the server syncs before it replies, so that every change it has replied to is on disk."""
+    config = client.config_get("*appendfsync*")
+    return (config["appendfsync"], config["no-appendfsync-on-rewrite"]) == ("always", "no")

@@ -1,4 +1,4 @@
-"""The memory of bad tokens: exact in Redis, and what this worker has learned from it."""
+"""Bad tokens: exact counts in Redis, and the blocks that this worker has learned from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from math import ceil
 
 from app.core.clients import networks_of
-from app.core.failures import MAX_CLIENTS, is_one_customers, network_limit
+from app.core.failures import MAX_CLIENTS, Failures, is_one_customers, network_limit
 from app.core.limits import Limit, Refusal
 from app.store import keys
 from app.store.transport.cluster_pipeline import Executor
@@ -16,22 +16,21 @@ from app.store.transport.scripts import Script
 _SHARED = (keys.FAILED_CLIENTS, keys.FURTHER_FAILURES)
 
 
-class RedisFailures:
-    """Counts with ``fail.lua``, once for a bad token and not at all for others."""
+class RedisFailures(Failures):
+    """Counts with ``fail.lua``, in one round trip per bad token and none for other tokens."""
 
     def __init__(self, client: Executor, limit: Limit, deadline_s: float) -> None:
         self._client = client
         self._limit = limit
         self._deadline_s = deadline_s
         self._fail = Script("fail")
-        self._ends: dict[str, float] = {}  # of blocks, by client or network; the oldest first
+        self._ends: dict[str, float] = {}  # of blocks, by client or network, oldest first
 
     def blocking(self, client: str) -> Refusal | None:
-        """Return why *client*, or its network, is turned away as far as this worker knows; asks nobody."""
         if not self._ends:
             return None
         left_s = max(self._left_s(name) for name in (client, *networks_of(client)))
-        # Whole seconds, so that there are few, for answers are cached.
+        # Whole seconds, so that few different answers are cached.
         return Refusal(self._limit, ceil(left_s) * 1_000_000) if left_s > 0 else None
 
     def _left_s(self, name: str) -> float:
@@ -44,7 +43,6 @@ class RedisFailures:
         return left_s
 
     def note(self, client: str) -> Refusal | None:
-        """Note a bad token; a refusal means that there were too many before it. Any exception: not noted."""
         networks, most = networks_of(client), self._limit.max_requests
         names = [keys.failures(client), *_SHARED, *map(keys.network_failures, networks)]
         limits = [most, *(network_limit(network, most) for network in networks)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.core.errors import StoreUnavailableError
 from app.core.fields import MAX_GRACE_S
-from app.core.gate import Decision, Identity, Verdict
+from app.core.gate import Decision, Identity, Ledger, Verdict
 from app.core.limits import Limit, Refusal
 from app.core.tokens import DIGEST, inherited_id
 from app.store import keys, records
@@ -35,7 +35,7 @@ _MOST = 10**12
 _ABSENT = {Verdict.UNKNOWN, Verdict.EXPIRED}
 
 
-class RedisLedger:
+class RedisLedger(Ledger):
     """Takes permits with ``take.lua``."""
 
     def __init__(
@@ -58,13 +58,11 @@ class RedisLedger:
         self._take = Script("take")
         self._calls = count()
         # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
-        self._rekeyer = Rekeyer(client, canary, lambda script, names, args: script.run(client, names, args))
+        self._rekeyer: Rekeyer[bool] = Rekeyer(
+            client, canary, lambda script, names, args: script.run(client, names, args)
+        )
 
     def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
-        """Take a permit of the first known of *digests* if it lists one of *patterns*.
-
-        A token that was found under a previous pepper moves to the current one. Raises StoreUnavailableError.
-        """
         args: list[str | int] = [*self._defaults, *(f",{pattern}," for pattern in patterns)]
         with self._within():
             self._canary.check()

@@ -1,4 +1,4 @@
-"""The memory of wrong passwords."""
+"""Wrong passwords in Redis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from app.core.limits import Limit, Refusal
-from app.core.logins import KNOWN_S, MAX_KNOWN, WINDOW_S, WRONG_OF_KNOWN, scopes
+from app.core.logins import KNOWN_S, MAX_KNOWN, WINDOW_S, WRONG_OF_KNOWN, Logins, scopes
 from app.store import keys
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded, is_wrong_type
@@ -18,8 +18,8 @@ _KEYS = (keys.WRONG_LOGINS, keys.KNOWN_CLIENTS)
 _RULES = (WINDOW_S, MAX_KNOWN, KNOWN_S, WRONG_OF_KNOWN)
 
 
-class RedisLogins:
-    """Counts with ``login.lua``, over all workers and replicas."""
+class RedisLogins(Logins):
+    """Counts wrong passwords with ``login.lua``."""
 
     def __init__(self, client: Client, deadline_s: float) -> None:
         self._client: Any = client
@@ -27,10 +27,6 @@ class RedisLogins:
         self._login = Script("login")
 
     def weigh(self, client: str, *, is_right: bool) -> Refusal | None:
-        """Note what *client* typed; a refusal means that it may not even hear whether that was right.
-
-        Raises StoreUnavailableError.
-        """
         counted = scopes(client)
         limits = [text for scope in counted for text in (scope.name, scope.limit.max_requests)]
         with bounded(self._deadline_s):
@@ -38,7 +34,6 @@ class RedisLogins:
             return _read(reply, [scope.limit for scope in counted])
 
     def reset(self) -> int:
-        """Forget all wrong passwords and return how many there were; raises StoreUnavailableError."""
         with bounded(self._deadline_s):
             pipe = self._client.pipeline(transaction=True)
             pipe.llen(keys.WRONG_LOGINS)
@@ -48,14 +43,14 @@ class RedisLogins:
             except redis.ResponseError as error:
                 if not is_wrong_type(error):
                     raise
-                return 0  # others wrote what is no list; it is gone too
+                return 0  # another program wrote a key of another type, which is deleted too
 
 
 def _read(reply: Any, limits: Sequence[Limit]) -> Refusal | None:
-    """Return what ``login.lua`` says; raises ValueError for what it would not, which lets nobody in."""
+    """Return the refusal in a reply of ``login.lua``; raise ValueError for any other one."""
     match reply:
         case [0, 0]:
             return None
         case [int() as reached, int() as wait_us] if 0 < reached <= len(limits) and wait_us > 0:
             return Refusal(limits[reached - 1], wait_us)
-    raise ValueError("no answer of login.lua")
+    raise ValueError("not a reply of login.lua")

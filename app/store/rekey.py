@@ -6,7 +6,7 @@ See docs/decisions/0005, and 0009 for Clusters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gevent
 
@@ -20,13 +20,17 @@ from app.store.transport.slots import slot_of
 
 _TRIES_PER_YIELD = 50
 
-Run = Callable[[Script, Sequence[str], Sequence[str | int]], bool]
+Outcome = TypeVar("Outcome")
+Run = Callable[[Script, Sequence[str], Sequence[str | int]], Outcome | None]
 
 
-class Rekeyer:
-    """Moves the keys of a token to another digest with ``move.lua``; *run* runs the script."""
+class Rekeyer(Generic[Outcome]):
+    """Moves the keys of a token to another digest with ``move.lua``.
 
-    def __init__(self, client: Client, pepper_check: PepperCheck, run: Run) -> None:
+    *run* runs the script; its outcome is falsy if nothing changed.
+    """
+
+    def __init__(self, client: Client, pepper_check: PepperCheck, run: Run[Outcome]) -> None:
         self._client: Any = client
         self._pepper_check = pepper_check
         self._run = run
@@ -50,21 +54,23 @@ class Rekeyer:
         """Tell whether one script may access both digests: in a Cluster, whether they share a slot."""
         return not isinstance(self._client, Cluster) or slot_of(keys.record(old)) == slot_of(keys.record(new))
 
-    def move(self, token_id: str, old: str, new: str, grace_ends_at: int) -> bool:
-        """Move all keys of digest *old* to *new*; return False if there is nothing to move or it can't move.
+    def move(self, token_id: str, old: str, new: str, grace_ends_at: int) -> Outcome | None:
+        """Move all keys of digest *old* to *new*, and return the outcome of the script.
 
-        *old* redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. The
-        index entry is added before the move, and again after it because a page view may prune it in between.
+        Returns None if the token is gone, or if the new digest lies in another slot of a Cluster. *old*
+        redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. The index
+        entry is added before the move, and again after it because a page view may prune it in between.
         """
         if not self.can_move(old, new):
-            return False
+            return None
         entry = keys.index_entry(token_id, new)
         self._index.add(entry)
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
         fields = {"id": token_id} | self._pepper_check.label
-        if not self._run(self._move, names, [new, grace_ends_at * 1000, *flat(fields)]):
-            return False
+        outcome = self._run(self._move, names, [new, grace_ends_at * 1000, *flat(fields)])
+        if not outcome:
+            return None
         with best_effort():
             self._index.add(entry)
             self._index.drop(keys.index_entry(token_id, old))
-        return True
+        return outcome

@@ -1,12 +1,14 @@
-"""The registry's memory: records, and an index that lists them by age and finds them by id."""
+"""Tokens in Redis: their records, and an index that lists them by age and finds them by id."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.core.durability import Durability
+from app.core.errors import UnknownOutcomeError
 from app.core.search import Found, Query
+from app.core.token_store import TokenStore
 from app.core.tokens import Leave, Token, TokenSpec
 from app.core.usage import Usage
 from app.store import keys, records, usage
@@ -20,67 +22,54 @@ from app.store.transport.cluster import Client
 from app.store.transport.deadlines import best_effort, bounded
 from app.store.transport.scripts import Script, flat
 
-_FORM_TTL_S = 3600
+_CLAIM_TTL_S = 3600
 _MOST_NAMESAKES = 10
 
 
-class RedisTokens:
-    """Keeps tokens; every method raises StoreUnavailableError when Redis does not play along.
+class RedisTokens(TokenStore):
+    """Keeps each token in a hash; a script makes each change, and Disk tells how durable it is."""
 
-    Every change of a token goes through the disk, which reports how safe it is.
-    """
-
-    def __init__(
-        self,
-        client: Client,
-        canary: PepperCheck,
-        deadline_s: float,
-        report: Callable[[Durability], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, client: Client, canary: PepperCheck, deadline_s: float) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's answers
         self._canary = canary
         self._deadline_s = deadline_s
-        self._disk = Disk(client, report)
+        self._disk = Disk(client)
         self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
         self._mover = Rekeyer(client, canary, self._disk.change)
         self._reader, self._index = RecordReader(client), Index(client)
         self._listing = IndexPages(client, self._reader, self._index)
 
-    def claim_form(self, nonce: str) -> bool:
-        """Tell whether the form with that nonce comes for the first time."""
+    def claim(self, idempotency_key: str) -> bool:
         with bounded(self._deadline_s):
-            return bool(self._client.set(keys.form(nonce), 1, nx=True, ex=_FORM_TTL_S))
+            return bool(self._client.set(keys.form(idempotency_key), 1, nx=True, ex=_CLAIM_TTL_S))
 
-    def free_form(self, nonce: str) -> None:
-        """Let that form come again, if Redis can be told so."""
+    def release(self, idempotency_key: str) -> None:
         with best_effort():
-            self._client.delete(keys.form(nonce))
+            self._client.delete(keys.form(idempotency_key))
 
-    def add(self, token: Token) -> None:
-        """Keep a new token, with its end or not at all.
-
-        The index comes first: an entry without a record is pruned, a record without one would be lost.
-        """
-        record = keys.record(token.digest)
+    def add(self, token: Token) -> Durability:
         fields = records.to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
         with bounded(self._deadline_s):
             self._canary.check()
+            # First: an entry without a record is pruned, a record without an entry would be lost.
             self._index.add(keys.index_entry(token.id, token.digest))
             filled = _without_blanks(fields | self._canary.label)
-            self._disk.change(self._add, [record], [*_end(token.expires_at), *flat(filled)])
+            durability = self._disk.change(
+                self._add, [keys.record(token.digest)], [*_end(token.expires_at), *flat(filled)]
+            )
+            if durability is None:
+                raise UnknownOutcomeError("the answer of Redis makes no sense")
             with best_effort():
                 self._canary.record_current()
+            return durability
 
     def get(self, digest: str) -> Token | None:
-        """Return the token kept under *digest*, or where that moved: a round trip each."""
         with bounded(self._deadline_s):
             return self._reader.token(digest)
 
-    def digests_of(self, token_id: str) -> list[str]:
-        """Return the digest of the token with that public id; several, if others wrote it more than once."""
+    def with_id(self, token_id: str) -> Sequence[Token]:
         with bounded(self._deadline_s):
-            entries = self._index.entries_of(token_id, _MOST_NAMESAKES)
-            return [token.digest for token in self._listing.tokens_of(entries)]
+            return self._listing.tokens_of(self._index.entries_of(token_id, _MOST_NAMESAKES))
 
     def edit(
         self,
@@ -90,74 +79,55 @@ class RedisTokens:
         window_s: int,
         *,
         enabled: bool | None = None,
-    ) -> bool:
-        """Make *token* what *spec* says, and switch it on or off; False if it is gone or moved.
-
-        An *expires_at* of LEAVE leaves its end, an *enabled* of None leaves that. Of a record that can't be
-        read every field is written anew.
-        """
+    ) -> Durability | None:
         before, after = records.to_fields(token), records.to_fields(spec)
         changed = {name: value for name, value in after.items() if value != before[name]}
-        if token.fault:
+        if token.fault:  # nothing that could be read may be relied upon
             changed = after | {"id": token.id}
         return self._change(token, changed | _switch(enabled), expires_at, window_s)
 
-    def enable(self, token: Token, *, enabled: bool) -> bool:
-        """Switch *token* on or off; False if it is gone or moved."""
+    def enable(self, token: Token, *, enabled: bool) -> Durability | None:
         return self._change(token, _switch(enabled), Leave.LEAVE, 0)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
-        """Return the first of *candidates*, texts with their digests, that *token* can be rotated to."""
         return self._mover.choose(token.digest, candidates)
 
-    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> bool:
-        """Give *token* another digest, to which the old leads until *grace_ends_at*, 0 for not at all.
-
-        False if it is gone or moved.
-        """
+    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> Durability | None:
         with bounded(self._deadline_s):
             self._canary.check()
-            moved = self._mover.move(token.id, token.digest, digest, grace_ends_at)
+            durability = self._mover.move(token.id, token.digest, digest, grace_ends_at)
             with best_effort():
-                if moved:
+                if durability:
                     self._canary.record_current()
                 else:
                     self._index.drop(keys.index_entry(token.id, digest))
-            return moved
+            return durability
 
-    def remove(self, token: Token) -> bool:
-        """Forget *token* and all that belongs to it; False if it was gone already.
-
-        One DEL and no transaction: a server whose memory is full refuses to queue even a DEL.
-        """
+    def remove(self, token: Token) -> Durability | None:
         with bounded(self._deadline_s):
-            existed = self._disk.change(self._remove, keys.all_of(token.digest), [])
+            # One DEL and no transaction: a server whose memory is full refuses to queue even a DEL.
+            durability = self._disk.change(self._remove, keys.all_of(token.digest), [])
             with best_effort():
                 self._index.drop(keys.index_entry(token.id, token.digest))
-            return existed
+            return durability
 
     def durability(self) -> Durability:
-        """Return what Redis says of its disk; UNTOLD and NO_FILE hold for every change."""
         with bounded(self._deadline_s):
             return self._disk.glance()
 
     def usage(self, token: Token, now_s: int) -> Usage:
-        """Return how often *token* was used."""
         with bounded(self._deadline_s):
             return usage.read(self._client, token.digest, now_s)
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
-        """Return the tokens of page *number*, newest first, and the count of all."""
         with bounded(self._deadline_s):
             return self._listing.page(number, size)
 
     def search(self, query: Query, start: str | None, size: int) -> Found:
-        """Return the newest tokens that *query* means, from *start* on; it may take another search."""
         with bounded(self._deadline_s):
             return self._listing.search(query, start, size)
 
     def adopt_all(self) -> None:
-        """Find every token that others wrote, however many there are."""
         cursor, more = 0, True
         while more:
             with bounded(self._deadline_s):
@@ -165,7 +135,6 @@ class RedisTokens:
             more = cursor != 0
 
     def count_old_peppers(self) -> int:
-        """Return how many tokens have not met the current pepper since PEPPER_PREVIOUS was set."""
         counts, old = self._listing.old_peppers(self._canary.current), 0
         while True:
             with bounded(self._deadline_s):
@@ -175,13 +144,12 @@ class RedisTokens:
             old += count
 
     def forget_peppers(self) -> None:
-        """Let the next pepper that comes be taken for the right one."""
         with bounded(self._deadline_s):
             self._canary.forget()
 
     def _change(
         self, token: Token, fields: dict[str, str], expires_at: int | Leave | None, window_s: int
-    ) -> bool:
+    ) -> Durability | None:
         end = (-1, 0) if expires_at is Leave.LEAVE else _end(expires_at)
         with bounded(self._deadline_s):
             return self._disk.change(
@@ -190,7 +158,7 @@ class RedisTokens:
 
 
 def _end(expires_at: int | None) -> tuple[int, int]:
-    """Return an end in milliseconds, and until when it is remembered; 0 is never."""
+    """Return an expiry and until when it is remembered, in milliseconds since the epoch; 0 is never."""
     return (0, 0) if expires_at is None else (expires_at * 1000, expires_at * 1000 + keys.REMEMBERED_MS)
 
 

@@ -10,6 +10,7 @@ from flask import Blueprint, redirect, render_template, request, stream_template
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
+from app.core.changes import Change, Issued
 from app.core.durability import Durability
 from app.core.errors import (
     AlreadyIssuedError,
@@ -21,10 +22,10 @@ from app.core.errors import (
 from app.core.fields import InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.tokens import Token
-from app.services import durability, services
+from app.services import services
 from app.web import forms
 from app.web.basic_auth import basic_auth
-from app.web.messages import why
+from app.web.messages import log_durability, why
 
 bp = Blueprint("admin", __name__)
 
@@ -33,8 +34,8 @@ _MOST_TO_COUNT = 10_000
 _PIECES_AT_ONCE = 64
 _NOT_CREATED = "No token was created"
 
-_SAID_OF_A_CHANGE = {Durability.UNCONFIRMED, Durability.NO_FILE}
-_SAID_OF_THE_SERVER = {Durability.NO_FILE, Durability.UNTOLD}  # on the first page: it is about every change
+_SHOWN_AFTER_A_CHANGE = {Durability.UNCONFIRMED, Durability.NO_FILE}
+_SHOWN_ON_THE_FIRST_PAGE = {Durability.NO_FILE, Durability.UNTOLD}  # these hold for every change
 
 Shown = str | tuple[str, int]
 
@@ -42,7 +43,7 @@ Shown = str | tuple[str, int]
 @bp.before_request
 @basic_auth.login_required  # type: ignore[untyped-decorator]
 def _require_operator() -> None:
-    """Every page of this blueprint is the operator's."""
+    """Require the operator's password for every page of this blueprint."""
 
 
 @bp.before_request
@@ -53,25 +54,20 @@ def _require_form() -> None:
 
 @bp.get("/")
 def index() -> str:
-    """Show the tokens and the form for a new one, or the tokens that were searched for."""
+    """Show all tokens and the form for a new one, or the tokens that match the search."""
     if typed := request.args.get("q", "").strip():
         return _search(typed)
     asked = request.args.get("page", "1")
-    registry = services().registry
-    page = registry.page(int(asked) if _PAGE.fullmatch(asked) else 1)
-    old = registry.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
-    return _render(
-        "index.html",
-        page=page,
-        form=forms.new_nonce(),
-        old_peppers=old,
-        disk=request.args.get("disk") or _worth_saying(registry.durability(), _SAID_OF_THE_SERVER),
-    )
+    catalog = services().catalog
+    page = catalog.page(int(asked) if _PAGE.fullmatch(asked) else 1)
+    old = catalog.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
+    disk = request.args.get("disk") or _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE)
+    return _render("index.html", page=page, form=forms.new_idempotency_key(), old_peppers=old, disk=disk)
 
 
 def _search(typed: str) -> str:
     try:
-        found = services().registry.search(typed, request.args.get("from"))
+        found = services().catalog.search(typed, request.args.get("from"))
     except InvalidQueryError as error:
         return _render("search.html", typed=error.shown, problem=str(error))
     return _render("search.html", typed=typed, found=found)
@@ -80,97 +76,108 @@ def _search(typed: str) -> str:
 @bp.get("/tokens/<token_id>")
 def token_page(token_id: str) -> Shown:
     """Show one token, its usage and all that can be done with it."""
-    return _token_page(services().registry.find_public(token_id))
+    return _token_page(services().catalog.find_public(token_id))
 
 
 @bp.post("/create_token")
 def create_token() -> Shown:
-    """Make a token and show its text, this one time."""
+    """Create a token and show its secret, this one time."""
     try:
-        typed = forms.typed(request.form, forms.NONCE)
-        token, text = services().registry.issue(typed, request.form.get(forms.NONCE))
+        typed = forms.typed(request.form, forms.IDEMPOTENCY_KEY)
+        issued = services().registry.issue(typed, request.form.get(forms.IDEMPOTENCY_KEY))
     except InvalidFieldsError as error:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
         return _form_again({"": str(error)}), 409
-    return _render("issued.html", token=token, text=text, disk=_disk())
+    return _issued(issued)
 
 
 @bp.post("/edit_token")
 def edit_token() -> Shown | Response:
-    """Change what is sent of a token, and leave the rest."""
-    name = forms.token(request.form)
+    """Change the fields of a token that are sent, and leave the rest."""
+    token = services().catalog.find(forms.token(request.form))
     try:
-        token = services().registry.edit(name, forms.typed(request.form, forms.TOKEN))
+        change = services().registry.edit(token, forms.typed(request.form, forms.TOKEN))
+        return _done("edited", change)
     except InvalidFieldsError as error:
-        return _token_page(services().registry.find(name), error.problems)
-    return _done("edited", token)
+        return _token_page(token, error.problems)
 
 
 @bp.post("/disable_token")
 def disable_token() -> Response:
     """Switch a token off; it can be switched on again."""
-    return _done("disabled", services().registry.enable(_name(), enabled=False))
+    return _done("disabled", services().registry.enable(_token(), enabled=False))
 
 
 @bp.post("/enable_token")
 def enable_token() -> Response:
     """Switch a token on."""
-    return _done("enabled", services().registry.enable(_name(), enabled=True))
+    return _done("enabled", services().registry.enable(_token(), enabled=True))
 
 
 @bp.post("/rotate_token")
 def rotate_token() -> Shown:
-    """Give a token a new text and show it, this one time."""
+    """Give a token a new secret and show it, this one time."""
     grace = forms.only(request.form, forms.TOKEN, "grace_seconds").get("grace_seconds", "0")
-    token, text = services().registry.rotate(forms.token(request.form), grace)
-    return _render("issued.html", token=token, text=text, grace=grace, disk=_disk())
+    issued = services().registry.rotate(services().catalog.find(forms.token(request.form)), grace)
+    return _issued(issued, grace=grace)
 
 
 @bp.post("/delete_token")
 def delete_token() -> Response:
     """Delete a token for good."""
-    token = services().registry.delete(_name())
-    return redirect(url_for("admin.index", deleted=token.id, disk=_disk()), 303)
+    change = services().registry.delete(_token())
+    return redirect(url_for("admin.index", deleted=change.token.id, disk=_disk(change)), 303)
 
 
-def _name() -> str:
-    """Return which token is meant by a form that says nothing else."""
+def _token() -> Token:
+    """Return the token that a form with no other field names."""
     forms.only(request.form, forms.TOKEN)
-    return forms.token(request.form)
+    return services().catalog.find(forms.token(request.form))
 
 
-def _done(what: str, token: Token) -> Response:
+def _issued(issued: Issued, **more: Any) -> str:
+    shown = {"token": issued.token, "secret": issued.secret, "disk": _disk(issued)}
+    return _render("issued.html", issued.changed_at, **shown | more)
+
+
+def _done(verb: str, change: Change) -> Response:
+    token = change.token
     name = token.digest if forms.token(request.form) == token.digest else token.id
-    return redirect(url_for("admin.token_page", token_id=name, done=what, disk=_disk()), 303)
+    return redirect(url_for("admin.token_page", token_id=name, done=verb, disk=_disk(change)), 303)
 
 
-def _disk() -> str | None:
-    """Return what the answer to a change says of its durability, None if there is nothing to say."""
-    return _worth_saying(durability(), _SAID_OF_A_CHANGE)
+def _disk(change: Change) -> str | None:
+    """Return what the page after *change* shows of its durability, and log it."""
+    log_durability(change.durability)
+    return _shown_of(change.durability, _SHOWN_AFTER_A_CHANGE)
 
 
-def _worth_saying(said: Durability, of: set[Durability]) -> str | None:
-    return said.value if said in of else None
+def _shown_of(durability: Durability, shown: set[Durability]) -> str | None:
+    return durability.value if durability in shown else None
 
 
 def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
     typed = forms.as_typed(request.form) if problems else {}
-    usage = services().registry.usage(token)
-    page = _render("token.html", token=token, usage=usage, problems=problems or {}, typed=typed)
+    now_s = services().registry.now_s
+    usage = services().catalog.usage(token, now_s)
+    page = _render("token.html", now_s, token=token, usage=usage, problems=problems or {}, typed=typed)
     return (page, 400) if problems else page
 
 
 def _form_again(problems: dict[str, str], title: str = _NOT_CREATED) -> str:
     typed = forms.as_typed(request.form)
-    return _render("create.html", title=title, problems=problems, typed=typed, form=forms.new_nonce())
+    return _render(
+        "create.html", title=title, problems=problems, typed=typed, form=forms.new_idempotency_key()
+    )
 
 
-def _render(template: str, **context: Any) -> str:
-    """Fill in *template*, and serve others in between, since a table takes a while."""
-    made = services()
+def _render(template: str, now_s: int | None = None, **context: Any) -> str:
+    """Render *template*, yielding to other greenlets in between, because a long table takes a while."""
+    settings = services().settings
+    now = services().registry.now_s if now_s is None else now_s
     pieces = []
-    for piece in stream_template(template, settings=made.settings, now=made.registry.now_s, **context):
+    for piece in stream_template(template, settings=settings, now=now, **context):
         pieces.append(piece)
         if len(pieces) % _PIECES_AT_ONCE == 0:
             gevent.sleep(0)
@@ -192,19 +199,19 @@ def show_missing(error: NoSuchTokenError) -> tuple[str, int]:
 
 
 def show_conflict(error: ConflictError) -> tuple[str, int]:
-    """Show that the token is not in the state that the change needs."""
+    """Show that the token is not in the state that the change requires."""
     return _problem(409, str(error))
 
 
 def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
-    """Show an HTTP error to a person; what views raise on purpose says what to do."""
+    """Show an HTTP error as a page; errors that views raise on purpose say what to do."""
     if error.response is not None:
         return error.response
     return _problem(error.code or 500, error.description or error.name)
 
 
 def show_unavailable(error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
-    """Show what Redis did not do, or may not have done; what was typed for a new token is kept."""
+    """Show which change Redis did not make or may not have made; keep what was typed for a new token."""
     message = why(error, request.endpoint)
     if request.endpoint == "admin.create_token":
         is_unknown = isinstance(error, UnknownOutcomeError)

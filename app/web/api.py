@@ -1,4 +1,4 @@
-"""The JSON API: what the pages do, for programs."""
+"""The JSON API: what the admin pages do, for programs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, abort, g, request, url_for
+from flask import Blueprint, Response, abort, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.core import fields
+from app.core.catalog import PAGE_SIZE
+from app.core.changes import Change, Issued
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import ClashingFieldsError, InvalidFieldsError
 from app.core.hosts import MAX_PATTERNS, SEPARATOR
-from app.core.registry import PAGE_SIZE
 from app.core.search import InvalidQueryError, is_start, may_be_secret
 from app.core.tokens import Token
 from app.core.usage import Counts, total
-from app.services import durability, services
+from app.services import services
 from app.web.basic_auth import basic_auth
 from app.web.filters import rfc3339
-from app.web.messages import why
+from app.web.messages import log_durability, why
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
 
@@ -38,18 +39,18 @@ _PARAMETERS = {
 }
 
 Shown = dict[str, Any]
-Made = tuple[Shown, int, dict[str, str]]
+Answer = tuple[Shown | str, int, dict[str, str]]
 
 
 @bp.before_request
 @basic_auth.login_required  # type: ignore[untyped-decorator]
 def _require_operator() -> None:
-    """Everything here is the operator's."""
+    """Require the operator's password for every request to this blueprint."""
 
 
 @bp.before_request
 def _refuse_unknown_parameters() -> None:
-    """Refuse what would be overlooked."""
+    """Refuse parameters that the view would ignore."""
     known = _PARAMETERS[request.endpoint or ""]
     for name, values in request.args.lists():
         if name not in known:
@@ -63,7 +64,7 @@ def _known(names: set[str]) -> str:
 
 
 def _shown_name(name: str) -> str:
-    """Return a name that was sent, unless it may be a token."""
+    """Return a name as it was sent, unless it may be a secret."""
     return "?" if may_be_secret(name, services().settings.token_prefix) else name
 
 
@@ -75,80 +76,77 @@ def openapi() -> Shown:
 
 @bp.get("/tokens")
 def list_tokens() -> Shown:
-    """Return the newest tokens, all or those that ``q`` means, from ``cursor`` on."""
-    registry, typed = services().registry, request.args.get("q", "").strip()
-    cursor, limit = _cursor(), _limit()
-    found = registry.search(typed, cursor, limit) if typed else registry.newest(cursor, limit)
+    """Return the newest tokens, all or those that match ``q``, from ``cursor`` on."""
+    catalog, typed = services().catalog, request.args.get("q", "").strip()
+    cursor, limit, now_s = _cursor(), _limit(), services().registry.now_s
+    found = catalog.search(typed, cursor, limit) if typed else catalog.newest(cursor, limit)
     return {
-        "tokens": [_shown(token) for token in found.tokens],
+        "tokens": [_shown(token, now_s) for token in found.tokens],
         "next_cursor": found.more,
         "total": found.total,
     }
 
 
 @bp.post("/tokens")
-def create_token() -> Made:
-    """Make a token and return its text, this one time."""
-    token, text = services().registry.issue(_typed(_body()))
-    return _made(token, text)
+def create_token() -> Answer:
+    """Create a token and return its secret, this one time."""
+    return _issued(services().registry.issue(_typed(_body())))
 
 
 @bp.get("/tokens/<name>")
 def show_token(name: str) -> Shown:
     """Return one token and its use."""
-    registry = services().registry
-    token = registry.find_public(name)
-    usage = registry.usage(token)
+    token, now_s = _find(name), services().registry.now_s
+    usage = services().catalog.usage(token, now_s)
     used = {"last_24_hours": _counts(total(usage.hours[-24:])), "last_90_days": _counts(total(usage.days))}
-    return _shown(token) | {"usage": used}
+    return _shown(token, now_s) | {"usage": used}
 
 
 @bp.patch("/tokens/<name>")
-def edit_token(name: str) -> Shown:
-    """Change what is sent of a token, as one, and leave the rest."""
+def edit_token(name: str) -> Answer:
+    """Change the fields of a token that are sent, all or none, and leave the rest."""
     body = _body()
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
     if "expires_at" in body and body["expires_at"] is None:
         body.setdefault("ttl_seconds", 0)  # as it is shown of a token that never ends
-    return _shown(services().registry.edit(_public(name), _typed(body), enabled=enabled))
+    change = services().registry.edit(_find(name), _typed(body), enabled=enabled)
+    return _shown(change.token, change.changed_at), 200, _headers(change)
 
 
 @bp.post("/tokens/<name>/rotate")
-def rotate_token(name: str) -> Made:
-    """Give a token a new text and return it, this one time."""
+def rotate_token(name: str) -> Answer:
+    """Give a token a new secret and return it, this one time."""
     body = _body() if request.get_data() else {}
     if unknown := body.keys() - {"grace_seconds"}:
         raise InvalidFieldsError(dict.fromkeys(unknown, "unknown field; known is grace_seconds"))
-    token, text = services().registry.rotate(_public(name), _text("grace_seconds", body.get("grace_seconds")))
-    return _made(token, text)
+    token, grace = _find(name), _text("grace_seconds", body.get("grace_seconds"))
+    return _issued(services().registry.rotate(token, grace))
 
 
 @bp.delete("/tokens/<name>")
-def delete_token(name: str) -> tuple[str, int]:
+def delete_token(name: str) -> Answer:
     """Delete a token for good."""
-    services().registry.delete(_public(name))
-    return "", 204
+    return "", 204, _headers(services().registry.delete(_find(name)))
 
 
-@bp.after_request
-def _tell_durability(response: Response) -> Response:
-    """Say of a change whether it is on disk."""
-    if "durability" in g:
-        response.headers["X-Durability"] = durability().value
-    return response
+def _issued(issued: Issued) -> Answer:
+    where = url_for("api.show_token", name=issued.token.id)
+    body = {"token": issued.secret} | _shown(issued.token, issued.changed_at)
+    return body, 201, {"Location": where} | _headers(issued)
 
 
-def _made(token: Token, text: str) -> Made:
-    where = url_for("api.show_token", name=token.id)
-    return {"token": text} | _shown(token), 201, {"Location": where}
+def _headers(change: Change) -> dict[str, str]:
+    """Return the header that tells whether *change* is on disk, and log it."""
+    log_durability(change.durability)
+    return {"X-Durability": change.durability.value}
 
 
-def _shown(token: Token) -> Shown:
-    said = token.described(services().registry.now_s)
-    moments = {name: rfc3339(said[name]) or None for name in _MOMENTS}
-    return said | moments | {"enabled": token.enabled}
+def _shown(token: Token, now_s: int) -> Shown:
+    described = token.described(now_s)
+    moments = {name: rfc3339(described[name]) or None for name in _MOMENTS}
+    return described | moments | {"enabled": token.enabled}
 
 
 def _counts(counts: Counts) -> dict[str, int]:
@@ -160,9 +158,9 @@ def _counts(counts: Counts) -> dict[str, int]:
     }
 
 
-def _public(name: str) -> str:
-    """Return the SHA-256 of the token that *name* means: a token itself does not belong in an address."""
-    return services().registry.find_public(name).digest
+def _find(name: str) -> Token:
+    """Return the token whose id or SHA-256 *name* is; a token itself does not belong in an address."""
+    return services().catalog.find_public(name)
 
 
 def _cursor() -> str | None:
@@ -180,7 +178,7 @@ def _limit() -> int:
 
 
 def _body() -> dict[str, Any]:
-    """Return the object that was sent."""
+    """Return the JSON object that was sent."""
     if request.mimetype != "application/json":
         abort(415, "send a JSON object, with Content-Type: application/json")
     try:

@@ -1,4 +1,4 @@
-"""The operator's password, by HTTP Basic (RFC 7617), and what stops those who guess it."""
+"""The operator's password, by HTTP Basic (RFC 7617), and the limit on wrong guesses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class _Basic(HTTPBasicAuth):  # type: ignore[misc]
-    """Flask-HTTPAuth's own takes a password behind any scheme, "Bearer" for instance."""
+    """Accepts the scheme Basic alone; Flask-HTTPAuth takes a password behind any scheme, such as Bearer."""
 
     def get_auth(self) -> Authorization | None:
         """Return the user and password that were sent."""
@@ -42,13 +42,12 @@ basic_auth = _Basic(realm="acl-auth-service admin")
 
 @basic_auth.verify_password  # type: ignore[untyped-decorator]
 def _verify(user: str, password: str) -> bool:
-    """Tell whether both are right; without any, as a browser begins, nothing was guessed."""
+    """Tell whether both are right; a request with neither, a browser's first, does not count as a guess."""
     if not (user or password):
         return False
-    made, hops = services(), _hops()
-    is_right = matches(user, password, made.settings)
-    # Asked whatever came of the comparison, so that neither a refusal nor its delay tells right from wrong.
-    refusal = made.logins.weigh(client_of(*hops), is_right=is_right)
+    hops, is_right = _hops(), matches(user, password, services().settings)
+    # Always, so that neither a refusal nor its delay reveals whether the password was right.
+    refusal = services().logins.weigh(client_of(*hops), is_right=is_right)
     if refusal:
         fields = {"client": address_of(*hops), "wait_s": refusal.retry_after_s, "hint": _hint(*hops)}
         log.error("too many wrong passwords client=%(client)s wait_s=%(wait_s)d%(hint)s", fields)
@@ -59,8 +58,8 @@ def _verify(user: str, password: str) -> bool:
 
 
 def matches(user: str, password: str, settings: Settings) -> bool:
-    """Tell whether both are right, in the same time whatever is wrong."""
-    # Digests, because they are equally long whatever was sent; `&`, so that both are always compared.
+    """Tell whether both are right, in a time that does not depend on what is wrong."""
+    # Digests, because they all have the same length; `&`, so that both are always compared.
     return _same(user, settings.admin_user) & _same(password, settings.admin_pass)
 
 
@@ -70,7 +69,7 @@ def _same(sent: str, kept: str) -> bool:
 
 
 def _forms(kept: str) -> list[bytes]:
-    """Return what a client may send: UTF-8, and from those that know no better Latin-1."""
+    """Return the bytes that a client may send: UTF-8, or Latin-1 from clients that ignore the charset."""
     with suppress(UnicodeEncodeError):
         return [_bytes(kept), kept.encode("latin-1")]
     return [_bytes(kept)]
@@ -86,7 +85,7 @@ def _hops() -> tuple[str, str | None, Proxies]:
 
 
 def _hint(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
-    """Say why one guesser shuts out all that come through a proxy."""
+    """Return a hint why one guesser locks out all clients behind a proxy, if that is so."""
     if forwarded_for is not None and not is_trusted(peer, trusted):
         return "; if that is your proxy, name it in TRUSTED_PROXIES, or its clients count as one"
     return ""

@@ -1,9 +1,8 @@
-"""How values read in a page."""
+"""How pages show values."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from app.core import credentials
@@ -25,61 +26,56 @@ _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
 
 
-def register(app: Flask, now: Callable[[], float] = time.time) -> None:
-    """Give the templates of *app* our filters, and its static files an address for each content."""
-
-    def moment_(seconds: int | None, otherwise: str = "never") -> str:
-        return moment(seconds, int(now()), otherwise)
-
-    def ago_(seconds: int | None, otherwise: str = "never") -> str:
-        return ago(seconds, int(now()), otherwise)
-
-    def add_content_hash(endpoint: str, values: dict[str, Any]) -> None:
-        if endpoint == "static":
-            values["v"] = _content_hash(Path(app.static_folder or "", values["filename"]))
-
+def register(app: Flask) -> None:
+    """Give the templates of *app* our filters, and its static files a URL for each content."""
     app.jinja_env.finalize = shown
-    app.add_template_filter(moment_, "moment")
-    app.add_template_filter(ago_, "ago")
-    app.add_template_filter(duration)
-    app.add_template_filter(capital)
-    app.add_template_filter(rfc3339)
-    app.add_template_filter(blank)
-    app.add_template_filter(total)
-    app.add_template_filter(every)
+    app.jinja_env.filters |= _FILTERS
     app.add_template_test(is_token_id, "token_id")
     app.add_template_global(credentials.headers, "credential_headers")
     app.add_template_global(credentials.curl)
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
-    app.url_defaults(add_content_hash)
+
+    @app.url_defaults
+    def _add_content_hash(endpoint: str, values: dict[str, Any]) -> None:
+        if endpoint == "static":
+            values["v"] = _content_hash(Path(app.static_folder or "", values["filename"]))
+
+
+@pass_context
+def _moment(context: Context, seconds: int | None, otherwise: str = "never") -> str:
+    return moment(seconds, context["now"], otherwise)
+
+
+@pass_context
+def _ago(context: Context, seconds: int | None, otherwise: str = "never") -> str:
+    return ago(seconds, context["now"], otherwise)
 
 
 def shown(value: object) -> object:
-    """Return what a page shows of *value*, whoever wrote it: nothing in it controls, hides or reorders."""
+    """Return *value* as a page may show it: without characters that control, hide or reorder text."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return _LINE.sub(lambda line: visible(line[0]), value)
 
 
 def moment(seconds: int | None, now: int, otherwise: str) -> str:
-    """Return how far a time is from *now* and what it is in UTC, *otherwise* for None."""
+    """Return the distance of a time from *now* and the time in UTC, or *otherwise* for None."""
     if seconds is None:
         return otherwise
     return _with_date(distance(seconds - now), seconds)
 
 
 def ago(seconds: int | None, now: int, otherwise: str) -> str:
-    """Return what ``moment`` does of something that has happened, by whatever clock."""
+    """Return what ``moment`` does for a time in the past, which may come from a clock that is ahead."""
     if seconds is not None and seconds - now >= _MINUTE_S:
         return _with_date("by a clock ahead of this one,", seconds)
     return moment(seconds if seconds is None else min(seconds, now), now, otherwise)
 
 
 def distance(seconds: int) -> str:
-    """Return how far away *seconds* are in the largest unit that fits twice.
+    """Return a distance in time in the largest unit that fits twice.
 
-    What is to come is rounded. What is past is told in whole minutes at least, since a use is kept to the
-    minute, and as no longer ago than it is.
+    The future is rounded. The past is rounded down, and to a minute at least: uses are stored to the minute.
     """
     if seconds > 0:
         name, size = _unit(seconds, _UNITS)
@@ -97,7 +93,7 @@ def _unit(span: int, units: Sequence[tuple[str, int]]) -> tuple[str, int]:
 def _with_date(words: str, seconds: int) -> str:
     try:
         at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as others may have written
+    except (ValueError, OverflowError, OSError):  # after the year 9999, as other programs may have stored
         return words
     return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(
         rfc3339(seconds), at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
@@ -105,40 +101,52 @@ def _with_date(words: str, seconds: int) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Return *seconds*, at least one, exactly, in the largest unit that divides them."""
+    """Return *seconds*, at least one, in the largest unit that divides them."""
     name, size = next(unit for unit in _UNITS if seconds % unit[1] == 0)
     return _count(seconds // size, name)
 
 
 def rfc3339(seconds: int | None) -> str:
-    """Return a time as it may be typed again, within the years 1 to 9999, nothing for None."""
+    """Return a time as a form takes it, clamped to the years 1 to 9999, or nothing for None."""
     if seconds is None:
         return ""
     try:
         at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond that, as others may have written
+    except (ValueError, OverflowError, OSError):  # outside of them, as other programs may have stored
         at = _LATEST if seconds > 0 else _EARLIEST
     return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%SZ")  # %Y has three digits for the year 999
 
 
 def blank(number: int | None) -> str:
-    """Return a number as it may be typed again, nothing for None."""
+    """Return a number as a form takes it, or nothing for None."""
     return "" if number is None else str(number)
 
 
 def every(counts: Counts) -> int:
-    """Return the number of all requests, whatever became of them."""
+    """Return the number of all requests, allowed and refused."""
     return counts.allowed + counts.refused
 
 
 def capital(text: str) -> str:
-    """Return *text* as it begins a sentence."""
+    """Return *text* with its first character in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def is_token_id(text: str | None) -> bool:
     """Tell whether *text* has the form of a token's public id."""
     return bool(text and TOKEN_ID.fullmatch(text))
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "moment": _moment,
+    "ago": _ago,
+    "duration": duration,
+    "capital": capital,
+    "rfc3339": rfc3339,
+    "blank": blank,
+    "total": total,
+    "every": every,
+}
 
 
 def _count(number: int, name: str) -> str:

@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.core.fields import InvalidFieldsError
 
-NONCE = "form"
+IDEMPOTENCY_KEY = "form"
 TOKEN = "token"  # noqa: S105 - the name of a field
 
 _KINDS = {"application/x-www-form-urlencoded", "multipart/form-data"}
@@ -62,6 +62,6 @@ def only(form: Form, *names: str) -> dict[str, str]:
     return said
 
 
-def new_nonce() -> str:
-    """Return what makes a form good for one token, however often its answer is reloaded."""
+def new_idempotency_key() -> str:
+    """Return a key that makes a form good for one token, however often its response is reloaded."""
     return secrets.token_urlsafe(18)

@@ -1,4 +1,4 @@
-"""What every request but those to /auth must pass first, and what every answer to them carries."""
+"""Checks before every view but /auth, and the security headers of every other response."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _SECURITY_HEADERS = {
 
 
 def guard(app: Flask) -> None:
-    """Put the guards before and behind every view of *app*."""
+    """Run the guards before and after every view of *app*."""
     app.before_request(_refuse_subrequest)
     app.before_request(_refuse_malformed_host)
     app.before_request(_refuse_raw_query)
     app.before_request(_refuse_cross_site)
-    app.before_request(_hurry)
+    app.before_request(_limit_body_time)
     app.after_request(_secure)
 
 
@@ -99,14 +99,14 @@ def _log_refusal(sent: str, advice: str) -> None:
 
 
 def _quoted(name: str) -> str:
-    """Return a header for a page and for a log: short, and with nothing that either would act upon."""
+    """Return a header for a page and the log: short, and without control characters or markup."""
     value = request.headers.get(name)
     return "absent" if value is None else ascii(value[:100])
 
 
 def _is_own(origin: str) -> bool:
-    """Tell whether *origin* names the host that this request was sent to (RFC 6454 section 4)."""
-    if len(origin) > _MAX_ORIGIN:  # urlsplit keeps what it was given last
+    """Tell whether *origin* names the host that received this request (RFC 6454 section 4)."""
+    if len(origin) > _MAX_ORIGIN:  # urlsplit caches its arguments
         return False
     try:
         theirs = urlsplit(origin)
@@ -118,28 +118,28 @@ def _is_own(origin: str) -> bool:
     return same_port and bool(theirs.hostname) and theirs.hostname == ours.hostname
 
 
-class _Hurried:
-    """A body that must be read by its deadline, all reads together."""
+class _TimedBody:
+    """A request body with one deadline for all reads together."""
 
     def __init__(self, body: IO[bytes], deadline_s: float) -> None:
         self._body = body
-        self._end = time.monotonic() + deadline_s
+        self._deadline = time.monotonic() + deadline_s
 
     def read(self, size: int = -1) -> bytes:
-        """Read at most *size* bytes; raises RequestTimeout, and BadRequest for chunks that are none."""
-        late = RequestTimeout(
+        """Read at most *size* bytes; raise RequestTimeout, or BadRequest for malformed chunks."""
+        timeout = RequestTimeout(
             "The request's body did not arrive in time; nothing was changed. Send it again."
         )
         try:
-            with gevent.Timeout(max(0, self._end - time.monotonic()), late):
+            with gevent.Timeout(max(0, self._deadline - time.monotonic()), timeout):
                 return self._body.read(size)
         except (ParseException, OSError):
             raise BadRequest("The request's body is malformed or incomplete; nothing was changed.") from None
 
 
-def _hurry() -> None:
-    # By need, not here: who has no password is refused without a byte of the body.
-    request.environ["wsgi.input"] = _Hurried(request.environ["wsgi.input"], _BODY_DEADLINE_S)
+def _limit_body_time() -> None:
+    # Views read it after the password was checked: without one, no byte of the body is read.
+    request.environ["wsgi.input"] = _TimedBody(request.environ["wsgi.input"], _BODY_DEADLINE_S)
 
 
 def _secure(response: Response) -> Response:

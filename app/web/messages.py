@@ -1,9 +1,11 @@
-"""What an operator is told when Redis did not do what was asked for, or may not have done it."""
+"""What pages, the API and the log say when Redis did not make a change, or may not have made it."""
 
 from __future__ import annotations
 
 import logging
+from functools import cache
 
+from app.core.durability import WARNINGS, Durability
 from app.core.errors import StoreUnavailableError, UnknownOutcomeError
 
 log = logging.getLogger(__name__)
@@ -13,24 +15,37 @@ _UNDONE = {
     "edit_token": "Nothing was changed.",
     "disable_token": "The token was not disabled: whoever uses it is let in as before.",
     "enable_token": "The token was not enabled.",
-    "rotate_token": "The token was not rotated: it has its old text.",
+    "rotate_token": "The token was not rotated: it has its old secret.",
     "delete_token": "The token was not deleted: whoever uses it is let in as before.",
 }
 _UNKNOWN = {
     "create_token": "Whether the token was created is not known. If it is in the table, delete it: "
-    "its text is lost.",
+    "its secret is lost.",
     "edit_token": "Whether the token was changed is not known. Look at it before you rely on it.",
     "disable_token": "Whether the token was disabled is not known. Disable it again to be sure.",
     "enable_token": "Whether the token was enabled is not known. Enable it again to be sure.",
-    "rotate_token": "Whether the token was rotated is not known. Rotate it again: a new text is lost.",
+    "rotate_token": "Whether the token was rotated is not known. Rotate it again: a new secret is lost.",
     "delete_token": "Whether the token was deleted is not known. Delete it again to be sure.",
 }
 
 
 def why(error: StoreUnavailableError, endpoint: str | None) -> str:
-    """Return what *endpoint*, a page or the API, has not done, or may not have done, and why; and log it."""
+    """Return which change *endpoint* did not make, or may not have made, and why; log the error."""
     log.warning("no page, redis unavailable: %(error)s page=%(page)s", {"error": error, "page": endpoint})
     view = (endpoint or "").rpartition(".")[2]
     if isinstance(error, UnknownOutcomeError):
         return f"{_UNKNOWN.get(view, 'Whether it was done is not known.')} {error}."
     return f"{_UNDONE.get(view, 'Nothing can be shown or changed.')} {error}. Try again in a moment."
+
+
+def log_durability(durability: Durability) -> None:
+    """Log that a crash of Redis may undo a change; what holds for every change is logged once a process."""
+    if durability is Durability.UNCONFIRMED:
+        log.warning(WARNINGS[durability])
+    elif durability in WARNINGS:
+        _log_once(durability)
+
+
+@cache
+def _log_once(durability: Durability) -> None:
+    log.warning(WARNINGS[durability])

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
 
+from app.core.catalog import PAGE_SIZE
 from app.core.durability import Durability
 from app.core.fields import (
     BLANKS,
@@ -19,7 +20,6 @@ from app.core.fields import (
 from app.core.hosts import BEYOND_ASCII, MAX_PATTERNS, PATTERN, PATTERNS
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
 from app.core.moments import MOMENT, within
-from app.core.registry import PAGE_SIZE
 from app.core.search import MAX_CHARS, QUERY
 from app.core.tokens import DIGEST, TOKEN_ID, Status
 from app.web.problems import API

@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import gevent
+from flask import Flask
 from gevent import socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
@@ -18,6 +19,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
+from app import make_concurrent
 from app.worker.heads import Heads, HeadSocket, shutdown_read
 from app.worker.parser import install_bounded_parser
 from app.worker.rejections import fail, reject
@@ -46,6 +48,11 @@ class ListenerName:
 
 class DrainingWorker(GeventWorker):
     """gunicorn's gevent worker with another shutdown."""
+
+    def load_wsgi(self) -> None:
+        """Load the app, and let its requests share a connection: here, each runs in a greenlet."""
+        super().load_wsgi()
+        make_concurrent(cast(Flask, self.wsgi))
 
     def run(self) -> None:
         """Serve until a stop signal or max_requests; then drain the connections."""

@@ -14,7 +14,7 @@ from flask import Flask
 from gevent import socket
 from gevent.server import StreamServer
 
-from app.services import of
+from app.services import services_of
 from app.worker.acceptor import Acceptor
 from app.worker.connections import Connection, Connections
 from app.worker.draining import DrainingWorker, ListenerName
@@ -35,7 +35,7 @@ class ExpressWorker(DrainingWorker):
         """Load the app; with TLS or an access log there is no lane, and gunicorn handles every request."""
         super().load_wsgi()
         if not self.cfg.is_ssl and not self.cfg.accesslog and self.cfg.keepalive:
-            self._lane = Lane(of(cast(Flask, self.wsgi)))
+            self._lane = Lane(services_of(cast(Flask, self.wsgi)))
 
     def create_server(self, listener: Any) -> StreamServer:
         """Return a server for *listener*; with the lane its connections have no greenlets of their own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -64,7 +65,7 @@ def spoil(replica: Replica, write: Write) -> str:
 
 def listed(replica: Replica) -> dict[str, Status]:
     """Return how every token in the table stands, by its digest."""
-    return {token.digest: token.status(NOW) for token in replica.registry.page(1).tokens}
+    return {token.digest: token.status(NOW) for token in replica.catalog.page(1).tokens}
 
 
 @pytest.mark.parametrize("kind", [*OTHER_TYPES, *BAD_FIELDS])
@@ -75,13 +76,13 @@ def test_it_harms_no_other(replica: Replica, kind: str) -> None:
 
     assert listed(replica)[replica.peppers.digest(text)] is Status.ACTIVE
     assert replica.ask(text) is Verdict.ALLOWED
-    assert name in [token.id for token in replica.registry.search("a.test").tokens]
-    assert replica.registry.count_old_peppers() == 0
-    replica.registry.edit(name, {"comment": "x"})
-    replica.registry.enable(name, enabled=False)
-    replica.registry.enable(name, enabled=True)
-    replica.registry.rotate(name, "60")
-    assert replica.registry.delete(name).id == name
+    assert name in [token.id for token in replica.catalog.search("a.test").tokens]
+    assert replica.catalog.count_old_peppers() == 0
+    replica.edit(name, {"comment": "x"})
+    replica.enable(name, enabled=False)
+    replica.enable(name, enabled=True)
+    replica.rotate(name, "60")
+    assert replica.delete(name).id == name
 
 
 @pytest.mark.parametrize("kind", [*OTHER_TYPES, *BAD_FIELDS])
@@ -92,9 +93,9 @@ def test_it_is_seen_and_deleted(replica: Replica, kind: str) -> None:
     with suppress(StoreUnavailableError):
         assert replica.ask(BAD_TEXT) is Verdict.UNKNOWN
     assert listed(replica) == {digest: Status.UNREADABLE}
-    assert replica.registry.find(digest).id == inherited_id(digest)
-    assert [token.digest for token in replica.registry.search(digest).tokens] == [digest]
-    assert replica.registry.delete(digest).digest == digest
+    assert replica.catalog.find(digest).id == inherited_id(digest)
+    assert [token.digest for token in replica.catalog.search(digest).tokens] == [digest]
+    assert replica.delete(digest).digest == digest
     assert listed(replica) == {}
     assert replica.client.keys("*tokens:*") == []
 
@@ -106,9 +107,9 @@ def test_no_record_is_only_deleted(replica: Replica, kind: str) -> None:
     before = replica.client.dump(keys.record(digest))
 
     for act in (
-        lambda: replica.registry.edit(digest, {"hosts": "a.test"}),
-        lambda: replica.registry.enable(digest, enabled=True),
-        lambda: replica.registry.rotate(digest, "0"),
+        lambda: replica.edit(digest, {"hosts": "a.test"}),
+        lambda: replica.enable(digest, enabled=True),
+        lambda: replica.rotate(digest, "0"),
     ):
         with pytest.raises(ConflictError, match="can only be deleted"):
             act()
@@ -120,11 +121,11 @@ def test_an_edit_mends_fields(replica: Replica, kind: str) -> None:
     """A record of which fields make no sense is not rotated; an edit writes it anew, and then it decides."""
     digest = spoil(replica, BAD_FIELDS[kind])
     with pytest.raises(ConflictError, match="edit the token"):
-        replica.registry.rotate(digest, "0")
+        replica.rotate(digest, "0")
 
-    token = replica.registry.edit(digest, {"hosts": "a.test", "comment": "mended"})
+    token = replica.edit(digest, {"hosts": "a.test", "comment": "mended"})
 
-    assert (token.fault, replica.registry.find(digest).fault) == (None, None)
+    assert (token.fault, replica.catalog.find(digest).fault) == (None, None)
     assert replica.ask(BAD_TEXT) is Verdict.ALLOWED
 
 
@@ -145,7 +146,7 @@ def test_what_makes_no_difference(replica: Replica, fields: dict[str, Any], verd
 
     assert replica.ask(BAD_TEXT) is verdict
     assert listed(replica)[digest] is not Status.UNREADABLE
-    assert replica.registry.find(inherited_id(digest)).digest == digest
+    assert replica.catalog.find(inherited_id(digest)).digest == digest
 
 
 def test_end_beyond_the_calendar(replica: Replica) -> None:
@@ -154,7 +155,7 @@ def test_end_beyond_the_calendar(replica: Replica) -> None:
     replica.client.execute_command("PEXPIREAT", keys.record(digest), 2**62)
 
     assert replica.ask(BAD_TEXT) is Verdict.ALLOWED
-    assert replica.registry.find(digest).expires_at == 2**62 // 1000
+    assert replica.catalog.find(digest).expires_at == 2**62 // 1000
 
 
 def test_moved_in_circles(replica: Replica) -> None:
@@ -165,8 +166,8 @@ def test_moved_in_circles(replica: Replica) -> None:
 
     with pytest.raises(StoreUnavailableError, match="circles"):
         replica.ask(BAD_TEXT)
-    assert [replica.registry.find(digest).fault for digest in pair] == [Fault.KEY] * 2
-    replica.registry.delete(pair[0])
+    assert [replica.catalog.find(digest).fault for digest in pair] == [Fault.KEY] * 2
+    replica.delete(pair[0])
     assert replica.client.keys("tokens:*") == [replica.record(BAD_TEXT).encode()]
     assert replica.ask(BAD_TEXT) is Verdict.UNKNOWN
 
@@ -188,10 +189,10 @@ def test_usage_is_no_reason_to_refuse(replica: Replica, kind: str) -> None:
     OTHER_TYPES[kind](replica.client, usage)
     if kind == "string":
         replica.client.set(usage, b"\xff" * 1_000_000)
-    assert replica.registry.usage(replica.registry.find(name)).hours[-1].allowed == 0
+    assert replica.catalog.usage(replica.catalog.find(name), int(time.time())).hours[-1].allowed == 0
 
     assert [replica.ask(text) for _ in range(3)] == [Verdict.ALLOWED] * 3
-    assert replica.registry.usage(replica.registry.find(name)).hours[-1].allowed == 3
+    assert replica.catalog.usage(replica.catalog.find(name), int(time.time())).hours[-1].allowed == 3
     assert 0 < replica.client.ttl(usage) <= 600
 
 
@@ -208,10 +209,10 @@ def test_window_of_another_type(replica: Replica, kind: str, heal: str) -> None:
         replica.ask(text)
     assert replica.ask(other) is Verdict.ALLOWED
     if heal == "edit":
-        replica.registry.edit(name, {"comment": "x"})
+        replica.edit(name, {"comment": "x"})
         assert [replica.ask(text) for _ in range(3)] == [Verdict.ALLOWED] * 2 + [Verdict.RATE_LIMITED]
     else:
-        replica.registry.delete(name)
+        replica.delete(name)
         assert not replica.client.exists(window)
 
 
@@ -223,17 +224,17 @@ def test_two_records_with_one_id(replica: Replica) -> None:
     assert set(listed(replica)) == {real, decoy}
 
     acts: list[Callable[[], Any]] = [
-        lambda: replica.registry.find(name),
-        lambda: replica.registry.enable(name, enabled=False),
-        lambda: replica.registry.delete(name),
+        lambda: replica.catalog.find(name),
+        lambda: replica.enable(name, enabled=False),
+        lambda: replica.delete(name),
     ]
     for act in acts:
         with pytest.raises(ConflictError, match=f"({real}, {decoy}|{decoy}, {real})"):
             act()
-    replica.registry.enable(real, enabled=False)
+    replica.enable(real, enabled=False)
     assert (replica.ask(text), replica.ask(BAD_TEXT)) == (Verdict.DISABLED, Verdict.ALLOWED)
-    replica.registry.delete(decoy)
-    assert replica.registry.find(name).digest == real
+    replica.delete(decoy)
+    assert replica.catalog.find(name).digest == real
 
 
 def test_search_passes_namesakes(replica: Replica) -> None:
@@ -241,12 +242,12 @@ def test_search_passes_namesakes(replica: Replica) -> None:
     name = mint_id(NOW * 1000)
     for number in range(5):
         replica.client.hset(keys.record(f"{number:064x}"), mapping={"hosts": "a.test", "id": name})
-    found, came = replica.registry.search("a.test", size=2), []
+    found, came = replica.catalog.search("a.test", size=2), []
     while True:
         came += [token.digest for token in found.tokens]
         if not found.more:
             break
-        found = replica.registry.search("a.test", found.more, size=2)
+        found = replica.catalog.search("a.test", found.more, size=2)
 
     assert sorted(came) == [f"{number:064x}" for number in range(5)]
 
@@ -258,13 +259,13 @@ def test_junk_in_the_index(replica: Replica) -> None:
     """Members of the index that are no entries hide no token, and are dropped."""
     made = sorted(replica.issue()[0] for _ in range(3))
     replica.client.zadd(keys.INDEX, dict.fromkeys(JUNK, 0))
-    assert [token.id for token in replica.registry.search("a.test").tokens] == made[::-1]
+    assert [token.id for token in replica.catalog.search("a.test").tokens] == made[::-1]
 
     replica.client.zadd(keys.INDEX, dict.fromkeys(JUNK, 5))
-    assert [token.id for token in replica.registry.page(1).tokens] == made[::-1]
-    assert replica.registry.page(1).total == 3
+    assert [token.id for token in replica.catalog.page(1).tokens] == made[::-1]
+    assert replica.catalog.page(1).total == 3
     replica.client.zadd(keys.INDEX, {made[0].encode() + b"junk": 0})
-    assert replica.registry.find(made[0]).id == made[0]
+    assert replica.catalog.find(made[0]).id == made[0]
 
 
 @pytest.mark.parametrize("kind", ["string", "list", "set", "stream"])
@@ -272,17 +273,17 @@ def test_index_of_another_type(replica: Replica, kind: str) -> None:
     """An index that is none is made anew, whoever meets it first, and no token is lost from it."""
     name, _ = replica.issue()
     acts: list[Callable[[], Any]] = [
-        lambda: replica.registry.page(1),
-        lambda: replica.registry.search("a.test"),
+        lambda: replica.catalog.page(1),
+        lambda: replica.catalog.search("a.test"),
         replica.issue,
-        lambda: replica.registry.rotate(digest, "0"),
+        lambda: replica.rotate(digest, "0"),
     ]
     for act in acts:
-        digest = next(token.digest for token in replica.registry.page(1).tokens if token.id == name)
+        digest = next(token.digest for token in replica.catalog.page(1).tokens if token.id == name)
         replica.client.delete(keys.INDEX)
         OTHER_TYPES[kind](replica.client, keys.INDEX)
         act()
-        assert name in [token.id for token in replica.registry.page(1).tokens]
+        assert name in [token.id for token in replica.catalog.page(1).tokens]
 
 
 @pytest.mark.parametrize("cursor", ["x", "-5", "1e3", "9" * 40, b"\xff", str(2**64 - 1)])
@@ -292,7 +293,7 @@ def test_junk_for_a_cursor(replica: Replica, cursor: Any) -> None:
     replica.client.set(keys.BACKFILL_CURSOR, cursor)
 
     for _ in range(2):
-        replica.registry.page(1)
+        replica.catalog.page(1)
     assert listed(replica) == {digest: Status.ACTIVE}
 
 
@@ -306,7 +307,7 @@ def test_other_keys_of_another_type(replica: Replica, name: str, kind: str) -> N
     fresh = Replica(replica.client, "pepper")
 
     assert fresh.ask(text) is Verdict.ALLOWED
-    assert len(fresh.registry.page(1).tokens) == 1
+    assert len(fresh.catalog.page(1).tokens) == 1
     assert fresh.issue()
 
 
@@ -317,4 +318,4 @@ def test_names_that_are_no_records(replica: Replica) -> None:
 
     assert listed(replica) == {}
     with pytest.raises(NoSuchTokenError):
-        replica.registry.find("A" * 64)
+        replica.catalog.find("A" * 64)

@@ -48,13 +48,14 @@ def test_end_of_a_new_token(client: Any, how: str) -> None:
     asked = int(time.time()) + 600
     typed = {"expires_at": rfc3339(asked), "ttl_seconds": "600"}
 
-    token, text = replica.registry.issue(
+    issued = replica.registry.issue(
         {"hosts": "a.test"} | {name: typed[name] for name in typed if name == how}
     )
+    token, text = issued.token, issued.secret
 
     made = token.created_at or 0
     ends = {"expires_at": asked, "ttl_seconds": made + 600, "default": made + 700}[how]
-    assert token.expires_at == replica.registry.find(token.id).expires_at == ends
+    assert token.expires_at == replica.catalog.find(token.id).expires_at == ends
     assert kept_ms(replica, replica.record(text)) == ends * 1000
 
 
@@ -67,23 +68,23 @@ def test_end_of_an_edited_token(client: Any, how: str) -> None:
     replica.ask(text)
     asked = int(time.time()) + 600
 
-    token = replica.registry.edit(name, {how: rfc3339(asked) if how == "expires_at" else "600"})
+    token = replica.edit(name, {how: rfc3339(asked) if how == "expires_at" else "600"})
 
-    assert token.expires_at == replica.registry.find(name).expires_at
+    assert token.expires_at == replica.catalog.find(name).expires_at
     assert how == "ttl_seconds" or token.expires_at == asked
     for key in (keys.record(token.digest), keys.usage(token.digest)):
         assert kept_ms(replica, key) == (token.expires_at or 0) * 1000
-    replica.registry.edit(name, {"comment": "x"})
+    replica.edit(name, {"comment": "x"})
     assert kept_ms(replica, replica.record(text)) == (token.expires_at or 0) * 1000
 
 
 def test_end_of_a_grace_period(client: Any) -> None:
-    """The old text leads to the new one until one moment, and a rotation leaves the token's own end alone."""
+    """The old secret leads to the new one until one moment; a rotation leaves the token's own end alone."""
     replica = Replica(client, "pepper", now=lambda: now + 0.9)
     now = int(time.time())
     name, old = replica.issue(ttl_seconds="600")
 
-    _, new = replica.registry.rotate(name, "60")
+    _, new = replica.rotate(name, "60")
 
     assert kept_ms(replica, replica.record(old)) == (now + 60) * 1000
     assert kept_ms(replica, replica.record(new)) == (now + 600) * 1000
@@ -105,7 +106,7 @@ def test_never_used_before_it_was_made(client: Any) -> None:
         replica = Replica(client, "pepper", now=lambda ahead=ahead: time.time() + ahead)  # type: ignore[misc]
         name, text = replica.issue()
         replica.ask(text)
-        token = replica.registry.find(name)
+        token = replica.catalog.find(name)
 
         assert token.created_at <= token.first_used_at <= token.last_used_at  # type: ignore[operator]
 
@@ -131,7 +132,7 @@ def test_end_is_remembered_for_30_days(replica: Replica) -> None:
 
     replica.ask(text)
     assert kept_ms(replica, word) == ends_ms + 30 * DAY_MS
-    replica.registry.edit(name, {"ttl_seconds": "900"})
+    replica.edit(name, {"ttl_seconds": "900"})
     assert kept_ms(replica, word) == kept_ms(replica, replica.record(text)) + 30 * DAY_MS
     replica.pass_end(text)
     assert replica.ask(text) is Verdict.EXPIRED
@@ -143,7 +144,7 @@ def test_end_is_remembered_for_30_days(replica: Replica) -> None:
 def test_disabled_and_expired(replica: Replica) -> None:
     """A token that was switched off and then met its end has expired."""
     name, text = replica.issue(ttl_seconds="600")
-    replica.registry.enable(name, enabled=False)
+    replica.enable(name, enabled=False)
     replica.pass_end(text)
 
     assert replica.ask(text) is Verdict.EXPIRED
@@ -154,10 +155,10 @@ def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
     """A token that was deleted before its end, by us or by others, or lost its end, is as unknown as any."""
     name, text = replica.issue(ttl_seconds="600")
     if by == "registry":
-        replica.registry.delete(name)
+        replica.delete(name)
         assert replica.client.keys("*tokens:*") == []
     elif by == "edit":
-        replica.registry.edit(name, {"ttl_seconds": "0"})
+        replica.edit(name, {"ttl_seconds": "0"})
         assert not replica.client.exists(keys.ended(replica.peppers.digest(text)))
     replica.client.delete(replica.record(text))
 
@@ -167,7 +168,7 @@ def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
 def test_rotated_text_has_not_expired(replica: Replica) -> None:
     """A text that was replaced is unknown after its grace; the newest one has the end of the token."""
     name, old = replica.issue(ttl_seconds="600")
-    _, new = replica.registry.rotate(name, "60")
+    _, new = replica.rotate(name, "60")
     replica.client.delete(replica.record(old))  # as its expiry does
     assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.ALLOWED)
 
@@ -177,10 +178,10 @@ def test_rotated_text_has_not_expired(replica: Replica) -> None:
 
 
 def test_grace_beyond_a_shortened_life(replica: Replica) -> None:
-    """During its grace the old text leads to a token whose end came, and hears that it expired."""
+    """During its grace the old secret leads to a token whose end came, and hears that it expired."""
     name, old = replica.issue()
-    _, new = replica.registry.rotate(name, "600")
-    replica.registry.edit(name, {"ttl_seconds": "60"})
+    _, new = replica.rotate(name, "600")
+    replica.edit(name, {"ttl_seconds": "60"})
     replica.pass_end(new)
 
     assert (replica.ask(old), replica.ask(new)) == (Verdict.EXPIRED, Verdict.EXPIRED)
@@ -235,10 +236,10 @@ def test_word_of_an_end_opens_nothing(replica: Replica, junk: str) -> None:
         replica.client.set(word, b"\xff" * 99, px=DAY_MS if junk == "string" else None)
 
     assert replica.ask(text) is Verdict.ALLOWED
-    replica.registry.edit(name, {"comment": "x"})
+    replica.edit(name, {"comment": "x"})
     replica.client.delete(replica.record(text))
     assert replica.ask(text) in {Verdict.UNKNOWN, Verdict.EXPIRED}
-    assert replica.registry.page(1).tokens == ()
+    assert replica.catalog.page(1).tokens == ()
 
 
 def test_memory_of_an_end(real_client: Any) -> None:

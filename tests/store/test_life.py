@@ -32,9 +32,9 @@ def test_disabled_and_enabled_again(replica: Replica) -> None:
     """A token that was switched off is refused until it is switched on."""
     name, text = replica.issue()
 
-    replica.registry.enable(name, enabled=False)
+    replica.enable(name, enabled=False)
     assert replica.ask(text) is Verdict.DISABLED
-    replica.registry.enable(name, enabled=True)
+    replica.enable(name, enabled=True)
     assert replica.ask(text) is Verdict.ALLOWED
 
 
@@ -52,7 +52,7 @@ def test_edit(replica: Replica) -> None:
     """An edit holds from the next request on."""
     name, text = replica.issue(comment="old")
 
-    token = replica.registry.edit(name, {"hosts": "b.test", "comment": "", "email": "a@b.example"})
+    token = replica.edit(name, {"hosts": "b.test", "comment": "", "email": "a@b.example"})
 
     assert (token.hosts, token.comment, token.email) == (("b.test",), "", "a@b.example")
     assert (replica.ask(text), replica.ask(text, "b.test")) == (Verdict.WRONG_HOST, Verdict.ALLOWED)
@@ -63,7 +63,7 @@ def test_edit_of_the_life(replica: Replica, typed: str, low: int, high: int) -> 
     """A life is set anew, for ever, or left as it was; record and usage end together."""
     name, text = replica.issue(ttl_seconds="1000")
     replica.ask(text)
-    replica.registry.edit(name, {"ttl_seconds": typed})
+    replica.edit(name, {"ttl_seconds": typed})
 
     digest = replica.peppers.digest(text)
     for key in (keys.record(digest), keys.usage(digest)):
@@ -76,7 +76,7 @@ def test_window_survives_an_edit(replica: Replica) -> None:
     for _ in range(3):
         replica.ask(text)
 
-    replica.registry.edit(name, {"rate_limit_max": "3", "rate_limit_window_sec": "3000"})
+    replica.edit(name, {"rate_limit_max": "3", "rate_limit_window_sec": "3000"})
 
     assert replica.ask(text) is Verdict.RATE_LIMITED
     assert 2000 < replica.client.ttl(keys.window(replica.peppers.digest(text))) <= 3000
@@ -85,23 +85,23 @@ def test_window_survives_an_edit(replica: Replica) -> None:
 def test_edit_of_a_deleted_token(replica: Replica) -> None:
     """An edit brings nothing back."""
     name, _ = replica.issue()
-    token = replica.registry.find(name)
-    replica.registry.delete(name)
+    token = replica.catalog.find(name)
+    replica.delete(name)
 
     assert not replica.registry._store.edit(token, token, Leave.LEAVE, 0)
     assert replica.client.keys("tokens:*") == []
     with pytest.raises(NoSuchTokenError):
-        replica.registry.edit(name, {"comment": "x"})
+        replica.edit(name, {"comment": "x"})
 
 
 def test_rotation_without_grace(replica: Replica) -> None:
-    """A rotated token keeps everything but its text."""
+    """A rotated token keeps everything but its secret."""
     name, old = replica.issue(email="a@b.example", comment="c", ttl_seconds="600", rate_limit_max="7")
-    before = replica.registry.find(name)
+    before = replica.catalog.find(name)
 
-    token, new = replica.registry.rotate(name, "0")
+    token, new = replica.rotate(name, "0")
 
-    after = replica.registry.find(name)
+    after = replica.catalog.find(name)
     assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.ALLOWED)
     assert (token.id, after.id) == (name, name)
     assert (after.hosts, after.email, after.comment) == (before.hosts, before.email, before.comment)
@@ -111,9 +111,9 @@ def test_rotation_without_grace(replica: Replica) -> None:
 
 
 def test_rotation_with_grace(replica: Replica) -> None:
-    """During its grace the old text opens what the new one opens, and then nothing."""
+    """During its grace the old secret opens what the new one opens, and then nothing."""
     name, old = replica.issue()
-    _, new = replica.registry.rotate(name, "60")
+    _, new = replica.rotate(name, "60")
 
     assert (replica.ask(old), replica.ask(new)) == (Verdict.ALLOWED, Verdict.ALLOWED)
     assert 0 < replica.client.ttl(replica.record(old)) <= 60
@@ -124,94 +124,94 @@ def test_rotation_with_grace(replica: Replica) -> None:
 def test_grace_ends_with_the_token(replica: Replica) -> None:
     """A grace period never prolongs a token's life."""
     name, old = replica.issue(ttl_seconds="300")
-    replica.registry.rotate(name, "6000")
+    replica.rotate(name, "6000")
 
     assert 0 < replica.client.ttl(replica.record(old)) <= 300
 
 
-def test_both_texts_share_one_quota(replica: Replica) -> None:
-    """The old text, the new one and what was admitted before the rotation count together."""
+def test_both_secrets_share_one_quota(replica: Replica) -> None:
+    """The old secret, the new one and what was admitted before the rotation count together."""
     name, old = replica.issue(rate_limit_max="3")
     replica.ask(old)
-    _, new = replica.registry.rotate(name, "60")
+    _, new = replica.rotate(name, "60")
 
     verdicts = [replica.ask(text) for text in (old, new, old, new)]
 
     assert verdicts == [Verdict.ALLOWED] * 2 + [Verdict.RATE_LIMITED] * 2
 
 
-def test_changes_reach_both_texts(replica: Replica) -> None:
-    """What is disabled or deleted during a grace period is so for both texts."""
+def test_changes_reach_both_secrets(replica: Replica) -> None:
+    """What is disabled or deleted during a grace period is so for both secrets."""
     name, old = replica.issue()
-    _, new = replica.registry.rotate(name, "60")
+    _, new = replica.rotate(name, "60")
 
-    replica.registry.enable(old, enabled=False)
+    replica.enable(old, enabled=False)
     assert {replica.ask(old), replica.ask(new)} == {Verdict.DISABLED}
-    replica.registry.delete(old)
+    replica.delete(old)
     assert {replica.ask(old), replica.ask(new)} == {Verdict.UNKNOWN}
 
 
 def test_rotation_after_rotation(replica: Replica) -> None:
-    """Each text of a chain is valid for its own grace period."""
+    """Each secret of a chain is valid for its own grace period."""
     name, first = replica.issue()
-    _, second = replica.registry.rotate(name, "60")
-    _, third = replica.registry.rotate(name, "60")
+    _, second = replica.rotate(name, "60")
+    _, third = replica.rotate(name, "60")
 
     assert {replica.ask(text) for text in (first, second, third)} == {Verdict.ALLOWED}
-    assert len(replica.registry.page(1).tokens) == 1
+    assert len(replica.catalog.page(1).tokens) == 1
 
 
 def test_many_rotations(replica: Replica) -> None:
-    """However often a token is rotated during its first text's grace, that text leads to it."""
+    """However often a token is rotated during its first secret's grace, that secret leads to it."""
     name, first = replica.issue()
-    newest = [replica.registry.rotate(name, "60")[1] for _ in range(20)][-1]
+    newest = [replica.rotate(name, "60")[1] for _ in range(20)][-1]
 
-    assert (replica.ask(first), replica.registry.find(first).id) == (Verdict.ALLOWED, name)
+    assert (replica.ask(first), replica.catalog.find(first).id) == (Verdict.ALLOWED, name)
     assert replica.ask(newest) is Verdict.ALLOWED
 
 
 def test_rotation_keeps_usage(replica: Replica) -> None:
-    """The counts of use and the first use belong to the token, not to its text."""
+    """The counts of use and the first use belong to the token, not to its secret."""
     name, old = replica.issue()
     replica.ask(old)
-    first_used_at = replica.registry.find(name).first_used_at
-    replica.registry.rotate(name, "0")
+    first_used_at = replica.catalog.find(name).first_used_at
+    replica.rotate(name, "0")
 
-    token = replica.registry.find(name)
+    token = replica.catalog.find(name)
     seconds, _ = replica.client.time()
     assert token.first_used_at == first_used_at is not None
-    assert total(replica.registry._store.usage(token, seconds).hours).allowed == 1
+    assert total(replica.catalog.usage(token, seconds).hours).allowed == 1
 
 
 def test_rotation_of_an_older_token(replica: Replica) -> None:
     """A token of an older deployment keeps the id that it is listed with."""
     replica.client.hset(replica.record("old-text"), "hosts", "a.test")
-    (listed,) = replica.registry.page(1).tokens
+    (listed,) = replica.catalog.page(1).tokens
 
-    token, new = replica.registry.rotate("old-text", "0")
+    token, new = replica.rotate("old-text", "0")
 
-    assert token.id == listed.id == replica.registry.find(new).id
-    assert [t.id for t in replica.registry.page(1).tokens] == [listed.id]
+    assert token.id == listed.id == replica.catalog.find(new).id
+    assert [t.id for t in replica.catalog.page(1).tokens] == [listed.id]
     assert replica.decide(new).identity.token_id.decode() == listed.id  # type: ignore[union-attr]
 
 
 def test_rotation_of_what_is_not_there(replica: Replica) -> None:
     """What is disabled, deleted or unknown is not rotated."""
     name, text = replica.issue()
-    replica.registry.enable(name, enabled=False)
+    replica.enable(name, enabled=False)
     with pytest.raises(ConflictError, match="disabled"):
-        replica.registry.rotate(name, "0")
-    replica.registry.delete(name)
+        replica.rotate(name, "0")
+    replica.delete(name)
     for gone in (name, text, "never-was"):
         with pytest.raises(NoSuchTokenError):
-            replica.registry.rotate(gone, "0")
+            replica.rotate(gone, "0")
 
 
 def test_rotation_that_lost(replica: Replica) -> None:
-    """The second of two rotations of the same text changes nothing and leaves nothing behind."""
+    """The second of two rotations of the same secret changes nothing and leaves nothing behind."""
     name, _ = replica.issue()
-    stale = replica.registry.find(name)
-    _, new = replica.registry.rotate(name, "60")
+    stale = replica.catalog.find(name)
+    _, new = replica.rotate(name, "60")
 
     assert not replica.registry._store.rotate(stale, "cd" * 32, 60)
     assert not replica.client.exists(keys.record("cd" * 32))
@@ -234,11 +234,11 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
 
 
 def test_rotations_at_once(crowd: Any) -> None:
-    """Of ten rotations at once each loses or wins, and exactly one text is the newest."""
+    """Of ten rotations at once each loses or wins, and exactly one secret is the newest."""
     replica = Replica(crowd, "pepper")
     name, _ = replica.issue()
 
-    outcomes = at_once(*[lambda: replica.registry.rotate(name, "0")] * 10)
+    outcomes = at_once(*[lambda: replica.rotate(name, "0")] * 10)
     texts = [outcome[1] for outcome in outcomes if isinstance(outcome, tuple)]
 
     assert {type(o) for o in outcomes} <= {tuple, ConflictError, NoSuchTokenError}
@@ -251,8 +251,8 @@ def test_edits_and_a_delete_at_once(crowd: Any) -> None:
     replica = Replica(crowd, "pepper")
     for _ in range(20):
         name, text = replica.issue()
-        edit = partial(replica.registry.edit, name, {"comment": "x", "ttl_seconds": "60"})
-        at_once(*[edit] * 4, partial(replica.registry.delete, name))
+        edit = partial(replica.edit, name, {"comment": "x", "ttl_seconds": "60"})
+        at_once(*[edit] * 4, partial(replica.delete, name))
         assert replica.ask(text) is Verdict.UNKNOWN
     assert crowd.keys("*tokens:*") == []
 
@@ -262,7 +262,7 @@ def test_uses_and_a_delete_at_once(crowd: Any) -> None:
     replica = Replica(crowd, "pepper")
     for _ in range(20):
         name, text = replica.issue()
-        at_once(*[partial(replica.ask, text)] * 6, partial(replica.registry.delete, name))
+        at_once(*[partial(replica.ask, text)] * 6, partial(replica.delete, name))
         assert crowd.keys("*tokens:*") == []
 
 
@@ -272,7 +272,7 @@ def test_quota_is_shared_through_a_rotation(crowd: Any) -> None:
     name, old = replica.issue()
     uses = [lambda: replica.ask(old)] * 30
 
-    outcomes = at_once(*uses[:15], lambda: replica.registry.rotate(name, "60"), *uses[15:])
+    outcomes = at_once(*uses[:15], lambda: replica.rotate(name, "60"), *uses[15:])
 
     assert outcomes.count(Verdict.ALLOWED) == 20
     assert outcomes.count(Verdict.RATE_LIMITED) == 10
@@ -288,8 +288,8 @@ def test_new_pepper(single_client: Any) -> None:
 
     assert verdicts == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
     assert 500 < single_client.ttl(replica.record(text)) <= 600
-    assert replica.registry.find(name).digest == replica.peppers.digest(text)
-    assert len(replica.registry.page(1).tokens) == 1
+    assert replica.catalog.find(name).digest == replica.peppers.digest(text)
+    assert len(replica.catalog.page(1).tokens) == 1
     assert Replica(single_client, "new").ask(text) is Verdict.RATE_LIMITED
 
 
@@ -308,10 +308,10 @@ def test_count_of_old_peppers(single_client: Any) -> None:
     replica = Replica(single_client, "new", "old")
     replica.issue()
     replica.ask(texts[0])
-    replica.registry.rotate(texts[1], "0")
+    replica.rotate(texts[1], "0")
 
-    assert replica.registry.count_old_peppers() == 1
-    assert Replica(single_client, "old").registry.count_old_peppers() == 0
+    assert replica.catalog.count_old_peppers() == 1
+    assert Replica(single_client, "old").catalog.count_old_peppers() == 0
 
 
 @pytest.mark.parametrize("waiting", [("old",), ("old", "new")])
@@ -322,7 +322,7 @@ def test_rollout_of_a_pepper(client: Any, waiting: tuple[str, ...]) -> None:
     verdicts = [replica.ask(text) for _ in range(4) for text in texts for replica in (after, before)]
 
     assert set(verdicts) == {Verdict.ALLOWED}
-    assert len(after.registry.page(1).tokens) == 3
+    assert len(after.catalog.page(1).tokens) == 3
 
 
 def test_tokens_made_during_a_rollout(client: Any) -> None:

@@ -94,35 +94,35 @@ class Life(RuleBasedStateMachine):
     def edit(self, name: str, hosts: str, limit: int) -> None:
         """Change a token."""
         typed = {"hosts": hosts, "rate_limit_max": str(limit)}
-        if known := self.expect(name, lambda: self.replica.registry.edit(name, typed)):
+        if known := self.expect(name, lambda: self.replica.edit(name, typed)):
             known.hosts, known.limit = hosts, limit
 
     @rule(name=ids, ttl=TTLS)
     def set_end(self, name: str, ttl: str) -> None:
         """Give a token another end, or none."""
-        if known := self.expect(name, lambda: self.replica.registry.edit(name, {"ttl_seconds": ttl})):
+        if known := self.expect(name, lambda: self.replica.edit(name, {"ttl_seconds": ttl})):
             known.ends = ttl != "0"
 
     @rule(name=ids, enabled=st.booleans())
     def switch(self, name: str, *, enabled: bool) -> None:
         """Switch a token on or off."""
-        if known := self.expect(name, lambda: self.replica.registry.enable(name, enabled=enabled)):
+        if known := self.expect(name, lambda: self.replica.enable(name, enabled=enabled)):
             known.enabled = enabled
 
     @rule(name=ids, grace=st.sampled_from(["0", "3000"]))
     def rotate(self, name: str, grace: str) -> None:
-        """Give a token a new text."""
+        """Give a token a new secret."""
         known = self.model.get(name)
         if known and not known.enabled:
             with pytest.raises(ConflictError):
-                self.replica.registry.rotate(name, grace)
+                self.replica.rotate(name, grace)
         elif known:
-            _, text = self.replica.registry.rotate(name, grace)
+            _, text = self.replica.rotate(name, grace)
             known.texts = [*(known.texts if grace != "0" else []), text]
             self.ever[name].append(text)
         else:
             with pytest.raises(NoSuchTokenError):
-                self.replica.registry.rotate(name, grace)
+                self.replica.rotate(name, grace)
 
     @rule(name=ids)
     def end_grace(self, name: str) -> None:
@@ -150,13 +150,13 @@ class Life(RuleBasedStateMachine):
     @rule(name=ids)
     def delete(self, name: str) -> None:
         """Delete a token."""
-        if self.expect(name, lambda: self.replica.registry.delete(name)):
+        if self.expect(name, lambda: self.replica.delete(name)):
             del self.model[name]
 
     @invariant()
     def table(self) -> None:
         """Check that the table shows what the model holds."""
-        shown = {token.id: (token.hosts, token.enabled) for token in self.replica.registry.page(1).tokens}
+        shown = {token.id: (token.hosts, token.enabled) for token in self.replica.catalog.page(1).tokens}
 
         assert shown == {name: ((known.hosts,), known.enabled) for name, known in self.model.items()}
 
@@ -164,7 +164,7 @@ class Life(RuleBasedStateMachine):
         """Check that every use was counted, and what became of it."""
         now_s = int(self.client.time()[0])
         for name, known in self.model.items():
-            text = self.client.get(keys.usage(self.replica.registry.find(name).digest))
+            text = self.client.get(keys.usage(self.replica.catalog.find(name).digest))
             counted = total(usage.parse(text, now_s).hours)
             assert (counted.allowed, counted.refused) == (known.allowed, known.refused)
 

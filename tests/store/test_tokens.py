@@ -63,8 +63,8 @@ def test_id_names_its_token(client: Any) -> None:
     token = tokens(client).get(digest)
     assert token
 
-    assert tokens(client).digests_of(token.id) == [digest]
-    assert tokens(client).digests_of(mint_id(NOW)) == []
+    assert [found.digest for found in tokens(client).with_id(token.id)] == [digest]
+    assert tokens(client).with_id(mint_id(NOW)) == []
 
 
 def test_removed_token_leaves_nothing(client: Any) -> None:
@@ -140,7 +140,7 @@ def test_token_of_an_older_deployment(client: Any, fields: dict[str, str]) -> No
     assert total == 1
     assert token.id == inherited_id(digest)
     assert token.hosts[0] == "a.example"
-    assert tokens(client).digests_of(token.id) == [digest]
+    assert [found.digest for found in tokens(client).with_id(token.id)] == [digest]
     assert tokens(client).remove(token)
     assert tokens(client).page(1, 10) == ([], 0)
 
@@ -185,8 +185,8 @@ def test_restored_tokens_are_found_again(client: Any) -> None:
     assert store.page(1, 10)[1] == 0
 
 
-def test_form_is_claimed_once(client: Any) -> None:
-    """A form makes one token, and is remembered for an hour."""
-    assert tokens(client).claim_form("nonce")
-    assert not tokens(client).claim_form("nonce")
-    assert 3_500 < client.ttl(keys.form("nonce")) <= 3_600
+def test_idempotency_key_is_claimed_once(client: Any) -> None:
+    """An idempotency key makes one token, and is remembered for an hour."""
+    assert tokens(client).claim("key")
+    assert not tokens(client).claim("key")
+    assert 3_500 < client.ttl(keys.form("key")) <= 3_600

@@ -22,7 +22,7 @@ NEW_TOKEN = re.compile(r'<input[^>]*id="new-token"[^>]*value="([^"]+)"')
 
 
 def create(operator: Operator, **fields: str) -> str:
-    """Make a token and return its text."""
+    """Make a token and return its secret."""
     answer = operator.post("/create_token", {"hosts": "example.com"} | fields)
     found = NEW_TOKEN.search(answer.text)
     assert answer.status_code == 200
@@ -181,7 +181,7 @@ def test_faulty_form_may_be_sent_again(operator: Operator) -> None:
 
 @pytest.mark.parametrize("name", ["id", "sha256", "text"])
 def test_deleted_token(operator: Operator, database: Any, name: str) -> None:
-    """A token is deleted by its id, its SHA-256 or its text, and is gone with all that belonged to it."""
+    """A token is deleted by its id, its SHA-256 or its secret, and is gone with all that belonged to it."""
     text = create(operator)
     record = record_of(text)
     names = {"id": database.hget(record, "id"), "sha256": record[7:], "text": text}
@@ -220,7 +220,7 @@ def test_delete_of_nothing(operator: Operator, database: Any, form: dict[str, An
 
 
 def test_text_that_looks_like_a_digest(operator: Operator, database: Any) -> None:
-    """A token of an older deployment whose text is 64 hex digits is found by its text too."""
+    """A token of an older deployment whose secret is 64 hex digits is found by its secret too."""
     database.hset(record_of("ab" * 32), "hosts", "*")
 
     assert operator.post("/delete_token", {"token": "ab" * 32}).status_code == 303

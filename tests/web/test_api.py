@@ -115,7 +115,7 @@ def test_description(api: Api) -> None:
 
 
 def test_create(api: Api) -> None:
-    """A new token opens its hosts; its text is in that one answer only."""
+    """A new token opens its hosts; its secret is in that one answer only."""
     answer = api("POST", "/tokens", {"hosts": ["a.test", "*.b.test"], "comment": "ci"})
     text, where = answer.json["token"], answer.headers["Location"]
 
@@ -415,7 +415,7 @@ def test_bad_edit(api: Api, body: Any) -> None:
 
 
 def test_rotate(api: Api) -> None:
-    """A rotated token has a new text at once; the old one lives for the grace period, by default none."""
+    """A rotated token has a new secret at once; the old one lives for the grace period, by default none."""
     made = api.make()
     path = f"/tokens/{made['id']}/rotate"
 

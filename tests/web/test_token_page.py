@@ -13,7 +13,7 @@ from tests.web.test_admin import NEW_TOKEN, create, record_of
 
 @pytest.fixture
 def text(operator: Operator) -> str:
-    """Make a token for example.com; return its text."""
+    """Make a token for example.com; return its secret."""
     return create(operator, email="a@b.example", comment="for <b>", rate_limit_max="7")
 
 
@@ -24,7 +24,7 @@ def name(text: str, database: Any) -> str:
 
 
 def test_page(operator: Operator, name: str, text: str) -> None:
-    """The page of a token shows what is kept, ready to be changed, and not its text."""
+    """The page of a token shows what is kept, ready to be changed, and not its secret."""
     page = operator.get(f"/tokens/{name}").text
 
     for value in ("example.com", "a@b.example", "for &lt;b&gt;", 'value="7"'):
@@ -97,7 +97,7 @@ def test_disable_and_enable(operator: Operator, database: Any, name: str, text: 
 
 
 def test_rotate(operator: Operator, database: Any, name: str, text: str) -> None:
-    """A rotation shows the new text this one time; the old one leads to it for the grace period."""
+    """A rotation shows the new secret this one time; the old one leads to it for the grace period."""
     answer = operator.post("/rotate_token", {"token": name, "grace_seconds": "60"})
     found = NEW_TOKEN.search(answer.text)
 

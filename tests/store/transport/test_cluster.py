@@ -47,7 +47,7 @@ def test_no_node_answers() -> None:
     client = connect(make_settings(REDIS_URL=f"redis+cluster://127.0.0.1:{free_port()}"), concurrent=False)
 
     with pytest.raises(StoreUnavailableError, match="no node of the Cluster answers"):
-        Replica(client, "pepper").registry.page(1)
+        Replica(client, "pepper").catalog.page(1)
 
 
 def test_server_without_cluster_mode(real_client: Any) -> None:
@@ -94,7 +94,7 @@ def test_pinned_connection(nodes: Nodes, cluster_client: Any) -> None:
 def test_rotation_keeps_the_slot(replica: Replica) -> None:
     """Rotation chooses a secret whose record is in the slot of the old one."""
     name, old = replica.issue()
-    _, new = replica.registry.rotate(name, "60")
+    _, new = replica.rotate(name, "60")
 
     assert slot_of(replica.record(old)) == slot_of(replica.record(new))
     assert (replica.ask(old), replica.ask(new)) == (Verdict.ALLOWED, Verdict.ALLOWED)
@@ -105,11 +105,11 @@ def test_token_of_an_old_pepper(cluster_client: Any) -> None:
     name, text = Replica(cluster_client, "old").issue()
     replica = Replica(cluster_client, "new", "old")
     assert (replica.ask(text), replica.ask(text)) == (Verdict.ALLOWED, Verdict.ALLOWED)
-    assert replica.registry.count_old_peppers() == 1
+    assert replica.catalog.count_old_peppers() == 1
 
-    _, new = replica.registry.rotate(name, "0")
+    _, new = replica.rotate(name, "0")
 
-    assert replica.registry.count_old_peppers() == 0
+    assert replica.catalog.count_old_peppers() == 0
     assert Replica(cluster_client, "new").ask(new) is Verdict.ALLOWED
 
 
@@ -160,7 +160,7 @@ def test_rate_limit_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     verdicts.append(replica.ask(text))
 
     assert verdicts == [Verdict.ALLOWED] * 3 + [Verdict.RATE_LIMITED]
-    assert replica.registry.find(name).hosts == ("a.test",)
+    assert replica.catalog.find(name).hosts == ("a.test",)
 
 
 def test_decision_waits_for_a_moving_slot(nodes: Nodes, cluster_client: Any) -> None:
@@ -189,9 +189,9 @@ def test_changes_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     move.begin()
     move.carry(move.record, move.window, move.usage)
 
-    replica.registry.edit(name, {"comment": "moved"})
-    assert replica.registry.find(name).comment == "moved"
-    replica.registry.delete(name)
+    replica.edit(name, {"comment": "moved"})
+    assert replica.catalog.find(name).comment == "moved"
+    replica.delete(name)
     move.end()
 
     assert replica.ask(text) is Verdict.UNKNOWN
@@ -207,9 +207,9 @@ def test_expiry_marker_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     move.carry(move.record, move.window, move.usage)
 
     assert replica.ask(text) is Verdict.ALLOWED
-    replica.registry.edit(name, {"ttl_seconds": "900"})
+    replica.edit(name, {"ttl_seconds": "900"})
     assert replica.ask(text) is Verdict.ALLOWED
-    replica.registry.delete(name)
+    replica.delete(name)
     move.carry(marker)
     move.end()
     assert replica.ask(text) is Verdict.UNKNOWN

@@ -1,0 +1,134 @@
+"""How tokens are found, listed and searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from app.core import search, tokens
+from app.core.errors import ConflictError, NoSuchTokenError
+from app.core.peppers import Peppers
+from app.core.search import Found, Kind, Query
+from app.core.token_store import TokenStore
+from app.core.tokens import Token
+from app.core.usage import Usage
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the table: its tokens, newest first, and how many there are on all pages."""
+
+    tokens: tuple[Token, ...]
+    number: int
+    total: int
+
+    @property
+    def count(self) -> int:
+        """How many pages there are; an empty table has one."""
+        return max(1, -(-self.total // PAGE_SIZE))
+
+
+class Catalog:
+    """Finds, lists and searches tokens, and changes none of them.
+
+    Each method raises StoreUnavailableError when the store can't answer.
+    """
+
+    def __init__(self, store: TokenStore, peppers: Peppers, prefix: str) -> None:
+        self._store = store
+        self._peppers = peppers
+        self._prefix = prefix
+
+    def find(self, name: str) -> Token:
+        """Return the token whose id, digest or secret *name* is.
+
+        Raises NoSuchTokenError, and ConflictError if several tokens have that id.
+        """
+        if token := self._by_public_name(name) or self._by_secret(name):
+            return token
+        raise NoSuchTokenError("no token has that id, SHA-256 or secret; it may have expired")
+
+    def find_public(self, name: str) -> Token:
+        """Return the token whose id or digest *name* is, never its secret, because others may read *name*.
+
+        Raises NoSuchTokenError, and ConflictError if several tokens have that id.
+        """
+        if token := self._by_public_name(name):
+            return token
+        raise NoSuchTokenError(
+            "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
+            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -"
+        )
+
+    def usage(self, token: Token, now_s: int) -> Usage:
+        """Return how often *token* was used until *now_s*, seconds since the epoch."""
+        return self._store.usage(token, now_s)
+
+    def page(self, number: int) -> Page:
+        """Return page *number* of all tokens, or the last page if there are fewer."""
+        found, total = self._store.page(number, PAGE_SIZE)
+        page = Page(tuple(found), number, total)
+        return page if number <= page.count else self.page(page.count)
+
+    def newest(self, start: str | None = None, size: int = PAGE_SIZE) -> Found:
+        """Return the newest *size* tokens, from the cursor *start* on."""
+        return self._store.search(Query(Kind.ID, ""), start, size)
+
+    def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
+        """Return the tokens that match *typed*, from the cursor *start* on, as far as one request gets.
+
+        Raises InvalidQueryError.
+        """
+        query = search.understand(typed, self._prefix)
+        if query.kind is Kind.DIGEST:
+            token = self._store.get(query.text)
+            return Found(query, (token,) if token else (), 1, 1)
+        return self._store.search(query, start if start and search.is_start(start) else None, size)
+
+    def opening(self, host: str) -> Iterator[Token]:
+        """Yield every token that opens *host*, or lists that pattern, newest first.
+
+        Raises InvalidQueryError.
+        """
+        query, start = search.by_host(host), None
+        self._store.adopt_all()
+        while True:
+            found = self._store.search(query, start, PAGE_SIZE)
+            yield from found.tokens
+            if not (start := found.more):
+                return
+
+    def all(self) -> Iterator[Token]:
+        """Yield every token, newest first, including those that other programs have just written."""
+        self._store.adopt_all()
+        first = self.page(1)
+        yield from first.tokens
+        for number in range(2, first.count + 1):
+            yield from self.page(number).tokens
+
+    def count_old_peppers(self) -> int:
+        """Return how many tokens do not have the current pepper yet; 0 if there is no previous one."""
+        return self._store.count_old_peppers() if self._peppers.previous else 0
+
+    def _by_public_name(self, name: str) -> Token | None:
+        if tokens.DIGEST.fullmatch(name):
+            return self._store.get(name)
+        if tokens.TOKEN_ID.fullmatch(name):
+            return _only(name, self._store.with_id(name))
+        return None
+
+    def _by_secret(self, secret: str) -> Token | None:
+        digests = self._peppers.digests(secret) if tokens.CREDENTIAL.fullmatch(secret) else ()
+        return next(filter(None, map(self._store.get, digests)), None)
+
+
+def _only(token_id: str, found: Sequence[Token]) -> Token | None:
+    """Return the one token *found*, or None; raise ConflictError rather than guess which one is meant."""
+    if len(found) > 1:
+        raise ConflictError(
+            f"several records in Redis go by the id {token_id}; "
+            f"name the one that you mean by its SHA-256: {', '.join(token.digest for token in found)}"
+        )
+    return next(iter(found), None)
