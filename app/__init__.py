@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
-from gevent.monkey import is_module_patched  # noqa: TID251 - until create_app has the flag
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
