@@ -19,7 +19,7 @@ from devkit.builders import make_settings
 def uses_pipeline(app: Flask) -> bool:
     """Tell whether decisions of *app* share one connection."""
     gate: Any = services_of(app).gate
-    return isinstance(gate._ledger._pipeline, Pipeline)
+    return isinstance(gate._ledger._client, Pipeline)
 
 
 @pytest.mark.parametrize("kind", [DrainingWorker, ExpressWorker])
