@@ -166,7 +166,7 @@ def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
 
 
 def test_rotated_text_has_not_expired(replica: Replica) -> None:
-    """A text that was replaced is unknown after its grace; the newest one has the end of the token."""
+    """A secret that was replaced is unknown after its grace; the newest one has the end of the token."""
     name, old = replica.issue(ttl_seconds="600")
     _, new = replica.rotate(name, "60")
     replica.client.delete(replica.record(old))  # as its expiry does
