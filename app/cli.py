@@ -19,6 +19,7 @@ from app.core.text import visible
 from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
+from app.version import NAME, VERSION
 
 tokens = AppGroup(
     "tokens",
@@ -26,6 +27,8 @@ tokens = AppGroup(
     "itself from standard input, because other users of the machine can see arguments.",
 )
 logins = AppGroup("logins", help="Who may sign in to the admin pages.")
+for _group in (tokens, logins):
+    click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")(_group)
 
 _STANDARD_INPUT = "-"
 _token = click.argument("name", metavar="TOKEN")

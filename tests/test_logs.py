@@ -10,6 +10,7 @@ import sys
 from gunicorn.glogging import SafeAtoms
 
 from app.logs import JsonFormatter, TextFormatter
+from app.version import VERSION
 
 
 def record(message: str, *args: object, level: int = logging.INFO) -> logging.LogRecord:
@@ -80,7 +81,8 @@ spawn(lambda: 1 / 0).join()
 def test_beside_the_log() -> None:
     """What Python and gevent would print is a line as well."""
     done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, check=True, timeout=60)
-    warning, failure = map(json.loads, done.stderr.splitlines())
+    version, warning, failure = map(json.loads, done.stderr.splitlines())
+    assert version["message"] == f"acl-auth-service {VERSION}"
 
     assert (warning["logger"], failure["logger"]) == ("py.warnings", "gevent")
     assert "ZeroDivisionError" in failure["exception"]
