@@ -1,4 +1,4 @@
-"""``make docs``: write what the code says about its settings into README.md and .env.example."""
+"""``make docs``: write what the code says about its settings into docs/configuration.md and .env.example."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.settings import Settings  # noqa: E402 - the path comes first
 BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -->\n"
 
 
-def readme(text: str) -> str:
-    """Return README's *text* with the table of settings as the code has it."""
+def configuration(text: str) -> str:
+    """Return the *text* of docs/configuration.md with the table of settings as the code has it."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     rows = [f"| `{_name(s)}` | {_default(s)} | {s.metadata['help']} |" for s in fields(Settings)]
@@ -49,8 +49,8 @@ def _default(setting: Field[Any]) -> str:
 
 def main() -> None:
     """Rewrite both files."""
-    path = ROOT / "README.md"
-    path.write_text(readme(path.read_text("utf-8")), "utf-8")
+    path = ROOT / "docs/configuration.md"
+    path.write_text(configuration(path.read_text("utf-8")), "utf-8")
     (ROOT / ".env.example").write_text(env_example(), "utf-8")
 
 
