@@ -42,9 +42,7 @@ def quoted(page: str, section: str, column: int) -> list[list[str]]:
 
 
 RESPONSES = [
-    (Verdict(verdict), row)
-    for row in table("README.md", "Responses of /auth")
-    for verdict in in_backquotes(row[0])
+    (word, row) for row in table("README.md", "Responses of /auth") for word in in_backquotes(row[0])
 ]
 
 
@@ -174,13 +172,14 @@ def test_lines_of_the_log() -> None:
 
 def test_answers_of_auth() -> None:
     """The table of responses has every verdict once, and no other."""
-    assert sorted(verdict for verdict, _ in RESPONSES) == sorted(OUTCOMES)
+    assert sorted(word for word, _ in RESPONSES) == sorted(OUTCOMES)
 
 
-@pytest.mark.parametrize(("verdict", "row"), RESPONSES)
-def test_answer_of_auth(verdict: Verdict, row: list[str]) -> None:
+@pytest.mark.parametrize(("word", "row"), RESPONSES)
+def test_answer_of_auth(word: str, row: list[str]) -> None:
     """Each row has the status, body, challenge and other headers of the answer."""
-    outcome, settings = OUTCOMES[verdict], make_settings()
+    verdict, settings = Verdict(word), make_settings()
+    outcome = OUTCOMES[verdict]
     identity = Identity(b"", b"", b"") if outcome.status == 200 else None
     refusal = Refusal(settings.limit, 1) if outcome.status == 429 else None
     sent = answer(Decision(verdict, identity, refusal), settings)
