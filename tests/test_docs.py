@@ -49,7 +49,7 @@ def test_settings_in_the_documents(docs: ModuleType) -> None:
     """docs/configuration.md has every setting with its default and meaning; `make docs` writes it."""
     text = (ROOT / "docs/configuration.md").read_text("utf-8")
 
-    assert docs.configuration(text) == text
+    assert docs.settings_page(text) == text
 
 
 def test_settings_in_the_example(docs: ModuleType) -> None:
@@ -70,6 +70,15 @@ def test_versions_of_proxies(proxy: str, package: str) -> None:
     assert installed
     assert named
     assert installed[1].startswith(named[1])
+
+
+def test_places_in_the_code() -> None:
+    """Every file and directory that CONTRIBUTING.md names is there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    places = set(re.findall(r"`((?:app|benchmarks|chaos|devkit|docs|k8s|scripts|tests)/[\w/.-]*)`", text))
+
+    assert len(places) > 50
+    assert [place for place in sorted(places) if not (ROOT / place).exists()] == []
 
 
 def test_evidence_of_the_threat_model() -> None:
