@@ -73,12 +73,27 @@ def test_versions_of_proxies(proxy: str, package: str) -> None:
 
 
 def test_places_in_the_code() -> None:
-    """Every file and directory that CONTRIBUTING.md names is there."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    """Every file and directory that a page names is there."""
+    text = "".join(page.read_text("utf-8") for page in PAGES)
     places = set(re.findall(r"`((?:app|benchmarks|chaos|devkit|docs|k8s|scripts|tests)/[\w/.-]*)`", text))
 
     assert len(places) > 50
     assert [place for place in sorted(places) if not (ROOT / place).exists()] == []
+
+
+def test_records_that_the_code_names() -> None:
+    """Every decision record that a module names is there, under that name or number."""
+    code = [
+        file
+        for place in ("app", "chaos", "devkit", "scripts", "tests")
+        for file in (ROOT / place).rglob("*.py")
+    ]
+    named = {
+        name for file in code for name in re.findall(r"docs/decisions/(\d[\w-]*)", file.read_text("utf-8"))
+    }
+
+    assert named
+    assert [name for name in sorted(named) if not any((ROOT / "docs/decisions").glob(f"{name}*.md"))] == []
 
 
 def test_evidence_of_the_threat_model() -> None:
