@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from app.redis_url import parse_url
 
@@ -167,3 +168,15 @@ def test_screenshot() -> None:
 
     assert (data[:8], int.from_bytes(data[16:20])) == (b"\x89PNG\r\n\x1a\n", 1280)
     assert len(data) < 150_000
+
+
+def test_labels_for_docker() -> None:
+    """The labels in docs/docker.md are README.md's file for Traefik in another form."""
+    readme, docker = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/docker.md"))
+    labels = re.findall(r"^traefik\.http\.middlewares\.token\.forwardauth\.(\w+)=(.*)$", docker, re.MULTILINE)
+    middleware = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])["http"]["middlewares"]["token"]
+
+    assert {name: yaml.safe_load(value) for name, value in labels} == {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in middleware["forwardAuth"].items()
+    }
