@@ -21,13 +21,13 @@ run: .venv/.run ## Start everything on http://127.0.0.1:8000 (PORT=… moves it)
 unit: .venv/.dev ## Run the tests that need no server, in seconds
 	$(BIN)/python -m pytest -q -m 'not server and not e2e and not browser' $(UNIT)
 
-fast: .venv/.dev ## Run all tests but those of whole deployments and of the browser, in about a minute
+fast: .venv/.dev ## Run all tests except whole deployments and the browser, in about a minute
 	$(BIN)/python -m pytest -q -m 'not e2e and not browser'
 
 test: .venv/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest
 
-cover: .venv/.dev ## Run it and say which lines of app/ no process has run; below 95 % is a failure
+cover: .venv/.dev ## Run the whole test suite and list the lines of app/ that no process ran; below 95 % it fails
 	$(BIN)/coverage erase
 	mkdir -p .coverage
 	$(BIN)/coverage run -m pytest
@@ -49,7 +49,7 @@ bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for a 
 chaos: .venv/.dev ## Break things under load and print what the service did (ARGS="--quick faults" for a part)
 	$(BIN)/python -m chaos $(ARGS)
 
-audit: .venv/.dev ## Look the locked packages up among known vulnerabilities
+audit: .venv/.dev ## Look for known vulnerabilities in the locked packages
 	$(BIN)/python scripts/audit.py
 
 sbom: .venv/.dev ## List what the image installs, as CycloneDX, in sbom.cdx.json
@@ -60,14 +60,14 @@ lock: .venv/.dev ## Write requirements*.txt from requirements*.in (ARGS=--upgrad
 	  $(LOCK) $(ARGS) $$set.in --output-file $$set.txt || exit 1; \
 	done
 
-docs: .venv/.dev ## Write the settings into README.md and .env.example
+docs: .venv/.dev ## Write the settings into docs/ and .env.example
 	$(BIN)/python scripts/docs.py
 
-format: .venv/.dev ## Format the code and mend what a tool can mend
+format: .venv/.dev ## Format the code and fix what a tool can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what was installed and cached; data/ and .env stay
+clean: ## Remove what was installed and cached; keep data/ and .env
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage sbom.cdx.json
 
 .venv/.run: requirements-run.txt app/early.pth | .venv/bin/python

@@ -21,6 +21,7 @@ from app.core.text import visible
 from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
+from app.version import NAME, VERSION
 
 tokens = AppGroup(
     "tokens",
@@ -28,6 +29,8 @@ tokens = AppGroup(
     "itself from standard input, because other users of the machine can see arguments.",
 )
 logins = AppGroup("logins", help="Who may sign in to the admin pages.")
+for _group in (tokens, logins):
+    click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")(_group)
 
 _token = click.argument("name", metavar="TOKEN")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")

@@ -16,6 +16,7 @@ from gunicorn.glogging import Logger
 
 from app.core.text import visible
 from app.repeats import fields_of, sums_of
+from app.version import NAME, VERSION
 
 _MAX_FIELD = 80
 _MAX_MESSAGE = 1_000
@@ -72,9 +73,16 @@ def _value(value: object) -> object:
 
 
 def gunicorn_logger(form: str) -> type[Logger]:
-    """Return gunicorn's logger with our handlers; its access log is off, and free, until asked for."""
+    """Return gunicorn's logger with our handlers; its access log is off, and free, until asked for.
+
+    gunicorn creates it before it logs anything, so that the version is the first line of the log.
+    """
 
     class Configured(Logger):
+        def __init__(self, cfg: Config) -> None:
+            super().__init__(cfg)
+            logging.getLogger("app").info("%s %s", NAME, VERSION)
+
         def setup(self, cfg: Config) -> None:
             logging.config.dictConfig(config(cfg.loglevel, form))
             logging.captureWarnings(capture=True)

@@ -1,4 +1,4 @@
-"""``make docs`` writes the settings of the code into README.md and .env.example."""
+"""``make docs``: write the table of settings into the documents and into ``.env.example``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ sys.path.insert(0, str(ROOT))
 
 from app.settings import Settings  # noqa: E402 - the path comes first
 
+SETTINGS_PAGE = ROOT / "docs/configuration.md"
 BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -->\n"
 
 
-def readme(text: str) -> str:
-    """Return the *text* of the README with a new table of settings."""
+def settings_page(text: str) -> str:
+    """Return the *text* of the settings' page with their table as the code has it."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     rows = [f"| `{_name(s)}` | {_default(s)} | {s.metadata['help']} |" for s in fields(Settings)]
@@ -49,8 +50,7 @@ def _default(setting: Field[Any]) -> str:
 
 def main() -> None:
     """Rewrite both files."""
-    path = ROOT / "README.md"
-    path.write_text(readme(path.read_text("utf-8")), "utf-8")
+    SETTINGS_PAGE.write_text(settings_page(SETTINGS_PAGE.read_text("utf-8")), "utf-8")
     (ROOT / ".env.example").write_text(env_example(), "utf-8")
 
 

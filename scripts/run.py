@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import children, env_file, older_versions, termination  # noqa: E402 - the path comes first
+from app.version import NAME, VERSION  # noqa: E402 - the path comes first
+from scripts import children, env_file, older_versions, termination  # noqa: E402
 from scripts.embedded import SERVICE, Embedded, claim  # noqa: E402
 from scripts.locks import Locks  # noqa: E402
 from scripts.permissions import tighten  # noqa: E402
@@ -35,6 +36,9 @@ BACKLOG = 2048  # as gunicorn's
 
 def main() -> int:
     """Run everything until Ctrl-C or until the service exits; return its exit status."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"{NAME} {VERSION}")
+        return 0
     os.chdir(ROOT)
     termination.install()
     with ExitStack() as cleanup:

@@ -16,6 +16,7 @@ from flask import Flask
 from app import create_app
 from app.core.durability import WARNINGS, Durability
 from app.core.logins import WRONG_PER_CLIENT
+from app.version import VERSION
 from devkit.builders import PEPPER, make_settings
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
@@ -51,6 +52,14 @@ def created(run: Run, *args: str) -> dict[str, Any]:
     """Make a token; return what was printed."""
     printed: dict[str, Any] = json.loads(run("create", "--json", *args).stdout)
     return printed
+
+
+@pytest.mark.parametrize("group", ["tokens", "logins"])
+def test_version(redis_server: RedisServer, group: str) -> None:
+    """Each group of commands prints the version of the service."""
+    printed = app_on(redis_server).test_cli_runner().invoke(args=[group, "--version"])
+
+    assert (printed.exit_code, printed.output) == (0, f"acl-auth-service {VERSION}\n")
 
 
 def test_create(run: Run) -> None:

@@ -8,11 +8,32 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from app.core.durability import WARNINGS
 from app.redis_url import parse_url
 
 ROOT = Path(__file__).parents[1]
+PAGES = [page for place in (".", "docs", "docs/decisions") for page in sorted((ROOT / place).glob("*.md"))]
+# Of a link to a page: the path, which is empty within a page, and the heading.
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of *page*."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the relative links of *page* that lead to no file or to no heading."""
+    broken = []
+    for path, anchor in LINK.findall(page.read_text("utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            broken.append(f"{path}#{anchor}")
+    return broken
 
 
 @pytest.fixture
@@ -26,11 +47,11 @@ def docs() -> ModuleType:
     return module
 
 
-def test_settings_in_the_readme(docs: ModuleType) -> None:
-    """README.md has every setting with its default and meaning; `make docs` writes it."""
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_settings_in_the_documents(docs: ModuleType) -> None:
+    """docs/configuration.md has every setting with its default and meaning; `make docs` writes it."""
+    text = (ROOT / "docs/configuration.md").read_text("utf-8")
 
-    assert docs.readme(text) == text
+    assert docs.settings_page(text) == text
 
 
 def test_settings_in_the_example(docs: ModuleType) -> None:
@@ -53,6 +74,30 @@ def test_versions_of_proxies(proxy: str, package: str) -> None:
     assert installed[1].startswith(named[1])
 
 
+def test_places_in_the_code() -> None:
+    """Every file and directory that a page names is there."""
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    places = set(re.findall(r"`((?:app|benchmarks|chaos|devkit|docs|k8s|scripts|tests)/[\w/.-]*)`", text))
+
+    assert len(places) > 50
+    assert [place for place in sorted(places) if not (ROOT / place).exists()] == []
+
+
+def test_records_that_the_code_names() -> None:
+    """Every decision record that a module names is there, under that name or number."""
+    code = [
+        file
+        for place in ("app", "chaos", "devkit", "scripts", "tests")
+        for file in (ROOT / place).rglob("*.py")
+    ]
+    named = {
+        name for file in code for name in re.findall(r"docs/decisions/(\d[\w-]*)", file.read_text("utf-8"))
+    }
+
+    assert named
+    assert [name for name in sorted(named) if not any((ROOT / "docs/decisions").glob(f"{name}*.md"))] == []
+
+
 def test_evidence_of_the_threat_model() -> None:
     """Every file and every test that SECURITY.md names is there."""
     text = (ROOT / "SECURITY.md").read_text("utf-8")
@@ -68,7 +113,7 @@ def test_evidence_of_the_threat_model() -> None:
 
 def test_addresses_of_redis() -> None:
     """Every address that the documents show is taken, and none is of a form that they leave out."""
-    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/redis.md"))
+    text = "".join(page.read_text("utf-8") for page in PAGES)
     shown = [
         url for url in re.findall(r"`((?:unix|rediss?(?:\+\w+)?)://[^`…]+)`", text) if not url.endswith("://")
     ]
@@ -96,3 +141,51 @@ def test_warnings_about_the_disk(warning: str) -> None:
     text = (ROOT / "docs/durability.md").read_text("utf-8")
 
     assert [words for words in re.findall(r'^- \*\*"(.+?)\.?"\*\*', text, re.MULTILINE) if words in warning]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    """Every link to a page or to a heading leads there."""
+    assert broken_links(page) == []
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    """The test of links finds a missing file, a missing heading, and a heading that is only in an example."""
+    (tmp_path / "a.md").write_text("# A `b`: c\n```sh\n# not one\n```\n")
+    page = tmp_path / "b.md"
+    page.write_text("[x](a.md) [x](a.md#a-b-c) [x](c.md) [x](a.md#not-one) [x](#d) [x](https://a.test/)")
+
+    assert broken_links(page) == ["c.md#", "a.md#not-one", "#d"]
+
+
+def test_index() -> None:
+    """docs/README.md has one line for each page beside it."""
+    linked = [path for path, _ in LINK.findall((ROOT / "docs/README.md").read_text("utf-8"))]
+
+    assert len(linked) == len(set(linked))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= set(linked)
+
+
+def test_length_of_the_readme() -> None:
+    """README.md stays short; what does not fit there belongs in docs/."""
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
+
+
+def test_screenshot() -> None:
+    """The screenshot is a PNG of 1280 pixels in width that loads quickly."""
+    data = (ROOT / "docs/screenshot.png").read_bytes()
+
+    assert (data[:8], int.from_bytes(data[16:20])) == (b"\x89PNG\r\n\x1a\n", 1280)
+    assert len(data) < 150_000
+
+
+def test_labels_for_docker() -> None:
+    """The labels in docs/docker.md are README.md's file for Traefik in another form."""
+    readme, docker = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/docker.md"))
+    labels = re.findall(r"^traefik\.http\.middlewares\.token\.forwardauth\.(\w+)=(.*)$", docker, re.MULTILINE)
+    middleware = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])["http"]["middlewares"]["token"]
+
+    assert {name: yaml.safe_load(value) for name, value in labels} == {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in middleware["forwardAuth"].items()
+    }

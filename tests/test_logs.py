@@ -10,6 +10,7 @@ import sys
 from gunicorn.glogging import SafeAtoms
 
 from app.logs import JsonFormatter, TextFormatter
+from app.version import VERSION
 from devkit.process import ROOT
 
 
@@ -70,7 +71,8 @@ def test_beside_the_log() -> None:
     """What Python and gevent would print is a line as well."""
     argv = [sys.executable, "-m", "devkit.drills.foreign_messages"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, check=True, timeout=60)
-    warning, failure = map(json.loads, done.stderr.splitlines())
+    version, warning, failure = map(json.loads, done.stderr.splitlines())
+    assert version["message"] == f"acl-auth-service {VERSION}"
 
     assert (warning["logger"], failure["logger"]) == ("py.warnings", "gevent")
     assert "ZeroDivisionError" in failure["exception"]

@@ -7,13 +7,20 @@ from itertools import accumulate
 
 from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from app.core.errors import StoreUnavailableError
 from app.services import Services, services
 from app.tally import BUCKETS_S, Totals
+from app.version import VERSION
 
 bp = Blueprint("metrics", __name__)
 _NAME = "application/openmetrics-text"
@@ -47,6 +54,7 @@ class _Decisions(Collector):
         )
         yield _durations(totals)
         yield GaugeMetricFamily("acl_auth_redis_up", "Whether decisions can be made now", value=self._is_up())
+        yield InfoMetricFamily("acl_auth_build", "Version of the service", value={"version": VERSION})
 
     def _is_up(self) -> bool:
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from app.core.gate import Verdict
 from app.repeats import PERIOD_S
+from app.version import VERSION
 from devkit.http import Connection, bearer, forwarded
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
@@ -61,6 +62,17 @@ def flood(service: Gunicorn, number: int) -> None:
             ]
             method = "POST" if at % 10 == 0 else "GET"
             assert connection.call("/auth", headers, method).status == 401
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_first_line(serve: Serve, log_format: str) -> None:
+    """The log begins with the version, in the form that was asked for."""
+    first = serve(log_format=log_format).log.splitlines()[0]
+    if log_format == "json":
+        line = json.loads(first)
+        first = f"{line['level'].upper()} {line['logger']}: {line['message']}"
+
+    assert first.endswith(f"INFO app: acl-auth-service {VERSION}")
 
 
 def test_one_refusal(serve: Serve) -> None:

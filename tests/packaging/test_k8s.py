@@ -13,6 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.settings import Settings
+from app.version import VERSION
 from devkit.process import ROOT
 
 FILES = sorted((ROOT / "k8s").glob("*.yaml"))
@@ -135,6 +136,17 @@ def test_no_secret() -> None:
         assert f"kubectl create secret generic {name} " in text
     for key in ("pepper", "admin_pass", "password"):
         assert f'--from-literal={key}="$(openssl rand -hex 32)"' in text
+
+
+def test_secrets_in_the_documents() -> None:
+    """docs/kubernetes.md makes the same secrets by the same commands as the head of the manifest."""
+    page, manifest = (
+        (ROOT / name).read_text("utf-8") for name in ("docs/kubernetes.md", "k8s/auth-service.yaml")
+    )
+    command = r"kubectl create secret generic [\w-]+|--from-literal=\S+(?: -hex 32\)\")?"
+
+    assert len(re.findall(command, page)) > 5
+    assert re.findall(command, page) == re.findall(command, manifest)
 
 
 def test_secret_keys() -> None:
@@ -277,8 +289,4 @@ def test_redis_password() -> None:
 
 def test_version() -> None:
     """The manifest deploys the image of this version."""
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    version = re.search(r'^version = "(.+)"', project, re.MULTILINE)
-
-    assert version
-    assert AUTH["containers"][0]["image"] == f"acl-auth-service:{version[1]}"
+    assert AUTH["containers"][0]["image"] == f"acl-auth-service:{VERSION}"

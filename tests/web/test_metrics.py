@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from app import create_app
 from app.core.gate import Verdict
 from app.tally import Tally
+from app.version import VERSION
 from devkit.builders import make_settings
 from devkit.redis_server import RedisServer
 from tests.web.conftest import Operator
@@ -53,6 +54,11 @@ def test_verdicts(client: FlaskClient) -> None:
     assert found["acl_auth_decision_seconds_count"] == found["acl_auth_decision_seconds_bucket+Inf"] == 6
     assert 0 < found["acl_auth_decision_seconds_sum"] < 60
     assert found["acl_auth_redis_up"] == 1
+
+
+def test_version(client: FlaskClient) -> None:
+    """The version of the service is a label of a constant."""
+    assert f'\nacl_auth_build_info{{version="{VERSION}"}} 1' in client.get("/metrics").text
 
 
 def test_openmetrics(client: FlaskClient) -> None:

@@ -1,4 +1,4 @@
-"""What the README tells people to look for is what the service says."""
+"""What README.md and docs/ tell people to look for is what the service says."""
 
 from __future__ import annotations
 
@@ -10,22 +10,40 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.core.gate import Verdict
+from app.core.gate import Decision, Identity, Verdict
+from app.core.limits import Refusal
 from app.core.logins import WRONG_PER_CLIENT
-from app.web.auth import OUTCOMES
+from app.web.auth import OUTCOMES, answer
+from devkit.builders import make_settings
 from devkit.ports import free_port
 from tests.web.conftest import OPERATOR
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+TROUBLES = "docs/troubleshooting.md", "Troubleshooting"
 PEER = {"REMOTE_ADDR": "172.18.0.2"}
 WRONG = ("operator", "a-guess")
 
 
-def quoted(section: str, column: int) -> list[list[str]]:
-    """Return what stands in backquotes in a column of the table below a headline, row by row."""
-    text = README.split(f"## {section}\n")[1].split("\n#")[0]
-    rows = re.findall(r"^\| (.*) \|$", text, re.MULTILINE)[2:]
-    return [re.findall(r"`([^`]+)`", row.split(" | ")[column]) for row in rows]
+def table(page: str, section: str) -> list[list[str]]:
+    """Return the cells of the table below a heading of *page*, row by row."""
+    text = re.split(rf"^#+ {section}\n", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE)[1]
+    rows = re.findall(r"^\|(.*)\|$", text.split("\n#")[0], re.MULTILINE)[2:]
+    return [[cell.strip() for cell in row.split("|")] for row in rows]
+
+
+def in_backquotes(text: str) -> list[str]:
+    """Return what stands in backquotes in *text*."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def quoted(page: str, section: str, column: int) -> list[list[str]]:
+    """Return what stands in backquotes in a column of the table below a heading of *page*, row by row."""
+    return [in_backquotes(row[column]) for row in table(page, section)]
+
+
+RESPONSES = [
+    (word, row) for row in table("README.md", "Responses of /auth") for word in in_backquotes(row[0])
+]
 
 
 class Service:
@@ -127,7 +145,7 @@ def service(make_client: Callable[..., FlaskClient], caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize(("words", "act"), (ANSWERS | LINES).items())
 def test_words(service: Service, words: str, act: Act) -> None:
-    """What the README quotes is said when it should be."""
+    """What the documents quote is said when it should be."""
     act(service)
 
     assert words.casefold() in service.said.casefold()  # a page begins with a capital
@@ -135,7 +153,7 @@ def test_words(service: Service, words: str, act: Act) -> None:
 
 def test_troubleshooting() -> None:
     """Every answer that the table of troubles quotes is tried here, but for commands and words of others."""
-    words = {text for row in quoted("Troubleshooting", 0) + quoted("Troubleshooting", 1) for text in row}
+    words = {text for row in quoted(*TROUBLES, 0) + quoted(*TROUBLES, 1) for text in row}
     # Tried in tests/e2e/test_registry_and_git.py and tests/web/test_bad_records.py.
     others = {'unsupported protocol scheme ""', "several records in Redis go by the id …"}
 
@@ -145,18 +163,42 @@ def test_troubleshooting() -> None:
 
 
 def test_lines_of_the_log() -> None:
-    """Every line that the README shows is tried here, with all that it names."""
-    shown = [text for row in quoted("Logs", 0) for text in row]
+    """Every line that docs/operations.md shows is tried here, with all that it names."""
+    shown = [text for row in quoted("docs/operations.md", "Logs", 0) for text in row]
 
     assert {text.partition("…")[0] for text in shown} <= LINES.keys()
     assert re.findall(r"(\w+)=…", shown[0]) == ["verdict", "token", "host", "client"]
 
 
 def test_answers_of_auth() -> None:
-    """Every body in the table of answers is one that /auth gives, and none is left out."""
-    bodies = {text for row in quoted("Responses of /auth", 2) for text in row}
+    """The table of responses has every verdict once, and no other."""
+    assert sorted(word for word, _ in RESPONSES) == sorted(OUTCOMES)
 
-    assert bodies == {outcome.body for outcome in OUTCOMES.values()} | {"missing token"}  # test_sources.py
+
+@pytest.mark.parametrize(("word", "row"), RESPONSES)
+def test_answer_of_auth(word: str, row: list[str]) -> None:
+    """Each row has the status, body, challenge and other headers of the answer."""
+    verdict, settings = Verdict(word), make_settings()
+    outcome = OUTCOMES[verdict]
+    identity = Identity(b"", b"", b"") if outcome.status == 200 else None
+    refusal = Refusal(settings.limit, 1) if outcome.status == 429 else None
+    sent = answer(Decision(verdict, identity, refusal), settings)
+    headers = dict(sent.headers)
+    challenge = headers.pop("WWW-Authenticate", "").replace(settings.auth_realm, "…")
+
+    assert (
+        (row[2], row[3]) == (str(outcome.status), f"`{outcome.body}`") == (str(sent.status), f"`{sent.body}`")
+    )
+    assert row[4] == (f"`{challenge}`" if challenge else "")
+    assert headers.keys() - {"Content-Type", "Cache-Control"} == set(in_backquotes(row[5]))
+
+
+def test_body_without_bearer() -> None:
+    """The README names the body for a missing token where Bearer is not accepted."""
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    sent = answer(Decision(Verdict("no_credential")), make_settings(CREDENTIAL_SOURCES="x-api-key"))
+
+    assert f"Where `Bearer` is not accepted, the body for a missing token is `{sent.body}`." in text
 
 
 def test_metrics(service: Service) -> None:
@@ -167,12 +209,13 @@ def test_metrics(service: Service) -> None:
         for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", service.said, re.MULTILINE)
     }
 
-    assert {row[0].partition("{")[0] for row in quoted("Metrics", 0)} == families
+    assert {row[0].partition("{")[0] for row in quoted("docs/metrics.md", "Metrics", 0)} == families
 
 
 def test_verdicts() -> None:
-    """Every verdict that the README names is one."""
-    (row,) = [row for row in README.splitlines() if "`acl_auth_decisions_total{verdict}` |" in row]
+    """Every verdict that docs/metrics.md names is one."""
+    (row,) = [row for row in table("docs/metrics.md", "Metrics") if "{verdict}" in row[0]]
+    named = {word for word in in_backquotes(row[2]) if word.isidentifier()}
 
-    assert set(re.findall(r"`(\w+)`", row)) <= set(Verdict)
-    assert set(re.findall(r"`(\w+)`", row))
+    assert named
+    assert named <= set(Verdict)

@@ -1,0 +1,104 @@
+"""The commands in README.md and docs/, run as they are printed, on a service of their own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from shutil import which
+
+import pytest
+
+from app.version import VERSION
+from devkit.process import ROOT
+from devkit.redis_server import RedisServer
+from devkit.service import ADMIN_PASS, ADMIN_USER, Gunicorn, record_key
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not which("curl"), reason="there is no curl on the PATH"),
+]
+
+
+def script(page: str, section: str = "") -> str:
+    """Return the shell commands below a heading of *page*, or all of them."""
+    text = (ROOT / page).read_text("utf-8")
+    if section:
+        text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    found = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no commands"
+    return "".join(found)
+
+
+def run(commands: str, service: Gunicorn, **variables: str) -> str:
+    """Run *commands* where the service runs, until one of them fails; return what they print."""
+    (service.dir / ".env").write_text(f"ADMIN_USER='{ADMIN_USER}'\nADMIN_PASS='{ADMIN_PASS}'\n")
+    here = {"http://127.0.0.1:8000": f"http://127.0.0.1:{service.port}"}
+    here[".venv/bin/flask"] = f"{sys.executable} -m flask"
+    for documented, replacement in here.items():
+        commands = commands.replace(documented, replacement)
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", commands],
+        cwd=service.dir,
+        env=service.env | {"COLUMNS": "80"} | variables,
+        input="y\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(name="service", scope="module")
+def _service() -> Iterator[Gunicorn]:
+    """Return one worker on a Redis of its own, because a command forgets its peppers."""
+    with RedisServer(aof=True) as server, Gunicorn(server.port, web_concurrency=1) as service:
+        yield service
+
+
+def digest(token: str) -> str:
+    """Return the SHA-256 by which addresses and forms name *token*."""
+    return record_key(token).removeprefix("tokens:")
+
+
+def failing(commands: str) -> str:
+    """Return *commands* with a curl that fails if the answer is an error."""
+    return commands.replace("curl -u", "curl -sS --fail-with-body -u")
+
+
+def test_try_it(service: Gunicorn) -> None:
+    """What README.md says to try answers as it says there."""
+    commands = script("README.md", "Try it")
+    printed = run(commands, service)
+
+    promised = re.findall(r"# (\d{3})$", commands, re.MULTILINE)
+    assert re.findall(r"HTTP/1.1 (\d+)", printed) == promised == ["401", "200", "403"]
+    assert re.search(r"acl_\w{38}$", printed, re.MULTILINE)
+    assert "nightly job" in printed
+
+
+def test_tokens(service: Gunicorn) -> None:
+    """Every command in docs/tokens.md succeeds, and the form that deletes is the last to name the token."""
+    token = service.issue("app.example.com")
+    (service.dir / "token.txt").write_text(service.issue("file.test"))
+    printed = run(failing(script("docs/tokens.md")), service, ID=digest(token))
+
+    assert '"file.test"' in printed
+    assert service.auth(token, "app.example.com").status == 401
+
+
+def test_api(service: Gunicorn) -> None:
+    """Every request in docs/api.md succeeds, the deletion last."""
+    token = service.issue("app.example.com")
+    printed = run(failing(script("docs/api.md")), service, ID=digest(token))
+
+    assert '"next_cursor"' in printed
+    assert service.auth(token, "app.example.com").status == 401
+
+
+def test_version(service: Gunicorn) -> None:
+    """The command in docs/troubleshooting.md prints the version."""
+    assert run(script("docs/troubleshooting.md"), service) == f"acl-auth-service {VERSION}\n"
