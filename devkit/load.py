@@ -22,16 +22,16 @@ _PAUSE_S = 0.01  # after a failure
 
 
 def is_late(sent: float, previous: float) -> bool:
-    """Return whether a worker that stops need not answer a request sent at *sent*.
+    """Return whether a request was sent more than LAST_CALL_S after the *previous* one had begun.
 
-    A busy machine makes clients late: the one before it began at *previous*, more than LAST_CALL_S earlier.
-    Every client that keeps HTTP connections open has to retry then.
+    A worker that stops need not answer it. A busy machine makes clients that late, and every client that keeps
+    HTTP connections open has to retry then.
     """
     return sent - previous > LAST_CALL_S
 
 
 class Load:
-    """Requests that are sent from a thread of their own while a block runs; leaving waits for the last."""
+    """Sends requests from a thread of its own while a block runs, and waits for the last answers after it."""
 
     def __init__(self, port: int, requests: Sequence[Request]) -> None:
         self.tally = Tally()
@@ -48,7 +48,7 @@ class Load:
         self._thread.join()
 
     def wait_for(self, answers: int, deadline_s: float = PATIENCE_S) -> None:
-        """Wait until *answers* more have come; raises TimeoutError."""
+        """Wait for that many more answers; raises TimeoutError."""
         enough, end = len(self.tally) + answers, time.monotonic() + deadline_s
         while len(self.tally) < enough:
             if time.monotonic() > end:
