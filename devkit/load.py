@@ -24,8 +24,8 @@ _PAUSE_S = 0.01  # after a failure
 def is_late(sent: float, previous: float) -> bool:
     """Return whether a request was sent more than LAST_CALL_S after the *previous* one had begun.
 
-    A worker that stops need not answer it. A busy machine makes clients that late, and every client that keeps
-    HTTP connections open has to retry then.
+    A worker that stops need not answer it. A busy machine makes clients that late, and then every client that
+    keeps HTTP connections open has to retry.
     """
     return sent - previous > LAST_CALL_S
 
