@@ -15,6 +15,9 @@ from devkit.tally import Exchange, Request, Tally, get
 from devkit.traefik import Traefik
 
 _HALF_HEAD = b"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-"
+_FORM = (
+    f"POST /create_token HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nAuthorization: {BASIC}\r\n\r\n"
+).encode()
 _ANY = Request("", b"")
 
 
@@ -45,30 +48,21 @@ def _latencies(tally: Tally, alone: Tally) -> str:
 
 def slow(setup: Setup) -> Iterator[Row]:
     """Measure decisions beside many slow or idle connections."""
-    form = f"POST /create_token HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nAuthorization: {BASIC}\r\n\r\n"
     many = 1_000 if setup.quick else 1_800
-    kinds = [
-        ("R09", "half heads", _HALF_HEAD, many),
-        ("R10", "slow forms of the operator's", form.encode(), 200),
-        ("R13", "idle", b"", many),
-    ]
     with setup.service() as service:
         token = service.issue("a.test")
         ask: Callable[[], int] = lambda: service.auth(token).status  # noqa: E731
         alone = _timed(ask, 200)
-        for name, kind, data, count in kinds:
+        for name, kind, data, count in (
+            ("R09", "half heads", _HALF_HEAD, many),
+            ("R10", "slow forms of the operator's", _FORM, 200),
+            ("R13", "idle", b"", many),
+        ):
             with _many(service.port, count, data):
                 tally = _timed(ask, 200)
             is_kept = set(tally.statuses) == {200} and tally.percentile_ms(98.5) < 1000
-            broken = "" if is_kept else "they delayed other requests"
-            yield Row(
-                name,
-                f"{count} x {kind}",
-                tally.outcomes,
-                tally.slowest_s,
-                noted=_latencies(tally, alone),
-                broken=broken,
-            )
+            broken, noted = "" if is_kept else "they delayed other requests", _latencies(tally, alone)
+            yield Row(name, f"{count} x {kind}", tally.outcomes, tally.slowest_s, noted=noted, broken=broken)
 
 
 def too_many(setup: Setup) -> Iterator[Row]:

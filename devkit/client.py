@@ -23,7 +23,7 @@ async def connected(port: int) -> Client:
 
 
 class Client(asyncio.Protocol):
-    """A client; *sent* is when its last request was sent, *is_last* whether the server then said close."""
+    """A client; *sent* is the time of its last request, *is_last* whether the answer said `close`."""
 
     def __init__(self) -> None:
         self.is_open = self.is_last = False

@@ -145,21 +145,24 @@ class Connection:
     def read(self, *, head: bool = False) -> Answer:
         """Read one final response, *head* if it answers a HEAD.
 
-        Raises ConnectionError if the peer closes the connection first.
+        Raises ConnectionError if the connection ends first.
         """
-        received = b""
-        while not (parsed := first_answer(received, head=head)):
-            try:
-                chunk = self.receive()
-            except ConnectionResetError:
-                if not first_answer(received, head=head, ended=True):
-                    raise
-                chunk = b""
-            if not chunk:
-                return _closed(received, head=head)
+        received, end = self._next()
+        while not (parsed := first_answer(received, head=head, ended=end is not None)):
+            if end:
+                raise end
+            chunk, end = self._next()
             received += chunk
         self._received = received[parsed[1] :]
         return parsed[0]
+
+    def _next(self) -> tuple[bytes, ConnectionError | None]:
+        """Return what arrives next, or nothing and the way in which the connection has ended."""
+        try:
+            chunk = self.receive()
+        except ConnectionResetError as error:
+            return b"", error
+        return chunk, None if chunk else ConnectionError("closed without an answer")
 
     def is_closed(self) -> bool:
         """Return whether the peer closes the connection instead of answering."""
@@ -175,14 +178,6 @@ class Connection:
         """Send one request and read its answer; the headers keep their order."""
         self.send(encoded(target, headers, method, body))
         return self.read(head=method == "HEAD")
-
-
-def _closed(received: bytes, *, head: bool) -> Answer:
-    """Return the response that the end of the connection completes."""
-    parsed = first_answer(received, head=head, ended=True)
-    if not parsed:
-        raise ConnectionError("closed without an answer")
-    return parsed[0]
 
 
 def call(

@@ -6,10 +6,10 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import count, cycle
+from itertools import count, cycle, takewhile
 from typing import Any, Self
 
 from devkit.client import Client, connected
@@ -22,16 +22,16 @@ _PAUSE_S = 0.01  # after a failure
 
 
 def is_late(sent: float, previous: float) -> bool:
-    """Return whether a worker that stops need not answer a request sent at *sent*.
+    """Return whether a request was sent more than LAST_CALL_S after the *previous* one had begun.
 
-    A busy machine makes clients late: the one before it began at *previous*, more than LAST_CALL_S earlier.
-    Every client that keeps HTTP connections open has to retry then.
+    A worker that stops need not answer it. A busy machine makes clients that late, and then every client that
+    keeps HTTP connections open has to retry.
     """
     return sent - previous > LAST_CALL_S
 
 
 class Load:
-    """Requests that are sent from a thread of their own while a block runs; leaving waits for the last."""
+    """Sends requests from a thread of its own while a block runs, and waits for the last answers after it."""
 
     def __init__(self, port: int, requests: Sequence[Request]) -> None:
         self.tally = Tally()
@@ -48,7 +48,7 @@ class Load:
         self._thread.join()
 
     def wait_for(self, answers: int, deadline_s: float = PATIENCE_S) -> None:
-        """Wait until *answers* more have come; raises TimeoutError."""
+        """Wait for that many more answers; raises TimeoutError."""
         enough, end = len(self.tally) + answers, time.monotonic() + deadline_s
         while len(self.tally) < enough:
             if time.monotonic() > end:
@@ -67,9 +67,12 @@ class ClosedLoop(Load):
         self._clients = clients
 
     async def _run(self) -> None:
-        requests = (iter(cycle(self._requests)) for _ in range(self._clients))
         note = self.tally.exchanges.append
-        await asyncio.gather(*(_in_turn(self._port, each, note, self._is_over) for each in requests))
+        await asyncio.gather(*(_in_turn(self._port, self._endless(), note) for _ in range(self._clients)))
+
+    def _endless(self) -> Iterator[Request]:
+        """Yield the requests again and again until the block is left."""
+        return takewhile(lambda _: not self._is_over.is_set(), cycle(self._requests))
 
 
 class OpenLoop(Load):
@@ -109,31 +112,41 @@ class OpenLoop(Load):
         return await connected(self._port)
 
 
-async def _in_turn(
-    port: int,
-    requests: Iterable[Request],
-    note: Callable[[Exchange], object],
-    is_over: threading.Event | None = None,
-) -> None:
-    """Send one request after another, on one connection for as long as the server keeps it open."""
-    client, previous = None, float("inf")
-    for request in requests:
-        if is_over and is_over.is_set():
-            break
-        if not client:
-            client, previous = await connected(port), float("inf")
+class _Caller:
+    """Sends requests on one connection for as long as the server keeps it open, then on another one."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._client: Client | None = None
+        self._previous = float("inf")  # when the last request on this connection began
+
+    async def send(self, request: Request) -> Exchange:
+        """Send one request and wait for its answer."""
+        client = self._client = self._client or await connected(self._port)
         exchange = await client.exchange(request)
-        if exchange.error and is_late(client.sent, previous):
+        if exchange.error and is_late(client.sent, self._previous):
             exchange = exchange._replace(error=LATE)
-        note(exchange)
-        previous = exchange.began
+        self._previous = exchange.began
         if exchange.error or client.is_last or request.is_odd:
-            client.close()
-            client = None
+            self.close()
+        return exchange
+
+    def close(self) -> None:
+        """Close the connection, if any."""
+        if self._client:
+            self._client.close()
+        self._client, self._previous = None, float("inf")
+
+
+async def _in_turn(port: int, requests: Iterable[Request], note: Callable[[Exchange], object]) -> None:
+    """Send one request after another and pause after each failure."""
+    caller = _Caller(port)
+    for request in requests:
+        exchange = await caller.send(request)
+        note(exchange)
         if exchange.error:
             await asyncio.sleep(_PAUSE_S)
-    if client:
-        client.close()
+    caller.close()
 
 
 def send_each(ports: Iterable[int], rows: Iterable[Iterable[Request]]) -> Tally:

@@ -28,16 +28,9 @@ def names(file: str) -> set[NormalizedName]:
 def describe(environment: Path) -> dict[str, Any]:
     """Install as the Dockerfile does, into an empty *environment*, and return its bill of materials."""
     create(environment)
-    pip = [
-        "pip",
-        "--python",
-        str(environment / "bin/python"),
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
     lock = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(ROOT / "requirements.txt")]
-    subprocess.run([sys.executable, "-m", *pip, *lock], check=True)
+    options = ["--python", str(environment / "bin/python"), "--quiet", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "pip", *options, "install", *lock], check=True)
     tool = [
         "cyclonedx_py",
         "environment",
@@ -46,9 +39,8 @@ def describe(environment: Path) -> dict[str, Any]:
         str(ROOT / "pyproject.toml"),
     ]
     # It warns that we have no dependencies, which `complete` adds.
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", *tool, str(environment)], check=True, capture_output=True
-    )
+    python = [sys.executable, "-W", "ignore", "-m"]
+    done = subprocess.run([*python, *tool, str(environment)], check=True, capture_output=True)
     bom: dict[str, Any] = json.loads(done.stdout)
     return bom
 

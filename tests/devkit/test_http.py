@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socketserver
+
 import pytest
 
 from devkit.backend import Backend
 from devkit.http import Connection, answers, call, first_answer
+from devkit.server import Server
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\none\r\n2\r\nty\r\n0\r\nTrailer: t\r\n\r\n"
@@ -65,8 +68,22 @@ def test_anything_else_is_an_error(data: bytes) -> None:
         answers(data)
 
 
+class AtOnce(socketserver.StreamRequestHandler):
+    """Sends two responses in one write."""
+
+    def handle(self) -> None:
+        """Send them."""
+        self.wfile.write(SIZED + EMPTY)
+
+
+def test_two_responses_at_once() -> None:
+    """A connection keeps what it received beyond the response that it returns."""
+    with Server(AtOnce) as server, Connection(server.port) as connection:
+        assert [connection.read().status for _ in range(2)] == [401, 204]
+
+
 def test_connection() -> None:
-    """A connection reads what it needs and keeps the rest."""
+    """A connection carries several requests until it is closed."""
     with Backend() as backend, Connection(backend.port) as connection:
         assert connection.call("/one", method="HEAD").body == b""
         connection.send(b"GET /two HTTP/1.1\r\n\r\nGET /three HTTP/1.1\r\n\r\n")

@@ -83,6 +83,26 @@ def test_open_loop() -> None:
     assert len(load.tally) <= lasted * 200 + 1
 
 
+class Counting(Backend):
+    """Counts its connections."""
+
+    connections = 0
+
+    def verify_request(self, *_: object) -> bool:
+        """Count one, and accept it."""
+        self.connections += 1
+        return True
+
+
+def test_open_loop_reuses_connections() -> None:
+    """A connection whose answer has arrived carries another request."""
+    with Counting() as backend, OpenLoop(backend.port, get("a", "/"), per_second=100) as load:
+        load.wait_for(30)
+
+    assert backend.hits == len(load.tally)
+    assert backend.connections < backend.hits / 2
+
+
 def test_unannounced_end_is_a_loss() -> None:
     """A connection that ends without an announcement costs the request that follows at once."""
     with Server(Abrupt) as server:
