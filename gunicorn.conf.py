@@ -23,7 +23,7 @@ _worker = "express.ExpressWorker" if _settings.express_lane else "draining.Drain
 worker_class = f"app.worker.{_worker}"
 worker_connections = 1000
 
-# gunicorn would prefer gunicorn_h1c if it were installed; the limits and the express lane rely on this parser.
+# gunicorn would prefer gunicorn_h1c if it were installed, but limits and express lane rely on this parser.
 http_parser = "python"
 
 # No header may change the path of a request, regardless of its sender.
