@@ -205,7 +205,7 @@ def test_window_is_bounded(client: Any) -> None:
 
 
 def test_clock_set_back_far(client: Any) -> None:
-    """If the clock steps back by more than a window, counting starts again and the client is not locked out."""
+    """If the clock steps back by more than a window, counting starts again and locks no client out."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=1)
     gate.take([DIGEST], HOST)
