@@ -1,8 +1,8 @@
-"""gunicorn -c gunicorn.conf.py wsgi:app — every line with its reason."""
+"""Configure gunicorn: ``gunicorn -c gunicorn.conf.py wsgi:app``."""
 
 from gevent import monkey
 
-# Before anything imports redis: what it copies from `time` and `socket` must be gevent's.
+# Before redis is imported, because it copies names from `time` and `socket` that gevent must patch first.
 monkey.patch_all()
 
 import os
@@ -23,31 +23,31 @@ _worker = "express.ExpressWorker" if _settings.express_lane else "draining.Drain
 worker_class = f"app.worker.{_worker}"
 worker_connections = 1000
 
-# Else it is another one as soon as gunicorn_h1c is installed; limits and express lane count on this one.
+# gunicorn would prefer gunicorn_h1c if it were installed, but limits and express lane rely on this parser.
 http_parser = "python"
 
-# Headers alone may not move a request to another path, whoever sends them.
+# No header may change the path of a request, regardless of its sender.
 forwarder_headers = ""
 header_map = "drop"
 forwarded_allow_ips = "127.0.0.1"
-# No answer depends on the scheme, and two headers that disagree on it would be refused.
+# No response depends on the scheme, and gunicorn would refuse contradictory scheme headers.
 secure_scheme_headers: dict[str, str] = {}
-# gunicorn reads it with each request, and would answer 500 to every path that does not begin with it.
+# gunicorn reads SCRIPT_NAME on each request, and would answer 500 to every path without that prefix.
 os.environ.pop("SCRIPT_NAME", None)
 
-# The heartbeat file: on a disk, a slow write would look like a hung worker.
+# The heartbeat file must be on a tmpfs: on a slow disk, a worker could miss its heartbeat and be killed.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
-# It can stop the server, and would need a writable home.
+# The control socket could stop the server, and would need a writable home directory.
 control_socket_disable = True
 
-# Traefik keeps two idle connections; this outlives the pauses between requests and ends half-sent heads.
+# In seconds: long enough to reuse Traefik's two idle connections, short enough to drop half-sent heads.
 keepalive = 20
-# Five seconds for the body of a form and two for Redis; below the ten that Docker waits before it kills.
+# In seconds: five for the body of a form and two for Redis; Docker sends SIGKILL after ten.
 graceful_timeout = 7
 timeout = 30
 
-# Proxies hand on what clients send, long addresses and cookies among it. What a head may hold in all, and
-# what all unfinished heads may hold together, is bounded in app/worker/heads.py.
+# Proxies forward long URLs and cookies of clients. app/worker/heads.py limits the size of each head and the
+# total size of all unfinished heads.
 limit_request_line = 0
 limit_request_fields = MAX_FIELDS
 limit_request_field_size = MAX_HEAD_BYTES
@@ -57,23 +57,23 @@ logger_class = logs.gunicorn_logger(_settings.log_format)
 
 
 def on_starting(server: Any) -> None:
-    """End with one message where gunicorn could not listen, unless sockets are inherited or shared."""
+    """Exit with one message if an address cannot be bound, unless sockets are inherited or shared."""
     if not ({"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys() or server.cfg.reuse_port):
-        problems = [("BIND", said) for said in map(listening.problem, server.cfg.address) if said]
+        problems = [("BIND", problem) for problem in map(listening.problem, server.cfg.address) if problem]
         if problems:
             sys.exit(str(settings.InvalidSettingsError(*problems)))
 
 
 def pre_request(_: Any, __: Any) -> None:
-    """Log no address, as gunicorn would for debugging: somebody may have put a token into it."""
+    """Replace gunicorn's hook, which logs the URL at debug level: the URL may contain a token."""
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give a worker a row of the tally that no other one writes to."""
+    """Assign a row of the shared counters to the worker that no other worker writes to."""
     taken = {other.row for other in server.WORKERS.values()}
     worker.row = next(row for row in count() if row not in taken)
 
 
 def post_fork(_: Any, worker: Any) -> None:
-    """Let it write there."""
+    """Make the worker count in its own row."""
     tally.SHARED.write_to(worker.row)

@@ -1,8 +1,8 @@
-// Comfort only: every page works without it.
+// Progressive enhancement: every page works without this script.
 
 const all = (selector) => document.querySelectorAll(selector);
 
-// navigator.clipboard is missing on plain http, as in most home networks.
+// navigator.clipboard does not exist on plain HTTP, which is common in home networks.
 async function copy(field) {
   try {
     await navigator.clipboard.writeText(field.value);
@@ -37,16 +37,16 @@ for (const time of all("time")) {
 
 for (const output of all("output[for=ttl_seconds]")) {
   const field = document.getElementById("ttl_seconds");
-  const tell = () => {
+  const showDate = () => {
     const at = new Date(Date.now() + Number(field.value) * 1000);
     const counts = /^[1-9]\d*$/.test(field.value.trim()) && !Number.isNaN(at.getTime());
     output.textContent = counts ? `That is ${at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}.` : "";
   };
-  field.addEventListener("input", tell);
-  tell();
+  field.addEventListener("input", showDate);
+  showDate();
 }
 
-// What asks before it acts is put away by Escape, or by a click elsewhere.
+// Escape or a click elsewhere closes an open confirmation.
 document.addEventListener("keydown", (event) => {
   const open = event.key === "Escape" && document.querySelector("details.ask[open]");
   if (!open) return;

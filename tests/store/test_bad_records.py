@@ -1,4 +1,4 @@
-"""Whatever others wrote where a record should be harms no other token, is seen, and can be deleted."""
+"""Unexpected data under a record's key affects no other token, is listed, and can be deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Write = Callable[[Any, str], Any]
 
 
 def hash_of(**fields: Any) -> Write:
-    """Return what writes a record that lists every host, and *fields*."""
+    """Return a function that writes a record with all hosts and *fields*."""
     return lambda client, name: client.hset(name, mapping={"hosts": "*"} | fields)
 
 
@@ -58,7 +58,7 @@ def replica(client: Any) -> Replica:
 
 
 def spoil(replica: Replica, write: Write) -> str:
-    """Put something bad where the token of BAD_TEXT would be; return its digest."""
+    """Write invalid data for BAD_TEXT, and return its digest."""
     write(replica.client, replica.record(BAD_TEXT))
     return replica.peppers.digest(BAD_TEXT)
 
@@ -70,7 +70,7 @@ def listed(replica: Replica) -> dict[str, Status]:
 
 @pytest.mark.parametrize("kind", [*OTHER_TYPES, *BAD_FIELDS])
 def test_it_harms_no_other(replica: Replica, kind: str) -> None:
-    """With it there, every other token is decided on, listed, found, changed, rotated and deleted."""
+    """With a bad record present, every other token can be used, listed, found, changed and deleted."""
     name, text = replica.issue()
     spoil(replica, (OTHER_TYPES | BAD_FIELDS)[kind])
 
@@ -87,7 +87,7 @@ def test_it_harms_no_other(replica: Replica, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [*OTHER_TYPES, *BAD_FIELDS])
 def test_it_is_seen_and_deleted(replica: Replica, kind: str) -> None:
-    """It opens nothing, is listed as unreadable under its SHA-256, and is deleted by that with all it has."""
+    """A bad record allows nothing, is listed as unreadable, and can be deleted completely by its SHA-256."""
     digest = spoil(replica, (OTHER_TYPES | BAD_FIELDS)[kind])
 
     with suppress(StoreUnavailableError):
@@ -102,7 +102,7 @@ def test_it_is_seen_and_deleted(replica: Replica, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OTHER_TYPES)
 def test_no_record_is_only_deleted(replica: Replica, kind: str) -> None:
-    """What is no record at all is not edited, switched or rotated; whoever tries is told what can be done."""
+    """A key that is not a record can only be deleted, and the error for any other change says so."""
     digest = spoil(replica, OTHER_TYPES[kind])
     before = replica.client.dump(keys.record(digest))
 
@@ -118,7 +118,7 @@ def test_no_record_is_only_deleted(replica: Replica, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", BAD_FIELDS)
 def test_an_edit_mends_fields(replica: Replica, kind: str) -> None:
-    """A record of which fields make no sense is not rotated; an edit writes it anew, and then it decides."""
+    """A record with invalid fields cannot be rotated; an edit repairs it, and then it is decided normally."""
     digest = spoil(replica, BAD_FIELDS[kind])
     with pytest.raises(ConflictError, match="edit the token"):
         replica.rotate(digest, "0")
@@ -141,7 +141,7 @@ def test_an_edit_mends_fields(replica: Replica, kind: str) -> None:
     ],
 )
 def test_what_makes_no_difference(replica: Replica, fields: dict[str, Any], verdict: Verdict) -> None:
-    """Odd fields that no decision needs, and odd values with a meaning, leave a record readable."""
+    """Invalid values in fields that no decision needs leave a record readable."""
     digest = spoil(replica, hash_of(**fields))
 
     assert replica.ask(BAD_TEXT) is verdict
@@ -150,7 +150,7 @@ def test_what_makes_no_difference(replica: Replica, fields: dict[str, Any], verd
 
 
 def test_end_beyond_the_calendar(replica: Replica) -> None:
-    """A record whose end lies beyond every calendar decides and is listed."""
+    """A record whose expiry is beyond any calendar date is decided and listed."""
     digest = spoil(replica, hash_of())
     replica.client.execute_command("PEXPIREAT", keys.record(digest), 2**62)
 
@@ -159,7 +159,7 @@ def test_end_beyond_the_calendar(replica: Replica) -> None:
 
 
 def test_moved_in_circles(replica: Replica) -> None:
-    """Records that moved to one another open nothing, and either is deleted by its own SHA-256."""
+    """Records that point to each other allow nothing, and each can be deleted by its own SHA-256."""
     pair = ["ab" * 32, replica.peppers.digest(BAD_TEXT)]
     for digest, other in (pair, pair[::-1]):
         replica.client.hset(keys.record(digest), "moved_to", other)
@@ -173,7 +173,7 @@ def test_moved_in_circles(replica: Replica) -> None:
 
 
 def test_moved_to_what_is_no_digest(replica: Replica) -> None:
-    """Only a SHA-256 is followed: no key of another form can pass for a record."""
+    """A moved_to that is not a SHA-256 is not followed, so no other key can pass for a record."""
     replica.client.hset("tokens:xyz", "hosts", "*")
     spoil(replica, OTHER_TYPES["moved to junk"])
 
@@ -183,7 +183,7 @@ def test_moved_to_what_is_no_digest(replica: Replica) -> None:
 
 @pytest.mark.parametrize("kind", ["string", "set", "zset", "stream"])
 def test_usage_is_no_reason_to_refuse(replica: Replica, kind: str) -> None:
-    """A token whose usage is spoilt is let in as before, and counted anew."""
+    """A token with invalid usage data is allowed as usual, and counting starts again."""
     name, text = replica.issue(ttl_seconds="600")
     usage = keys.usage(replica.peppers.digest(text))
     OTHER_TYPES[kind](replica.client, usage)
@@ -199,7 +199,7 @@ def test_usage_is_no_reason_to_refuse(replica: Replica, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["string", "set", "zset", "stream", "junk"])
 @pytest.mark.parametrize("heal", ["edit", "delete"])
 def test_window_of_another_type(replica: Replica, kind: str, heal: str) -> None:
-    """A token whose window can't be read is not decided on, as no other; an edit gives it a new one."""
+    """A token with an unreadable window is a 503 for itself only, until an edit or a delete replaces it."""
     name, text = replica.issue(rate_limit_max="2")
     other = replica.issue()[1]
     window = keys.window(replica.peppers.digest(text))
@@ -217,7 +217,7 @@ def test_window_of_another_type(replica: Replica, kind: str, heal: str) -> None:
 
 
 def test_two_records_with_one_id(replica: Replica) -> None:
-    """An id that two records have means neither: every verb is refused with their SHA-256s, which work."""
+    """An id shared by two records is refused with both SHA-256s, which can be used instead."""
     name, text = replica.issue()
     decoy = spoil(replica, hash_of(id=name))
     real = replica.peppers.digest(text)
@@ -238,7 +238,7 @@ def test_two_records_with_one_id(replica: Replica) -> None:
 
 
 def test_search_passes_namesakes(replica: Replica) -> None:
-    """However many records have one id, a search that goes on comes upon each once, and ends."""
+    """A search over records with the same id returns each of them once, and ends."""
     name = mint_id(NOW * 1000)
     for number in range(5):
         replica.client.hset(keys.record(f"{number:064x}"), mapping={"hosts": "a.test", "id": name})
@@ -256,7 +256,7 @@ JUNK = [b"", b"x", b"\xff" * 48, b"0" * 47, b"0" * 49, b"i" * 48, "é".encode() 
 
 
 def test_junk_in_the_index(replica: Replica) -> None:
-    """Members of the index that are no entries hide no token, and are dropped."""
+    """Invalid members of the index hide no token, and are removed."""
     made = sorted(replica.issue()[0] for _ in range(3))
     replica.client.zadd(keys.INDEX, dict.fromkeys(JUNK, 0))
     assert [token.id for token in replica.catalog.search("a.test").tokens] == made[::-1]
@@ -270,7 +270,7 @@ def test_junk_in_the_index(replica: Replica) -> None:
 
 @pytest.mark.parametrize("kind", ["string", "list", "set", "stream"])
 def test_index_of_another_type(replica: Replica, kind: str) -> None:
-    """An index that is none is made anew, whoever meets it first, and no token is lost from it."""
+    """An index of another type is rebuilt by any operation without losing a token."""
     name, _ = replica.issue()
     acts: list[Callable[[], Any]] = [
         lambda: replica.catalog.page(1),
@@ -288,7 +288,7 @@ def test_index_of_another_type(replica: Replica, kind: str) -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "-5", "1e3", "9" * 40, b"\xff", str(2**64 - 1)])
 def test_junk_for_a_cursor(replica: Replica, cursor: Any) -> None:
-    """A cursor that makes no sense begins the search for tokens of others anew."""
+    """An invalid cursor restarts the search for records of older deployments."""
     digest = spoil(replica, hash_of())
     replica.client.set(keys.BACKFILL_CURSOR, cursor)
 
@@ -300,7 +300,7 @@ def test_junk_for_a_cursor(replica: Replica, cursor: Any) -> None:
 @pytest.mark.parametrize("name", [keys.BACKFILL_CURSOR, keys.BACKFILL_FINISHED, keys.PEPPERS])
 @pytest.mark.parametrize("kind", ["string", "list", "zset", "stream"])
 def test_other_keys_of_another_type(replica: Replica, name: str, kind: str) -> None:
-    """What we only note stops nothing if its key holds something else."""
+    """Auxiliary keys of another type prevent no operation."""
     _, text = replica.issue()
     replica.client.delete(name)
     OTHER_TYPES[kind](replica.client, name)
@@ -312,7 +312,7 @@ def test_other_keys_of_another_type(replica: Replica, name: str, kind: str) -> N
 
 
 def test_names_that_are_no_records(replica: Replica) -> None:
-    """Keys that only begin like a record's are nobody's token, and none of our business."""
+    """Keys that merely look like records are ignored."""
     for number, name in enumerate(("tokens:foo", "tokens:", "tokens:" + "A" * 64, "tokens:" + "a" * 65)):
         [*OTHER_TYPES.values()][number](replica.client, name)
 

@@ -1,4 +1,4 @@
-"""What a crash of Redis does to a change that was acknowledged, and what is said of it before."""
+"""What a Redis crash does to an acknowledged change, and what the service reports about it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SYNC_FIRST = ["--appendonly", "yes", "--save", "", "--appendfsync", "always"]
     ids=["shipped", "installed"],
 )
 def test_nothing_comes_back(binary: Callable[[], str], options: list[str]) -> None:
-    """Of changes that were confirmed right before kill -9 none is undone, on a new server or an old one."""
+    """A change confirmed right before SIGKILL survives, on servers with and without WAITAOF."""
     with RedisServer(options=options, binary=binary()) as server:
         _nothing_comes_back(server)
 
@@ -127,9 +127,9 @@ def test_slow_disk(valkey: RedisServer, store: RedisTokens) -> None:
 
 @pytest.fixture(params=[valkey_binary, redis_binary], ids=["valkey", "installed"])
 def mute(request: Any) -> Iterator[RedisServer]:
-    """Return a server that syncs before it answers, and can't or won't be asked whether it did."""
+    """Return a server that syncs before it replies, but without a usable WAITAOF."""
     with RedisServer(options=SYNC_FIRST, binary=request.param()) as server:
-        with suppress(redis.ResponseError):  # it knows no such command
+        with suppress(redis.ResponseError):  # on servers without that command
             server.client().execute_command("ACL", "SETUSER", "default", "-waitaof")
         yield server
 
@@ -144,7 +144,7 @@ def told_by(server: RedisServer) -> set[Durability]:
 
 
 def test_synced_before_the_answer(mute: RedisServer) -> None:
-    """With appendfsync always what was answered is on disk, whether or not the server can say so."""
+    """With ``appendfsync always``, an acknowledged change counts as confirmed even without WAITAOF."""
     assert told_by(mute) == {Durability.CONFIRMED}
 
 
@@ -160,13 +160,13 @@ def test_synced_before_the_answer(mute: RedisServer) -> None:
     ],
 )
 def test_untold(mute: RedisServer, command: str) -> None:
-    """A server that does not sync before it answers, or does not show that it does, is believed nothing."""
+    """A server that does not verifiably sync before it replies is reported as unknown."""
     mute.client().execute_command(*command.split())
     assert told_by(mute) == {Durability.UNTOLD}
 
 
 def test_first_file(mute: RedisServer) -> None:
-    """While the first append-only file is written, a change is not on disk, however the server syncs."""
+    """Changes are unconfirmed while the first append-only file is still being written."""
     client = mute.client()
     client.config_set("appendonly", "no")
     client.config_set("rdb-key-save-delay", 60_000_000)
@@ -190,7 +190,7 @@ def test_no_file(binary: Callable[[], str]) -> None:
 
 
 def test_silence_before_the_answer(valkey: RedisServer, hasty: RedisTokens) -> None:
-    """A change that Redis fell silent over may be done or not, and neither is claimed."""
+    """If Redis stops answering during a change, the outcome is reported as unknown."""
     valkey.pause()
     try:
         with pytest.raises(UnknownOutcomeError):
@@ -210,7 +210,7 @@ def test_silence_after_the_answer(valkey: RedisServer, hasty: RedisTokens) -> No
 
 
 def test_refusal(valkey: RedisServer, store: RedisTokens) -> None:
-    """A change that Redis refused is not done, and that is known."""
+    """A change that Redis refuses is reported as not done."""
     store.add(TOKEN)
     valkey.client().config_set("min-replicas-to-write", 1)
     try:

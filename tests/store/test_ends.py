@@ -1,4 +1,4 @@
-"""The end of a token: one moment for whoever asks, keeps or shows it, and remembered for 30 days."""
+"""A token's expiry: one moment in every place, and remembered for 30 days."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def replica(client: Any) -> Replica:
 
 
 def kept_ms(replica: Replica, name: str) -> int:
-    """Return when a key ends, in milliseconds since the epoch."""
+    """Return when a key expires, in milliseconds since the epoch."""
     return int(replica.client.execute_command("PEXPIRETIME", name))
 
 
 def hasty() -> Iterator[float]:
-    """Yield times nine tenths of a second apart, so that two readings are never in one second for long."""
+    """Yield times 0.9 seconds apart, so that two readings of the clock usually differ in their second."""
     return count(int(time.time()) + 0.95, 0.9)
 
 
 def rfc3339(seconds: int) -> str:
-    """Return a time as it is typed."""
+    """Return a time in the format of the form."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @pytest.mark.parametrize("how", ["expires_at", "ttl_seconds", "default"])
 def test_end_of_a_new_token(client: Any, how: str) -> None:
-    """The end that is answered is the one that was asked for, is kept and is read back, exactly."""
+    """The expiry in the answer, in the record and in later reads is exactly the one requested."""
     clock = hasty()
     replica = Replica(client, "pepper", now=lambda: next(clock), ttl_s=700)
     asked = int(time.time()) + 600
@@ -61,7 +61,7 @@ def test_end_of_a_new_token(client: Any, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["expires_at", "ttl_seconds"])
 def test_end_of_an_edited_token(client: Any, how: str) -> None:
-    """An edit answers, keeps and reads back one end too, for the record and its usage."""
+    """After an edit, the answer, the record and its usage counters have the same expiry."""
     clock = hasty()
     replica = Replica(client, "pepper", now=lambda: next(clock))
     name, text = replica.issue()
@@ -91,7 +91,7 @@ def test_end_of_a_grace_period(client: Any) -> None:
 
 
 def test_end_by_another_clock(client: Any) -> None:
-    """An end is a moment, not a span: a host whose clock is behind keeps what was asked for all the same."""
+    """An expiry is an absolute time, stored exactly even if the host's clock is wrong."""
     replica = Replica(client, "pepper", now=lambda: time.time() - 300)
     asked = int(time.time()) + 600
 
@@ -101,7 +101,7 @@ def test_end_by_another_clock(client: Any) -> None:
 
 
 def test_never_used_before_it_was_made(client: Any) -> None:
-    """A use is kept to the minute, by the clock of Redis; it is never shown before the token was made."""
+    """Times of use come from the clock of Redis, and are never shown before the token's creation."""
     for ahead in (0, 30, 3_600):
         replica = Replica(client, "pepper", now=lambda ahead=ahead: time.time() + ahead)  # type: ignore[misc]
         name, text = replica.issue()
@@ -112,7 +112,7 @@ def test_never_used_before_it_was_made(client: Any) -> None:
 
 
 def test_expired_token(real_client: Any) -> None:
-    """A token whose end has come is told from one that never was, and by whose it was."""
+    """An expired token is distinguished from an unknown one, and identified."""
     replica = Replica(real_client, "pepper")
     name, text = replica.issue(ttl_seconds="1")
 
@@ -124,7 +124,7 @@ def test_expired_token(real_client: Any) -> None:
 
 
 def test_end_is_remembered_for_30_days(replica: Replica) -> None:
-    """The word of an end outlives the token by 30 days, whoever wrote it, and holds the id alone."""
+    """An expiry is remembered for 30 days after the token, as nothing but its id."""
     name, text = replica.issue(ttl_seconds="600")
     word = keys.ended(replica.peppers.digest(text))
     ends_ms = kept_ms(replica, replica.record(text))
@@ -142,7 +142,7 @@ def test_end_is_remembered_for_30_days(replica: Replica) -> None:
 
 
 def test_disabled_and_expired(replica: Replica) -> None:
-    """A token that was switched off and then met its end has expired."""
+    """A token that was disabled and then expired is reported as expired."""
     name, text = replica.issue(ttl_seconds="600")
     replica.enable(name, enabled=False)
     replica.pass_end(text)
@@ -152,7 +152,7 @@ def test_disabled_and_expired(replica: Replica) -> None:
 
 @pytest.mark.parametrize("by", ["registry", "others", "edit"])
 def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
-    """A token that was deleted before its end, by us or by others, or lost its end, is as unknown as any."""
+    """A token that was deleted, or whose expiry was removed, is unknown rather than expired."""
     name, text = replica.issue(ttl_seconds="600")
     if by == "registry":
         replica.delete(name)
@@ -166,7 +166,7 @@ def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
 
 
 def test_rotated_text_has_not_expired(replica: Replica) -> None:
-    """A secret that was replaced is unknown after its grace; the newest one has the end of the token."""
+    """A replaced secret is unknown after its grace period; the newest one expires with the token."""
     name, old = replica.issue(ttl_seconds="600")
     _, new = replica.rotate(name, "60")
     replica.client.delete(replica.record(old))  # as its expiry does
@@ -188,7 +188,7 @@ def test_grace_beyond_a_shortened_life(replica: Replica) -> None:
 
 
 def test_expired_under_a_previous_pepper(single_client: Any) -> None:
-    """A token that moved to a new pepper, or never met it, has expired under either."""
+    """A token is reported as expired under its old and its new pepper."""
     before = Replica(single_client, "old")
     (_, moved), (_, stayed) = before.issue(ttl_seconds="600"), before.issue(ttl_seconds="600")
     after = Replica(single_client, "new", "old")
@@ -200,7 +200,7 @@ def test_expired_under_a_previous_pepper(single_client: Any) -> None:
 
 
 def test_life_under_a_previous_pepper_wins(single_client: Any) -> None:
-    """The word of an end under one pepper closes nothing that lives under another."""
+    """An expiry remembered under one pepper does not affect a token stored under another."""
     _, text = Replica(single_client, "old").issue()
     replica = Replica(single_client, "new", "old")
     single_client.set(keys.ended(replica.peppers.digest(text)), "", px=DAY_MS)
@@ -209,7 +209,7 @@ def test_life_under_a_previous_pepper_wins(single_client: Any) -> None:
 
 
 def test_end_that_others_set(replica: Replica) -> None:
-    """Of a token that an older deployment gave a TTL, the first use notes the end, under its usual id."""
+    """The first use of an older deployment's token records its expiry under its derived id."""
     name, digest = replica.record("old-text"), replica.peppers.digest("old-text")
     replica.client.hset(name, "hosts", "a.test")
     replica.client.expire(name, 600)
@@ -224,7 +224,7 @@ def test_end_that_others_set(replica: Replica) -> None:
 
 @pytest.mark.parametrize("junk", ["string", "list", "for ever", "hash"])
 def test_word_of_an_end_opens_nothing(replica: Replica, junk: str) -> None:
-    """Whatever stands where an end is remembered, a living token is let in and a dead one is not."""
+    """Invalid data in place of a remembered expiry never changes whether a token is allowed."""
     name, text = replica.issue(ttl_seconds="600")
     word = keys.ended(replica.peppers.digest(text))
     replica.client.delete(word)
@@ -243,7 +243,7 @@ def test_word_of_an_end_opens_nothing(replica: Replica, junk: str) -> None:
 
 
 def test_memory_of_an_end(real_client: Any) -> None:
-    """The word of an end takes less than 250 bytes of Redis."""
+    """A remembered expiry takes less than 250 bytes of memory in Redis."""
     replica = Replica(real_client, "pepper")
     _, text = replica.issue(ttl_seconds="600")
 

@@ -1,4 +1,4 @@
-"""What one EVALSHA decides."""
+"""The decisions of the ledger's single EVALSHA."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ HOST = ("example.com", "*.com", "*")
 
 
 def ledger(client: Any, most: int = 3, window_s: int = 60) -> RedisLedger:
-    """Return a ledger with that default limit."""
+    """Return a ledger with the given default limit."""
     return RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, window_s), deadline_s=2)
 
 
 def now_us(client: Any) -> int:
-    """Return the time of the server."""
+    """Return the server's time in microseconds."""
     seconds, microseconds = client.time()
     return int(seconds) * 1_000_000 + int(microseconds)
 
 
 def test_unknown_token(client: Any) -> None:
-    """A token without a record is unknown and leaves Redis as it was."""
+    """A token without a record is unknown, and nothing is written to Redis."""
     assert ledger(client).take([DIGEST], HOST).verdict is Verdict.UNKNOWN
     assert client.keys("*tokens:*") == []
 
 
 def test_allowed_token(client: Any) -> None:
-    """A token that lists the host passes, and says whose it is."""
+    """A token that lists the host is allowed, with its identity."""
     client.hset(RECORD, mapping={"hosts": "example.com", "id": "i", "email": "e", "comment": "c"})
 
     decision = ledger(client).take([DIGEST], HOST)
@@ -58,8 +58,8 @@ def test_allowed_token(client: Any) -> None:
         "\texample.com ,",
     ],
 )
-def test_lists_that_open(client: Any, hosts: str) -> None:
-    """Any listed pattern opens, also as an older deployment typed it."""
+def test_allowed_host_lists(client: Any, hosts: str) -> None:
+    """Any listed pattern is enough, in the formats that older deployments wrote, too."""
     client.hset(RECORD, "hosts", hosts)
 
     assert ledger(client).take([DIGEST], HOST).verdict is Verdict.ALLOWED
@@ -89,15 +89,15 @@ def test_lists_that_open(client: Any, hosts: str) -> None:
     ],
 )
 def test_lists_that_do_not_open(client: Any, hosts: str) -> None:
-    """Only a whole pattern counts, and an empty list opens nothing; a refusal takes no permit."""
+    """Patterns are compared in full, an empty list allows nothing, and a refusal uses no permit."""
     client.hset(RECORD, "hosts", hosts)
 
     assert ledger(client).take([DIGEST], HOST).verdict is Verdict.WRONG_HOST
     assert not client.exists(WINDOW)
 
 
-def test_no_pattern_opens_nothing(client: Any) -> None:
-    """A request for no host is refused even by *."""
+def test_request_without_a_host(client: Any) -> None:
+    """A request without a valid host is refused even if the token lists ``*``."""
     client.hset(RECORD, "hosts", "*")
 
     assert ledger(client).take([DIGEST], ()).verdict is Verdict.WRONG_HOST
@@ -105,14 +105,14 @@ def test_no_pattern_opens_nothing(client: Any) -> None:
 
 @pytest.mark.parametrize("enabled", ["0", "", "true", "no"])
 def test_disabled_token(client: Any, enabled: str) -> None:
-    """Only 1, or the silence of an older deployment, means enabled."""
+    """Any value of ``enabled`` but 1 disables a token; older records without the field are enabled."""
     client.hset(RECORD, mapping={"hosts": "*", "enabled": enabled})
 
     assert ledger(client).take([DIGEST], HOST).verdict is Verdict.DISABLED
 
 
 def test_limit(client: Any) -> None:
-    """The limit admits that many, and then says how long to wait."""
+    """The limit is exact, and a refusal says how long to wait."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=3)
 
@@ -129,7 +129,7 @@ def test_limit(client: Any) -> None:
 
 
 def test_refusals_take_no_permit(client: Any) -> None:
-    """However often a client is refused, it waits no longer."""
+    """Refusals use no permits, so they do not extend the wait."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=1)
     gate.take([DIGEST], HOST)
@@ -140,8 +140,8 @@ def test_refusals_take_no_permit(client: Any) -> None:
     assert client.llen(WINDOW) == 1
 
 
-def test_limit_of_its_own(client: Any) -> None:
-    """A token's own limit replaces the default, 0 included."""
+def test_own_limit(client: Any) -> None:
+    """A token's own limit overrides the default, including a limit of 0."""
     client.hset(RECORD, mapping={"hosts": "*", "rate_limit_max": "1", "rate_limit_window_sec": "300"})
     gate = ledger(client, most=0)
 
@@ -153,7 +153,7 @@ def test_limit_of_its_own(client: Any) -> None:
 @pytest.mark.parametrize("field", ["rate_limit_max", "rate_limit_window_sec"])
 @pytest.mark.parametrize("value", ["abc", "nan", "inf", "-1", "1.5", "0x10", "1e3", " 5 ", "", "9" * 30])
 def test_unreadable_limit(client: Any, field: str, value: str) -> None:
-    """A limit that can't be read makes no decision, rather than an unlimited token."""
+    """An unreadable limit is an error, not an unlimited token."""
     client.hset(
         RECORD, mapping={"hosts": "*", "rate_limit_max": "5", "rate_limit_window_sec": "5"} | {field: value}
     )
@@ -163,8 +163,8 @@ def test_unreadable_limit(client: Any, field: str, value: str) -> None:
     assert not client.exists(WINDOW)
 
 
-def test_window_of_nothing(client: Any) -> None:
-    """A window of 0 seconds would admit everything, so it makes no decision."""
+def test_window_of_zero_seconds(client: Any) -> None:
+    """A window of 0 seconds, which would admit everything, is an error."""
     client.hset(RECORD, mapping={"hosts": "*", "rate_limit_max": "5", "rate_limit_window_sec": "0"})
 
     with pytest.raises(StoreUnavailableError):
@@ -172,7 +172,7 @@ def test_window_of_nothing(client: Any) -> None:
 
 
 def test_record_of_another_type(client: Any) -> None:
-    """A key that is no hash makes no decision."""
+    """A record key of another type is an error."""
     client.set(RECORD, "x")
 
     with pytest.raises(StoreUnavailableError):
@@ -180,7 +180,7 @@ def test_record_of_another_type(client: Any) -> None:
 
 
 def test_window_expires(client: Any) -> None:
-    """The times are kept for one window after the last admission, not a moment without expiry."""
+    """Timestamps expire one window after the last admission, and never lack an expiry."""
     client.hset(RECORD, "hosts", "*")
     began = time.monotonic()
     ledger(client, window_s=60).take([DIGEST], HOST)
@@ -191,7 +191,7 @@ def test_window_expires(client: Any) -> None:
 
 
 def test_window_is_bounded(client: Any) -> None:
-    """After a limit was lowered, only as many times are kept as it needs."""
+    """After the limit is lowered, surplus timestamps are deleted."""
     client.hset(RECORD, "hosts", "*")
     for _ in range(10):
         ledger(client, most=100).take([DIGEST], HOST)
@@ -205,7 +205,7 @@ def test_window_is_bounded(client: Any) -> None:
 
 
 def test_clock_set_back_far(client: Any) -> None:
-    """A clock set back by more than a window starts a new one rather than lock the client out."""
+    """If the clock steps back by more than a window, counting starts again and locks no client out."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=1)
     gate.take([DIGEST], HOST)
@@ -215,7 +215,7 @@ def test_clock_set_back_far(client: Any) -> None:
 
 
 def test_clock_set_back_a_little(client: Any) -> None:
-    """Within a window a clock that stepped back admits no more than the limit."""
+    """If the clock steps back within a window, no more than the limit is admitted."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=2)
     gate.take([DIGEST], HOST)
@@ -226,8 +226,8 @@ def test_clock_set_back_a_little(client: Any) -> None:
     assert first >= second
 
 
-def test_times_have_all_their_digits(client: Any) -> None:
-    """Times are kept to the microsecond; Lua's own printing would cut two digits."""
+def test_timestamp_precision(client: Any) -> None:
+    """Timestamps have microsecond precision, which Lua's default number format would truncate."""
     client.hset(RECORD, "hosts", "*")
     before = now_us(client)
     ledger(client).take([DIGEST], HOST)
@@ -236,19 +236,19 @@ def test_times_have_all_their_digits(client: Any) -> None:
 
 
 def test_two_tokens_share_nothing(client: Any) -> None:
-    """One token at its limit leaves another alone."""
-    other = "cd" * 32
-    for digest in (DIGEST, other):
+    """A token at its limit does not affect another token."""
+    other_digest = "cd" * 32
+    for digest in (DIGEST, other_digest):
         client.hset(keys.record(digest), "hosts", "*")
     gate = ledger(client, most=1)
 
-    verdicts = [gate.take([digest], HOST).verdict for digest in (DIGEST, DIGEST, other)]
+    verdicts = [gate.take([digest], HOST).verdict for digest in (DIGEST, DIGEST, other_digest)]
 
     assert verdicts == [Verdict.ALLOWED, Verdict.RATE_LIMITED, Verdict.ALLOWED]
 
 
 def test_script_is_reloaded(client: Any) -> None:
-    """A server that forgot the script is told it again, and nothing is counted twice."""
+    """A script that the server no longer has cached is loaded again, and no request is counted twice."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client, most=2)
     for _ in range(2):
@@ -259,7 +259,7 @@ def test_script_is_reloaded(client: Any) -> None:
 
 
 def test_answer_for_another_key(client: Any) -> None:
-    """An answer that does not name our key is no decision."""
+    """A reply that does not echo our key is an error."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client)
     gate._take.run = lambda *_: [b"tokens:other", b"allowed", b"", b"", b""]  # type: ignore[method-assign]
@@ -269,7 +269,7 @@ def test_answer_for_another_key(client: Any) -> None:
 
 
 def test_read_only_replica(real_client: Any) -> None:
-    """A server that could not write does not decide either, even for an unlimited token."""
+    """A read-only server is an error even for a token without a limit."""
     real_client.hset(RECORD, "hosts", "*")
     real_client.replicaof("127.0.0.1", 1)
     try:

@@ -1,4 +1,4 @@
-"""What happens to a token between its first day and its last, in one registry on one server."""
+"""The life cycle of a token in one registry on one server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def replica(client: Any) -> Replica:
 
 
 def test_disabled_and_enabled_again(replica: Replica) -> None:
-    """A token that was switched off is refused until it is switched on."""
+    """A disabled token is refused until it is enabled again."""
     name, text = replica.issue()
 
     replica.enable(name, enabled=False)
@@ -39,7 +39,7 @@ def test_disabled_and_enabled_again(replica: Replica) -> None:
 
 
 def test_not_before(client: Any) -> None:
-    """A token whose time has not come is refused, and takes no permit."""
+    """A token that is not valid yet is refused, and no permit is used."""
     replica = Replica(client, "pepper")
     _, text = replica.issue(not_before="2999-01-01")
 
@@ -49,7 +49,7 @@ def test_not_before(client: Any) -> None:
 
 
 def test_edit(replica: Replica) -> None:
-    """An edit holds from the next request on."""
+    """An edit takes effect with the next request."""
     name, text = replica.issue(comment="old")
 
     token = replica.edit(name, {"hosts": "b.test", "comment": "", "email": "a@b.example"})
@@ -60,7 +60,7 @@ def test_edit(replica: Replica) -> None:
 
 @pytest.mark.parametrize(("typed", "low", "high"), [("9000", 8000, 9000), ("0", -1, -1), ("", 1, 1000)])
 def test_edit_of_the_life(replica: Replica, typed: str, low: int, high: int) -> None:
-    """A life is set anew, for ever, or left as it was; record and usage end together."""
+    """An edit replaces, removes or keeps the lifetime; record and usage counters expire together."""
     name, text = replica.issue(ttl_seconds="1000")
     replica.ask(text)
     replica.edit(name, {"ttl_seconds": typed})
@@ -71,7 +71,7 @@ def test_edit_of_the_life(replica: Replica, typed: str, low: int, high: int) -> 
 
 
 def test_window_survives_an_edit(replica: Replica) -> None:
-    """A new limit judges what was admitted under the old one, over the whole of its own window."""
+    """A new limit also counts requests admitted under the old one, over its own whole window."""
     name, text = replica.issue(rate_limit_max="5", rate_limit_window_sec="300")
     for _ in range(3):
         replica.ask(text)
@@ -83,7 +83,7 @@ def test_window_survives_an_edit(replica: Replica) -> None:
 
 
 def test_edit_of_a_deleted_token(replica: Replica) -> None:
-    """An edit brings nothing back."""
+    """An edit does not recreate a deleted token."""
     name, _ = replica.issue()
     token = replica.catalog.find(name)
     replica.delete(name)
@@ -122,7 +122,7 @@ def test_rotation_with_grace(replica: Replica) -> None:
 
 
 def test_grace_ends_with_the_token(replica: Replica) -> None:
-    """A grace period never prolongs a token's life."""
+    """A grace period never extends a token's lifetime."""
     name, old = replica.issue(ttl_seconds="300")
     replica.rotate(name, "6000")
 
@@ -184,7 +184,7 @@ def test_rotation_keeps_usage(replica: Replica) -> None:
 
 
 def test_rotation_of_an_older_token(replica: Replica) -> None:
-    """A token of an older deployment keeps the id that it is listed with."""
+    """A rotated token of an older deployment keeps the id that it is listed under."""
     replica.client.hset(replica.record("old-text"), "hosts", "a.test")
     (listed,) = replica.catalog.page(1).tokens
 
@@ -196,7 +196,7 @@ def test_rotation_of_an_older_token(replica: Replica) -> None:
 
 
 def test_rotation_of_what_is_not_there(replica: Replica) -> None:
-    """What is disabled, deleted or unknown is not rotated."""
+    """A disabled, deleted or unknown token cannot be rotated."""
     name, text = replica.issue()
     replica.enable(name, enabled=False)
     with pytest.raises(ConflictError, match="disabled"):
@@ -221,13 +221,13 @@ def test_rotation_that_lost(replica: Replica) -> None:
 
 @pytest.fixture
 def crowd(redis_server: RedisServer, real_client: Any) -> Any:
-    """Return a client whose pool serves many threads, on an empty database of a real server."""
+    """Return a client for many threads, on an empty database of a real server."""
     assert real_client.ping()
     return connect(make_settings(REDIS_PORT=redis_server.port, REDIS_DEADLINE_MS=10_000), concurrent=False)
 
 
 def at_once(*acts: Callable[[], Any]) -> list[Any]:
-    """Do everything at once; return what came of it, exceptions included."""
+    """Run all *acts* concurrently, and return their results or exceptions."""
     with ThreadPoolExecutor(len(acts)) as pool:
         futures = [pool.submit(act) for act in acts]
         return [future.exception() or future.result() for future in futures]
@@ -247,7 +247,7 @@ def test_rotations_at_once(crowd: Any) -> None:
 
 
 def test_edits_and_a_delete_at_once(crowd: Any) -> None:
-    """Whatever edits race with a delete, the token is gone for good."""
+    """No concurrent edit recreates a deleted token."""
     replica = Replica(crowd, "pepper")
     for _ in range(20):
         name, text = replica.issue()
@@ -258,7 +258,7 @@ def test_edits_and_a_delete_at_once(crowd: Any) -> None:
 
 
 def test_uses_and_a_delete_at_once(crowd: Any) -> None:
-    """A use that races with a delete brings nothing of the token back."""
+    """No concurrent request recreates any part of a deleted token."""
     replica = Replica(crowd, "pepper")
     for _ in range(20):
         name, text = replica.issue()
@@ -267,7 +267,7 @@ def test_uses_and_a_delete_at_once(crowd: Any) -> None:
 
 
 def test_quota_is_shared_through_a_rotation(crowd: Any) -> None:
-    """A rotation amid a burst neither grants nor takes a permit."""
+    """A rotation during a burst does not change how many requests are admitted."""
     replica = Replica(crowd, "pepper", limit=Limit(20, 60))
     name, old = replica.issue()
     uses = [lambda: replica.ask(old)] * 30
@@ -279,7 +279,7 @@ def test_quota_is_shared_through_a_rotation(crowd: Any) -> None:
 
 
 def test_new_pepper(single_client: Any) -> None:
-    """A token that is used under a new pepper moves to it, with its life, window and usage."""
+    """A token used under a new pepper moves to it with its expiry, window and usage."""
     name, text = Replica(single_client, "old").issue(ttl_seconds="600", rate_limit_max="2")
     Replica(single_client, "old").ask(text)
     replica = Replica(single_client, "new", "old")
@@ -294,7 +294,7 @@ def test_new_pepper(single_client: Any) -> None:
 
 
 def test_only_use_moves_a_token(client: Any) -> None:
-    """A refused request leaves a token where it is."""
+    """A refused request does not move a token to the new pepper."""
     _, text = Replica(client, "old").issue()
     replica = Replica(client, "new", "old")
 
@@ -303,7 +303,7 @@ def test_only_use_moves_a_token(client: Any) -> None:
 
 
 def test_count_of_old_peppers(single_client: Any) -> None:
-    """The tokens that have not met the new pepper are counted."""
+    """Tokens that have not moved to the new pepper are counted."""
     texts = [Replica(single_client, "old").issue()[1] for _ in range(3)]
     replica = Replica(single_client, "new", "old")
     replica.issue()
@@ -316,7 +316,7 @@ def test_count_of_old_peppers(single_client: Any) -> None:
 
 @pytest.mark.parametrize("waiting", [("old",), ("old", "new")])
 def test_rollout_of_a_pepper(client: Any, waiting: tuple[str, ...]) -> None:
-    """Replicas of both configurations, asked in turn, know every token that was there before the rollout."""
+    """Replicas with the old and the new configuration both accept all earlier tokens during a rollout."""
     before, after = Replica(client, *waiting), Replica(client, "new", "old")
     texts = [before.issue()[1] for _ in range(3)]
     verdicts = [replica.ask(text) for _ in range(4) for text in texts for replica in (after, before)]
@@ -326,7 +326,7 @@ def test_rollout_of_a_pepper(client: Any, waiting: tuple[str, ...]) -> None:
 
 
 def test_tokens_made_during_a_rollout(client: Any) -> None:
-    """Once every replica knows both peppers, a token that any of them makes is known to all."""
+    """Once every replica knows both peppers, each accepts the tokens that the other creates."""
     before, after = Replica(client, "old", "new"), Replica(client, "new", "old")
     texts = [before.issue()[1], after.issue()[1]]
     verdicts = [replica.ask(text) for _ in range(3) for text in texts for replica in (before, after)]
@@ -335,7 +335,7 @@ def test_tokens_made_during_a_rollout(client: Any) -> None:
 
 
 def test_rollout_under_load(crowd: Any) -> None:
-    """However two configurations race for the same tokens, no request hears that one is unknown."""
+    """Replicas that concurrently move the same tokens between peppers never report one as unknown."""
     before, after = Replica(crowd, "old", "new"), Replica(crowd, "new", "old")
     text = before.issue(rate_limit_max="0")[1]
 
@@ -345,7 +345,7 @@ def test_rollout_under_load(crowd: Any) -> None:
 
 
 def test_wrong_pepper(client: Any) -> None:
-    """A replica with a pepper that nobody has seen decides nothing, and says what to do."""
+    """A replica with an unknown pepper refuses to work, and the error says what to do."""
     right, wrong = Replica(client, "right"), Replica(client, "wrong")
     _, text = right.issue()
 
@@ -356,7 +356,7 @@ def test_wrong_pepper(client: Any) -> None:
 
 
 def test_first_come_is_not_right(client: Any) -> None:
-    """Only a token that was made or found proves a pepper; an unknown one proves and writes nothing."""
+    """Only a token that was created or found proves a pepper; an unknown one writes nothing."""
     wrong, right = Replica(client, "wrong"), Replica(client, "right")
     client.hset(right.record("old-text"), "hosts", "a.test")
 
@@ -368,7 +368,7 @@ def test_first_come_is_not_right(client: Any) -> None:
 
 
 def test_forgotten_pepper(client: Any) -> None:
-    """An operator may give up all tokens for a new pepper."""
+    """An operator may give up all tokens in order to change the pepper."""
     Replica(client, "right").issue()
     Replica(client, "wrong").registry.forget_peppers()
 
@@ -376,7 +376,7 @@ def test_forgotten_pepper(client: Any) -> None:
 
 
 def test_pepper_that_was_replaced(single_client: Any) -> None:
-    """When no replica names the old pepper any more, one that was left behind with it is found out."""
+    """Once no replica lists the old pepper, a replica still using it is refused."""
     _, text = Replica(single_client, "old").issue()
     for peppers in (("old",), ("new", "old"), ("new",)):
         assert Replica(single_client, *peppers).ask(text) is Verdict.ALLOWED

@@ -1,4 +1,4 @@
-"""Wrong passwords are counted exactly, and little is kept of them."""
+"""Wrong passwords are counted exactly, in bounded memory."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ ME = "203.0.113.7"
 
 @pytest.fixture
 def logins(client: Any) -> RedisLogins:
-    """Return the memory that is tested."""
+    """Return the store under test."""
     return RedisLogins(client, deadline_s=2)
 
 
 def limit_for(logins: RedisLogins, client: str, *, is_right: bool = False) -> Limit | None:
-    """Let *client* type a password; return the limit that it is refused by."""
+    """Try a password as *client*, and return the limit that refuses it, if any."""
     refusal = logins.weigh(client, is_right=is_right)
     return refusal.limit if refusal else None
 
 
 def advance(client: Any, seconds: float) -> None:
-    """Let time pass by making all that is remembered older."""
+    """Simulate the passing of time by making the stored wrong passwords older."""
     entries = [entry.split(b" ", 1) for entry in client.lrange(WRONG, 0, -1)]
     older = [b"%d %s" % (int(at) - int(seconds * 1_000_000), names) for at, names in entries]
     if older:
@@ -49,12 +49,12 @@ def advance(client: Any, seconds: float) -> None:
 
 
 def flood(logins: RedisLogins) -> None:
-    """Send wrong passwords from one address after another until the limit in all is reached."""
+    """Try wrong passwords from distinct addresses until the overall limit is reached."""
     assert [limit_for(logins, f"10.0.{number}.1") for number in range(ALL)] == [None] * ALL
 
 
 def test_limit_of_one_client(logins: RedisLogins) -> None:
-    """After so many wrong passwords the right one is refused too; another client does not notice."""
+    """After too many wrong passwords, a client's right password is refused as well; other clients are not."""
     assert [limit_for(logins, ME) for _ in range(N)] == [None] * N
 
     assert limit_for(logins, ME) == limit_for(logins, ME, is_right=True) == WRONG_PER_CLIENT
@@ -62,7 +62,7 @@ def test_limit_of_one_client(logins: RedisLogins) -> None:
 
 
 def test_wait_is_for_the_oldest(client: Any, logins: RedisLogins) -> None:
-    """A client waits until its oldest wrong password is a window old, however often it tries meanwhile."""
+    """The wait depends on the oldest wrong password, and attempts while refused do not extend it."""
     began = time.monotonic()
     for _ in range(N):
         logins.weigh(ME, is_right=False)
@@ -78,27 +78,27 @@ def test_wait_is_for_the_oldest(client: Any, logins: RedisLogins) -> None:
     assert limit_for(logins, ME, is_right=True) is None
 
 
-def test_right_password_takes_nothing_back(logins: RedisLogins) -> None:
-    """Whoever shares the address of somebody with the right password gets no guess more by that."""
+def test_right_password_allows_no_additional_guesses(logins: RedisLogins) -> None:
+    """Right passwords from the same address do not allow additional guesses."""
     typed = [*[False] * (N - 1), True] * 10
-    heard = [limit_for(logins, ME, is_right=is_right) for is_right in typed]
+    limits = [limit_for(logins, ME, is_right=is_right) for is_right in typed]
 
-    assert heard[: N + 1] == [None] * (N + 1)
-    assert set(heard[N + 1 :]) == {WRONG_PER_CLIENT}
+    assert limits[: N + 1] == [None] * (N + 1)
+    assert set(limits[N + 1 :]) == {WRONG_PER_CLIENT}
 
 
 @pytest.mark.parametrize("key", [WRONG, KNOWN])
 @pytest.mark.parametrize("kind", ["SET", "RPUSH", "SADD"])
-def test_junk_in_their_place(client: Any, logins: RedisLogins, key: str, kind: str) -> None:
-    """What others put in place of the memory shuts nobody out: it begins anew, and counts from there."""
+def test_keys_of_another_type(client: Any, logins: RedisLogins, key: str, kind: str) -> None:
+    """A key of the wrong type is replaced, counting starts again, and no client is locked out."""
     client.execute_command(kind, key, "junk")
 
     assert limit_for(logins, "198.51.100.1", is_right=True) is None
     assert [limit_for(logins, ME) for _ in range(N + 1)] == [None] * N + [WRONG_PER_CLIENT]
 
 
-def test_junk_is_forgotten(client: Any, logins: RedisLogins) -> None:
-    """The shell forgets what stands in place of wrong passwords too."""
+def test_reset_of_a_key_of_another_type(client: Any, logins: RedisLogins) -> None:
+    """A reset also deletes a key of the wrong type."""
     client.set(WRONG, "junk")
 
     assert logins.reset() == 0
@@ -106,31 +106,31 @@ def test_junk_is_forgotten(client: Any, logins: RedisLogins) -> None:
 
 
 def test_right_passwords_are_free(client: Any, logins: RedisLogins) -> None:
-    """A browser sends the right password with each request, and nothing of that adds up."""
+    """Right passwords, which a browser sends with every request, are not counted."""
     assert {limit_for(logins, ME, is_right=True) for _ in range(300)} == {None}
     assert client.llen(WRONG) == 0
 
 
 def test_known_clients_share_one_limit(logins: RedisLogins) -> None:
-    """However many addresses the right password comes from, all of them get no more than the limit in all."""
-    mine = [f"10.0.{number}.1" for number in range(MAX_KNOWN)]
-    heard = 0
-    for whose in mine:
-        logins.weigh(whose, is_right=True)
-        heard += [limit_for(logins, whose) for _ in range(N - 1)].count(None)
+    """Known clients together get no more guesses than the overall limit."""
+    known = [f"10.0.{number}.1" for number in range(MAX_KNOWN)]
+    answered = 0
+    for address in known:
+        logins.weigh(address, is_right=True)
+        answered += [limit_for(logins, address) for _ in range(N - 1)].count(None)
 
-    assert heard == ALL
+    assert answered == ALL
 
 
 def test_beyond_the_limit_in_all(logins: RedisLogins) -> None:
-    """When others have used it up, known clients go on, with one more limit for all of them."""
-    mine = [f"10.9.{number}.1" for number in range(MAX_KNOWN)]
-    for whose in mine:
-        logins.weigh(whose, is_right=True)
+    """After the overall limit is reached, known clients share one additional limit."""
+    known = [f"10.9.{number}.1" for number in range(MAX_KNOWN)]
+    for address in known:
+        logins.weigh(address, is_right=True)
     flood(logins)
-    heard = Counter(limit_for(logins, whose) for whose in mine for _ in range(N // 4))
+    limits = Counter(limit_for(logins, address) for address in known for _ in range(N // 4))
 
-    assert heard == {None: WRONG_OF_KNOWN, WRONG_IN_ALL: MAX_KNOWN * (N // 4) - WRONG_OF_KNOWN}
+    assert limits == {None: WRONG_OF_KNOWN, WRONG_IN_ALL: MAX_KNOWN * (N // 4) - WRONG_OF_KNOWN}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_beyond_the_limit_in_all(logins: RedisLogins) -> None:
     [("2001:db8:0:{:x}::/64", "56"), ("2001:db8:0:{:x}00::/64", "48"), ("203.0.113.{}", "24")],
 )
 def test_limit_of_a_network(logins: RedisLogins, pattern: str, prefix: str) -> None:
-    """However many addresses of one customer guess, as many are heard as may be; others do not notice."""
+    """Addresses of one network share a limit; other networks are not affected."""
     limit = WRONG_PER_NETWORK[prefix]
     guesses = [limit_for(logins, pattern.format(number)) for number in range(250)]
 
@@ -149,7 +149,7 @@ def test_limit_of_a_network(logins: RedisLogins, pattern: str, prefix: str) -> N
 
 
 def test_known_client_in_a_network(logins: RedisLogins) -> None:
-    """What its neighbors did does not shut out a known client."""
+    """Guesses of neighbors in its network do not lock out a known client."""
     logins.weigh("203.0.113.7", is_right=True)
     for number in range(100, 200):
         logins.weigh(f"203.0.113.{number}", is_right=False)
@@ -158,13 +158,13 @@ def test_known_client_in_a_network(logins: RedisLogins) -> None:
     assert limit_for(logins, "203.0.113.7", is_right=True) is None
 
 
-def test_two_customers_do_not_shut_out_all() -> None:
-    """Two networks, as wide as they come, are heard less often than all may be."""
+def test_two_networks_cannot_exhaust_the_overall_limit() -> None:
+    """Two networks cannot exhaust the overall limit, even at their highest limits."""
     assert 2 * max(limit.max_requests for limit in WRONG_PER_NETWORK.values()) < ALL
 
 
 def test_wait_is_for_all_limits(client: Any, logins: RedisLogins) -> None:
-    """Who is over several limits is told to wait for the last."""
+    """A client that exceeds several limits is told the longest wait."""
     for number in range(ALL - N):
         logins.weigh(f"10.0.{number}.1", is_right=False)
     advance(client, WINDOW_S / 2)
@@ -179,7 +179,7 @@ def test_wait_is_for_all_limits(client: Any, logins: RedisLogins) -> None:
 
 
 def test_limit_in_all(client: Any, logins: RedisLogins) -> None:
-    """When many clients were wrong, only one that was right lately may go on, within its own limit."""
+    """Once the overall limit is reached, only known clients may try, within their own limit."""
     logins.weigh(ME, is_right=True)
     flood(logins)
 
@@ -190,7 +190,7 @@ def test_limit_in_all(client: Any, logins: RedisLogins) -> None:
 
 
 def test_known_clients_are_forgotten(client: Any, logins: RedisLogins) -> None:
-    """A client that was right too long ago is unknown again."""
+    """A client whose last sign-in is too long ago is no longer known."""
     logins.weigh(ME, is_right=True)
     client.zincrby(KNOWN, -KNOWN_S, ME)
     flood(logins)
@@ -198,8 +198,8 @@ def test_known_clients_are_forgotten(client: Any, logins: RedisLogins) -> None:
     assert limit_for(logins, ME, is_right=True) == WRONG_IN_ALL
 
 
-def test_newest_are_known(client: Any, logins: RedisLogins) -> None:
-    """Of many clients with the right password the newest are kept, and nobody's for longer than a month."""
+def test_most_recent_clients_are_known(client: Any, logins: RedisLogins) -> None:
+    """Only the most recent known clients are kept, and none for longer than KNOWN_S."""
     for number in range(MAX_KNOWN):
         logins.weigh(f"10.0.{number}.1", is_right=True)
     client.zincrby(KNOWN, -10, "10.0.0.1")
@@ -213,8 +213,8 @@ def test_newest_are_known(client: Any, logins: RedisLogins) -> None:
     assert 0 < client.ttl(KNOWN) <= KNOWN_S
 
 
-def test_little_is_kept(client: Any, logins: RedisLogins) -> None:
-    """A thousand guessers leave a list as long as the limit, which goes with the window."""
+def test_memory_is_bounded(client: Any, logins: RedisLogins) -> None:
+    """A thousand guessing clients leave one list as long as the overall limit, which expires."""
     for number in range(1_000):
         logins.weigh(f"2001:db8:{number:x}::/64", is_right=False)
 
@@ -223,8 +223,8 @@ def test_little_is_kept(client: Any, logins: RedisLogins) -> None:
     assert 0 < client.pttl(WRONG) <= WINDOW_S * 1000
 
 
-def test_old_ones_are_dropped(client: Any, logins: RedisLogins) -> None:
-    """What is older than the window goes with the next wrong password."""
+def test_old_entries_are_dropped(client: Any, logins: RedisLogins) -> None:
+    """Entries older than the window are dropped with the next wrong password."""
     for _ in range(5):
         logins.weigh(ME, is_right=False)
     advance(client, WINDOW_S)
@@ -234,7 +234,7 @@ def test_old_ones_are_dropped(client: Any, logins: RedisLogins) -> None:
 
 
 def test_clock_set_back(client: Any, logins: RedisLogins) -> None:
-    """A clock that was far ahead locks nobody out; one that was a little ahead forgets nothing."""
+    """Timestamps from a clock far ahead lock out no client; a small clock step loses no entry."""
     for _ in range(N):
         logins.weigh(ME, is_right=False)
     advance(client, -30)
@@ -244,7 +244,7 @@ def test_clock_set_back(client: Any, logins: RedisLogins) -> None:
 
 
 def test_reset(client: Any, logins: RedisLogins) -> None:
-    """A reset lets everybody try again and keeps who is known."""
+    """A reset deletes all counters and keeps the known clients."""
     logins.weigh(ME, is_right=True)
     flood(logins)
 
@@ -255,7 +255,7 @@ def test_reset(client: Any, logins: RedisLogins) -> None:
 
 
 def test_full_memory(real_client: Any, request: pytest.FixtureRequest) -> None:
-    """The operator can sign in, and guessers are counted, when Redis takes no more data."""
+    """With Redis out of memory, the operator can sign in and guesses are still counted."""
     request.addfinalizer(lambda: real_client.config_set("maxmemory", 0))
     real_client.config_set("maxmemory", 1)
     logins = RedisLogins(real_client, deadline_s=2)
@@ -264,29 +264,29 @@ def test_full_memory(real_client: Any, request: pytest.FixtureRequest) -> None:
     assert [limit_for(logins, ME) for _ in range(N + 1)] == [None] * N + [WRONG_PER_CLIENT]
 
 
-def test_at_once(real_client: Any) -> None:
-    """Of passwords that come at once, from one client or many, exactly as many are heard as in turn."""
+def test_concurrent_attempts(real_client: Any) -> None:
+    """Concurrent attempts, from one client or many, are counted exactly like sequential ones."""
     logins = RedisLogins(real_client, deadline_s=20)
-    mine = [ME] * 100
-    others = [f"10.0.{number % 30}.1" for number in range(600)]
+    own_attempts = [ME] * 100
+    other_attempts = [f"10.0.{number % 30}.1" for number in range(600)]
     with ThreadPoolExecutor(16) as pool:
-        heard = Counter(pool.map(lambda whose: limit_for(logins, whose), mine))
-        heard_in_all = Counter(pool.map(lambda whose: limit_for(logins, whose), others))
+        limits = Counter(pool.map(lambda address: limit_for(logins, address), own_attempts))
+        overall_limits = Counter(pool.map(lambda address: limit_for(logins, address), other_attempts))
 
-    assert heard == {None: N, WRONG_PER_CLIENT: 100 - N}
-    assert heard_in_all[None] == ALL - N
+    assert limits == {None: N, WRONG_PER_CLIENT: 100 - N}
+    assert overall_limits[None] == ALL - N
 
 
 class Model:
-    """Wrong passwords kept the slow and obvious way, by a clock that moves only between the steps."""
+    """A simple model of the limits, whose clock moves only between steps."""
 
     def __init__(self) -> None:
         self.now = 0
-        self.wrong: list[tuple[int, str, bool]] = []  # when, whose, whether beyond a limit
+        self.wrong: list[tuple[int, str, bool]] = []  # time, client, whether it was beyond another limit
         self.known: set[str] = set()
 
     def weigh(self, client: str, *, is_right: bool) -> Limit | None:
-        """Say what RedisLogins should."""
+        """Return what RedisLogins should return."""
         reached = self.reached(client)
         of_known = sum(beyond or whose in self.known for whose, beyond in self.recent())
         may_go_on = client in self.known and of_known < WRONG_OF_KNOWN
@@ -299,11 +299,11 @@ class Model:
         return None
 
     def recent(self) -> list[tuple[str, bool]]:
-        """Return the wrong ones in the window."""
+        """Return the wrong passwords within the window."""
         return [(whose, beyond) for at, whose, beyond in self.wrong if self.now - at < WINDOW_S]
 
     def reached(self, client: str) -> Limit | None:
-        """Return the first limit that is used up."""
+        """Return the first limit that *client* has reached."""
         recent = [whose for whose, _ in self.recent()]
         if recent.count(client) >= N:
             return WRONG_PER_CLIENT
@@ -325,7 +325,7 @@ steps = st.lists(
             st.sampled_from([1, N // 3, N - 1, N + 1]),
             st.booleans(),
         ),
-        st.sampled_from([25, 75]),  # no sum of which is near the window
+        st.sampled_from([25, 75]),  # sums of these are never close to the window
     ),
     max_size=25,
 )
@@ -334,7 +334,7 @@ steps = st.lists(
 @settings(max_examples=20)
 @given(steps=steps)
 def test_logins_equal_the_model(real_client: Any, steps: list[Any]) -> None:
-    """Whatever the order of passwords, clients and pauses, script and model agree on each one."""
+    """For any order of passwords, clients and pauses, script and model give the same result."""
     real_client.flushall()
     logins, model = RedisLogins(real_client, deadline_s=20), Model()
     for step in steps:
@@ -345,6 +345,6 @@ def test_logins_equal_the_model(real_client: Any, steps: list[Any]) -> None:
         else:
             client, times, is_right = step
             for _ in range(times):
-                said = limit_for(logins, client, is_right=is_right)
-                assert said == model.weigh(client, is_right=is_right)
-        advance(real_client, began - time.monotonic())  # for the model no time has passed
+                limit = limit_for(logins, client, is_right=is_right)
+                assert limit == model.weigh(client, is_right=is_right)
+        advance(real_client, began - time.monotonic())  # no time has passed for the model

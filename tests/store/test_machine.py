@@ -1,4 +1,4 @@
-"""Any order of an operator's acts and a client's requests, on a real server, against a plain model."""
+"""Random sequences of operator actions and requests, on a real server, compared with a simple model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ HOSTS = st.sampled_from(["a.test", "b.test", "*.test", "*"])
 GONE = {Verdict.UNKNOWN, Verdict.EXPIRED}
 LIMITS = st.integers(0, 4)
 TTLS = st.sampled_from(["0", "3600", "7200"])
-WINDOW_S = 3600  # no window ends during a run
+WINDOW_S = 3600  # longer than any run
 
 
 @dataclass
 class Modeled:
-    """What should be true of a token."""
+    """The expected state of a token."""
 
     hosts: str
     limit: int
@@ -39,7 +39,7 @@ class Modeled:
     refused: int = 0
 
     def verdict(self, host: str) -> Verdict:
-        """Return what a request for *host* should hear."""
+        """Return the expected verdict for a request to *host*."""
         if not self.enabled:
             return Verdict.DISABLED
         if self.hosts not in {host, "*", f"*.{host.split('.')[1]}"}:
@@ -47,7 +47,7 @@ class Modeled:
         return Verdict.RATE_LIMITED if 0 < self.limit <= self.admitted else Verdict.ALLOWED
 
     def note(self, verdict: Verdict) -> None:
-        """Remember that a request heard *verdict*."""
+        """Record a request that got *verdict*."""
         allowed = verdict is Verdict.ALLOWED
         self.admitted += allowed and self.limit > 0
         self.allowed += allowed
@@ -55,7 +55,7 @@ class Modeled:
 
 
 class Life(RuleBasedStateMachine):
-    """Tokens that are made, changed, used and lost at random."""
+    """Tokens that are created, changed, used and deleted at random."""
 
     client: ClassVar[Any]
     ids: Bundle[str] = Bundle("ids")
@@ -71,14 +71,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(target=ids, hosts=HOSTS, limit=LIMITS, ttl=TTLS)
     def issue(self, hosts: str, limit: int, ttl: str) -> Any:
-        """Make a token."""
+        """Create a token."""
         name, text = self.replica.issue(hosts=hosts, rate_limit_max=str(limit), ttl_seconds=ttl)
         self.model[name], self.ever[name] = Modeled(hosts, limit, [text], ends=ttl != "0"), [text]
         return name
 
     @rule(name=ids, age=st.integers(0, 3), host=st.sampled_from(["a.test", "b.test", "other.example"]))
     def ask(self, name: str, age: int, host: str) -> None:
-        """Use a token, living or dead, with any text that it ever had."""
+        """Use a token, existing or not, with any secret that it ever had."""
         ever = self.ever[name]
         text, known = ever[-1 - age % len(ever)], self.model.get(name)
         expected = known.verdict(host) if known and text in known.texts else Verdict.UNKNOWN
@@ -92,7 +92,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=ids, hosts=HOSTS, limit=LIMITS)
     def edit(self, name: str, hosts: str, limit: int) -> None:
-        """Change a token."""
+        """Edit a token."""
         typed = {"hosts": hosts, "rate_limit_max": str(limit)}
         if known := self.expect(name, lambda: self.replica.edit(name, typed)):
             known.hosts, known.limit = hosts, limit
@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=ids)
     def end_grace(self, name: str) -> None:
-        """Let the grace periods of a token pass."""
+        """Simulate the end of a token's grace periods."""
         if known := self.model.get(name):
             for text in known.texts[:-1]:
                 self.client.delete(self.replica.record(text))
@@ -134,14 +134,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=ids)
     def expire(self, name: str) -> None:
-        """Let a token's life pass."""
+        """Simulate the expiry of a token."""
         if known := self.model.pop(name, None):
             self.replica.pass_end(known.texts[-1])
             self.expired[name] = known.texts if known.ends else []
 
     @rule(name=ids, age=st.integers(0, 3), act=st.sampled_from(["DEL", "PERSIST", "SET"]))
     def meddle(self, name: str, age: int, act: str) -> None:
-        """Change what is remembered of an end from outside: the word for a refusal may be wrong then."""
+        """Change the remembered expiry from outside, after which the reason of a refusal may be wrong."""
         text = self.ever[name][-1 - age % len(self.ever[name])]
         word = keys.ended(self.replica.peppers.digest(text))
         self.client.execute_command(act, word, *(["?"] if act == "SET" else []))
@@ -161,7 +161,7 @@ class Life(RuleBasedStateMachine):
         assert shown == {name: ((known.hosts,), known.enabled) for name, known in self.model.items()}
 
     def teardown(self) -> None:
-        """Check that every use was counted, and what became of it."""
+        """Check that every use was counted by its outcome."""
         now_s = int(self.client.time()[0])
         for name, known in self.model.items():
             text = self.client.get(keys.usage(self.replica.catalog.find(name).digest))
@@ -169,7 +169,7 @@ class Life(RuleBasedStateMachine):
             assert (counted.allowed, counted.refused) == (known.allowed, known.refused)
 
     def expect(self, name: str, act: Any) -> Modeled | None:
-        """Do *act* on a token; it must fail if the model has no such token."""
+        """Call *act*, which must fail if the model has no such token."""
         if name in self.model:
             act()
             return self.model[name]
@@ -179,7 +179,7 @@ class Life(RuleBasedStateMachine):
 
 
 def test_any_life(redis_server: RedisServer) -> None:
-    """In thousands of random steps the service and the model never differ."""
+    """Service and model agree in thousands of random steps."""
     with redis.Redis(port=redis_server.port, protocol=2) as client:
         Life.client = client
         machine = Life.TestCase

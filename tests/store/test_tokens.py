@@ -1,4 +1,4 @@
-"""What is kept of a token, listed and forgotten."""
+"""Storing, listing and removing tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def tokens(client: Any) -> RedisTokens:
 
 
 def add(client: Any, number: int, **fields: Any) -> str:
-    """Keep a token made *number* seconds after NOW; return its digest."""
+    """Store a token created *number* seconds after NOW, and return its digest."""
     made = {"id": mint_id((NOW + number) * 1000), "created_at": NOW + number}
     token = make_token(f"{number:064x}", **made | fields)
     tokens(client).add(token)
@@ -27,7 +27,7 @@ def add(client: Any, number: int, **fields: Any) -> str:
 
 
 def test_added_token_reads_back(client: Any) -> None:
-    """What is kept is what was said."""
+    """A stored token is read back unchanged."""
     token = make_token(
         hosts=("a.example", "*.b.example"),
         email="ops@example.com",
@@ -42,7 +42,7 @@ def test_added_token_reads_back(client: Any) -> None:
 
 
 def test_added_token_expires(client: Any) -> None:
-    """A token has the end that was asked for from its first moment, to the millisecond, and reads it back."""
+    """A token has the requested expiry from the start, to the millisecond, and it is read back."""
     ends = int(client.time()[0]) + 300
     digest = add(client, 1, expires_at=ends)
 
@@ -53,12 +53,12 @@ def test_added_token_expires(client: Any) -> None:
 
 
 def test_unknown_digest(client: Any) -> None:
-    """A digest that names nothing gives nothing."""
+    """An unknown digest has no token."""
     assert tokens(client).get("f" * 64) is None
 
 
 def test_id_names_its_token(client: Any) -> None:
-    """A public id finds its digest, and only a whole one does."""
+    """A public id leads to its token's digest."""
     digest = add(client, 1)
     token = tokens(client).get(digest)
     assert token
@@ -68,7 +68,7 @@ def test_id_names_its_token(client: Any) -> None:
 
 
 def test_removed_token_leaves_nothing(client: Any) -> None:
-    """Removing forgets the record, its window and its entry in the index; a second time there is nothing."""
+    """Removing a token deletes its record, window and index entry, and is reported once."""
     digest = add(client, 1)
     client.lpush(keys.window(digest), 1)
     token = tokens(client).get(digest)
@@ -81,7 +81,7 @@ def test_removed_token_leaves_nothing(client: Any) -> None:
 
 
 def test_token_is_removed_from_a_full_server(real_client: Any) -> None:
-    """A server that has no memory for anything else still revokes."""
+    """A token can be removed while Redis is out of memory."""
     digest = add(real_client, 1)
     token = tokens(real_client).get(digest)
     assert token
@@ -95,7 +95,7 @@ def test_token_is_removed_from_a_full_server(real_client: Any) -> None:
 
 
 def test_pages_are_newest_first(client: Any) -> None:
-    """Pages cut one list, newest first, and say how long it is."""
+    """Pages are slices of one list, newest first, together with its length."""
     digests = [add(client, number) for number in range(1, 6)]
 
     first, total = tokens(client).page(1, 2)
@@ -107,7 +107,7 @@ def test_pages_are_newest_first(client: Any) -> None:
 
 
 def test_expired_tokens_leave_the_list(client: Any) -> None:
-    """Tokens that are gone are not listed or counted, and the page is filled up behind them."""
+    """Expired tokens are neither listed nor counted, and do not leave gaps on a page."""
     digests = [add(client, number) for number in range(1, 8)]
     for digest in digests[2:6]:
         client.delete(keys.record(digest))
@@ -119,7 +119,7 @@ def test_expired_tokens_leave_the_list(client: Any) -> None:
 
 
 def test_young_entry_without_a_record_stays(client: Any) -> None:
-    """An entry whose record is still being written is neither listed nor dropped."""
+    """A recent index entry without a record is not listed, and not removed."""
     seconds, _ = client.time()
     client.zadd(keys.INDEX, {mint_id(seconds * 1000).encode() + b"\1" * 32: 0})
 
@@ -131,7 +131,7 @@ def test_young_entry_without_a_record_stays(client: Any) -> None:
 
 @pytest.mark.parametrize("fields", [{"hosts": "A.example, b.example"}, {"hosts": "a.example", "email": "x"}])
 def test_token_of_an_older_deployment(client: Any, fields: dict[str, str]) -> None:
-    """A record that others wrote is listed, with an id of its own, found by it and removed."""
+    """A record of an older deployment is listed under a derived id, found by it and removed."""
     digest = "ab" * 32
     client.hset(keys.record(digest), mapping=fields)
 
@@ -146,7 +146,7 @@ def test_token_of_an_older_deployment(client: Any, fields: dict[str, str]) -> No
 
 
 def test_listing_passes_over_what_is_no_token(client: Any) -> None:
-    """Other keys, names that only look like ours and broken bytes are no tokens."""
+    """Foreign keys and invalid values are not listed as tokens or fields."""
     client.set("tokens:xyz", 1)
     client.hset("tokens:" + "A" * 64, "hosts", "*")
     client.hset(
@@ -160,7 +160,7 @@ def test_listing_passes_over_what_is_no_token(client: Any) -> None:
 
 
 def test_search_for_older_tokens_goes_on(real_client: Any) -> None:
-    """A large database is searched in slices, each page going on where the last one stopped."""
+    """A large database is searched in slices, each page continuing where the last one stopped."""
     pipe = real_client.pipeline(transaction=False)
     for number in range(9_000):
         pipe.hset(keys.record(f"{number:064x}"), "hosts", "a.example")
@@ -174,7 +174,7 @@ def test_search_for_older_tokens_goes_on(real_client: Any) -> None:
 
 
 def test_restored_tokens_are_found_again(client: Any) -> None:
-    """A database that was emptied and filled again is listed by a store that knew it before."""
+    """After Redis was emptied and restored, an existing store lists the restored tokens."""
     store, fields = tokens(client), {"hosts": "a.example"}
     for _ in range(2):
         client.hset(keys.record("ab" * 32), mapping=fields)

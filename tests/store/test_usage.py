@@ -1,4 +1,4 @@
-"""How often a token was used: what take.lua counts is what is read."""
+"""Usage counters: what take.lua counts is what ``usage.parse`` reads."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ HOUR_S = 3600
 
 
 def take(client: Any, patterns: tuple[str, ...] = ("a.test",), most: int = 100) -> None:
-    """Use the token once."""
+    """Make one request with the token."""
     RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, 60), 2).take([DIGEST], patterns)
 
 
 def read(client: Any) -> Usage:
-    """Return the usage up to now."""
+    """Return the current usage."""
     return usage.parse(client.get(USAGE), int(client.time()[0]))
 
 
 @pytest.fixture(autouse=True)
 def _record(client: Any) -> None:
     client.hset(RECORD, "hosts", "a.test")
-    until(lambda: client.time()[0] % HOUR_S < HOUR_S - 30)  # or the hour may end amid a test
+    until(lambda: client.time()[0] % HOUR_S < HOUR_S - 30)  # so that the hour does not end during a test
 
 
-def test_counts_by_what_became_of_it(client: Any) -> None:
-    """Every request of a known token is counted, in its hour and in its day, by its end."""
+def test_counts_by_outcome(client: Any) -> None:
+    """Every request with a known token is counted by outcome, per hour and per day."""
     take(client)
     take(client, ("b.test",))
     take(client, most=1)
@@ -49,13 +49,13 @@ def test_counts_by_what_became_of_it(client: Any) -> None:
 
 
 def test_unused_token() -> None:
-    """A token that was never used has counts of nothing."""
+    """The counters of an unused token are zero."""
     assert usage.parse(None, 0) == Usage()
     assert total(Usage().days) == Counts()
 
 
 def test_times_of_use(client: Any) -> None:
-    """First and last use are kept to the minute, and only for what was admitted."""
+    """First and last use are stored to the minute, and only for allowed requests."""
     take(client, ("b.test",))
     assert client.hget(RECORD, "last_used_at") is None
     take(client)
@@ -68,35 +68,35 @@ def test_times_of_use(client: Any) -> None:
 
 
 def shift(client: Any, hours: int) -> None:
-    """Let *hours* pass, by laying out what was counted as if it had been counted earlier."""
+    """Simulate the passing of *hours* by rewriting the counters as if they were that much older."""
     now = int(client.time()[0])
     known = read(client)
     then = now // HOUR_S - hours
-    text = bytearray(pack(">I", then) + bytes((HOURS + DAYS) * 16))
+    counters = bytearray(pack(">I", then) + bytes((HOURS + DAYS) * 16))
     for slots, counts, last, at in (
         (HOURS, known.hours, then, 4),
         (DAYS, known.days, then // 24, 4 + HOURS * 16),
     ):
         for age, c in enumerate(reversed(counts)):
             start = at + (last - age) % slots * 16
-            text[start : start + 16] = pack(">4I", c.allowed, c.wrong_host, c.rate_limited, c.inactive)
-    client.set(USAGE, bytes(text))
+            counters[start : start + 16] = pack(">4I", c.allowed, c.wrong_host, c.rate_limited, c.inactive)
+    client.set(USAGE, bytes(counters))
 
 
 @pytest.mark.parametrize("hours", [1, 2, 23, 24, 47])
 def test_hours_pass(client: Any, hours: int) -> None:
-    """An hour's counts stay in their hour while others are counted."""
+    """Counts stay in their hour when later hours are counted."""
     take(client)
     shift(client, hours)
     take(client)
 
-    seen = {age: c.allowed for age, c in enumerate(reversed(read(client).hours)) if c != Counts()}
-    assert seen == {0: 1, hours: 1}
+    allowed_by_age = {age: c.allowed for age, c in enumerate(reversed(read(client).hours)) if c != Counts()}
+    assert allowed_by_age == {0: 1, hours: 1}
 
 
 @pytest.mark.parametrize("hours", [48, 49, 24 * 89, 24 * 400])
 def test_hours_are_forgotten(client: Any, hours: int) -> None:
-    """What is older than 48 hours is in no hour, and what is older than 90 days in no day."""
+    """Counts older than 48 hours are in no hour, and counts older than 90 days in no day."""
     take(client)
     shift(client, hours)
     take(client)
@@ -108,7 +108,7 @@ def test_hours_are_forgotten(client: Any, hours: int) -> None:
 
 
 def test_old_counts_read_later(client: Any) -> None:
-    """Counts that nobody has added to since are read as of now."""
+    """Old counts are read relative to the current time."""
     take(client)
     now = int(client.time()[0])
 
@@ -119,7 +119,7 @@ def test_old_counts_read_later(client: Any) -> None:
 
 
 def test_usage_is_bounded(client: Any) -> None:
-    """The usage of a token takes 2.2 kB at most, however it is used."""
+    """The counters of a token never exceed 2.2 kB."""
     for hours in (0, 30, 100, 5000):
         shift(client, hours)
         take(client)
@@ -128,7 +128,7 @@ def test_usage_is_bounded(client: Any) -> None:
 
 
 def test_usage_ends_with_the_token(client: Any) -> None:
-    """The usage expires with the token, and a use prolongs neither."""
+    """The counters expire with the token, and requests extend neither."""
     client.expire(RECORD, 60)
     take(client)
     client.expire(RECORD, 30)

@@ -1,4 +1,4 @@
-"""The sliding window against a model of it, on a real server."""
+"""The sliding window compared with a simple model, on a real server."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ WINDOW_US = WINDOW_S * 1_000_000
 
 
 class Model:
-    """At most *limit* admissions in any window, counted the slow and obvious way."""
+    """A simple model that admits at most *limit* requests in any window."""
 
     def __init__(self) -> None:
         self.admitted: list[int] = []
 
     def admits(self, now: int, limit: int) -> bool:
-        """Tell whether *now* would be admitted."""
+        """Return whether a request at *now* would be admitted."""
         return sum(now - time < WINDOW_US for time in self.admitted) < limit
 
     def wait(self, now: int, limit: int) -> int:
-        """Return the shortest wait after which it would be."""
+        """Return the shortest time after which a request would be admitted, in microseconds."""
         return next(us for us in self._ends(now) if self.admits(now + us, limit))
 
     def _ends(self, now: int) -> list[int]:
         return sorted(time + WINDOW_US - now for time in self.admitted if time + WINDOW_US > now)
 
     def advance(self, us: int) -> None:
-        """Let *us* microseconds pass."""
+        """Simulate the passing of *us* microseconds."""
         self.admitted = [time - us for time in self.admitted]
 
 
 def advance(client: Any, us: int) -> None:
-    """Let *us* microseconds pass by making all that is remembered older."""
+    """Simulate the passing of *us* microseconds by making the stored timestamps older."""
     times = [int(time) - us for time in client.lrange(WINDOW, 0, -1)]
     if times:
         client.pipeline().delete(WINDOW).rpush(WINDOW, *times).execute()
@@ -60,7 +60,7 @@ steps = st.lists(
 @settings(max_examples=150)
 @given(steps=steps)
 def test_window_equals_its_model(real_client: Any, steps: list[Any]) -> None:
-    """Whatever the order of requests, pauses and edits of the limit, script and model agree on each one."""
+    """For any order of requests, pauses and changes of the limit, script and model give the same result."""
     real_client.flushall()
     real_client.hset(RECORD, "hosts", "*")
     model, limit = Model(), 3
