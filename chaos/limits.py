@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import redis
 
-from app.core.gate import Decision, Verdict
 from app.core.limits import MAX_REQUESTS, Limit
+from app.core.verdicts import Decision, Verdict
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import Canary
@@ -22,6 +22,7 @@ COLUMNS = ("", "what is done", "what is promised", "figure")
 _DIGEST = "ab" * 32
 _RECORD, _WINDOW = keys.record(_DIGEST), keys.window(_DIGEST)
 _HOUR_US = 3_600_000_000
+_ANY = ("hosts", "wrong_host", ",*,")
 _GONE = -2  # expired since it was listed
 
 
@@ -50,7 +51,7 @@ class Place:
 
     def take(self, limit: int, window_s: int = 1) -> Decision:
         """Ask for one permit."""
-        return RedisLedger(self.client, self._canary, Limit(limit, window_s), 2).take([_DIGEST], ("*",))
+        return RedisLedger(self.client, self._canary, Limit(limit, window_s), 2).take([_DIGEST], [("*",)])
 
     def admitted(self, limit: int, asked: int, window_s: int = 1) -> int:
         """Return how many of *asked* requests are let in."""
@@ -62,7 +63,7 @@ class Place:
         self.fresh()
         pipe = self.client.pipeline(transaction=False)
         for _ in range(asked):
-            pipe.evalsha(Script("take").sha, 3, *keys.all_of(_DIGEST), limit, window_s, ",*,", "the call")
+            pipe.evalsha(Script("take").sha, 3, *keys.all_of(_DIGEST), limit, window_s, *_ANY, "the call")
         return [said[1] for said in pipe.execute()].count(b"allowed")
 
     def end_us(self, limit: int, window_s: int = 1) -> tuple[int, int]:

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from app.core.gate import Attempt, Decision, Gate, Verdict
+from app.core.gate import Gate
 from app.core.limits import Limit
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
+from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
 from app.store.health import Checkup, Health
 from app.store.ledger import RedisLedger

@@ -152,12 +152,7 @@ def _shown(token: Token) -> Shown:
 
 
 def _counts(counts: Counts) -> dict[str, int]:
-    return {
-        "allowed": counts.allowed,
-        "wrong_host": counts.wrong_host,
-        "rate_limited": counts.rate_limited,
-        "inactive": counts.inactive,
-    }
+    return counts._asdict()
 
 
 def _public(name: str) -> str:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from app.core import credentials
 from app.core.text import visible
 from app.core.tokens import TOKEN_ID
-from app.core.usage import Counts, total
+from app.core.usage import COUNTERS, total
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -46,11 +46,11 @@ def register(app: Flask, now: Callable[[], float] = time.time) -> None:
     app.add_template_filter(rfc3339)
     app.add_template_filter(blank)
     app.add_template_filter(total)
-    app.add_template_filter(every)
     app.add_template_test(is_token_id, "token_id")
     app.add_template_global(credentials.headers, "credential_headers")
     app.add_template_global(credentials.curl)
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
+    app.jinja_env.globals["usage_counters"] = COUNTERS
     app.url_defaults(add_content_hash)
 
 
@@ -124,11 +124,6 @@ def rfc3339(seconds: int | None) -> str:
 def blank(number: int | None) -> str:
     """Return a number as it may be typed again, nothing for None."""
     return "" if number is None else str(number)
-
-
-def every(counts: Counts) -> int:
-    """Return the number of all requests, whatever became of them."""
-    return counts.allowed + counts.refused
 
 
 def capital(text: str) -> str:

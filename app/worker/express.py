@@ -21,9 +21,10 @@ from gunicorn import SERVER
 from gunicorn.util import http_date
 
 from app.core.cache import BoundedCache
-from app.core.gate import Decision, Verdict
+from app.core.verdicts import Decision, Verdict
 from app.services import Services, of
-from app.web.auth import answer, judge
+from app.web.answers import render
+from app.web.auth import respond
 from app.web.forwarded import READ_HEADERS
 from app.worker.connections import Connection, Connections
 from app.worker.draining import DrainingWorker, Listener
@@ -114,7 +115,7 @@ class Lane:
     def decide(self, fields: dict[str, str], peer: str) -> Rendered:
         """Ask the gate; return the answer but for the date and the connection's fate."""
         self._note_express()
-        return judge(self._services, fields, peer, self._rendered)
+        return respond(self._services, fields, peer, self._rendered)
 
     def compose(self, request: Request, rendered: Rendered, *, closing: bool) -> bytes:
         """Return the whole answer to *request* as gunicorn would send it."""
@@ -133,7 +134,7 @@ class Lane:
 
     def _render_around_date(self, decision: Decision) -> Rendered:
         """Return what stands between version and date, the fields behind Connection, and the body."""
-        said = answer(decision, self._settings)
+        said = render(decision, self._settings)
         status = f"{said.status} {HTTPStatus(said.status).phrase.upper()}"
         fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers])
         return (

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.core.gate import Verdict
 from app.core.logins import WRONG_PER_CLIENT
-from app.web.auth import OUTCOMES
+from app.core.verdicts import Verdict
+from app.web.answers import OUTCOMES
 from devkit.ports import free_port
 from tests.web.conftest import OPERATOR
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from app.core.errors import StoreUnavailableError
-from app.core.gate import Verdict
 from app.core.limits import Limit
+from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.transport.connection import connect
 from app.store.transport.slots import slot_of
@@ -39,7 +39,7 @@ take = Script("take")
 
 def ask(number):
     names = [f"tokens:{number:064x}", "{tokens:%064x}:window" % number, "{tokens:%064x}:usage" % number]
-    return take.run(line, names, [100, 60, "call"]) == [names[0].encode(), b"unknown", b"call"]
+    return take.run(line, names, [100, 60, "call"]) == [names[0].encode(), b"unknown_token", b"call"]
 
 jobs = [gevent.spawn(ask, number) for number in range(2000)]
 gevent.joinall(jobs, raise_error=True)
@@ -215,7 +215,7 @@ def test_changes_to_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
     replica.registry.delete(name)
     move.end()
 
-    assert replica.ask(text) is Verdict.UNKNOWN
+    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
 
 
 def test_word_of_an_end_in_a_slot_that_moves(nodes: Nodes, replica: Replica) -> None:
@@ -233,4 +233,4 @@ def test_word_of_an_end_in_a_slot_that_moves(nodes: Nodes, replica: Replica) -> 
     replica.registry.delete(name)
     move.carry(word)
     move.end()
-    assert replica.ask(text) is Verdict.UNKNOWN
+    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN

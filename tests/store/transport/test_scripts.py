@@ -45,14 +45,16 @@ def test_flags(request: pytest.FixtureRequest, parts: tuple[str, str]) -> None:
 def test_keys_are_handed_in(parts: tuple[str, str]) -> None:
     """No key is built in Lua, where a Cluster could not tell where it lives, but by the one that says so.
 
-    The word of an ended token lives where the record does, of whose name it is made, and may be out of reach.
+    The marker of an expired token is in the slot of the record, after which it is named, or out of reach.
     """
     header, body = parts
-    body = re.sub(r"\blocal word = '{' .. (KEYS\[\d\]) .. '}:ended'\n", "", plain := body)
-    body = re.sub(r"(?<=pcall)\('(\w+)', (?:word|'{' .. KEYS\[\d\] .. '}:ended')", r"('\1', KEYS[0]", body)
+    body = re.sub(r"\blocal (?:word|marker) = '{' .. (KEYS\[\d\]) .. '}:ended'\n", "", plain := body)
+    body = re.sub(
+        r"(?<=pcall)\('(\w+)', (?:word|marker|'{' .. KEYS\[\d\] .. '}:ended')", r"('\1', KEYS[0]", body
+    )
     if body != plain:
         body = re.sub(
-            r"(?<=call)\('(PTTL|SET)', word", r"('\1', KEYS[0]", body
+            r"(?<=call)\('(PTTL|SET)', (?:word|marker)", r"('\1', KEYS[0]", body
         )  # behind a pcall that went well
 
     calls = re.findall(r"\bp?call\('(\w+)'(?:, *([^,)]+))?", body)
