@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 
-from app.core.gate import Verdict
+from app.core.verdicts import Verdict
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 MAX_ROWS = 1024  # twice as many as there may be workers, for a reload has old and new ones

@@ -22,8 +22,9 @@ import redis
 
 from app import build_services
 from app.core.errors import StoreUnavailableError
-from app.core.gate import Attempt, Decision, Gate, Identity, Verdict
+from app.core.gate import Gate
 from app.core.registry import Registry
+from app.core.verdicts import Attempt, Decision, Identity, Verdict
 from app.store import keys
 from devkit.builders import make_settings
 
@@ -55,25 +56,31 @@ def expectations(registry: Registry, gate: Gate, client: redis.Redis) -> list[Ex
 
 def _of(number: int, registry: Registry, gate: Gate, client: redis.Redis) -> Iterator[Expectation]:
     host = f"h{number}.test"
-    verdicts = (Verdict.ALLOWED, Verdict.DISABLED, Verdict.NOT_YET, Verdict.RATE_LIMITED, Verdict.UNKNOWN)
+    verdicts = (
+        Verdict.ALLOWED,
+        Verdict.DISABLED_TOKEN,
+        Verdict.TOKEN_NOT_YET_VALID,
+        Verdict.RATE_LIMITED,
+        Verdict.UNKNOWN_TOKEN,
+    )
     verdict = verdicts[number % len(verdicts)]
     fields = {"hosts": host, "email": f"{number}@mail.test", "comment": f"comment {number} " * (number % 5)}
     limit = {
         "rate_limit_max": "1" if verdict is Verdict.RATE_LIMITED else "0",
         "rate_limit_window_sec": DAY_S,
     }
-    later = {"not_before": "2999-01-01T00:00:00Z"} if verdict is Verdict.NOT_YET else {}
+    later = {"not_before": "2999-01-01T00:00:00Z"} if verdict is Verdict.TOKEN_NOT_YET_VALID else {}
     issued = registry.issue(fields | limit | later)
     token, secret = issued.token, issued.secret
     right, wrong = Attempt(secret, host), Attempt(secret, f"x{number}.test")
     identity = Identity(token.id.encode(), token.email.encode(), token.comment.encode())
-    if verdict is Verdict.UNKNOWN:
+    if verdict is Verdict.UNKNOWN_TOKEN:
         client.delete(keys.record(token.digest))
-    if verdict is Verdict.DISABLED:
+    if verdict is Verdict.DISABLED_TOKEN:
         registry.enable(token, enabled=False)
     if verdict is Verdict.RATE_LIMITED:
         gate.check(right)
-    yield Expectation(right, verdict, None if verdict is Verdict.UNKNOWN else identity)
+    yield Expectation(right, verdict, None if verdict is Verdict.UNKNOWN_TOKEN else identity)
     if verdict in {Verdict.ALLOWED, Verdict.RATE_LIMITED}:
         yield Expectation(wrong, Verdict.WRONG_HOST, identity)
 

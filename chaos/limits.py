@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import redis
 
-from app.core.gate import Decision, Verdict
 from app.core.limits import MAX_REQUESTS, Limit
+from app.core.verdicts import Decision, Verdict
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
@@ -22,6 +22,7 @@ COLUMNS = ("", "what is done", "what is promised", "figure")
 _DIGEST = "ab" * 32
 _RECORD, _WINDOW = keys.record(_DIGEST), keys.window(_DIGEST)
 _HOUR_US = 3_600_000_000
+_ANY = ("hosts", "wrong_host", ",*,")
 _EXPIRED = -2  # since it was listed
 
 
@@ -40,7 +41,7 @@ class LimitedToken:
 
     def __init__(self, client: Any, *, quick: bool) -> None:
         self.client, self.quick = client, quick
-        self._canary = PepperCheck(client, ["drill"])
+        self._pepper_check = PepperCheck(client, ["drill"])
         self.reset()
 
     def reset(self, **record: int) -> None:
@@ -50,7 +51,9 @@ class LimitedToken:
 
     def take(self, limit: int, window_s: int = 1) -> Decision:
         """Take one permit."""
-        return RedisLedger(self.client, self._canary, Limit(limit, window_s), 2).take([_DIGEST], ("*",))
+        return RedisLedger(self.client, self._pepper_check, Limit(limit, window_s), 2).take(
+            [_DIGEST], [("*",)]
+        )
 
     def admitted(self, limit: int, count: int, window_s: int = 1) -> int:
         """Return how many of *count* requests are allowed."""
@@ -62,7 +65,7 @@ class LimitedToken:
         self.reset()
         pipe = self.client.pipeline(transaction=False)
         for _ in range(count):
-            pipe.evalsha(Script("take").sha, 3, *keys.all_of(_DIGEST), limit, window_s, ",*,", "the call")
+            pipe.evalsha(Script("take").sha, 3, *keys.all_of(_DIGEST), limit, window_s, *_ANY, "the call")
         return [reply[1] for reply in pipe.execute()].count(b"allowed")
 
     def end_us(self, limit: int, window_s: int = 1) -> tuple[int, int]:

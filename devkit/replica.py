@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from app.core.catalog import Catalog
-from app.core.gate import Attempt, Decision, Gate, Verdict
+from app.core.gate import Gate
 from app.core.limits import Limit
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.core.tokens import Token
+from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
@@ -35,11 +36,11 @@ class Replica:
     ) -> None:
         self.client = client
         self.peppers = Peppers(peppers[0], tuple(peppers[1:]))
-        self.canary = PepperCheck(client, self.peppers.fingerprints)
-        store = RedisTokens(client, self.canary, DEADLINE_S)
+        self.pepper_check = PepperCheck(client, self.peppers.fingerprints)
+        store = RedisTokens(client, self.pepper_check, DEADLINE_S)
         self.catalog = Catalog(store, self.peppers, "acl")
         self.registry = Registry(store, self.peppers, "acl", Defaults(ttl_s, limit.window_s), now)
-        self.ledger = RedisLedger(client, self.canary, limit, DEADLINE_S)
+        self.ledger = RedisLedger(client, self.pepper_check, limit, DEADLINE_S)
         self.gate = Gate(self.ledger, self.peppers, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
@@ -82,7 +83,9 @@ class Replica:
 
     def check_health(self) -> None:
         """Raise StoreUnavailableError unless a decision could be made now."""
-        Health(self.client, self.ledger, self.canary, EvictionPolicyCheck(self.client), DEADLINE_S).check()
+        Health(
+            self.client, self.ledger, self.pepper_check, EvictionPolicyCheck(self.client), DEADLINE_S
+        ).check()
 
     def record(self, secret: str) -> str:
         """Return the key of the record of *secret* under the current pepper."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from app.core.gate import Verdict
+from app.core.verdicts import Verdict
 from app.tally import MAX_ROWS, Tally
 
 
@@ -18,10 +18,10 @@ def test_processes() -> None:
                 tally.note(Verdict.ALLOWED, 0.002)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-    tally.note(Verdict.UNKNOWN, 5)
+    tally.note(Verdict.UNKNOWN_TOKEN, 5)
 
     totals = tally.totals()
-    assert (totals.verdicts[Verdict.ALLOWED], totals.verdicts[Verdict.UNKNOWN]) == (3000, 1)
+    assert (totals.verdicts[Verdict.ALLOWED], totals.verdicts[Verdict.UNKNOWN_TOKEN]) == (3000, 1)
     assert totals.buckets == [0, 3000, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert round(totals.seconds, 3) == 11
 

@@ -1,4 +1,7 @@
-"""Where a token may come in: the one table of credential sources, and the identity headers of an answer."""
+"""The ForwardAuth contract: where a client may put its secret, and which headers tell a backend whose it is.
+
+Settings, challenges, labels, snippets and curl lines are derived from these tables or tested against them.
+"""
 
 from __future__ import annotations
 
@@ -6,56 +9,113 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from app.core.tokens import CREDENTIAL
+from app.core.verdicts import Identity
 
-IDENTITY_HEADERS = ("X-Auth-Token-Id", "X-Auth-Email", "X-Auth-Comment")
-BEARER, BASIC = "Bearer", "Basic"
+# The headers of a 200 and the part of the identity that each carries, in the order in which they are sent.
+IDENTITY_HEADERS: Mapping[str, Callable[[Identity], bytes]] = {
+    "X-Auth-Token-Id": lambda identity: identity.token_id,
+    "X-Auth-Email": lambda identity: identity.email,
+    "X-Auth-Comment": lambda identity: identity.comment,
+}
 
-# RFC 9110 section 11.4, RFC 6750 section 2.1. Two headers arrive joined by a comma, which no token has.
+# RFC 9110 section 11.4, RFC 6750 section 2.1. Two headers arrive joined by a comma, which no secret has.
 _BEARER = re.compile(f"(?i:bearer) +({CREDENTIAL.pattern})", re.ASCII)
 _BASIC = re.compile("(?i:basic) +([A-Za-z0-9+/]+={0,2})", re.ASCII)
 
 
-def _bearer(value: str) -> str | None:
+def _read_bearer(value: str) -> str | None:
     match = _BEARER.fullmatch(value)
     return match[1] if match else None
 
 
-def _bare(value: str) -> str | None:
+def _read_bare(value: str) -> str | None:
     return value if CREDENTIAL.fullmatch(value) else None
 
 
-def _basic(value: str) -> str | None:
-    """Return the password, for clients that know nothing but passwords (RFC 7617); the user may be any."""
+def _read_basic(value: str) -> str | None:
+    """Return the password (RFC 7617), for clients that support nothing else; the user name may be any."""
     match = _BASIC.fullmatch(value)
+    if not match:
+        return None
     try:
-        _, _, password = (
-            b64decode(match[1], validate=True).decode("ascii").partition(":") if match else ("",) * 3
-        )
+        _, _, password = b64decode(match[1], validate=True).decode("ascii").partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return _bare(password)
+    return _read_bare(password)
+
+
+class Scheme(NamedTuple):
+    """A scheme of ``WWW-Authenticate``: its name, what follows the realm, and what sets it apart.
+
+    Errors are reported in the challenge of Bearer, which defines them (RFC 6750 section 3). A fallback is no
+    registered scheme and is challenged only where no other is accepted: a 401 must have a challenge (RFC 9110
+    section 15.5.2), but in front of another it would hide that from clients that read the first alone.
+    """
+
+    name: str
+    parameters: str = ""
+    reports_errors: bool = False
+    is_fallback: bool = False
+
+
+BEARER = Scheme("Bearer", reports_errors=True)
+BASIC = Scheme("Basic", 'charset="UTF-8"')
 
 
 class Source(NamedTuple):
-    """A header that may hold the token, how to find it there, its scheme if it has one, and curl's option."""
+    """A header that may carry the secret, how to read it there, its scheme, and the option of curl."""
 
     header: str
     read: Callable[[str], str | None]
-    scheme: str | None
+    scheme: Scheme
     curl: str
 
 
+def _bearer_in(header: str) -> Source:
+    return Source(header, _read_bearer, BEARER, f'-H "{header}: Bearer {{}}"')
+
+
+def _bare_in(header: str) -> Source:
+    scheme = Scheme("ApiKey", f'header="{header}"', is_fallback=True)
+    return Source(header, _read_bare, scheme, f'-H "{header}: {{}}"')
+
+
+# Of several sources that share a header, the first gets the values of which the scheme is nobody's.
 SOURCES: Mapping[str, Source] = {
-    "authorization": Source("Authorization", _bearer, BEARER, '-H "Authorization: Bearer {}"'),
-    "proxy-authorization": Source(
-        "Proxy-Authorization", _bearer, BEARER, '-H "Proxy-Authorization: Bearer {}"'
-    ),
-    "x-api-key": Source("X-Api-Key", _bare, None, '-H "X-Api-Key: {}"'),
-    "basic": Source("Authorization", _basic, BASIC, "-u token:{}"),
+    "authorization": _bearer_in("Authorization"),
+    "proxy-authorization": _bearer_in("Proxy-Authorization"),
+    "x-api-key": _bare_in("X-Api-Key"),
+    "basic": Source("Authorization", _read_basic, BASIC, "-u token:{}"),
 }
+
+
+class Candidate(NamedTuple):
+    """An accepted source, and all accepted ones of its header, itself included; empty if it shares none."""
+
+    source: Source
+    sharing: tuple[Source, ...]
+
+    def owns(self, value: str) -> bool:
+        """Return whether *value* is for this source: it has its scheme, or nobody's and this is the first."""
+        scheme = value.partition(" ")[0].lower()
+        owners = (source for source in self.sharing if source.scheme.name.lower() == scheme)
+        return next(owners, self.sharing[0]) is self.source
+
+
+@lru_cache
+def accepted(names: tuple[str, ...]) -> tuple[Candidate, ...]:
+    """Return the sources *names*, in that order."""
+    table = [source for name, source in SOURCES.items() if name in names]
+    return tuple(_candidate(SOURCES[name], table) for name in names)
+
+
+def _candidate(source: Source, table: Iterable[Source]) -> Candidate:
+    sharing = tuple(other for other in table if other.header == source.header)
+    return Candidate(source, sharing if len(sharing) > 1 else ())
 
 
 def headers(names: Iterable[str]) -> tuple[str, ...]:
@@ -63,12 +123,13 @@ def headers(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(SOURCES[name].header for name in names))
 
 
-def schemes(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the schemes of the sources *names*, each once, in their order."""
-    return tuple(dict.fromkeys(scheme for name in names if (scheme := SOURCES[name].scheme)))
+def schemes(names: Iterable[str]) -> tuple[Scheme, ...]:
+    """Return the schemes to challenge for, each once and in the order of *names*."""
+    found = tuple(dict.fromkeys(SOURCES[name].scheme for name in names))
+    return tuple(scheme for scheme in found if not scheme.is_fallback) or found
 
 
-def curl(names: Iterable[str], token: str, url: str) -> str:
-    """Return the command that presents *token* to *url* in the first of the sources *names*."""
+def curl(names: Iterable[str], secret: str, url: str) -> str:
+    """Return the command that sends *secret* to *url* in the first of the sources *names*."""
     first = SOURCES[next(iter(names))]
-    return f"curl {first.curl.format(token)} {url}"
+    return f"curl {first.curl.format(secret)} {url}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.core.gate import Verdict
 from app.core.limits import Refusal
+from app.core.verdicts import Verdict
 
 MAX_FAILURES = 1_000
 MAX_FAILURES_WINDOW_S = 86_400
@@ -16,12 +16,12 @@ NETWORK_FACTORS = {"56": 4, "48": 8, "24": 8}
 
 COUNTED = frozenset(
     {
-        Verdict.MALFORMED,
-        Verdict.MISTYPED,
-        Verdict.UNKNOWN,
-        Verdict.EXPIRED,
-        Verdict.DISABLED,
-        Verdict.NOT_YET,
+        Verdict.MALFORMED_CREDENTIAL,
+        Verdict.MISTYPED_TOKEN,
+        Verdict.UNKNOWN_TOKEN,
+        Verdict.EXPIRED_TOKEN,
+        Verdict.DISABLED_TOKEN,
+        Verdict.TOKEN_NOT_YET_VALID,
     }
 )
 

@@ -86,7 +86,7 @@ class Status(StrEnum):
     UNREADABLE = "unreadable"
     ACTIVE = "active"
     EXPIRING = "expiring"
-    NOT_YET = "not yet"
+    NOT_YET_VALID = "not_yet_valid"
     DISABLED = "disabled"
 
 
@@ -141,7 +141,7 @@ class Token(TokenSpec):
         if not self.enabled:
             return Status.DISABLED
         if self.not_before is not None and now_s < self.not_before:
-            return Status.NOT_YET
+            return Status.NOT_YET_VALID
         if self.expires_at is not None and self.expires_at - now_s <= EXPIRING_S:
             return Status.EXPIRING
         return Status.ACTIVE

@@ -1,17 +1,19 @@
-"""How often a token was used."""
+"""How often a token was used: the counters of an hour or a day, and which verdict adds to which."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.core.verdicts import Verdict
 
 HOURS = 48
 DAYS = 90
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Requests of one hour or day, by what became of them."""
+class Counts(NamedTuple):
+    """Requests of one hour or day by outcome, in the order of the stored counters (decision 0006)."""
 
     allowed: int = 0
     wrong_host: int = 0
@@ -19,9 +21,30 @@ class Counts:
     inactive: int = 0
 
     @property
+    def total(self) -> int:
+        """All requests, allowed or refused."""
+        return sum(self)
+
+    @property
     def refused(self) -> int:
-        """How many were refused, for whatever reason."""
-        return self.wrong_host + self.rate_limited + self.inactive
+        """All requests that were refused."""
+        return self.total - self.allowed
+
+
+class Counter(NamedTuple):
+    """The verdicts that add to one number of Counts, and the words for it on a page."""
+
+    verdicts: tuple[Verdict, ...]
+    label: str
+
+
+# take.lua counts in the same numbers, and a test runs every verdict to compare.
+COUNTERS: Mapping[str, Counter] = {
+    "allowed": Counter((Verdict.ALLOWED,), "allowed"),
+    "wrong_host": Counter((Verdict.WRONG_HOST,), "for another host"),
+    "rate_limited": Counter((Verdict.RATE_LIMITED,), "over the rate limit"),
+    "inactive": Counter((Verdict.DISABLED_TOKEN, Verdict.TOKEN_NOT_YET_VALID), "while it was off"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +57,4 @@ class Usage:
 
 def total(counts: Iterable[Counts]) -> Counts:
     """Return the sum of *counts*."""
-    columns = zip(*((c.allowed, c.wrong_host, c.rate_limited, c.inactive) for c in counts), strict=True)
-    return Counts(*map(sum, columns))
+    return Counts(*map(sum, zip(*counts, strict=True)))

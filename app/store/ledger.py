@@ -1,4 +1,4 @@
-"""The gate's memory: one script, one round trip."""
+"""The ledger: one script decides on a token's record in one round trip (decisions 0003, 0005 and 0018)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 from app.core.errors import StoreUnavailableError
 from app.core.fields import MAX_GRACE_S
-from app.core.gate import Decision, Identity, Ledger, Verdict
+from app.core.gate import Ledger
 from app.core.limits import Limit, Refusal
+from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import DIGEST, inherited_id
+from app.core.verdicts import Decision, Identity, Verdict
 from app.store import keys, records
 from app.store.index_records import MAX_MOVES
 from app.store.pepper_check import PepperCheck
@@ -24,15 +26,20 @@ from app.store.transport.deadlines import DECISION, Deadlines, bounded
 from app.store.transport.pipeline import Pipeline
 from app.store.transport.scripts import Script
 
-_VERDICTS = {
-    b"allowed": Verdict.ALLOWED,
-    b"disabled": Verdict.DISABLED,
-    b"not_yet": Verdict.NOT_YET,
-    b"wrong_host": Verdict.WRONG_HOST,
-}
 # Neither a limit nor a window that others wrote has more digits.
-_MOST = 10**12
-_ABSENT = {Verdict.UNKNOWN, Verdict.EXPIRED}
+_MAX_FIGURE = 10**12
+_NONSENSE = "the reply of Redis makes no sense, or the record moved to no digest"
+_ABSENT = {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
+# Those that take.lua returns with the identity and nothing else.
+_OF_IDENTITY = {
+    verdict.encode(): verdict
+    for verdict in (
+        Verdict.ALLOWED,
+        Verdict.DISABLED_TOKEN,
+        Verdict.TOKEN_NOT_YET_VALID,
+        *(restriction.verdict for restriction in RESTRICTIONS),
+    )
+}
 
 
 class RedisLedger(Ledger):
@@ -41,7 +48,7 @@ class RedisLedger(Ledger):
     def __init__(
         self,
         client: Client,
-        canary: PepperCheck,
+        pepper_check: PepperCheck,
         default: Limit,
         deadline_s: float,
         pipeline: Pipeline | ClusterPipeline | None = None,
@@ -49,8 +56,10 @@ class RedisLedger(Ledger):
         self._client = pipeline or client
         self.concurrent = pipeline is not None
         self._unsettled: set[str] = set()
-        self._canary = canary
-        self._defaults = (default.max_requests, default.window_s)
+        self._pepper_check = pepper_check
+        fields = [restriction.field for restriction in RESTRICTIONS]
+        verdicts = [restriction.verdict.value for restriction in RESTRICTIONS]
+        self._rules: list[str | int] = [default.max_requests, default.window_s, *fields, *verdicts]
         # A pipeline belongs to one event loop; without one, several threads may call.
         self._within = (
             Deadlines(deadline_s, DECISION) if pipeline else partial(bounded, deadline_s, setting=DECISION)
@@ -59,31 +68,31 @@ class RedisLedger(Ledger):
         self._calls = count()
         # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
         self._rekeyer: Rekeyer[bool] = Rekeyer(
-            client, canary, lambda script, names, args: script.run(client, names, args)
+            client, pepper_check, lambda script, names, args: script.run(client, names, args)
         )
 
-    def take(self, digests: Sequence[str], patterns: Sequence[str]) -> Decision:
-        args: list[str | int] = [*self._defaults, *(f",{pattern}," for pattern in patterns)]
+    def take(self, digests: Sequence[str], candidates: Sequence[Sequence[str]]) -> Decision:
+        args = [*self._rules, *[f",{','.join(texts)}," if texts else "" for texts in candidates]]
         with self._within():
-            self._canary.check()
-            absent = Decision(Verdict.UNKNOWN)
+            self._pepper_check.check()
+            absent = Decision(Verdict.UNKNOWN_TOKEN)
             for digest in digests:
                 decision = self._follow(digest, args)
                 if decision.verdict not in _ABSENT:
                     if decision.verdict is Verdict.ALLOWED and decision.identity:
                         self._settle(decision.identity.token_id, digest, digests[0])
                     return decision
-                if decision.verdict is Verdict.EXPIRED:
+                if decision.verdict is Verdict.EXPIRED_TOKEN:
                     absent = decision
         return absent
 
     def probe(self, name: str) -> None:
         """Decide on *name*, which no token has: raise what a decision would raise, and change nothing."""
-        self._follow(name, self._defaults)
+        self._follow(name, [*self._rules, *("" for _ in RESTRICTIONS)])
 
     def _settle(self, token_id: bytes, found: str, current: str) -> None:
         """Do what follows from letting a token in, unless all is settled or this is being done."""
-        if (found == current and self._canary.is_recorded) or found in self._unsettled:
+        if (found == current and self._pepper_check.is_recorded) or found in self._unsettled:
             return
         self._unsettled.add(found)
         settle = partial(self._settle_one, token_id.decode(errors="replace"), found, current)
@@ -95,7 +104,7 @@ class RedisLedger(Ledger):
             if found != current:
                 token_id = records.id_of(found, token_id)
                 self._rekeyer.move(token_id, found, current, int(time.time()) + MAX_GRACE_S)
-            self._canary.record_current()
+            self._pepper_check.record_current()
         finally:
             self._unsettled.discard(found)
 
@@ -119,34 +128,36 @@ class RedisLedger(Ledger):
         return _read(digest, reply[1:-1])
 
 
-def _read(digest: str, told: Sequence[Any]) -> Decision | str:
+def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
     """Return the decision in a reply, or the digest to which the record moved; raises StoreUnavailableError.
 
-    It has the shape that ``take.lua`` promises to the last element, or it is no decision.
+    A reply that differs in any element from what ``take.lua`` documents is no decision.
     """
-    match told:
-        case [bytes() as outcome, bytes() as token_id, bytes() as email, bytes() as comment] if (
-            outcome in _VERDICTS
+    match reply:
+        case [bytes() as word, bytes() as token_id, bytes() as email, bytes() as comment] if (
+            word in _OF_IDENTITY
         ):
-            return Decision(_VERDICTS[outcome], _identity(digest, token_id, email, comment))
-        case [b"unknown"]:
-            return Decision(Verdict.UNKNOWN)
-        case [
-            b"limited",
-            bytes() as token_id,
-            bytes() as email,
-            bytes() as comment,
-            int() as most,
-            int() as window_s,
-            int() as wait_us,
-        ] if 0 < most <= _MOST and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MOST:
-            refusal = Refusal(Limit(most, window_s), wait_us)
-            return Decision(Verdict.RATE_LIMITED, _identity(digest, token_id, email, comment), refusal)
-        case [b"expired", bytes() as token_id]:
-            return Decision(Verdict.EXPIRED, _identity(digest, token_id, b"", b""))
+            return Decision(_OF_IDENTITY[word], _identity(digest, token_id, email, comment))
+        case [b"unknown_token"]:
+            return Decision(Verdict.UNKNOWN_TOKEN)
+        case [b"rate_limited", bytes() as token_id, bytes() as email, bytes() as comment, *figures]:
+            identity = _identity(digest, token_id, email, comment)
+            return Decision(Verdict.RATE_LIMITED, identity, _refusal(figures))
+        case [b"expired_token", bytes() as token_id]:
+            return Decision(Verdict.EXPIRED_TOKEN, _identity(digest, token_id, b"", b""))
         case [b"moved", bytes() as where] if DIGEST.fullmatch(moved_to := where.decode("latin-1")):
             return moved_to
-    raise StoreUnavailableError("the answer of Redis makes no sense, or the record moved to no digest")
+    raise StoreUnavailableError(_NONSENSE)
+
+
+def _refusal(figures: Sequence[Any]) -> Refusal:
+    """Return the limit and the wait in a reply; raises StoreUnavailableError."""
+    match figures:
+        case [int() as most, int() as window_s, int() as wait_us] if (
+            0 < most <= _MAX_FIGURE and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MAX_FIGURE
+        ):
+            return Refusal(Limit(most, window_s), wait_us)
+    raise StoreUnavailableError(_NONSENSE)
 
 
 def _identity(digest: str, token_id: bytes, email: bytes, comment: bytes) -> Identity:

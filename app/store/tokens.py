@@ -29,13 +29,13 @@ _MOST_NAMESAKES = 10
 class RedisTokens(TokenStore):
     """Keeps each token in a hash; a script makes each change, and Disk tells how durable it is."""
 
-    def __init__(self, client: Client, canary: PepperCheck, deadline_s: float) -> None:
+    def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's answers
-        self._canary = canary
+        self._pepper_check = pepper_check
         self._deadline_s = deadline_s
         self._disk = Disk(client)
         self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
-        self._mover = Rekeyer(client, canary, self._disk.change)
+        self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
         self._reader, self._index = RecordReader(client), Index(client)
         self._listing = IndexPages(client, self._reader, self._index)
 
@@ -50,17 +50,17 @@ class RedisTokens(TokenStore):
     def add(self, token: Token) -> Durability:
         fields = records.to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
         with bounded(self._deadline_s):
-            self._canary.check()
+            self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
             self._index.add(keys.index_entry(token.id, token.digest))
-            filled = _without_blanks(fields | self._canary.label)
+            filled = _without_blanks(fields | self._pepper_check.label)
             durability = self._disk.change(
                 self._add, [keys.record(token.digest)], [*_end(token.expires_at), *flat(filled)]
             )
             if durability is None:
                 raise UnknownOutcomeError("the answer of Redis makes no sense")
             with best_effort():
-                self._canary.record_current()
+                self._pepper_check.record_current()
             return durability
 
     def get(self, digest: str) -> Token | None:
@@ -90,15 +90,15 @@ class RedisTokens(TokenStore):
         return self._change(token, _switch(enabled), Leave.LEAVE, 0)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
-        return self._mover.choose(token.digest, candidates)
+        return self._rekeyer.choose(token.digest, candidates)
 
     def rotate(self, token: Token, digest: str, grace_ends_at: int) -> Durability | None:
         with bounded(self._deadline_s):
-            self._canary.check()
-            durability = self._mover.move(token.id, token.digest, digest, grace_ends_at)
+            self._pepper_check.check()
+            durability = self._rekeyer.move(token.id, token.digest, digest, grace_ends_at)
             with best_effort():
                 if durability:
-                    self._canary.record_current()
+                    self._pepper_check.record_current()
                 else:
                     self._index.drop(keys.index_entry(token.id, digest))
             return durability
@@ -135,7 +135,7 @@ class RedisTokens(TokenStore):
             more = cursor != 0
 
     def count_old_peppers(self) -> int:
-        counts, old = self._listing.old_peppers(self._canary.current), 0
+        counts, old = self._listing.old_peppers(self._pepper_check.current), 0
         while True:
             with bounded(self._deadline_s):
                 count = next(counts, None)
@@ -145,7 +145,7 @@ class RedisTokens(TokenStore):
 
     def forget_peppers(self) -> None:
         with bounded(self._deadline_s):
-            self._canary.forget()
+            self._pepper_check.forget()
 
     def _change(
         self, token: Token, fields: dict[str, str], expires_at: int | Leave | None, window_s: int

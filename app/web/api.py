@@ -150,12 +150,7 @@ def _shown(token: Token, now_s: int) -> Shown:
 
 
 def _counts(counts: Counts) -> dict[str, int]:
-    return {
-        "allowed": counts.allowed,
-        "wrong_host": counts.wrong_host,
-        "rate_limited": counts.rate_limited,
-        "inactive": counts.inactive,
-    }
+    return counts._asdict()
 
 
 def _find(name: str) -> Token:

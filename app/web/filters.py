@@ -18,7 +18,7 @@ from markupsafe import Markup
 from app.core import credentials
 from app.core.text import visible
 from app.core.tokens import TOKEN_ID
-from app.core.usage import Counts, total
+from app.core.usage import COUNTERS, total
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -34,6 +34,7 @@ def register(app: Flask) -> None:
     app.add_template_global(credentials.headers, "credential_headers")
     app.add_template_global(credentials.curl)
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
+    app.jinja_env.globals["usage_counters"] = COUNTERS
 
     @app.url_defaults
     def _add_content_hash(endpoint: str, values: dict[str, Any]) -> None:
@@ -122,11 +123,6 @@ def blank(number: int | None) -> str:
     return "" if number is None else str(number)
 
 
-def every(counts: Counts) -> int:
-    """Return the number of all requests, allowed and refused."""
-    return counts.allowed + counts.refused
-
-
 def capital(text: str) -> str:
     """Return *text* with its first character in upper case."""
     return text[:1].upper() + text[1:]
@@ -145,7 +141,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "rfc3339": rfc3339,
     "blank": blank,
     "total": total,
-    "every": every,
 }
 
 

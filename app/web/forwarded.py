@@ -1,21 +1,17 @@
-"""Traefik's account of the original request.
+"""What Traefik forwards of the original request.
 
-Whoever reaches us without passing through Traefik can forge every header read here: /auth must never be
-routed to the public.
+A client that reaches the service without passing through Traefik can forge every header that is read here:
+/auth must never be routed to the public.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Protocol
 
-from app.core.credentials import SOURCES
-from app.core.gate import Attempt, Verdict
+from app.core import credentials
+from app.core.verdicts import Attempt, Verdict
 
 SUBREQUEST_HEADERS = ("X-Forwarded-Method", "X-Forwarded-Uri")
-
-_BASIC_SCHEME = re.compile("basic( |$)", re.IGNORECASE | re.ASCII)
 
 
 class Headers(Protocol):
@@ -26,33 +22,23 @@ class Headers(Protocol):
         ...
 
 
-# All that an answer of /auth depends on; X-Forwarded-For only under FAIL_LIMIT_MAX.
-READ_HEADERS = (*{source.header: None for source in SOURCES.values()}, "X-Forwarded-Host", "X-Forwarded-For")
+# Every header that an answer of /auth depends on; X-Forwarded-For only if FAIL_LIMIT_MAX is set.
+READ_HEADERS = (*credentials.headers(credentials.SOURCES), "X-Forwarded-Host", "X-Forwarded-For")
 
 
-def read_attempt(headers: Headers, sources: Sequence[str]) -> Attempt:
-    """Return what the client presented in the first of *sources* that it sent, good or bad.
-
-    Nothing else of the request matters, and nothing is raised.
-    """
+def read_attempt(headers: Headers, sources: tuple[str, ...]) -> Attempt:
+    """Return what the client presented in the first of *sources* that it sent, good or bad; raise nothing."""
     host = headers.get("X-Forwarded-Host")
-    for name in sources:
-        source = SOURCES[name]
-        sent = headers.get(source.header)
-        if sent is None or (source.header == "Authorization" and _is_for_another(name, sent, sources)):
+    for candidate in credentials.accepted(sources):
+        source, sharing = candidate
+        value = headers.get(source.header)
+        if value is None or (sharing and not candidate.owns(value)):
             continue
-        token = source.read(sent)
-        return Attempt("", host, Verdict.MALFORMED) if token is None else Attempt(token, host)
+        secret = source.read(value)
+        return Attempt("", host, Verdict.MALFORMED_CREDENTIAL) if secret is None else Attempt(secret, host)
     return Attempt("", host, Verdict.NO_CREDENTIAL)
 
 
-def _is_for_another(name: str, sent: str, sources: Sequence[str]) -> bool:
-    """Tell whether two sources share the header and its scheme is the other one's."""
-    if "authorization" not in sources or "basic" not in sources:
-        return False
-    return (name == "basic") != bool(_BASIC_SCHEME.match(sent))
-
-
 def is_subrequest(headers: Headers) -> bool:
-    """Tell whether this is the question of a ForwardAuth, which only /auth may answer."""
+    """Return whether this is a sub-request of ForwardAuth, which only /auth may answer."""
     return any(headers.get(name) is not None for name in SUBREQUEST_HEADERS)

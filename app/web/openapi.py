@@ -22,6 +22,7 @@ from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
 from app.core.moments import MOMENT, within
 from app.core.search import MAX_CHARS, QUERY
 from app.core.tokens import DIGEST, TOKEN_ID, Status
+from app.core.usage import Counts
 from app.web.problems import API
 
 MAX_LIMIT = 500
@@ -119,9 +120,7 @@ _KNOWN: Schema = {
     "last_used_at": _moment("when it was last used, to the minute"),
 }
 _COUNT = {"type": "integer", "minimum": 0}
-_COUNTS = _object(
-    dict.fromkeys(counted := ["allowed", "wrong_host", "rate_limited", "inactive"], _COUNT), counted
-)
+_COUNTS = _object(dict.fromkeys(Counts._fields, _COUNT), list(Counts._fields))
 _USAGE = _object({"last_24_hours": _COUNTS, "last_90_days": _COUNTS}, ["last_24_hours", "last_90_days"])
 _PROBLEM = _object(
     {

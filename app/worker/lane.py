@@ -10,9 +10,10 @@ from gunicorn import SERVER
 from gunicorn.util import http_date
 
 from app.core.cache import BoundedCache
-from app.core.gate import Decision, Verdict
+from app.core.verdicts import Decision, Verdict
 from app.services import Services
-from app.web.auth import answer, judge
+from app.web.answers import render
+from app.web.auth import respond
 from app.worker.recognizer import Request
 
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")  # by minor version
@@ -37,7 +38,7 @@ class Lane:
     def decide(self, fields: dict[str, str], peer: str) -> Rendered:
         """Put the request to the gate; return the response without its version, date and Connection field."""
         self._note_express()
-        return judge(self._services, fields, peer, self._rendered)
+        return respond(self._services, fields, peer, self._rendered)
 
     def compose(self, request: Request, rendered: Rendered, *, closing: bool) -> bytes:
         """Return the complete response to *request*."""
@@ -60,7 +61,7 @@ class Lane:
         return self._cached(_PLAIN[decision.verdict])
 
     def _render(self, decision: Decision) -> Rendered:
-        response = answer(decision, self._settings)
+        response = render(decision, self._settings)
         status = f"{response.status} {HTTPStatus(response.status).phrase.upper()}"
         fields = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
         return (

@@ -15,7 +15,7 @@ PEPPER = os.environ["PEPPER"]
 LIMIT = os.environ["RATE_LIMIT_MAX"]
 WINDOW_S = os.environ["RATE_LIMIT_WINDOW_SEC"]
 SCRIPT = Path(__file__).resolve().parents[2] / "app" / "store" / "lua" / "take.lua"
-STATUSES = {b"allowed": 200, b"wrong_host": 403, b"limited": 429}
+STATUSES = {b"allowed": 200, b"wrong_host": 403, b"rate_limited": 429}
 
 app = Flask(__name__)
 store = redis.Redis(port=int(os.environ["REDIS_PORT"]))
@@ -35,5 +35,6 @@ def auth() -> Response:
 
 def ask(digest: str, host: str) -> bytes:
     """Return the script's outcome for that token and host."""
-    outcome: bytes = take(keys=keys.all_of(digest), args=(LIMIT, WINDOW_S, f",{host},", "the call"))[1]
+    args = (LIMIT, WINDOW_S, "hosts", "wrong_host", f",{host},", "the call")
+    outcome: bytes = take(keys=keys.all_of(digest), args=args)[1]
     return outcome

@@ -30,7 +30,7 @@ def main() -> None:
             f"{{tokens:{number:064x}}}:usage",
         ]
         reply: list[bytes] = take.run(pipeline, names, [100, 60, "call"])
-        return reply == [names[0].encode(), b"unknown", b"call"]
+        return reply == [names[0].encode(), b"unknown_token", b"call"]
 
     jobs = [gevent.spawn(is_answered, number) for number in range(2000)]
     gevent.joinall(jobs, raise_error=True)

@@ -102,7 +102,7 @@ def test_peppers_find_old_records() -> None:
         ({"expires_at": NOW + 7 * 86_400 + 1}, Status.ACTIVE),
         ({"expires_at": NOW + 7 * 86_400}, Status.EXPIRING),
         ({"not_before": NOW}, Status.ACTIVE),
-        ({"not_before": NOW + 1, "expires_at": NOW + 2}, Status.NOT_YET),
+        ({"not_before": NOW + 1, "expires_at": NOW + 2}, Status.NOT_YET_VALID),
         ({"enabled": False, "not_before": NOW + 1}, Status.DISABLED),
     ],
 )

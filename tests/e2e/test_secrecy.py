@@ -32,7 +32,7 @@ def _stack(echo: Backend) -> Iterator[_Stack]:
         Gunicorn(redis.port, log_level="debug", web_concurrency=1) as service,
         Traefik(service.port, echo.port, log_level="DEBUG") as traefik,
     ):
-        tokens = [service.issue("a.test", comment="canary"), service.issue("a.test")]
+        tokens = [service.issue("a.test", comment="pepper_check"), service.issue("a.test")]
         for token in tokens:
             statuses = [traefik.call(token, host).status for host in ("a.test", "b.test")]
             statuses += [service.auth(f"{token[:-1]}~").status, service.auth(f"{token} {token}").status]
@@ -81,7 +81,7 @@ def test_shown_once(stack: _Stack) -> None:
     """The pages show a token's secret only in the response that created it."""
     page = stack.service.page("/")
     assert page.status == 200
-    assert "canary" in page.text
+    assert "pepper_check" in page.text
     assert stack.tokens[0] not in page.text
     assert "set-cookie" not in page.headers
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.gate import Verdict
 from app.core.tokens import Fault, Status, inherited_id, mint_id
+from app.core.verdicts import Verdict
 from app.store import keys
 from devkit.builders import NOW
 from devkit.replica import Replica
@@ -91,7 +91,7 @@ def test_it_is_seen_and_deleted(replica: Replica, kind: str) -> None:
     digest = spoil(replica, (OTHER_TYPES | BAD_FIELDS)[kind])
 
     with suppress(StoreUnavailableError):
-        assert replica.ask(BAD_TEXT) is Verdict.UNKNOWN
+        assert replica.ask(BAD_TEXT) is Verdict.UNKNOWN_TOKEN
     assert listed(replica) == {digest: Status.UNREADABLE}
     assert replica.catalog.find(digest).id == inherited_id(digest)
     assert [token.digest for token in replica.catalog.search(digest).tokens] == [digest]
@@ -132,9 +132,9 @@ def test_an_edit_mends_fields(replica: Replica, kind: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "verdict"),
     [
-        ({"enabled": "maybe"}, Verdict.DISABLED),
+        ({"enabled": "maybe"}, Verdict.DISABLED_TOKEN),
         ({"created_at": "9" * 30, "first_used_at": "-1", "last_used_at": b"\xff"}, Verdict.ALLOWED),
-        ({"created_at": "999999999999", "not_before": "999999999999"}, Verdict.NOT_YET),
+        ({"created_at": "999999999999", "not_before": "999999999999"}, Verdict.TOKEN_NOT_YET_VALID),
         ({"id": b"\xff" * 16, "email": b"\xfe", "comment": b"\r\n\0"}, Verdict.ALLOWED),
         ({"id": "x" * 5_000}, Verdict.ALLOWED),
         ({"rate_limit_max": "999999999999", "rate_limit_window_sec": "999999999999"}, Verdict.ALLOWED),
@@ -169,7 +169,7 @@ def test_moved_in_circles(replica: Replica) -> None:
     assert [replica.catalog.find(digest).fault for digest in pair] == [Fault.KEY] * 2
     replica.delete(pair[0])
     assert replica.client.keys("tokens:*") == [replica.record(BAD_TEXT).encode()]
-    assert replica.ask(BAD_TEXT) is Verdict.UNKNOWN
+    assert replica.ask(BAD_TEXT) is Verdict.UNKNOWN_TOKEN
 
 
 def test_moved_to_what_is_no_digest(replica: Replica) -> None:
@@ -232,7 +232,7 @@ def test_two_records_with_one_id(replica: Replica) -> None:
         with pytest.raises(ConflictError, match=f"({real}, {decoy}|{decoy}, {real})"):
             act()
     replica.enable(real, enabled=False)
-    assert (replica.ask(text), replica.ask(BAD_TEXT)) == (Verdict.DISABLED, Verdict.ALLOWED)
+    assert (replica.ask(text), replica.ask(BAD_TEXT)) == (Verdict.DISABLED_TOKEN, Verdict.ALLOWED)
     replica.delete(decoy)
     assert replica.catalog.find(name).digest == real
 

@@ -11,8 +11,8 @@ import redis
 
 from app.core.durability import Durability
 from app.core.errors import StoreUnavailableError, UnknownOutcomeError
-from app.core.gate import Verdict
 from app.core.tokens import Leave
+from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
@@ -84,9 +84,9 @@ def _nothing_comes_back(server: RedisServer) -> None:
         server.start()
         verdicts = [replica.ask(text) for text in (a, b, c, new, kept)]
         assert verdicts == [
-            Verdict.UNKNOWN,
-            Verdict.DISABLED,
-            Verdict.UNKNOWN,
+            Verdict.UNKNOWN_TOKEN,
+            Verdict.DISABLED_TOKEN,
+            Verdict.UNKNOWN_TOKEN,
             Verdict.ALLOWED,
             Verdict.ALLOWED,
         ]

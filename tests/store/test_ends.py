@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.core.gate import Identity, Verdict
 from app.core.tokens import inherited_id
+from app.core.verdicts import Identity, Verdict
 from app.store import keys
 from devkit.replica import Replica
 from devkit.waiting import until
@@ -116,11 +116,11 @@ def test_expired_token(real_client: Any) -> None:
     replica = Replica(real_client, "pepper")
     name, text = replica.issue(ttl_seconds="1")
 
-    until(lambda: replica.ask(text) is Verdict.EXPIRED)
+    until(lambda: replica.ask(text) is Verdict.EXPIRED_TOKEN)
     decision = replica.decide(text)
 
-    assert (decision.verdict, decision.identity) == (Verdict.EXPIRED, Identity(name.encode(), b"", b""))
-    assert replica.ask("never-was") is Verdict.UNKNOWN
+    assert (decision.verdict, decision.identity) == (Verdict.EXPIRED_TOKEN, Identity(name.encode(), b"", b""))
+    assert replica.ask("never-was") is Verdict.UNKNOWN_TOKEN
 
 
 def test_end_is_remembered_for_30_days(replica: Replica) -> None:
@@ -135,10 +135,10 @@ def test_end_is_remembered_for_30_days(replica: Replica) -> None:
     replica.edit(name, {"ttl_seconds": "900"})
     assert kept_ms(replica, word) == kept_ms(replica, replica.record(text)) + 30 * DAY_MS
     replica.pass_end(text)
-    assert replica.ask(text) is Verdict.EXPIRED
+    assert replica.ask(text) is Verdict.EXPIRED_TOKEN
     assert replica.client.get(word) == name.encode()
     replica.client.delete(word)  # as its own expiry does
-    assert replica.ask(text) is Verdict.UNKNOWN
+    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
 
 
 def test_disabled_and_expired(replica: Replica) -> None:
@@ -147,7 +147,7 @@ def test_disabled_and_expired(replica: Replica) -> None:
     replica.enable(name, enabled=False)
     replica.pass_end(text)
 
-    assert replica.ask(text) is Verdict.EXPIRED
+    assert replica.ask(text) is Verdict.EXPIRED_TOKEN
 
 
 @pytest.mark.parametrize("by", ["registry", "others", "edit"])
@@ -162,7 +162,7 @@ def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
         assert not replica.client.exists(keys.ended(replica.peppers.digest(text)))
     replica.client.delete(replica.record(text))
 
-    assert replica.ask(text) is Verdict.UNKNOWN
+    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
 
 
 def test_rotated_text_has_not_expired(replica: Replica) -> None:
@@ -170,10 +170,10 @@ def test_rotated_text_has_not_expired(replica: Replica) -> None:
     name, old = replica.issue(ttl_seconds="600")
     _, new = replica.rotate(name, "60")
     replica.client.delete(replica.record(old))  # as its expiry does
-    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.ALLOWED)
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
 
     replica.pass_end(new)
-    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.EXPIRED)
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN)
     assert replica.decide(new).identity.token_id == name.encode()  # type: ignore[union-attr]
 
 
@@ -184,7 +184,7 @@ def test_grace_beyond_a_shortened_life(replica: Replica) -> None:
     replica.edit(name, {"ttl_seconds": "60"})
     replica.pass_end(new)
 
-    assert (replica.ask(old), replica.ask(new)) == (Verdict.EXPIRED, Verdict.EXPIRED)
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.EXPIRED_TOKEN, Verdict.EXPIRED_TOKEN)
 
 
 def test_expired_under_a_previous_pepper(single_client: Any) -> None:
@@ -196,7 +196,7 @@ def test_expired_under_a_previous_pepper(single_client: Any) -> None:
     after.pass_end(moved)
     before.pass_end(stayed)
 
-    assert (after.ask(moved), after.ask(stayed)) == (Verdict.EXPIRED, Verdict.EXPIRED)
+    assert (after.ask(moved), after.ask(stayed)) == (Verdict.EXPIRED_TOKEN, Verdict.EXPIRED_TOKEN)
 
 
 def test_life_under_a_previous_pepper_wins(single_client: Any) -> None:
@@ -218,7 +218,7 @@ def test_end_that_others_set(replica: Replica) -> None:
     replica.pass_end("old-text")
     decision = replica.decide("old-text")
 
-    assert decision.verdict is Verdict.EXPIRED
+    assert decision.verdict is Verdict.EXPIRED_TOKEN
     assert decision.identity.token_id.decode() == inherited_id(digest)  # type: ignore[union-attr]
 
 
@@ -238,7 +238,7 @@ def test_word_of_an_end_opens_nothing(replica: Replica, junk: str) -> None:
     assert replica.ask(text) is Verdict.ALLOWED
     replica.edit(name, {"comment": "x"})
     replica.client.delete(replica.record(text))
-    assert replica.ask(text) in {Verdict.UNKNOWN, Verdict.EXPIRED}
+    assert replica.ask(text) in {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
     assert replica.catalog.page(1).tokens == ()
 
 

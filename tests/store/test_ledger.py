@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from app.core.errors import StoreUnavailableError
-from app.core.gate import Identity, Verdict
 from app.core.limits import Limit
+from app.core.verdicts import Identity, Verdict
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
 
 DIGEST = "ab" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
-HOST = ("example.com", "*.com", "*")
+HOST = [("example.com", "*.com", "*")]
 
 
 def ledger(client: Any, most: int = 3, window_s: int = 60) -> RedisLedger:
@@ -32,7 +32,7 @@ def now_us(client: Any) -> int:
 
 def test_unknown_token(client: Any) -> None:
     """A token without a record is unknown, and nothing is written to Redis."""
-    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.UNKNOWN
+    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.UNKNOWN_TOKEN
     assert client.keys("*tokens:*") == []
 
 
@@ -100,7 +100,7 @@ def test_request_without_a_host(client: Any) -> None:
     """A request without a valid host is refused even if the token lists ``*``."""
     client.hset(RECORD, "hosts", "*")
 
-    assert ledger(client).take([DIGEST], ()).verdict is Verdict.WRONG_HOST
+    assert ledger(client).take([DIGEST], [()]).verdict is Verdict.WRONG_HOST
 
 
 @pytest.mark.parametrize("enabled", ["0", "", "true", "no"])
@@ -108,7 +108,7 @@ def test_disabled_token(client: Any, enabled: str) -> None:
     """Any value of ``enabled`` but 1 disables a token; older records without the field are enabled."""
     client.hset(RECORD, mapping={"hosts": "*", "enabled": enabled})
 
-    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.DISABLED
+    assert ledger(client).take([DIGEST], HOST).verdict is Verdict.DISABLED_TOKEN
 
 
 def test_limit(client: Any) -> None:

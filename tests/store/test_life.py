@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConflictError, NoSuchTokenError
-from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.core.tokens import Leave
 from app.core.usage import total
+from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.pepper_check import WrongPepperError
 from app.store.transport.connection import connect
@@ -33,7 +33,7 @@ def test_disabled_and_enabled_again(replica: Replica) -> None:
     name, text = replica.issue()
 
     replica.enable(name, enabled=False)
-    assert replica.ask(text) is Verdict.DISABLED
+    assert replica.ask(text) is Verdict.DISABLED_TOKEN
     replica.enable(name, enabled=True)
     assert replica.ask(text) is Verdict.ALLOWED
 
@@ -43,7 +43,7 @@ def test_not_before(client: Any) -> None:
     replica = Replica(client, "pepper")
     _, text = replica.issue(not_before="2999-01-01")
 
-    assert replica.ask(text) is Verdict.NOT_YET
+    assert replica.ask(text) is Verdict.TOKEN_NOT_YET_VALID
     client.hset(replica.record(text), "not_before", NOW - 1)
     assert replica.ask(text) is Verdict.ALLOWED
 
@@ -102,7 +102,7 @@ def test_rotation_without_grace(replica: Replica) -> None:
     token, new = replica.rotate(name, "0")
 
     after = replica.catalog.find(name)
-    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.ALLOWED)
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
     assert (token.id, after.id) == (name, name)
     assert (after.hosts, after.email, after.comment) == (before.hosts, before.email, before.comment)
     assert (after.rate_limit_max, after.created_at) == (7, before.created_at)
@@ -118,7 +118,7 @@ def test_rotation_with_grace(replica: Replica) -> None:
     assert (replica.ask(old), replica.ask(new)) == (Verdict.ALLOWED, Verdict.ALLOWED)
     assert 0 < replica.client.ttl(replica.record(old)) <= 60
     replica.client.delete(replica.record(old))  # as its expiry does
-    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN, Verdict.ALLOWED)
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
 
 
 def test_grace_ends_with_the_token(replica: Replica) -> None:
@@ -146,9 +146,9 @@ def test_changes_reach_both_secrets(replica: Replica) -> None:
     _, new = replica.rotate(name, "60")
 
     replica.enable(old, enabled=False)
-    assert {replica.ask(old), replica.ask(new)} == {Verdict.DISABLED}
+    assert {replica.ask(old), replica.ask(new)} == {Verdict.DISABLED_TOKEN}
     replica.delete(old)
-    assert {replica.ask(old), replica.ask(new)} == {Verdict.UNKNOWN}
+    assert {replica.ask(old), replica.ask(new)} == {Verdict.UNKNOWN_TOKEN}
 
 
 def test_rotation_after_rotation(replica: Replica) -> None:
@@ -253,7 +253,7 @@ def test_edits_and_a_delete_at_once(crowd: Any) -> None:
         name, text = replica.issue()
         edit = partial(replica.edit, name, {"comment": "x", "ttl_seconds": "60"})
         at_once(*[edit] * 4, partial(replica.delete, name))
-        assert replica.ask(text) is Verdict.UNKNOWN
+        assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
     assert crowd.keys("*tokens:*") == []
 
 
@@ -360,7 +360,7 @@ def test_first_come_is_not_right(client: Any) -> None:
     wrong, right = Replica(client, "wrong"), Replica(client, "right")
     client.hset(right.record("old-text"), "hosts", "a.test")
 
-    assert wrong.ask("old-text") is Verdict.UNKNOWN
+    assert wrong.ask("old-text") is Verdict.UNKNOWN_TOKEN
     assert not client.exists(keys.PEPPERS)
     assert right.ask("old-text") is Verdict.ALLOWED
     with pytest.raises(WrongPepperError):
@@ -372,7 +372,7 @@ def test_forgotten_pepper(client: Any) -> None:
     Replica(client, "right").issue()
     Replica(client, "wrong").registry.forget_peppers()
 
-    assert Replica(client, "wrong").ask("some-text") is Verdict.UNKNOWN
+    assert Replica(client, "wrong").ask("some-text") is Verdict.UNKNOWN_TOKEN
 
 
 def test_pepper_that_was_replaced(single_client: Any) -> None:

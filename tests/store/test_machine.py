@@ -11,15 +11,15 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from app.core.errors import ConflictError, NoSuchTokenError
-from app.core.gate import Verdict
 from app.core.limits import Limit
 from app.core.usage import total
+from app.core.verdicts import Verdict
 from app.store import keys, usage
 from devkit.redis_server import RedisServer
 from devkit.replica import Replica
 
 HOSTS = st.sampled_from(["a.test", "b.test", "*.test", "*"])
-GONE = {Verdict.UNKNOWN, Verdict.EXPIRED}
+GONE = {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
 LIMITS = st.integers(0, 4)
 TTLS = st.sampled_from(["0", "3600", "7200"])
 WINDOW_S = 3600  # longer than any run
@@ -41,7 +41,7 @@ class Modeled:
     def verdict(self, host: str) -> Verdict:
         """Return the expected verdict for a request to *host*."""
         if not self.enabled:
-            return Verdict.DISABLED
+            return Verdict.DISABLED_TOKEN
         if self.hosts not in {host, "*", f"*.{host.split('.')[1]}"}:
             return Verdict.WRONG_HOST
         return Verdict.RATE_LIMITED if 0 < self.limit <= self.admitted else Verdict.ALLOWED
@@ -81,13 +81,13 @@ class Life(RuleBasedStateMachine):
         """Use a token, existing or not, with any secret that it ever had."""
         ever = self.ever[name]
         text, known = ever[-1 - age % len(ever)], self.model.get(name)
-        expected = known.verdict(host) if known and text in known.texts else Verdict.UNKNOWN
+        expected = known.verdict(host) if known and text in known.texts else Verdict.UNKNOWN_TOKEN
         if text in self.expired.get(name, []):
-            expected = Verdict.EXPIRED
+            expected = Verdict.EXPIRED_TOKEN
 
         verdict = self.replica.ask(text, host)
         assert verdict is expected or (name in self.meddled and {verdict, expected} == GONE)
-        if known and expected is not Verdict.UNKNOWN:
+        if known and expected is not Verdict.UNKNOWN_TOKEN:
             known.note(expected)
 
     @rule(name=ids, hosts=HOSTS, limit=LIMITS)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.core.limits import Limit
-from app.core.usage import DAYS, HOURS, Counts, Usage, total
+from app.core.usage import COUNTERS, DAYS, HOURS, Counts, Usage, total
+from app.core.verdicts import Verdict
 from app.store import keys, usage
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
@@ -19,9 +20,10 @@ RECORD, USAGE = keys.record(DIGEST), keys.usage(DIGEST)
 HOUR_S = 3600
 
 
-def take(client: Any, patterns: tuple[str, ...] = ("a.test",), most: int = 100) -> None:
-    """Make one request with the token."""
-    RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, 60), 2).take([DIGEST], patterns)
+def take(client: Any, patterns: tuple[str, ...] = ("a.test",), most: int = 100) -> Verdict:
+    """Make one request with the token, and return the verdict."""
+    ledger = RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, 60), 2)
+    return ledger.take([DIGEST], [patterns]).verdict
 
 
 def read(client: Any) -> Usage:
@@ -46,6 +48,38 @@ def test_counts_by_outcome(client: Any) -> None:
     expected = Counts(allowed=1, wrong_host=1, rate_limited=1, inactive=1)
     assert (read(client).hours[-1], read(client).days[-1]) == (expected, expected)
     assert expected.refused == 3
+
+
+REFUSED_BY: dict[Verdict, dict[str, str]] = {
+    Verdict.ALLOWED: {"enabled": "1"},
+    Verdict.WRONG_HOST: {"hosts": "b.test"},
+    Verdict.RATE_LIMITED: {"rate_limit_max": "1"},
+    Verdict.DISABLED_TOKEN: {"enabled": "0"},
+    Verdict.TOKEN_NOT_YET_VALID: {"not_before": "99999999999"},
+}
+
+
+@pytest.mark.parametrize(
+    "verdict", [verdict for counter in COUNTERS.values() for verdict in counter.verdicts]
+)
+def test_counter_of_each_verdict(client: Any, verdict: Verdict) -> None:
+    """take.lua adds to the counter that core/usage.py declares for the verdict, by hour and by day."""
+    take(client)
+    client.hset(RECORD, mapping=REFUSED_BY[verdict])
+    before = read(client)
+    assert take(client) is verdict
+
+    name = next(name for name, counter in COUNTERS.items() if verdict in counter.verdicts)
+    for was, now in ((before.hours, read(client).hours), (before.days, read(client).days)):
+        assert now[-1] == was[-1]._replace(**{name: getattr(was[-1], name) + 1})
+
+
+def test_counters_are_declared_once() -> None:
+    """Each number of Counts has its verdicts, and no verdict counts twice."""
+    counted = [verdict for counter in COUNTERS.values() for verdict in counter.verdicts]
+
+    assert tuple(COUNTERS) == Counts._fields
+    assert len(counted) == len(set(counted))
 
 
 def test_unused_token() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from app.core.gate import Verdict
 from app.core.limits import Limit
+from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
@@ -76,9 +76,8 @@ def test_window_equals_its_model(real_client: Any, steps: list[Any]) -> None:
 
 
 def _take_both(client: Any, model: Model, limit: int) -> None:
-    decision = RedisLedger(client, PepperCheck(client, ["f"]), Limit(limit, WINDOW_S), 2).take(
-        [DIGEST], ("*",)
-    )
+    ledger = RedisLedger(client, PepperCheck(client, ["f"]), Limit(limit, WINDOW_S), 2)
+    decision = ledger.take([DIGEST], [("*",)])
     if decision.verdict is Verdict.ALLOWED:
         now = int(client.lindex(WINDOW, 0))
         assert model.admits(now, limit)

@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.core.gate import Verdict
+from app.core.verdicts import Verdict
 from app.store import keys
-from app.web.auth import OUTCOMES
+from app.web.answers import OUTCOMES
 from devkit.builders import PEPPER
 
 TOKEN = "from-an-older-deployment"

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from app import create_app
-from app.core.gate import Verdict
+from app.core.verdicts import Verdict
 from app.tally import Tally
 from app.version import VERSION
 from devkit.builders import make_settings

@@ -153,3 +153,14 @@ def test_wrong_pepper(make_client: Any, name: str) -> None:
     assert name
     assert answer.status_code == 503
     assert wrong.get("/healthz").status_code == 503
+
+
+def test_status_in_words(operator: Operator) -> None:
+    """A page says in plain words what the API says in one."""
+    fields = {"hosts": ["a.test"], "not_before": "2999-01-01T00:00:00Z"}
+    token = operator.post("/api/v1/tokens", json=fields).get_json()
+    expected = '<span class="status not_yet_valid">Not yet valid</span>'
+
+    assert token["status"] == "not_yet_valid"
+    assert expected in operator.get().text
+    assert expected in operator.get(f"/tokens/{token['id']}").text

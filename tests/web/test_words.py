@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.core.gate import Decision, Identity, Verdict
 from app.core.limits import Refusal
 from app.core.logins import WRONG_PER_CLIENT
-from app.web.auth import OUTCOMES, answer
+from app.core.verdicts import Decision, Identity, Verdict
+from app.web.answers import OUTCOMES
 from devkit.builders import make_settings
 from devkit.ports import free_port
 from tests.web.conftest import OPERATOR
@@ -182,7 +182,7 @@ def test_answer_of_auth(word: str, row: list[str]) -> None:
     outcome = OUTCOMES[verdict]
     identity = Identity(b"", b"", b"") if outcome.status == 200 else None
     refusal = Refusal(settings.limit, 1) if outcome.status == 429 else None
-    sent = answer(Decision(verdict, identity, refusal), settings)
+    sent = render(Decision(verdict, identity, refusal), settings)
     headers = dict(sent.headers)
     challenge = headers.pop("WWW-Authenticate", "").replace(settings.auth_realm, "…")
 
@@ -196,7 +196,7 @@ def test_answer_of_auth(word: str, row: list[str]) -> None:
 def test_body_without_bearer() -> None:
     """The README names the body for a missing token where Bearer is not accepted."""
     text = " ".join((ROOT / "README.md").read_text("utf-8").split())
-    sent = answer(Decision(Verdict("no_credential")), make_settings(CREDENTIAL_SOURCES="x-api-key"))
+    sent = render(Decision(Verdict("no_credential")), make_settings(CREDENTIAL_SOURCES="x-api-key"))
 
     assert f"Where `Bearer` is not accepted, the body for a missing token is `{sent.body}`." in text
 

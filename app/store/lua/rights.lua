@@ -1,14 +1,14 @@
 #!lua flags=no-writes
--- Ask whether this user may run every command of take.lua, without running those that write.
--- KEYS[1]  the record of a token that nobody has
+-- Check whether the user may run every command of take.lua, without running those that write.
+-- KEYS[1]  the record of a token that does not exist
 -- KEYS[2]  its admitted times
--- KEYS[3]  its usage; the word of its end is not in KEYS for the reason in take.lua
--- Returns  false, or the error of a command that can't be run
--- One script, because one round trip is what a decision costs too. Redis finds out whether the user may run a
--- command before it refuses it for the flag above. With that flag it runs this where take.lua may not run: to find
--- that out, take.lua is run besides.
+-- KEYS[3]  its usage; the marker of its end is not in KEYS for the reason in take.lua
+-- Returns  false, or the error of a command that the user may not run
+-- One script, because one round trip is what a decision costs too. Redis checks the rights to a command before it
+-- refuses the command for the flag above. With that flag, Redis runs this script where it would not run take.lua: to
+-- detect that, take.lua is run as well.
 
-local word = '{' .. KEYS[1] .. '}:ended'
+local marker = '{' .. KEYS[1] .. '}:ended'
 local replies = {
   HMGET = redis.pcall('HMGET', KEYS[1], 'hosts'),
   HSET = redis.pcall('HSET', KEYS[1], 'last_used_at', '0'),
@@ -23,16 +23,16 @@ local replies = {
   SETRANGE = redis.pcall('SETRANGE', KEYS[3], '0', '0'),
   PEXPIREAT = redis.pcall('PEXPIREAT', KEYS[3], '1'),
   DEL_usage = redis.pcall('DEL', KEYS[3]),
-  GET = redis.pcall('GET', word),
-  SET = redis.pcall('SET', word, ''),
-  PTTL = redis.pcall('PTTL', word),
+  GET = redis.pcall('GET', marker),
+  SET = redis.pcall('SET', marker, ''),
+  PTTL = redis.pcall('PTTL', marker),
   TIME = redis.pcall('TIME'),
 }
 
 for name, reply in pairs(replies) do
-  local trouble = type(reply) == 'table' and reply.err
-  if trouble and not trouble:find('read-only scripts', 1, true) then
-    return { err = 'NOPERM ' .. name .. ': ' .. trouble }
+  local denial = type(reply) == 'table' and reply.err
+  if denial and not denial:find('read-only scripts', 1, true) then
+    return { err = 'NOPERM ' .. name .. ': ' .. denial }
   end
 end
 return false

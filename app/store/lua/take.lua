@@ -1,27 +1,29 @@
 #!lua
--- Read one token's record, take one permit from it and note the use.
--- KEYS[1]  the token's record   hash; written by store/tokens.py; the times of use are noted here
--- KEYS[2]  the admitted times   list of microseconds, newest first; written here
--- KEYS[3]  the usage            string, laid out in store/usage.py; written here
--- ARGV[1]  the default limit    requests per window, 0 is unlimited
--- ARGV[2]  the default window   seconds
--- ARGV[3+] patterns that cover the host asked for, each between commas: ",example.com,"
--- ARGV[-1] the call             text that no other call on this connection has
--- Returns  { KEYS[1], "unknown", call }
---          { KEYS[1], "expired", id, call }
---          { KEYS[1], "moved", digest, call }   the record lives under that digest now
---          { KEYS[1], outcome, id, email, comment, call }
---              outcome: "disabled", "not_yet", "wrong_host" or "allowed"
---          { KEYS[1], "limited", id, email, comment, limit, window_s, wait_us, call }
+-- Read one token's record, decide on a request, take a permit and note the use.
+-- KEYS[1]  the token's record    hash; written by store/tokens.py; this script writes the times of use
+-- KEYS[2]  the admitted times    list of microseconds, newest first; written here
+-- KEYS[3]  the usage             string, laid out in store/usage.py; written here
+-- ARGV[1]  the default limit     requests per window; 0 is unlimited
+-- ARGV[2]  the default window    seconds
+-- then, for the restrictions of core/restrictions.py in the order in which they apply:
+--          the field of each in the record, a list with commas in between
+--          the verdict of each if nothing of the request is listed
+--          the candidates of each in one text, ",example.com,*.com,*,", of which one has to be listed; "" if none
+-- ARGV[-1] the call              text that no other call on this connection has
+-- Returns  { KEYS[1], verdict, ..., call }; the words are those of core/verdicts.py
+--          { KEYS[1], "unknown_token", call }
+--          { KEYS[1], "expired_token", id, call }
+--          { KEYS[1], "rate_limited", id, email, comment, limit, window_s, wait_us, call }
+--          { KEYS[1], any other verdict, id, email, comment, call }
+--          { KEYS[1], "moved", digest, call } if the record is under that digest now
 --          an error if the record can't be read
--- One script, because between reading the times and adding one no other request may read them, and a use may
--- not be noted for a token that was deleted meanwhile. KEYS[1] and the call come back, first and last, so that
--- the caller can tell its own answer, whole, from another's or from parts of two. Without flags in the first
--- line Redis refuses it wherever it could not write, so a replica or a full server never judges by what it last
--- heard.
--- The word of an ended token, its id in a string that outlives the record by 30 days, is read if there is no record,
--- and written at the first use. It is not in KEYS: a Cluster would not let a script run while a slot moves of which
--- one key is missing. In a slot like that it is not reached, and its token is as unknown as one that was deleted.
+-- One script, because no other request may read the times between reading them and adding one, and no use may be
+-- noted for a token that was deleted meanwhile. KEYS[1] comes back first and the call last, so that the caller can
+-- tell its own reply from another's or from parts of two. Without flags in the first line, Redis refuses to run it
+-- wherever it could not write, so a replica or a full server never decides by stale data.
+-- The marker of an expired token is a string with its id that outlives the record by 30 days: read if there is no
+-- record, written at the first use. It is not in KEYS, because a Cluster runs no script while a slot moves and one of
+-- the keys is missing. In such a slot the marker can't be reached, and the token is as unknown as a deleted one.
 
 -- Functions get what they use as arguments, and numbers go to Redis as text where they can: each local that a
 -- function captures is an allocation, and Redis prints each number with 17 digits.
@@ -31,62 +33,81 @@ local function whole(text, low)
   return assert(number and number >= low and number, 'a number in the record of this token can not be read')
 end
 
--- An older deployment stored lists as they were typed, with blanks and capitals. What is long is neither copied nor
--- searched by a pattern of Lua, which takes a hundred times as long as to look for one text after the other.
-local function lists(hosts, first, last)
-  local LONG, MANY, LONGEST = 300, 10, 260 -- no pattern is longer than 255
-  local is_typed
-  if #hosts < LONG then
-    local listed = ',' .. hosts .. ','
-    for i = first, last do
-      if listed:find(ARGV[i], 1, true) then
+-- Returns whether an item of the list is among the candidates. An older deployment stored hosts as they were typed,
+-- with blanks and capitals. What is long is neither copied nor searched by a pattern of Lua, which takes a hundred
+-- times as long as to look for one text after the other.
+local function lists(list, candidates, ignores_case)
+  local LONG, MANY, LONGEST = 300, 10, 260 -- no candidate is longer than 255
+  if #list < LONG then
+    if candidates:find(',' .. list .. ',', 1, true) then
+      return true
+    end
+    for item in list:gmatch('[^,]+') do
+      if candidates:find(',' .. item .. ',', 1, true) then
         return true
       end
     end
-    is_typed = hosts:find('[%s%u]')
-  else
-    for char in ('ABCDEFGHIJKLMNOPQRSTUVWXYZ \t\n\v\f\r'):gmatch('.') do
-      is_typed = is_typed or hosts:find(char, 1, true)
+    if list:find(ignores_case and '[%s%u]' or '%s') then
+      for item in list:gmatch('[^,%s][^,]*') do
+        item = item:match('^(.*%S)')
+        if candidates:find(',' .. (ignores_case and item:lower() or item) .. ',', 1, true) then
+          return true
+        end
+      end
     end
+    return false
   end
 
-  if is_typed or (#hosts >= LONG and last - first >= MANY) then
-    local covers, at = {}, 1
-    for i = first, last do
-      covers[ARGV[i]:sub(2, -2)] = true
-    end
+  local wanted, count, is_typed = {}, 0
+  for candidate in candidates:gmatch('[^,]+') do
+    wanted[candidate], count = true, count + 1
+  end
+  for char in (ignores_case and 'ABCDEFGHIJKLMNOPQRSTUVWXYZ \t\n\v\f\r' or ' \t\n\v\f\r'):gmatch('.') do
+    is_typed = is_typed or list:find(char, 1, true)
+  end
+  if is_typed or count >= MANY then
+    local at = 1
     repeat
-      local comma = hosts:find(',', at, true) or #hosts + 1
-      local pattern = hosts:sub(at, comma - 1)
-      if covers[is_typed and pattern:lower():match('^%s*(.*%S)') or pattern] then
+      local comma = list:find(',', at, true) or #list + 1
+      local item = list:sub(at, comma - 1)
+      item = is_typed and item:match('^%s*(.*%S)') or item
+      if wanted[is_typed and ignores_case and item:lower() or item] then
         return true
       end
       at = comma + 1
-    until at > #hosts
-  elseif #hosts >= LONG then
-    local head, tail = ',' .. hosts:sub(1, LONGEST), hosts:sub(-LONGEST) .. ','
-    for i = first, last do
-      local pattern = ARGV[i]
-      if hosts:find(pattern, 1, true) or head:find(pattern, 1, true) or tail:find(pattern, 1, true) then
-        return true
-      end
+    until at > #list
+    return false
+  end
+
+  local head, tail = ',' .. list:sub(1, LONGEST), list:sub(-LONGEST) .. ','
+  for candidate in pairs(wanted) do
+    local text = ',' .. candidate .. ','
+    if list:find(text, 1, true) or head:find(text, 1, true) or tail:find(text, 1, true) then
+      return true
     end
   end
 end
 
--- Returns the outcome, for "limited" also the limit, the window and the time to wait.
-local function judge(hosts, enabled, own_limit, own_window_s, not_before, time)
-  local second = tonumber(time[1])
+-- Returns the verdict; for "rate_limited" also the limit, the window and the time to wait.
+local function decide(record, restrictions, second, time)
+  local enabled, not_before = record[4], record[8]
   if enabled and enabled ~= '1' then
-    return 'disabled'
+    return 'disabled_token'
   end
   if not_before and second < whole(not_before, 0) then
-    return 'not_yet'
+    return 'token_not_yet_valid'
   end
-  if not (hosts and lists(hosts, 3, #ARGV - 1)) then
-    return 'wrong_host'
+  for i = 1, restrictions do -- every token has hosts, if only none; without another list it is not restricted by it
+    local list, is_hosts = record[9 + i], ARGV[2 + i] == 'hosts'
+    if is_hosts or (list and list ~= '') then
+      local candidates = ARGV[2 + 2 * restrictions + i]
+      if not (list and lists(list, candidates, is_hosts)) then
+        return ARGV[2 + restrictions + i]
+      end
+    end
   end
 
+  local own_limit, own_window_s = record[6], record[7]
   local limit = own_limit and whole(own_limit, 0) or tonumber(ARGV[1])
   if limit == 0 then
     return 'allowed'
@@ -103,7 +124,7 @@ local function judge(hosts, enabled, own_limit, own_window_s, not_before, time)
 
   local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
   if oldest and oldest + window_us > now then
-    return 'limited', limit, window_s, oldest + window_us - clock
+    return 'rate_limited', limit, window_s, oldest + window_us - clock
   end
 
   local stamp = now == clock and time[1] .. ('00000' .. time[2]):sub(-6) or newest
@@ -115,10 +136,11 @@ local function judge(hosts, enabled, own_limit, own_window_s, not_before, time)
   return 'allowed'
 end
 
--- The usage is two rings of counters, four a slot: 48 hours and 90 days, behind the hour of the last use.
-local function count(outcome, second, id)
+-- The usage is two rings of counters, four a slot: 48 hours and 90 days, behind the hour of the last use. Which
+-- verdict adds to which counter is declared in core/usage.py.
+local function count(verdict, second, id)
   local HOURS, DAYS, HOURLY, DAILY = 48, 90, 1, 193
-  local counter = outcome == 'allowed' and 0 or outcome == 'wrong_host' and 1 or outcome == 'limited' and 2 or 3
+  local counter = verdict == 'allowed' and 0 or verdict == 'wrong_host' and 1 or verdict == 'rate_limited' and 2 or 3
   local hour = (second - second % 3600) / 3600
   local day = (hour - hour % 24) / 24
   local in_hour, in_day = '#' .. HOURLY + hour % HOURS * 4 + counter, '#' .. DAILY + day % DAYS * 4 + counter
@@ -157,37 +179,44 @@ local function count(outcome, second, id)
   end
 end
 
-local record = redis.call('HMGET', KEYS[1], 'hosts', 'id', 'email', 'comment', 'enabled', 'moved_to',
-  'rate_limit_max', 'rate_limit_window_sec', 'not_before', 'last_used_at')
-local hosts, id, email, comment, moved_to, call = record[1], record[2], record[3], record[4], record[6], ARGV[#ARGV]
+local restrictions = (#ARGV - 3) / 3
+local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
+  'rate_limit_window_sec', 'not_before', 'last_used_at', unpack(ARGV, 3, 2 + restrictions))
+local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
 if moved_to then
   return { KEYS[1], 'moved', moved_to, call }
 end
-if not (hosts or id or email or comment) then
-  local word = '{' .. KEYS[1] .. '}:ended'
-  local ended = redis.pcall('GET', word)
-  if type(ended) == 'string' then
-    local remembered_ms = redis.call('PTTL', word)
-    if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- not deleted by others before its end
-      return { KEYS[1], 'expired', ended, call }
+local is_token, length = id or email or comment, 0
+for i = 10, 9 + restrictions do
+  if record[i] then
+    is_token, length = true, length + #record[i]
+  end
+end
+if not is_token then
+  local marker = '{' .. KEYS[1] .. '}:ended'
+  local expired_id = redis.pcall('GET', marker)
+  if type(expired_id) == 'string' then
+    local remembered_ms = redis.call('PTTL', marker)
+    if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- the record was not deleted by others before its end
+      return { KEYS[1], 'expired_token', expired_id, call }
     end
   end
-  return { KEYS[1], 'unknown', call }
+  return { KEYS[1], 'unknown_token', call }
 end
 
 id, email, comment = id or '', email or '', comment or ''
-assert(#id + #email + #comment + #(hosts or '') <= 65536, 'the record of this token is too long')
+assert(#id + #email + #comment + length <= 65536, 'the record of this token is too long')
 local time = redis.call('TIME')
-local outcome, limit, window_s, wait_us = judge(hosts, record[5], record[7], record[8], record[9], time)
 local second = tonumber(time[1])
-count(outcome, second, id)
-if outcome == 'limited' then
-  return { KEYS[1], outcome, id, email, comment, limit, window_s, wait_us, call }
+local verdict, limit, window_s, wait_us = decide(record, restrictions, second, time)
+count(verdict, second, id)
+if verdict == 'rate_limited' then
+  return { KEYS[1], verdict, id, email, comment, limit, window_s, wait_us, call }
 end
 
 local minute = second - second % 60
-if outcome == 'allowed' and tonumber(record[10]) ~= minute then
+if verdict == 'allowed' and tonumber(record[9]) ~= minute then
   redis.call('HSETNX', KEYS[1], 'first_used_at', minute)
   redis.call('HSET', KEYS[1], 'last_used_at', minute)
 end
-return { KEYS[1], outcome, id, email, comment, call }
+return { KEYS[1], verdict, id, email, comment, call }

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from app.core.errors import StoreUnavailableError
-from app.core.gate import Verdict
 from app.core.limits import Limit
+from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.transport.connection import connect
 from app.store.transport.slots import slot_of
@@ -194,7 +194,7 @@ def test_changes_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     replica.delete(name)
     move.end()
 
-    assert replica.ask(text) is Verdict.UNKNOWN
+    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
 
 
 def test_expiry_marker_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
@@ -212,4 +212,4 @@ def test_expiry_marker_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     replica.delete(name)
     move.carry(marker)
     move.end()
-    assert replica.ask(text) is Verdict.UNKNOWN
+    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN

@@ -1,0 +1,49 @@
+"""The vocabulary of a decision: what a client presented, and every way in which that can end."""
+
+from __future__ import annotations
+
+from enum import StrEnum, auto
+from typing import NamedTuple
+
+from app.core.limits import Refusal
+
+
+class Verdict(StrEnum):
+    """Every outcome of an attempt; the one word for it in Lua, logs, metrics and usage counters."""
+
+    ALLOWED = auto()
+    NO_CREDENTIAL = auto()
+    MALFORMED_CREDENTIAL = auto()
+    MISTYPED_TOKEN = auto()
+    UNKNOWN_TOKEN = auto()
+    EXPIRED_TOKEN = auto()
+    DISABLED_TOKEN = auto()
+    TOKEN_NOT_YET_VALID = auto()
+    WRONG_HOST = auto()
+    RATE_LIMITED = auto()
+    THROTTLED_CLIENT = auto()
+    UNAVAILABLE = auto()
+
+
+class Attempt(NamedTuple):
+    """What a client presented: a well-formed secret or the fault in it, and the host that it requested."""
+
+    secret: str
+    host: str | None
+    fault: Verdict | None = None
+
+
+class Identity(NamedTuple):
+    """Whose token it is; bytes, because an older deployment may have stored anything."""
+
+    token_id: bytes
+    email: bytes
+    comment: bytes
+
+
+class Decision(NamedTuple):
+    """A verdict; *identity* of a known token, *refusal* of one over its limit."""
+
+    verdict: Verdict
+    identity: Identity | None = None
+    refusal: Refusal | None = None

@@ -1,0 +1,112 @@
+"""The answers of /auth: one table from verdict to status, and the rendering of all headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import quote_from_bytes
+
+from app.core.credentials import BEARER, IDENTITY_HEADERS, Scheme, schemes
+from app.core.limits import Refusal
+from app.core.verdicts import Decision, Identity, Verdict
+from app.settings import Settings
+
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
+
+class Outcome(NamedTuple):
+    """Status and body for a verdict, and *error* for the challenge of Bearer (RFC 6750 section 3).
+
+    An *error* of None means that the answer has no challenge at all.
+    """
+
+    status: int
+    body: str
+    error: str | None = None
+
+
+_INVALID = 'error="invalid_token"'
+OUTCOMES: Mapping[Verdict, Outcome] = {
+    Verdict.ALLOWED: Outcome(200, "OK"),
+    Verdict.NO_CREDENTIAL: Outcome(401, "missing bearer token", ""),
+    Verdict.MALFORMED_CREDENTIAL: Outcome(401, "invalid token", 'error="invalid_request"'),
+    Verdict.MISTYPED_TOKEN: Outcome(401, "invalid token", _INVALID),
+    Verdict.UNKNOWN_TOKEN: Outcome(401, "invalid token", _INVALID),
+    Verdict.EXPIRED_TOKEN: Outcome(
+        401, "invalid token", f'{_INVALID}, error_description="the token expired"'
+    ),
+    Verdict.DISABLED_TOKEN: Outcome(401, "invalid token", _INVALID),
+    Verdict.TOKEN_NOT_YET_VALID: Outcome(401, "invalid token", _INVALID),
+    Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
+    Verdict.RATE_LIMITED: Outcome(429, "rate limit exceeded"),
+    Verdict.THROTTLED_CLIENT: Outcome(429, "rate limit exceeded"),
+    Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
+}
+
+
+class Answer(NamedTuple):
+    """Status, headers and body, for the Flask view and for the express lane alike."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: str
+
+
+def render(decision: Decision, settings: Settings) -> Answer:
+    """Return the answer to *decision*."""
+    outcome = OUTCOMES[decision.verdict]
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+    if outcome.error is not None:
+        headers += _challenges(outcome, settings)
+    if decision.verdict is Verdict.ALLOWED and decision.identity:
+        headers += _identity_headers(decision.identity)
+    if decision.refusal:
+        headers += _limit_headers(decision.refusal)
+    if decision.verdict is Verdict.UNAVAILABLE:
+        headers.append(("Retry-After", "1"))
+    return Answer(outcome.status, headers, _body(decision.verdict, outcome, settings))
+
+
+def _body(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
+    if verdict is Verdict.NO_CREDENTIAL and BEARER not in schemes(settings.credential_sources):
+        return "missing token"
+    return outcome.body
+
+
+def _challenges(outcome: Outcome, settings: Settings) -> list[tuple[str, str]]:
+    """Return a challenge for each accepted scheme.
+
+    A 403 is Bearer's alone (RFC 6750 section 3.1): other clients would ask their user for another password.
+    """
+    accepted = schemes(settings.credential_sources)
+    if outcome.status == HTTPStatus.FORBIDDEN:
+        accepted = tuple(scheme for scheme in accepted if scheme.reports_errors)
+    return [("WWW-Authenticate", _challenge(scheme, outcome, settings)) for scheme in accepted]
+
+
+def _challenge(scheme: Scheme, outcome: Outcome, settings: Settings) -> str:
+    error = outcome.error if scheme.reports_errors else ""
+    return ", ".join(filter(None, [f'{scheme.name} realm="{settings.auth_realm}"', scheme.parameters, error]))
+
+
+def _identity_headers(identity: Identity) -> list[tuple[str, str]]:
+    return [(name, header_text(part(identity))) for name, part in IDENTITY_HEADERS.items()]
+
+
+def header_text(value: bytes) -> str:
+    """Return *value* with every byte percent-encoded that is no printable ASCII."""
+    return quote_from_bytes(value, safe=_PRINTABLE)
+
+
+def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
+    """RFC 9110 section 10.2.3, draft-ietf-httpapi-ratelimit-headers-11, and X- names (reset in seconds)."""
+    limit, wait_s = refusal.limit, refusal.retry_after_s
+    return [
+        ("Retry-After", f"{wait_s}"),
+        ("RateLimit-Policy", f'"default";q={limit.max_requests};w={limit.window_s}'),
+        ("RateLimit", f'"default";r=0;t={wait_s}'),
+        ("X-RateLimit-Limit", f"{limit.max_requests}"),
+        ("X-RateLimit-Remaining", "0"),
+        ("X-RateLimit-Reset", f"{wait_s}"),
+    ]

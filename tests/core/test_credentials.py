@@ -1,0 +1,45 @@
+"""The tables of the ForwardAuth contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.credentials import IDENTITY_HEADERS, SOURCES, accepted, curl, headers
+from app.core.verdicts import Identity
+
+
+def test_identity_headers() -> None:
+    """Each part of an identity is in exactly one header."""
+    identity = Identity(b"an id", b"an email", b"a comment")
+
+    assert sorted(part(identity) for part in IDENTITY_HEADERS.values()) == sorted(identity)
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "owner"),
+    [
+        (("authorization", "basic"), "Basic x", "basic"),
+        (("basic", "authorization"), "bAsIc", "basic"),
+        (("basic", "authorization"), "Bearer x", "authorization"),
+        (("basic", "authorization"), "Digest x", "authorization"),
+        (("basic", "authorization"), "", "authorization"),
+        (("basic", "proxy-authorization"), "Bearer x", "basic"),
+        (("authorization", "x-api-key"), "Basic x", "authorization"),
+    ],
+)
+def test_owner_of_a_shared_header(names: tuple[str, ...], value: str, owner: str) -> None:
+    """A value is read by the source that has its scheme, else by the first in the table."""
+    sharing = [one for one in accepted(names) if one.source.header == "Authorization"]
+    owners = [one.source for one in sharing if not one.sharing or one.owns(value)]
+
+    assert owners == [SOURCES[owner]]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_curl_sends_what_is_read(name: str) -> None:
+    """The line of curl names the header of its source, or the option for passwords."""
+    line = curl([name], "the-secret", "https://a.test/")
+    sent = f'-H "{headers([name])[0]}: ' if name != "basic" else "-u token:"
+
+    assert line.startswith(f"curl {sent}")
+    assert line.endswith(" https://a.test/")

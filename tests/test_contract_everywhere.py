@@ -1,0 +1,171 @@
+"""Every snippet that an operator copies lists the headers of core/credentials.py, complete and in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from html import unescape
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from flask import render_template_string
+
+from app import create_app
+from app.core.credentials import IDENTITY_HEADERS, SOURCES, headers
+from devkit.builders import make_settings
+
+ROOT = Path(__file__).parents[1]
+PATTERNS = ("*.md", "docs/**/*.md", "*.yml", "deploy/**/*.y*ml", "k8s/**/*.y*ml", "app/templates/**/*.html")
+NO_SNIPPETS = {"CHANGELOG.md", "decisions"}
+IDENTITY = tuple(IDENTITY_HEADERS)
+ACCEPTED = (*SOURCES, ",".join(SOURCES), "basic,authorization")
+DEFAULT = make_settings().credential_sources
+
+# The two lists of ForwardAuth: [A, B] or a line for each in YAML, =A,B in a label or a flag.
+_FORWARD_AUTH = re.compile(
+    r"""auth(Request|Response)Headers(?:
+        :[ ]*\[(?P<flow>[^\]]*)\] | :[ ]*\n(?P<block>(?:[ ]*-[ ]+\S+\n)+) | =(?P<label>[^\s`"']+)
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SOURCES = re.compile(r"CREDENTIAL_SOURCES[=:] *([a-z,:-]+)")
+
+
+class Snippet(NamedTuple):
+    """One list of headers, where it is, and the list that the tables ask for."""
+
+    place: str
+    found: tuple[str, ...]
+    expected: tuple[str, ...]
+
+
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
+    """Return every document and manifest, and the labels of the admin pages as they are rendered."""
+    return (*_files(), *((f"labels for {names}", labels(names)) for names in ACCEPTED))
+
+
+def _files() -> Iterator[tuple[str, str]]:
+    for path in sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern)):
+        if not NO_SNIPPETS & set(path.relative_to(ROOT).parts) and path.name != "_labels.html":
+            yield str(path.relative_to(ROOT)), path.read_text("utf-8")
+
+
+def labels(names: str) -> str:
+    """Return the labels that an admin page shows for these sources."""
+    settings = make_settings(CREDENTIAL_SOURCES=names)
+    with create_app(settings).test_request_context():
+        page = render_template_string("{% include '_labels.html' %}", settings=settings)
+    return f"CREDENTIAL_SOURCES={names}\n" + unescape(re.sub(r"</?(?:mark|code|pre)>", "", page))
+
+
+def block_around(text: str, position: int) -> str:
+    """Return the code block around *position*, or all of a file that has none."""
+    begin, end = text.rfind("\n```", 0, position), text.find("\n```", position)
+    return text if begin < 0 or end < 0 else text[begin:end]
+
+
+def forward_auth_snippets() -> Iterator[Snippet]:
+    """Yield the lists of Traefik; a block that names other sources than the default is for those."""
+    for place, text in texts():
+        for match in _FORWARD_AUTH.finditer(text):
+            named = _SOURCES.search(block_around(text, match.start()))
+            credentials = headers(named[1].split(",") if named else DEFAULT)
+            listed = match["flow"] or match["block"] or match["label"]
+            found = tuple(re.findall(r"[\w-]*\w", listed))
+            expected = credentials if match[1].lower() == "request" else credentials + IDENTITY
+            yield Snippet(f"{place}: auth{match[1]}Headers", found, expected)
+
+
+def test_forward_auth() -> None:
+    """Both lists have the headers of the accepted sources, and the response's the identity besides."""
+    snippets = [*forward_auth_snippets()]
+    places = {snippet.place.partition(":")[0] for snippet in snippets}
+
+    assert [one for one in snippets if one.found != one.expected] == []
+    assert {"k8s/traefik-middleware.yaml", "deploy/traefik/routes.yml", "labels for basic"} <= places
+    assert any(place.endswith(".md") for place in places)
+
+
+def test_no_list_is_overlooked() -> None:
+    """Whatever else names these options in a document does so in prose, in backquotes or a comment."""
+    for place, text in texts():
+        named = re.findall(r"auth(?:Request|Response)Headers *[=:]", text, re.IGNORECASE)
+        assert len(named) == len([*_FORWARD_AUTH.finditer(text)]), place
+
+
+PROXIES = (ROOT / "docs/proxies.md").read_text("utf-8")
+CREDENTIALS = headers(DEFAULT)
+LOWER = [name.lower() for name in IDENTITY]
+
+
+def variable(name: str) -> str:
+    """Return *name* as nginx has it in a variable."""
+    return name.lower().replace("-", "_")
+
+
+# What each proxy calls it, by a pattern with one group, and what the tables ask for.
+OTHER_PROXIES: dict[str, tuple[str, list[str]]] = {
+    "Caddy hands on": (r"copy_headers (.*)", [" ".join(IDENTITY)]),
+    "Caddy takes out": (r"header_up -(.*)", [*CREDENTIALS]),
+    "nginx reads": (r"auth_request_set .* \$upstream_http_(x_auth_\w+);", [*map(variable, IDENTITY)]),
+    "nginx hands on": (r"proxy_set_header (X-Auth-\S+) ", [*IDENTITY]),
+    "nginx asks with": (r"proxy_set_header (\S+) \$http_(?!upgrade)\w+;", [*CREDENTIALS]),
+    "nginx takes out": (r'proxy_set_header (?!Content-Length|Connection)(\S+) "";', [*CREDENTIALS]),
+    "Envoy asks with": (r"{exact: (?!x-forwarded-)(\S+)}", [name.lower() for name in CREDENTIALS]),
+    "Envoy takes out": (
+        r"request_headers_to_remove: \[(.*), x-forwarded-method, x-forwarded-uri\]",
+        [", ".join(CREDENTIALS).lower()],
+    ),
+    "HAProxy asks with": (r"local CREDENTIALS = {(.*)}", [", ".join(f'"{n.lower()}"' for n in CREDENTIALS)]),
+    "HAProxy hands on": (r"local IDENTITY = {(.*)}", [", ".join(f'"{name}"' for name in LOWER)]),
+    "HAProxy takes out": (r"http-request del-header ([A-Z]\S*)", [*CREDENTIALS]),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_PROXIES)
+def test_other_proxies(what: str) -> None:
+    """The other proxies ask with the credential, take it out and hand on the whole identity, in order."""
+    pattern, expected = OTHER_PROXIES[what]
+
+    assert re.findall(pattern, PROXIES) == expected
+
+
+def test_prefix_of_envoy() -> None:
+    """Envoy hands on by prefix, which every identity header has and no credential."""
+    [prefix] = re.findall(r"allowed_upstream_headers:\s+patterns: \[{prefix: (\S+)}\]", PROXIES)
+
+    assert all(name.startswith(prefix) for name in LOWER)
+    assert not any(source.header.lower().startswith(prefix) for source in SOURCES.values())
+
+
+def rows(section: Callable[[str], bool]) -> list[list[str]]:
+    """Return the rows below the one table of the documents whose head is *section*, cell by cell."""
+    found = []
+    for _, text in texts():
+        lines = text.splitlines()
+        for number in (number for number, line in enumerate(lines) if section(line)):
+            for line in lines[number + 2 :]:
+                if not line.startswith("|"):
+                    break
+                found.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return found
+
+
+def test_table_of_sources() -> None:
+    """The documents describe every source in the table's order, with its header and its scheme."""
+    described = rows(lambda line: line.startswith("| Source | The client sends"))
+
+    assert [row[0].strip("`") for row in described] == [*SOURCES]
+    for row, source in zip(described, SOURCES.values(), strict=True):
+        scheme = "" if source.scheme.is_fallback else f" {source.scheme.name}"
+        assert row[1].startswith(f"`{source.header}:{scheme}")
+
+
+def test_identity_in_the_table_of_answers() -> None:
+    """The row of an allowed request names every identity header, in order."""
+    [allowed] = [row for row in rows(lambda line: line.startswith("| Case | Status")) if row[0] == "allowed"]
+
+    assert re.findall(r"`(X-[^`]+)`", allowed[-1]) == [*IDENTITY]
