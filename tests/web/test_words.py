@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from app.core.limits import Refusal
 from app.core.logins import WRONG_PER_CLIENT
 from app.core.verdicts import Decision, Identity, Verdict
-from app.web.answers import OUTCOMES
+from app.web.answers import OUTCOMES, render
 from devkit.builders import make_settings
 from devkit.ports import free_port
 from tests.web.conftest import OPERATOR
