@@ -64,7 +64,7 @@ def spoil(replica: Replica, write: Write) -> str:
 
 
 def listed(replica: Replica) -> dict[str, Status]:
-    """Return how every token in the table stands, by its digest."""
+    """Return the status of every listed token by digest."""
     return {token.digest: token.status(NOW) for token in replica.catalog.page(1).tokens}
 
 

@@ -28,7 +28,7 @@ TOKEN = make_token()
 
 
 def patient(server: RedisServer, deadline_ms: int = 5000) -> Any:
-    """Return a client like that of the pages."""
+    """Return a client with a deadline long enough for tests."""
     return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=deadline_ms), concurrent=False)
 
 
@@ -40,7 +40,7 @@ def _valkey() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def hasty(valkey: RedisServer) -> Iterator[RedisTokens]:
-    """Return a store that has less patience than the disk needs, with one token."""
+    """Return a store with one token and a deadline shorter than a slow disk needs."""
     valkey.client().flushall()
     client = patient(valkey, 1400)
     store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
@@ -51,7 +51,7 @@ def hasty(valkey: RedisServer) -> Iterator[RedisTokens]:
 
 @pytest.fixture
 def store(valkey: RedisServer) -> Iterator[RedisTokens]:
-    """Return a store on a server that knows WAITAOF."""
+    """Return a store on a server that supports WAITAOF."""
     valkey.client().flushall()
     client = patient(valkey)
     yield RedisTokens(client, PepperCheck(client, ["f"]), 2)
@@ -104,19 +104,19 @@ CHANGES: dict[str, Callable[[RedisTokens], Any]] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_every_change_is_confirmed(store: RedisTokens, change: Callable[[RedisTokens], Any]) -> None:
-    """Every change of a token returns that it is on disk."""
+    """Every kind of change is reported as confirmed once."""
     store.add(TOKEN)
     assert change(store) is Durability.CONFIRMED
 
 
 @pytest.mark.parametrize("name", CHANGES.keys() - {"add"})
 def test_no_change(store: RedisTokens, name: str) -> None:
-    """A change that found no token returns no durability."""
+    """A call that changed nothing reports nothing."""
     assert CHANGES[name](store) is None
 
 
 def test_slow_disk(valkey: RedisServer, store: RedisTokens) -> None:
-    """A change that the disk did not confirm in time is done, and returned as unconfirmed."""
+    """A change that the disk does not confirm in time is done, and reported as unconfirmed."""
     valkey.client().config_set("appendfsync", "no")
     try:
         assert store.add(TOKEN) is Durability.UNCONFIRMED
@@ -135,7 +135,7 @@ def mute(request: Any) -> Iterator[RedisServer]:
 
 
 def told_by(server: RedisServer) -> set[Durability]:
-    """Return the durability of a change, and that of every change on this server."""
+    """Return what is reported for a change and for the server as a whole."""
     client = patient(server)
     store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
     told = {store.add(make_token()), store.durability()}
@@ -179,7 +179,7 @@ def test_first_file(mute: RedisServer) -> None:
 
 @pytest.mark.parametrize("binary", [valkey_binary, redis_binary], ids=["valkey", "installed"])
 def test_no_file(binary: Callable[[], str]) -> None:
-    """A server without an append-only file is told apart, new or old."""
+    """A server without an append-only file is reported as such, and logged once."""
     with RedisServer(binary=binary()) as server:
         client = patient(server)
         store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
@@ -200,7 +200,7 @@ def test_silence_before_the_answer(valkey: RedisServer, hasty: RedisTokens) -> N
 
 
 def test_silence_after_the_answer(valkey: RedisServer, hasty: RedisTokens) -> None:
-    """A change that Redis has answered is done, though its word about the disk did not come in time."""
+    """A change that Redis acknowledged is done, even if its confirmation does not arrive in time."""
     valkey.client().config_set("appendfsync", "no")
     try:
         assert hasty.remove(TOKEN) is Durability.UNCONFIRMED

@@ -79,7 +79,7 @@ def test_end_of_an_edited_token(client: Any, how: str) -> None:
 
 
 def test_end_of_a_grace_period(client: Any) -> None:
-    """The old secret leads to the new one until one moment; a rotation leaves the token's own end alone."""
+    """The old secret expires with its grace period, and a rotation does not change the token's expiry."""
     replica = Replica(client, "pepper", now=lambda: now + 0.9)
     now = int(time.time())
     name, old = replica.issue(ttl_seconds="600")
@@ -137,7 +137,7 @@ def test_end_is_remembered_for_30_days(replica: Replica) -> None:
     replica.pass_end(text)
     assert replica.ask(text) is Verdict.EXPIRED_TOKEN
     assert replica.client.get(word) == name.encode()
-    replica.client.delete(word)  # as its own expiry does
+    replica.client.delete(word)  # simulates its expiry
     assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
 
 
@@ -169,7 +169,7 @@ def test_rotated_text_has_not_expired(replica: Replica) -> None:
     """A replaced secret is unknown after its grace period; the newest one expires with the token."""
     name, old = replica.issue(ttl_seconds="600")
     _, new = replica.rotate(name, "60")
-    replica.client.delete(replica.record(old))  # as its expiry does
+    replica.client.delete(replica.record(old))  # simulates its expiry
     assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
 
     replica.pass_end(new)
@@ -178,7 +178,7 @@ def test_rotated_text_has_not_expired(replica: Replica) -> None:
 
 
 def test_grace_beyond_a_shortened_life(replica: Replica) -> None:
-    """During its grace the old secret leads to a token whose end came, and hears that it expired."""
+    """If a token expires during a grace period, its old secret is reported as expired, too."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "600")
     replica.edit(name, {"ttl_seconds": "60"})

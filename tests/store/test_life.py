@@ -111,13 +111,13 @@ def test_rotation_without_grace(replica: Replica) -> None:
 
 
 def test_rotation_with_grace(replica: Replica) -> None:
-    """During its grace the old secret opens what the new one opens, and then nothing."""
+    """During the grace period, the old secret allows what the new one does, and afterwards nothing."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "60")
 
     assert (replica.ask(old), replica.ask(new)) == (Verdict.ALLOWED, Verdict.ALLOWED)
     assert 0 < replica.client.ttl(replica.record(old)) <= 60
-    replica.client.delete(replica.record(old))  # as its expiry does
+    replica.client.delete(replica.record(old))  # simulates its expiry
     assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
 
 
@@ -152,7 +152,7 @@ def test_changes_reach_both_secrets(replica: Replica) -> None:
 
 
 def test_rotation_after_rotation(replica: Replica) -> None:
-    """Each secret of a chain is valid for its own grace period."""
+    """After several rotations, each secret is valid for its own grace period."""
     name, first = replica.issue()
     _, second = replica.rotate(name, "60")
     _, third = replica.rotate(name, "60")
@@ -162,7 +162,7 @@ def test_rotation_after_rotation(replica: Replica) -> None:
 
 
 def test_many_rotations(replica: Replica) -> None:
-    """However often a token is rotated during its first secret's grace, that secret leads to it."""
+    """The first secret still leads to the token after many rotations during its grace period."""
     name, first = replica.issue()
     newest = [replica.rotate(name, "60")[1] for _ in range(20)][-1]
 
@@ -171,7 +171,7 @@ def test_many_rotations(replica: Replica) -> None:
 
 
 def test_rotation_keeps_usage(replica: Replica) -> None:
-    """The counts of use and the first use belong to the token, not to its secret."""
+    """A rotation keeps the usage counters and the first use."""
     name, old = replica.issue()
     replica.ask(old)
     first_used_at = replica.catalog.find(name).first_used_at
@@ -208,7 +208,7 @@ def test_rotation_of_what_is_not_there(replica: Replica) -> None:
 
 
 def test_rotation_that_lost(replica: Replica) -> None:
-    """The second of two rotations of the same secret changes nothing and leaves nothing behind."""
+    """The second of two concurrent rotations changes nothing and leaves nothing behind."""
     name, _ = replica.issue()
     stale = replica.catalog.find(name)
     _, new = replica.rotate(name, "60")
@@ -234,7 +234,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
 
 
 def test_rotations_at_once(crowd: Any) -> None:
-    """Of ten rotations at once each loses or wins, and exactly one secret is the newest."""
+    """Of ten concurrent rotations some succeed, and exactly one secret is the newest."""
     replica = Replica(crowd, "pepper")
     name, _ = replica.issue()
 

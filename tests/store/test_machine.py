@@ -99,19 +99,19 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=ids, ttl=TTLS)
     def set_end(self, name: str, ttl: str) -> None:
-        """Give a token another end, or none."""
+        """Change or remove a token's expiry."""
         if known := self.expect(name, lambda: self.replica.edit(name, {"ttl_seconds": ttl})):
             known.ends = ttl != "0"
 
     @rule(name=ids, enabled=st.booleans())
     def switch(self, name: str, *, enabled: bool) -> None:
-        """Switch a token on or off."""
+        """Enable or disable a token."""
         if known := self.expect(name, lambda: self.replica.enable(name, enabled=enabled)):
             known.enabled = enabled
 
     @rule(name=ids, grace=st.sampled_from(["0", "3000"]))
     def rotate(self, name: str, grace: str) -> None:
-        """Give a token a new secret."""
+        """Rotate a token."""
         known = self.model.get(name)
         if known and not known.enabled:
             with pytest.raises(ConflictError):
@@ -155,7 +155,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def table(self) -> None:
-        """Check that the table shows what the model holds."""
+        """Check that the table equals the model."""
         shown = {token.id: (token.hosts, token.enabled) for token in self.replica.catalog.page(1).tokens}
 
         assert shown == {name: ((known.hosts,), known.enabled) for name, known in self.model.items()}
