@@ -144,10 +144,13 @@ class Settings:
     """Everything that the environment says; each field is the variable of the same name in capitals."""
 
     pepper: str = _setting(
-        _secret, None, "Secret that is hashed with every token; changing it ends all tokens", secret=True
+        _secret,
+        None,
+        "Secret that is hashed with every token; changing it alone ends all tokens",
+        secret=True,
     )
     pepper_previous: tuple[str, ...] = _setting(
-        _secrets, "", "Peppers that PEPPER replaced, separated by commas, or one a line", secret=True
+        _secrets, "", "Earlier values of PEPPER, separated by commas, or one per line", secret=True
     )
     admin_user: str = _setting(_admin_user, None, "User name of the admin pages", secret=True)
     admin_pass: str = _setting(_admin_pass, None, "Password of the admin pages", secret=True)
@@ -156,7 +159,7 @@ class Settings:
     redis_db: int = _setting(_integer(0, 2**31 - 1), "0", "Number of the Redis database")
     redis_username: str = _setting(_optional, "", "Redis ACL user", secret=True)
     redis_password: str = _setting(_optional, "", "Redis password", secret=True)
-    redis_tls: bool = _setting(_flag, "false", "Speak TLS to Redis")
+    redis_tls: bool = _setting(_flag, "false", "Use TLS to Redis")
     redis_tls_skip_verify: bool = _setting(_flag, "false", "Accept any certificate from Redis; for tests")
     redis_tls_ca_file: str = _setting(
         _ca_file, "", "CA certificates to verify Redis with, instead of the system's"
@@ -171,13 +174,13 @@ class Settings:
         secret=True,
     )
     redis_deadline_ms: int = _setting(
-        _integer(10, 10_000), "250", "Milliseconds that a decision may take in all; then 503"
+        _integer(10, 10_000), "250", "Milliseconds that a decision may take in total; then 503"
     )
     token_prefix: str = _setting(
-        _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "What new tokens begin with"
+        _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "Prefix of new tokens"
     )
     token_ttl_seconds: int = _setting(
-        _integer(0, MAX_TTL_S), "0", "Lifetime of a token made without one; 0 is for ever"
+        _integer(0, MAX_TTL_S), "0", "Seconds that a token lives if nothing else is given; 0 is forever"
     )
     rate_limit_max: int = _setting(
         _integer(0, MAX_REQUESTS), "100", "Requests admitted per token and window; 0 is unlimited"
@@ -191,12 +194,12 @@ class Settings:
     trusted_proxies: Proxies = _setting(  # noqa: RUF009 - it makes a field
         parse_proxies,
         "",
-        "Whose `X-Forwarded-For` tells a client's address: addresses, networks, `private`, `unix`",
+        "Proxies whose `X-Forwarded-For` is believed: addresses, networks, `private`, `unix`",
     )
     fail_limit_max: int = _setting(
         _integer(0, MAX_FAILURES),
         "0",
-        "Bad tokens per client address and window, then 429; 0 is off, else set TRUSTED_PROXIES",
+        "Bad tokens per client address and window, then 429; 0 is off; needs TRUSTED_PROXIES",
     )
     fail_limit_window_sec: int = _setting(
         _integer(1, MAX_FAILURES_WINDOW_S), "60", "Length of that window in seconds"
@@ -213,9 +216,9 @@ class Settings:
     express_lane: bool = _setting(_flag, "true", "Answer plain requests to /auth without Flask")
     metrics_enabled: bool = _setting(_flag, "true", "Answer `GET /metrics`, without a password")
     log_level: str = _setting(
-        _word("debug", "info", "warning", "error"), "info", "Least level that is logged"
+        _word("debug", "info", "warning", "error"), "info", "Lowest level that is logged"
     )
-    log_format: str = _setting(_word("text", "json"), "text", "Form of the log lines")
+    log_format: str = _setting(_word("text", "json"), "text", "Format of the log lines")
 
     @property
     def redis(self) -> Location:
