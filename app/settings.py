@@ -147,10 +147,13 @@ class Settings:
     """The table of all settings; each field is the environment variable of the same name in capitals."""
 
     pepper: str = _setting(
-        _secret, None, "Secret that is hashed with every token; changing it ends all tokens", secret=True
+        _secret,
+        None,
+        "Secret that is hashed with every token; changing it alone ends all tokens",
+        secret=True,
     )
     pepper_previous: tuple[str, ...] = _setting(
-        _secrets, "", "Peppers that PEPPER replaced, separated by commas, or one per line", secret=True
+        _secrets, "", "Earlier values of PEPPER, separated by commas, or one per line", secret=True
     )
     admin_user: str = _setting(_admin_user, None, "User name of the admin pages", secret=True)
     admin_pass: str = _setting(_admin_pass, None, "Password of the admin pages", secret=True)
@@ -180,7 +183,9 @@ class Settings:
         _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "Prefix of new tokens"
     )
     token_ttl_seconds: int = _setting(
-        _integer(0, MAX_TTL_S), "0", "Lifetime of a token that is created without one; 0 is forever"
+        _integer(0, MAX_TTL_S),
+        "0",
+        "Lifetime in seconds of a token that is created without one; 0 is forever",
     )
     rate_limit_max: int = _setting(
         _integer(0, MAX_REQUESTS), "100", "Requests admitted per token and window; 0 is unlimited"
