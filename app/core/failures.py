@@ -1,4 +1,4 @@
-"""How many bad tokens of one client are looked at before it is turned away for a while."""
+"""How many bad tokens a client may send before it is throttled (decisions 0012 and 0020)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from app.core.verdicts import Verdict
 
 MAX_FAILURES = 1_000
 MAX_FAILURES_WINDOW_S = 86_400
-# Beyond as many at once, all further ones are counted as one.
+# With more clients at once, all further ones share one count.
 MAX_CLIENTS = 10_000
-# How many times what a client may send the networks around it may, by length of their prefixes.
+# The limit of a network as a multiple of a client's, by the length of its prefix.
 NETWORK_FACTORS = {"56": 4, "48": 8, "24": 8}
 
 COUNTED = frozenset(
@@ -27,22 +27,25 @@ COUNTED = frozenset(
 
 
 def network_limit(network: str, of_client: int) -> int:
-    """Return how many bad tokens *network* may send, if a client in it may send *of_client*."""
+    """Return how many bad tokens *network* may send if a client in it may send *of_client*."""
     return NETWORK_FACTORS[network.rpartition("/")[2]] * of_client
 
 
 def is_one_customers(network: str) -> bool:
-    """Tell whether all of *network* waits where bad tokens came from: an IPv4 /24 is many people's."""
+    """Return whether *network* is one customer's and is blocked as a whole: an IPv4 /24 is shared."""
     return ":" in network
 
 
 class Failures(Protocol):
-    """Remembers bad tokens by client."""
+    """Counts bad tokens by client."""
 
     def blocking(self, client: str) -> Refusal | None:
-        """Return why *client*, or its network, is turned away as far as this worker knows; asks nobody."""
+        """Return the refusal of *client* or of its network that this worker knows, without a round trip."""
         ...
 
     def note(self, client: str) -> Refusal | None:
-        """Note a bad token; a refusal means that there were too many before it. Any exception: not noted."""
+        """Count a bad token; return a refusal if there were too many before it.
+
+        Any exception means that it was not counted.
+        """
         ...

@@ -1,4 +1,4 @@
-"""How many wrong passwords are answered before all passwords are refused for a while."""
+"""How many wrong passwords a client may send before every password is refused (decisions 0012 and 0020)."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from app.core.limits import Limit, Refusal
 
 WINDOW_S = 60
 WRONG_PER_CLIENT = Limit(60, WINDOW_S)
-# By length of the prefix. Two of the widest do not reach the limit in all: no customer shuts out the others.
+# By length of the prefix. Two of the widest stay below the limit for all, so no customer locks out others.
 WRONG_PER_NETWORK = {"56": Limit(75, WINDOW_S), "48": Limit(90, WINDOW_S), "24": Limit(90, WINDOW_S)}
 WRONG_IN_ALL = Limit(200, WINDOW_S)
 
-# Clients that gave the right password lately; what others did does not shut them out.
+# Clients that recently sent the right password are not locked out by others.
 MAX_KNOWN = 20
 KNOWN_S = 30 * 86_400
-# As many wrong ones all of them may send when others have used up a limit, each within its own.
+# What all of them together may still get wrong when others have used up a limit, each within its own limit.
 WRONG_OF_KNOWN = 60
 
 
 class Scope(NamedTuple):
-    """What wrong passwords are counted for, and how many it may have."""
+    """A client, a network or all clients, and the limit of wrong passwords for it."""
 
     name: str
     limit: Limit
 
 
 def scopes(client: str) -> list[Scope]:
-    """Return all that *client* is counted under: itself, the networks around it, everybody."""
+    """Return every scope in which *client* is counted: itself, the networks around it, all clients."""
     networks = [Scope(name, WRONG_PER_NETWORK[name.rpartition("/")[2]]) for name in networks_of(client)]
     return [Scope(client, WRONG_PER_CLIENT), *networks, Scope("*", WRONG_IN_ALL)]
 
 
 class Logins(Protocol):
-    """Remembers wrong passwords."""
+    """Counts wrong passwords."""
 
     def weigh(self, client: str, *, is_right: bool) -> Refusal | None:
-        """Note what *client* typed; a refusal means that it may not even hear whether that was right.
+        """Count an attempt of *client*; a refusal means that the answer must not show whether it was right.
 
         Raises StoreUnavailableError.
         """
         ...
 
     def reset(self) -> int:
-        """Forget all wrong passwords and return how many there were; raises StoreUnavailableError."""
+        """Delete all wrong passwords and return how many there were; raises StoreUnavailableError."""
         ...

@@ -1,4 +1,4 @@
-"""The memory of bad tokens: exact in Redis, and what this worker has learned from it."""
+"""Counts of bad tokens, exact in Redis, and the blocks that this worker knows (decisions 0012 and 0020)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ _SHARED = (keys.FAILED_CLIENTS, keys.FURTHER_FAILURES)
 
 
 class RedisFailures:
-    """Counts with ``fail.lua``, once for a bad token and not at all for others."""
+    """Counts with ``fail.lua``: one round trip for a bad token, none for any other."""
 
     def __init__(self, line: Client | Pipeline | ClusterLine, limit: Limit, deadline_s: float) -> None:
         self._line = line
         self._limit = limit
         self._deadline_s = deadline_s
         self._fail = Script("fail")
-        self._ends: dict[str, float] = {}  # of blocks, by client or network; the oldest first
+        self._ends: dict[
+            str, float
+        ] = {}  # of blocks, by client or network, in monotonic seconds; oldest first
 
     def blocking(self, client: str) -> Refusal | None:
-        """Return why *client*, or its network, is turned away as far as this worker knows; asks nobody."""
+        """Return the refusal of *client* or of its network that this worker knows, without a round trip."""
         if not self._ends:
             return None
         left_s = max(self._left_s(name) for name in (client, *networks_of(client)))
-        # Whole seconds, so that there are few, for answers are cached.
+        # In whole seconds, so that there are few different answers, which are cached.
         return Refusal(self._limit, ceil(left_s) * 1_000_000) if left_s > 0 else None
 
     def _left_s(self, name: str) -> float:
@@ -46,7 +48,10 @@ class RedisFailures:
         return left_s
 
     def note(self, client: str) -> Refusal | None:
-        """Note a bad token; a refusal means that there were too many before it. Any exception: not noted."""
+        """Count a bad token; return a refusal if there were too many before it.
+
+        Any exception means that it was not counted.
+        """
         networks, most = networks_of(client), self._limit.max_requests
         names = [keys.failures(client), *_SHARED, *map(keys.network_failures, networks)]
         limits = [most, *(network_limit(network, most) for network in networks)]

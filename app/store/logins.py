@@ -1,4 +1,4 @@
-"""The memory of wrong passwords."""
+"""Counts of wrong passwords (decisions 0012 and 0020)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RedisLogins:
         self._login = Script("login")
 
     def weigh(self, client: str, *, is_right: bool) -> Refusal | None:
-        """Note what *client* typed; a refusal means that it may not even hear whether that was right.
+        """Count an attempt of *client*; a refusal means that the answer must not show whether it was right.
 
         Raises StoreUnavailableError.
         """
@@ -38,7 +38,7 @@ class RedisLogins:
             return _read(reply, [scope.limit for scope in counted])
 
     def reset(self) -> int:
-        """Forget all wrong passwords and return how many there were; raises StoreUnavailableError."""
+        """Delete all wrong passwords and return how many there were; raises StoreUnavailableError."""
         with bounded(self._deadline_s):
             pipe = self._client.pipeline(transaction=True)
             pipe.llen(keys.WRONG_LOGINS)
@@ -48,14 +48,14 @@ class RedisLogins:
             except redis.ResponseError as error:
                 if not is_wrong_type(error):
                     raise
-                return 0  # others wrote what is no list; it is gone too
+                return 0  # others wrote a key that is no list; it was deleted as well
 
 
 def _read(reply: Any, limits: Sequence[Limit]) -> Refusal | None:
-    """Return what ``login.lua`` says; raises ValueError for what it would not, which lets nobody in."""
+    """Return the refusal in a reply of ``login.lua``; raises ValueError for a reply that it never sends."""
     match reply:
         case [0, 0]:
             return None
         case [int() as reached, int() as wait_us] if 0 < reached <= len(limits) and wait_us > 0:
             return Refusal(limits[reached - 1], wait_us)
-    raise ValueError("no answer of login.lua")
+    raise ValueError("not a reply of login.lua")
