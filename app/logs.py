@@ -1,4 +1,4 @@
-"""Log lines for people or for machines."""
+"""The formats of the log: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Formatter(logging.Formatter):
 
 
 class TextFormatter(_Formatter):
-    """One line, and a traceback below it if there is one."""
+    """Formats a record as one line, with the traceback of an exception below it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return *record* as a line."""
@@ -45,12 +45,12 @@ class TextFormatter(_Formatter):
         return super().formatMessage(record)
 
     def formatException(self, ei: _Error) -> str:  # noqa: N802 - logging's name
-        """Return the traceback, no line of which can be taken for one of the log."""
+        """Return the traceback, indented so that none of its lines looks like one of the log."""
         return indent(super().formatException(ei), "  ")
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line: time (UTC, RFC 3339), level, logger, message, what it names, any exception."""
+    """Formats a record as JSON: time (UTC, RFC 3339), level, logger, message, named arguments, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as JSON."""
@@ -73,7 +73,7 @@ def _value(value: object) -> object:
 
 
 def gunicorn_logger(form: str) -> type[Logger]:
-    """Return gunicorn's logger with our handlers; its access log is off, and free, until asked for.
+    """Return gunicorn's logger class with our handlers; its access log is off, at no cost, by default.
 
     gunicorn creates it before it logs anything, so that the version is the first line of the log.
     """
@@ -92,7 +92,7 @@ def gunicorn_logger(form: str) -> type[Logger]:
 
 
 def _log_greenlet(_: object, *error: Any) -> None:
-    """Log what ended a greenlet, which gevent would print."""
+    """Log the exception that ended a greenlet, which gevent would print."""
     logging.getLogger("gevent").error("a greenlet failed", exc_info=error)
 
 

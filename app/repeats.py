@@ -1,4 +1,4 @@
-"""What repeats in the log: a few lines in full, and one that sums up the rest."""
+"""A log handler that writes a few of many similar lines, and one summary of the rest."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TextIO
 import gevent
 
 PERIOD_S = 10
-# Lines in full in a period: of one kind (a message, and a verdict if it has one), and of one source of it.
+# Full lines in a period: of one kind (a message, and a verdict if it has one), and of one source of it.
 MAX_OF_KIND = 10
 MAX_OF_SOURCE = 3
 MAX_KINDS = 32
-# As many clients, hosts and tokens are told apart when they are summed up.
+# A summary counts at most this many different clients, hosts and tokens.
 MAX_COUNTED = 256
 
 _MAX_KEPT = 80
@@ -25,18 +25,18 @@ _NONE: Mapping[str, object] = {}
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
-    """Return what a line of ours names; gunicorn's access log, in a type of its own, names secrets too."""
+    """Return the named arguments of our lines, not those of gunicorn's access log, which have secrets."""
     return record.args if type(record.args) is dict else _NONE
 
 
 def sums_of(record: logging.LogRecord) -> Mapping[str, int]:
-    """Return how many lines *record* stands for, if it does, and of how many clients, hosts and tokens."""
+    """Return how many lines, clients, hosts and tokens *record* sums up; empty if it is no summary."""
     sums: Mapping[str, int] = getattr(record, "sums", {})
     return sums
 
 
-class Late:
-    """A text that is worked out only if it is written or counted."""
+class LazyText:
+    """A text that is computed only if it is written or counted."""
 
     def __init__(self, make: Callable[..., str], *args: object) -> None:
         self._make = make
@@ -51,17 +51,17 @@ class Late:
 
 
 class _Kind:
-    """What a period has brought of one message."""
+    """The lines of one kind in a period."""
 
     def __init__(self) -> None:
         self.in_full = 0
-        self.held: logging.LogRecord | None = None  # the last that was not written
+        self.held: logging.LogRecord | None = None  # the last one that was not written
         self.count = 0
         self._sources: dict[str, int] = {}
         self._seen: dict[str, set[str]] = {name: set() for name in _COUNTED}
 
     def admits(self, record: logging.LogRecord, fields: Mapping[str, object]) -> bool:
-        """Tell whether *record* is to be written in full."""
+        """Return whether *record* should be written in full."""
         if self.in_full == MAX_OF_KIND:
             return False
         source = (
@@ -77,26 +77,26 @@ class _Kind:
         return True
 
     def hold(self, record: logging.LogRecord, fields: Mapping[str, object]) -> None:
-        """Count *record* instead."""
+        """Count *record* instead of writing it."""
         self.held, self.count = record, self.count + 1
         for name, seen in self._seen.items():
             if name in fields and len(seen) < MAX_COUNTED:
                 seen.add(str(fields[name])[:_MAX_KEPT])
 
     def summary(self) -> logging.LogRecord | None:
-        """Return the last record that was held, and how many it stands for; one alone is written as it is."""
+        """Return the last held record with the counts of all, or unchanged if it is the only one."""
         if self.held is None or self.count == 1:
             return self.held
         now = time.time()
-        made = logging.makeLogRecord(vars(self.held) | {"created": now, "msecs": now % 1 * 1000})
-        made.exc_info = made.exc_text = None
+        summary = logging.makeLogRecord(vars(self.held) | {"created": now, "msecs": now % 1 * 1000})
+        summary.exc_info = summary.exc_text = None
         numbers = {_COUNTED[name]: len(seen) for name, seen in self._seen.items() if seen}
-        made.__dict__["sums"] = {"count": self.count} | numbers
-        return made
+        summary.__dict__["sums"] = {"count": self.count} | numbers
+        return summary
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """Writes to stderr, and sums up what comes too often, so that no flood of requests fills a disk."""
+    """Writes to stderr and sums up frequent lines, so that a flood of requests can't fill the disk."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Handler(logging.StreamHandler[TextIO]):
         self._is_waiting = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write *record*, or count it; a line for debugging, or of an access log, was asked for."""
+        """Write *record*, or count it; lines for debugging and of the access log are always written."""
         try:
             if self._is_due(record):
                 super().emit(record)
@@ -127,7 +127,7 @@ class Handler(logging.StreamHandler[TextIO]):
         return False
 
     def _kind(self, *names: object) -> _Kind:
-        """Return the kind of a logger, a message and a verdict; of too many, one for all of the logger."""
+        """Return the kind of a logger, a message and a verdict; beyond MAX_KINDS, one for each logger."""
         if names not in self._kinds and len(self._kinds) >= MAX_KINDS:
             names = names[:1]
         if names not in self._kinds:
@@ -135,13 +135,13 @@ class Handler(logging.StreamHandler[TextIO]):
         return self._kinds[names]
 
     def _wait(self) -> None:
-        """See to it that what was held is written though nothing more comes."""
+        """Schedule the summary at the end of the period, in case no further line triggers it."""
         if not self._is_waiting:
             self._is_waiting = True
             gevent.spawn_later(max(0, self._end - time.monotonic()), self.settle)
 
     def _begin(self) -> None:
-        """Begin a period; what a process held before it forked is its own to write."""
+        """Begin a period and write the summaries of the last; after a fork those belong to the parent."""
         kinds, self._kinds = self._kinds, {}
         pid, self._pid = self._pid, os.getpid()
         self._end, self._is_waiting = time.monotonic() + PERIOD_S, False
@@ -150,7 +150,7 @@ class Handler(logging.StreamHandler[TextIO]):
                 super().emit(summary)
 
     def settle(self) -> None:
-        """Write what was held."""
+        """Write the summaries of the held lines."""
         self.acquire()
         try:
             self._begin()
@@ -158,6 +158,6 @@ class Handler(logging.StreamHandler[TextIO]):
             self.release()
 
     def close(self) -> None:
-        """Write what was held, as the process ends."""
+        """Write the summaries when the process ends."""
         self.settle()
         super().close()

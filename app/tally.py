@@ -1,4 +1,4 @@
-"""How many decisions there were and how long they took, over all workers of this service."""
+"""Counts and durations of decisions, over all workers of this service (decision 0016)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmap import mmap
 from app.core.verdicts import Verdict
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-MAX_ROWS = 1024  # twice as many as there may be workers, for a reload has old and new ones
+MAX_ROWS = 1024  # twice the maximum of workers, because a reload runs old and new ones side by side
 
 _VERDICTS = {verdict: column for column, verdict in enumerate(Verdict)}
 _BUCKET = len(_VERDICTS)
@@ -22,9 +22,9 @@ _CELL_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Decisions by verdict, and by time: up to each of BUCKETS_S, then the rest; the seconds of all.
+    """Decisions by verdict and by duration: a bucket up to each of BUCKETS_S, one for the rest; their sum.
 
-    *express* of them were answered without Flask.
+    *express* is the number of decisions that the express lane answered.
     """
 
     verdicts: Mapping[Verdict, int]
@@ -34,10 +34,10 @@ class Totals:
 
 
 class Tally:
-    """Numbers in memory that this process shares with those that it forks.
+    """Counters in memory that this process shares with its forks.
 
-    Each worker adds to a row of its own, so that none waits for another and nothing is lost; whoever is asked
-    adds the rows up. A row outlives its worker and is taken on by a later one.
+    Each worker adds to a row of its own, so that no lock is needed and no count is lost; ``totals`` sums the
+    rows. A row outlives its worker, and a later worker continues it.
     """
 
     def __init__(self) -> None:
@@ -67,5 +67,5 @@ class Tally:
         return Totals(verdicts, sums[_BUCKET:_MICROSECONDS], seconds, sums[_EXPRESS])
 
 
-# One for the process that forks the workers, which is why it belongs to no app.
+# Created in the process that forks the workers, before any app exists.
 SHARED = Tally()

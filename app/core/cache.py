@@ -1,4 +1,4 @@
-"""A cache that what clients send can't fill."""
+"""A cache bounded in bytes, so that clients can't fill the memory with it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[K, V]):
-    """Keeps what *make* returns, at most *max_bytes* of it as *size_of* an entry counts them.
+    """Caches what *make* returns, up to *max_bytes* by the estimate of *size_of* for each entry.
 
-    It begins anew when the next entry does not fit, so a flood of new keys costs what *make* costs; an entry
-    of more than 1/256 of it is not kept.
+    The cache is emptied when the next entry does not fit, so a flood of new keys costs what *make* costs. An
+    entry larger than 1/256 of *max_bytes* is not cached.
     """
 
     def __init__(self, make: Callable[[K], V], size_of: Callable[[K, V], int], max_bytes: int) -> None:
@@ -24,7 +24,7 @@ class BoundedCache(Generic[K, V]):
         self._bytes = 0
 
     def __call__(self, key: K) -> V:
-        """Return what *make* returned for *key*, now or before."""
+        """Return the value of *make* for *key*, cached if possible."""
         value = self._kept.get(key)
         return self._add(key) if value is None else value
 

@@ -1,4 +1,4 @@
-"""Whose request it is: the address, and the networks, that wrong passwords and tokens are counted under."""
+"""A client's address, and the networks in which its wrong passwords and tokens count (decision 0020)."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ _PRIVATE = tuple(
     ip_network(block)
     for block in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 )
-# What one customer gets at least, and can fill with addresses (RFC 6177).
+# The smallest network that a customer gets, and can fill with addresses (RFC 6177).
 _IPV6_PREFIX = 64
-# What one customer may hold besides, the narrowest first.
+# Larger networks that one customer may have, the narrowest first.
 _WIDER_PREFIXES = {4: (24,), 6: (56, 48)}
-# All of IPv4 as a translator in front of us presents it (RFC 6052).
+# IPv4 addresses behind a NAT64 translator (RFC 6052).
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Who floods is asked for with each request; of long lists, which anybody may send, none is kept.
+# Every request looks up its client, so the result is cached, but not for long lists, which anyone may send.
 _MAX_CACHED = 128
 _MAX_HOPS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Those whose word on the address of a client is taken."""
+    """The proxies that are trusted to report the address of a client."""
 
     networks: tuple[Network, ...] = ()
     is_unix_trusted: bool = False
 
     def __hash__(self) -> int:
-        """Return the same for most: the hash of a network takes longer than comparing it with itself."""
+        """Return a cheap hash: hashing the networks would take longer than comparing them."""
         return len(self.networks)
 
     def __contains__(self, hop: Address | None) -> bool:
-        """Tell whether *hop* is one; None stands for the other end of a Unix socket."""
+        """Return whether *hop* is one; None is the peer of a Unix socket."""
         if hop is None:
             return self.is_unix_trusted
         return any(hop in network for network in self.networks)
 
 
 def parse_proxies(text: str) -> Proxies:
-    """Return what a list such as ``10.0.0.7, private`` names; raises ValueError."""
+    """Return the proxies of a list such as ``10.0.0.7, private``; raises ValueError."""
     names = [name.strip().lower() for name in text.split(",")] if text.strip() else []
     networks = [block for name in names if name != UNIX for block in _blocks(name)]
     return Proxies(tuple(networks), UNIX in names)
@@ -65,19 +65,19 @@ def _blocks(name: str) -> tuple[Network, ...]:
 
 
 def is_trusted(peer: str, trusted: Proxies) -> bool:
-    """Tell whether what *peer* says of its clients is believed."""
+    """Return whether *peer* is a trusted proxy."""
     return _address(peer) in trusted
 
 
 def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
-    """Return what a request is counted under: its address, or the network that this stands for."""
+    """Return the name under which a request is counted: its IPv4 address or its IPv6 /64."""
     return _found(peer, forwarded_for, trusted)[1]
 
 
 def address_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
-    """Return the nearest hop that is no proxy of ours; of a broken list, the last that can be right.
+    """Return the nearest hop that is no trusted proxy, or the last valid one before a malformed entry.
 
-    *peer* is empty at a Unix socket; to *forwarded_for*, X-Forwarded-For, each proxy appends its own peer.
+    *peer* is empty for a Unix socket; to *forwarded_for*, X-Forwarded-For, each proxy appends its peer.
     """
     return _found(peer, forwarded_for, trusted)[0]
 
@@ -108,7 +108,7 @@ def _address(text: str) -> Address | None:
 
 
 def _text(hop: Address | None) -> str:
-    """Return the address without a scope, in which anything may stand."""
+    """Return the address without its scope id, which may contain anything."""
     return UNIX if hop is None else str(type(hop)(int(hop)))
 
 
@@ -122,7 +122,7 @@ def _name(hop: Address | None) -> str:
 
 
 def _embedded(hop: IPv6Address) -> Address:
-    """Return the IPv4 address behind *hop*: to count by, never to trust, for it may be claimed."""
+    """Return the IPv4 address embedded in *hop*, to count by but never to trust: clients can forge it."""
     if hop in _NAT64:
         return IPv4Address(int(hop) & 0xFFFFFFFF)
     return hop.sixtofour or (hop.teredo[1] if hop.teredo else hop)
@@ -130,7 +130,7 @@ def _embedded(hop: IPv6Address) -> Address:
 
 @lru_cache(maxsize=1024)
 def networks_of(client: str) -> tuple[str, ...]:
-    """Return the networks around *client*, as client_of names it, the narrowest first."""
+    """Return the networks around *client*, a name from client_of, the narrowest first."""
     try:
         own = ip_network(client)
     except ValueError:  # a Unix socket

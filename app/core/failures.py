@@ -1,4 +1,4 @@
-"""How many bad tokens one client may send before it is refused for a while."""
+"""How many bad tokens a client may send before it is throttled (docs/decisions/0012 and 0020)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SEPARATOR = re.compile(f"[,{SPACES}]+")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+?)\.?(?::[0-9]{0,5})?", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 
-# The same in patterns, for programs that ask before they send: what may be written in ASCII.
+# The same as regular expressions for clients that validate before they send: what may be written in ASCII.
 LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = f"{_OCTET}(?:[.]{_OCTET}){{3}}"
@@ -38,7 +38,7 @@ _IPV6 = "|".join(
         f"(?:{_HEX}(?::{_HEX}){{0,6}})?::",
     ]
 )
-# Beyond ASCII, IDNA decides. These it drops, refuses, or takes for the digits of a number.
+# IDNA decides about everything else. It drops these, refuses them, or maps them to digits.
 _UNSEEN = f"{HIDDEN}{JOINERS}{SELECTORS}"
 _REFUSED = f"{_UNSEEN}\u1100-\u11ff\u20d0-\u20f0\u3131-\u318e\ua960-\ua97c\ud7b0-\ud7fb\uffa1-\uffdc"
 _DIGITS = "\xb2\xb3\xb9\u2070-\u2089\u2460-\u2473\u24ea\u3251-\u32bf\uff10-\uff19\U0001d7ce-\U0001d7ff"
@@ -47,7 +47,7 @@ _INVISIBLE = re.compile(f"[{_UNSEEN}]")
 
 
 def grammar(label: str, only_label: str) -> str:
-    """Return a pattern for what parse_pattern takes in ASCII, with names of such labels, or of one alone."""
+    """Return a regular expression for the ASCII input of parse_pattern; *only_label* is for single labels."""
     last = f"(?![0-9]+[.]?(?:[,{SPACES}]|$))"
     name = f"(?:(?:{label}[.])+{last}{label}|{last}{only_label})"
     return f"(?:[*]|(?:[*][.])?{name}[.]?|{_IPV4}[.]?|\\[(?:{_IPV6})\\])"
@@ -133,7 +133,7 @@ def _has_port(name: str) -> bool:
 def _ascii(name: str, text: str) -> str:
     if name.isascii():
         return name
-    if not name.isprintable() or _INVISIBLE.search(name):  # IDNA would drop what nobody sees
+    if not name.isprintable() or _INVISIBLE.search(name):  # IDNA would drop them
         raise InvalidHostPatternError(f"{text!r} contains invisible characters")
     try:
         return idna.encode(name, uts46=True).decode()

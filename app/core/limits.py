@@ -1,4 +1,4 @@
-"""The rule of a rate limit, and what a refused client is told of it."""
+"""A rate limit (decision 0003), and the refusal of a client that reached it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A limit that was reached, and the microseconds until it admits one more."""
+    """A limit that was reached, and the microseconds until it admits one more request."""
 
     limit: Limit
     wait_us: int
 
     @property
     def retry_after_s(self) -> int:
-        """Whole seconds to wait: at least 1, never too few, never one too many."""
+        """Whole seconds to wait: at least 1, and the smallest number that is enough."""
         return max(1, -(-self.wait_us // _MICROSECONDS))

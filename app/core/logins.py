@@ -1,4 +1,4 @@
-"""How many wrong passwords are accepted before every password is refused for a while."""
+"""How many wrong passwords are accepted before every password is refused (docs/decisions/0012, 0020)."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ class Logins(Protocol):
         ...
 
     def reset(self) -> int:
-        """Forget all wrong passwords and return how many there were; raises StoreUnavailableError."""
+        """Delete all wrong passwords and return how many there were; raises StoreUnavailableError."""
         ...

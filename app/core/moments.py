@@ -1,4 +1,4 @@
-"""Moments as people and programs write them: RFC 3339, or less of it."""
+"""Points in time as people and programs write them: RFC 3339 or a part of it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse(text: str) -> int:
-    """Return a moment in seconds since the epoch; without a zone it is UTC, without a time midnight.
+    """Return the seconds since the epoch; without a zone the time is UTC, without a time it is midnight.
 
     Raises ValueError.
     """
     if not _MOMENT.fullmatch(text):
         raise ValueError(f"a moment such as 2030-01-31T18:00:00Z, not {text!r}")
     plain = _FRACTION.sub("", text.upper())
-    is_leap = plain[16:19] == ":60"  # the second that comes after :59, whenever that is said to be
+    is_leap = plain[16:19] == ":60"  # a leap second: the one after :59, on whatever day
     at = datetime.fromisoformat(plain[:16] + ":59" + plain[19:] if is_leap else plain)
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(seconds=1) + is_leap
 
 
 def within(days: int, today: date) -> str:
-    """Return a pattern for moments that are after *today* and within *days* from it in every zone."""
+    """Return a regular expression for times after *today* and within *days* of it, in every time zone."""
     first, last = today + timedelta(days=2), today + timedelta(days=days - 2)
     years = [*range(first.year + 1, last.year)]
     leaps = [year for year in years if year % 4 == 0 and (year % 100 or year % 400 == 0)]

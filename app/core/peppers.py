@@ -1,4 +1,4 @@
-"""From a token's text to the digests that may name its record."""
+"""From a secret to the digests that may name the record of its token."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from hashlib import sha256
 
 @dataclass(frozen=True)
 class Peppers:
-    """The service's secret, and those it replaced: the current one names new records, all find old ones."""
+    """The current pepper, which names new records, and previous ones, under which older records are found."""
 
     current: str = field(repr=False)
     previous: tuple[str, ...] = field(default=(), repr=False)
 
-    def digest(self, token: str) -> str:
-        """Return ``SHA-256(token + current pepper)`` as 64 lower-case hex digits."""
-        return _digest(token, self.current)
+    def digest(self, secret: str) -> str:
+        """Return ``SHA-256(secret + current pepper)`` as 64 lower-case hex digits."""
+        return _digest(secret, self.current)
 
-    def digests(self, token: str) -> tuple[str, ...]:
+    def digests(self, secret: str) -> tuple[str, ...]:
         """Return the digest under each pepper, the current one first."""
-        return (self.digest(token), *(_digest(token, pepper) for pepper in self.previous))
+        return (self.digest(secret), *(_digest(secret, pepper) for pepper in self.previous))
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """Return what tells peppers apart and gives none away, the current one's first."""
+        """Return a one-way fingerprint of each pepper, the current one's first."""
         return tuple(map(_fingerprint, (self.current, *self.previous)))
 
 
-def _digest(token: str, pepper: str) -> str:
-    return sha256((token + pepper).encode()).hexdigest()
+def _digest(secret: str, pepper: str) -> str:
+    return sha256((secret + pepper).encode()).hexdigest()
 
 
 def _fingerprint(pepper: str) -> str:

@@ -1,11 +1,11 @@
-"""Foreign text where people read it: a page, a terminal, a log."""
+"""Untrusted text on a page, in a terminal or in a log."""
 
 from __future__ import annotations
 
 import re
 
-# Ranges of what nobody sees and of what reorders text. They are written down, because what Python knows of
-# Unicode is older than what people type.
+# Ranges of invisible characters and of those that reorder text. They are listed here because the Unicode
+# tables of Python are older than the text that people type.
 HIDDEN = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ufdd0-\ufdef\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3"
@@ -15,7 +15,7 @@ HIDDEN = (
 SURROGATES = "\ud800-\udfff"
 JOINERS = "\u200c\u200d"
 SELECTORS = "\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
-# England, Scotland and Wales: the flags that are spelled in tags, which hide text anywhere else.
+# England, Scotland and Wales: flags are spelled with tag characters, which hide text anywhere else.
 FLAGS = "\U0001f3f4\U000e0067\U000e0062(?:{}|{}|{})\U000e007f".format(
     *("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("eng", "sct", "wls"))
 )

@@ -1,4 +1,7 @@
-"""Bad tokens: exact counts in Redis, and the blocks that this worker has learned from it."""
+"""Counts bad tokens exactly in Redis, and keeps the blocks that this worker knows of.
+
+See docs/decisions/0012 and 0020.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class RedisFailures(Failures):
         if not self._ends:
             return None
         left_s = max(self._left_s(name) for name in (client, *networks_of(client)))
-        # Whole seconds, so that few different answers are cached.
+        # In whole seconds, so that few different answers, which are cached.
         return Refusal(self._limit, ceil(left_s) * 1_000_000) if left_s > 0 else None
 
     def _left_s(self, name: str) -> float:

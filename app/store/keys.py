@@ -1,7 +1,6 @@
 """Every key name in Redis.
 
-All keys that one script touches share a hash tag, those of one token that of its record, so that a Cluster
-lets it.
+A Cluster runs a script only if all of its keys share a hash tag; those of one token share that of its record.
 """
 
 from __future__ import annotations
@@ -12,31 +11,31 @@ from itertools import count
 
 from app.core.tokens import TOKEN_ID
 
-# zset, score 0: ``<token id><digest, 32 bytes>``, so that it sorts by age and finds a token by its id.
+# zset, score 0: ``<token id><digest, 32 bytes>``, which sorts by age and is searched by id.
 INDEX = "acl:index"
 # string: the SCAN cursor at which the backfill continues.
 BACKFILL_CURSOR = "acl:adoption"
 # string: exists once the backfill has scanned every key.
 BACKFILL_FINISHED = "acl:adopted"
 
-# set: fingerprints of the peppers that tokens in this database were made with.
+# set: fingerprints of the peppers of the tokens in this database.
 PEPPERS = "acl:peppers"
 
 # list: the wrong passwords of the last minutes, laid out in lua/login.lua; TTL: the window.
 WRONG_LOGINS = "{acl:logins}:wrong"
-# zset, score: second of the last right password: the clients that gave it; TTL: how long that counts.
+# zset, score: second of the last right password: the clients that sent it; TTL: how long they are known.
 KNOWN_CLIENTS = "{acl:logins}:known"
 
-# zset, score: when it counts no longer: the clients with a list below; TTL: the window.
+# zset, score: second in which its list expires: the clients with a list below; TTL: the window.
 FAILED_CLIENTS = "{acl:failures}:clients"
 # list, as those below: the bad tokens of all clients for which that set has no room; TTL: the window.
 FURTHER_FAILURES = "{acl:failures}:further"
 
-# So much longer than the token itself lives the word that it ended; take.lua has the same number.
+# How much longer than its token the marker of an expired token lives; take.lua has the same number.
 REMEMBERED_MS = 30 * 86_400_000
 
 ENTRY_BYTES = 48
-# More than SCAN ever says, ten bits of Cluster.scan for the node included.
+# Above every cursor of SCAN, including the ten bits that Cluster.scan adds for the node.
 MAX_CURSOR = 2**63
 RECORD_PATTERN = "tokens:*"
 _DIGEST_BYTES = 32
@@ -55,14 +54,14 @@ def window(digest: str) -> str:
 
 
 def usage(digest: str) -> str:
-    """Return the key of a token's counts of use: a string, laid out in store/usage.py; TTL: the token's."""
+    """Return the key of a token's usage: a string, laid out in store/usage.py; TTL: the token's."""
     return f"{{tokens:{digest}}}:usage"
 
 
 def ended(digest: str) -> str:
-    """Return the key that remembers a token's end: a string, its id; TTL: the token's and REMEMBERED_MS.
+    """Return the key of the marker of an expired token: a string, its id; TTL: REMEMBERED_MS after it.
 
-    The scripts make the same of the record's name.
+    The scripts derive the same name from the record's.
     """
     return f"{{tokens:{digest}}}:ended"
 
@@ -73,7 +72,7 @@ def all_of(digest: str) -> tuple[str, str, str]:
 
 
 def probes() -> Iterator[str]:
-    """Yield names in place of digests that no token has, the records of which lie in one slot or another."""
+    """Yield names that are no digests, so no token has them; their records are in varying slots."""
     return (f"probe-{number}" for number in count())
 
 
@@ -83,13 +82,13 @@ def failures(client: str) -> str:
 
 
 def network_failures(network: str) -> str:
-    """Return the key of the bad tokens of a network around clients: a list as theirs."""
+    """Return the key of the bad tokens of a network: a list like that of a client."""
     return f"{{acl:failures}}:in:{network}"
 
 
-def form(nonce: str) -> str:
-    """Return the key that says a form was sent already: a string with a TTL of an hour."""
-    return f"acl:form:{nonce}"
+def form(idempotency_key: str) -> str:
+    """Return the key that marks a form as sent: a string with a TTL of an hour."""
+    return f"acl:form:{idempotency_key}"
 
 
 def digest_in(key: bytes) -> str | None:
@@ -104,17 +103,17 @@ def index_entry(token_id: str, digest: str) -> bytes:
 
 
 def is_entry(member: bytes) -> bool:
-    """Tell whether a member of INDEX is one of ours."""
+    """Return whether a member of INDEX has the form of index_entry."""
     return len(member) == ENTRY_BYTES and bool(_ID.match(member))
 
 
 def cursor_of(entry: bytes) -> str:
-    """Return *entry* as text, from which ``entry_of`` makes it again."""
+    """Return *entry* as text, the inverse of ``entry_of``."""
     return id_of_entry(entry) + digest_of_entry(entry)
 
 
 def entry_of(cursor: str) -> bytes:
-    """Return the member of INDEX that *cursor* means."""
+    """Return the member of INDEX of a *cursor* from ``cursor_of``."""
     return index_entry(cursor[: -2 * _DIGEST_BYTES], cursor[-2 * _DIGEST_BYTES :])
 
 

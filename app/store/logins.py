@@ -1,4 +1,4 @@
-"""Wrong passwords in Redis."""
+"""Counts wrong passwords in Redis (docs/decisions/0012 and 0020)."""
 
 from __future__ import annotations
 

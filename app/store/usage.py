@@ -1,4 +1,4 @@
-"""The layout of the usage string that take.lua writes.
+"""The layout of the usage string that take.lua writes (decision 0006).
 
 All numbers are big-endian u32: the hour (since the epoch) of the last use, then a ring of 48 hours and a ring
 of 90 days, each slot four counters in the order of core.usage.Counts.
@@ -22,7 +22,7 @@ _BYTES = _RING_AT[DAYS] + DAYS * _SLOT_BYTES
 
 
 def read(client: Any, digest: str, now_s: int) -> Usage:
-    """Return how often a token was used; a key of another type tells nothing."""
+    """Return the usage of a token; a key of another type has none."""
     try:
         return parse(client.getrange(keys.usage(digest), 0, _BYTES - 1), now_s)
     except redis.ResponseError as error:
@@ -32,7 +32,7 @@ def read(client: Any, digest: str, now_s: int) -> Usage:
 
 
 def parse(text: bytes | None, now_s: int) -> Usage:
-    """Return the usage up to *now_s*, seconds since the epoch, that *text* tells."""
+    """Return the usage in *text* up to *now_s*, in seconds since the epoch."""
     if not text:
         return Usage()
     text = text.ljust(_BYTES, b"\0")

@@ -17,7 +17,7 @@ from app.core.clients import address_of, client_of, is_trusted
 from app.core.errors import StoreUnavailableError
 from app.core.failures import COUNTED, Failures
 from app.core.verdicts import Decision, Verdict
-from app.repeats import Late
+from app.repeats import LazyText
 from app.services import Services, services
 from app.settings import Settings
 from app.web.answers import header_text, render
@@ -94,7 +94,7 @@ def _log_refusal(decision: Decision, headers: Headers, peer: str, settings: Sett
         "verdict": decision.verdict,
         "token": header_text(decision.identity.token_id) if decision.identity else "-",
         "host": headers.get("X-Forwarded-Host"),
-        "client": Late(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies),
+        "client": LazyText(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies),
     }
     log.info("refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s", fields)
 

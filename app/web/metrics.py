@@ -1,4 +1,4 @@
-"""/metrics, for Prometheus."""
+"""The view of /metrics, for Prometheus (decision 0016)."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _OPENMETRICS = f"{_NAME}; version=1.0.0"
 
 @bp.get("/metrics", provide_automatic_options=False)
 def metrics() -> Response:
-    """Tell what was decided since the service started, by all its workers."""
+    """Return the counters of all workers since the service started."""
     registry = CollectorRegistry()
     registry.register(_Decisions(services()))
-    # Not the header itself: of a version that is no number it makes an exception.
+    # Not the header itself: choose_encoder raises an exception for a version that is no number.
     encode, kind = choose_encoder(_OPENMETRICS if _NAME in request.headers.get("Accept", "") else "")
     return Response(encode(registry), content_type=kind, headers={"Cache-Control": "no-store"})
 
 
 class _Decisions(Collector):
-    def __init__(self, made: Services) -> None:
-        self._made = made
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     def collect(self) -> Iterator[Metric]:
-        totals = self._made.tally.totals()
+        totals = self._services.tally.totals()
         decisions = CounterMetricFamily(
             "acl_auth_decisions", "Answers of /auth, by verdict", labels=["verdict"]
         )
@@ -58,7 +58,7 @@ class _Decisions(Collector):
 
     def _is_up(self) -> bool:
         try:
-            self._made.ping()
+            self._services.ping()
         except StoreUnavailableError:
             return False
         return True
