@@ -1,4 +1,4 @@
-"""Counts and durations of decisions, over all workers of this service (decision 0016)."""
+"""Counts and durations of decisions, over all workers of this service (docs/decisions/0016)."""
 
 from __future__ import annotations
 

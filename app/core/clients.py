@@ -1,4 +1,7 @@
-"""A client's address, and the networks in which its wrong passwords and tokens count (decision 0020)."""
+"""A client's address, and the networks in which its wrong passwords and tokens count.
+
+See docs/decisions/0020.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rate limit (decision 0003), and the refusal of a client that reached it."""
+"""A rate limit (docs/decisions/0003), and the refusal of a client that reached it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ DAYS = 90
 
 
 class Counts(NamedTuple):
-    """Requests of one hour or day by outcome, in the order of the stored counters (decision 0006)."""
+    """Requests of one hour or day by outcome, in the order of the stored counters (docs/decisions/0006)."""
 
     allowed: int = 0
     wrong_host: int = 0

@@ -1,4 +1,7 @@
-"""The ledger: one script decides on a token's record in one round trip (decisions 0003, 0005 and 0018)."""
+"""The ledger: one script decides on a token's record in one round trip.
+
+See docs/decisions/0003, 0005 and 0018.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of the usage string that take.lua writes (decision 0006).
+"""The layout of the usage string that take.lua writes (docs/decisions/0006).
 
 All numbers are big-endian u32: the hour (since the epoch) of the last use, then a ring of 48 hours and a ring
 of 90 days, each slot four counters in the order of core.usage.Counts.

@@ -1,4 +1,4 @@
-"""The view of /metrics, for Prometheus (decision 0016)."""
+"""The view of /metrics, for Prometheus (docs/decisions/0016)."""
 
 from __future__ import annotations
 
