@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from app.core import fields, search, tokens
 from app.core.durability import Durability
@@ -16,11 +15,11 @@ from app.core.errors import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
-from app.core.fields import Draft
+from app.core.fields import Draft, Leave
 from app.core.peppers import Peppers
 from app.core.search import Found, Kind, Query
 from app.core.token_store import TokenStore
-from app.core.tokens import Fault, Leave, Token, TokenSpec
+from app.core.tokens import Fault, Token
 from app.core.usage import Usage
 
 PAGE_SIZE = 50
@@ -94,7 +93,7 @@ class Registry:
 
     def _add(self, draft: Draft, text: str, now: float) -> Token:
         token = Token(
-            **_fields_of(draft.spec),
+            **fields.values(draft.spec),
             digest=self._peppers.digest(text),
             id=tokens.mint_id(int(now * 1000)),
             created_at=int(now),
@@ -110,12 +109,12 @@ class Registry:
         """
         token = _sound(self.find(name))
         draft = fields.parse_edit(token, typed, self.now_s)
-        window_s = draft.spec.rate_limit_window_s or self._defaults.window_s
+        window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         _must(self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled))
         expires_at = token.expires_at if draft.expires_at is Leave.LEAVE else draft.expires_at
         enabled = token.enabled if enabled is None else enabled
         return dataclasses.replace(
-            token, **_fields_of(draft.spec), expires_at=expires_at, enabled=enabled, fault=None
+            token, **fields.values(draft.spec), expires_at=expires_at, enabled=enabled, fault=None
         )
 
     def enable(self, name: str, *, enabled: bool) -> Token:
@@ -239,10 +238,6 @@ class Registry:
         yield from self._public_digests(name)
         if tokens.CREDENTIAL.fullmatch(name):
             yield from self._peppers.digests(name)
-
-
-def _fields_of(spec: TokenSpec) -> dict[str, Any]:
-    return {field.name: getattr(spec, field.name) for field in dataclasses.fields(TokenSpec)}
 
 
 def _only(token_id: str, digests: Sequence[str]) -> Sequence[str]:

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.core import credentials
+from app.core.fields import FIELDS, formatted
+from app.core.moments import rfc3339
 from app.core.text import visible
 from app.core.tokens import TOKEN_ID
 from app.core.usage import Counts, total
 
-_EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
+_CODE = re.compile("`([^`]+)`")
 
 
 def register(app: Flask, now: Callable[[], float] = time.time) -> None:
@@ -43,13 +45,14 @@ def register(app: Flask, now: Callable[[], float] = time.time) -> None:
     app.add_template_filter(ago_, "ago")
     app.add_template_filter(duration)
     app.add_template_filter(capital)
-    app.add_template_filter(rfc3339)
-    app.add_template_filter(blank)
+    app.add_template_filter(code)
+    app.add_template_filter(formatted)
     app.add_template_filter(total)
     app.add_template_filter(every)
     app.add_template_test(is_token_id, "token_id")
     app.add_template_global(credentials.headers, "credential_headers")
     app.add_template_global(credentials.curl)
+    app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.url_defaults(add_content_hash)
 
@@ -110,20 +113,9 @@ def duration(seconds: int) -> str:
     return _count(seconds // size, name)
 
 
-def rfc3339(seconds: int | None) -> str:
-    """Return a time as it may be typed again, within the years 1 to 9999, nothing for None."""
-    if seconds is None:
-        return ""
-    try:
-        at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond that, as others may have written
-        at = _LATEST if seconds > 0 else _EARLIEST
-    return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%SZ")  # %Y has three digits for the year 999
-
-
-def blank(number: int | None) -> str:
-    """Return a number as it may be typed again, nothing for None."""
-    return "" if number is None else str(number)
+def code(text: str) -> Markup:
+    """Return *text* with what is in backquotes as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
 def every(counts: Counts) -> int:

@@ -12,8 +12,8 @@ import redis
 
 from app.core.durability import Durability
 from app.core.errors import StoreUnavailableError, UnknownOutcomeError
+from app.core.fields import Leave
 from app.core.gate import Verdict
-from app.core.tokens import Leave
 from app.store import keys
 from app.store.pepper_check import Canary
 from app.store.tokens import RedisTokens

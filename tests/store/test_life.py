@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConflictError, NoSuchTokenError
+from app.core.fields import Leave
 from app.core.gate import Verdict
 from app.core.limits import Limit
-from app.core.tokens import Leave
 from app.core.usage import total
 from app.store import keys
 from app.store.pepper_check import WrongPepperError

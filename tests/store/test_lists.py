@@ -9,8 +9,9 @@ import pytest
 
 from app.core.gate import Verdict
 from app.core.hosts import covering_patterns
+from app.core.kinds import Hosts
 from app.core.limits import Limit
-from app.store import keys, records
+from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import Canary
 
@@ -64,7 +65,7 @@ def test_list_is_read_as_it_is_shown(client: Any, names: str, spelling: str) -> 
 
     for host in REQUESTS:
         patterns = covering_patterns(host)
-        expected = not set(patterns).isdisjoint(records.hosts_of(kept))
+        expected = not set(patterns).isdisjoint(Hosts().from_record(kept))
         verdict = ledger(client).take([DIGEST], patterns).verdict
         assert (verdict is Verdict.ALLOWED) is expected, (host, verdict)
 
