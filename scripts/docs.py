@@ -1,4 +1,4 @@
-"""``make docs``: write what the code says about its settings into README.md and .env.example."""
+"""``make docs``: write the tables of settings and of fields into the documents, and ``.env.example``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,30 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.settings import Settings  # noqa: E402 - the path comes first
+from app.core.fields import FIELDS  # noqa: E402 - the path comes first
+from app.settings import Settings  # noqa: E402
 
-BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -->\n"
+SETTINGS_PAGE = FIELDS_PAGE = ROOT / "README.md"
 
 
-def readme(text: str) -> str:
-    """Return README's *text* with the table of settings as the code has it."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
+def settings_page(text: str) -> str:
+    """Return the *text* of the settings' page with their table as the code has it."""
     rows = [f"| `{_name(s)}` | {_default(s)} | {s.metadata['help']} |" for s in fields(Settings)]
-    table = "\n".join(["| Variable | Default | Meaning |", "| --- | --- | --- |", *rows])
-    return f"{before}{BEGIN}{table}\n{END}{after}"
+    return _filled(text, "settings", ["| Variable | Default | Meaning |", "| --- | --- | --- |", *rows])
+
+
+def fields_page(text: str) -> str:
+    """Return the *text* of the fields' page with their table as the code has it."""
+    rows = [f"| `{name}` | {field.meaning()} | {field.kind} |" for name, field in FIELDS.items()]
+    return _filled(text, "fields", ["| Field | Meaning | Value |", "| --- | --- | --- |", *rows])
+
+
+def _filled(text: str, what: str, lines: list[str]) -> str:
+    """Return *text* with *lines* between the markers of *what*."""
+    begin, end = f"<!-- {what}: made by `make docs` -->\n", f"<!-- end of {what} -->\n"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return "".join([before, begin, *(f"{line}\n" for line in lines), end, after])
 
 
 def env_example() -> str:
@@ -48,9 +60,9 @@ def _default(setting: Field[Any]) -> str:
 
 
 def main() -> None:
-    """Rewrite both files."""
-    path = ROOT / "README.md"
-    path.write_text(readme(path.read_text("utf-8")), "utf-8")
+    """Rewrite the documents and ``.env.example``."""
+    for page, write in ((SETTINGS_PAGE, settings_page), (FIELDS_PAGE, fields_page)):
+        page.write_text(write(page.read_text("utf-8")), "utf-8")
     (ROOT / ".env.example").write_text(env_example(), "utf-8")
 
 
