@@ -11,6 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from app.core.fields import FIELDS, KEPT, Field
+from app.core.hosts import MAX_PATTERNS
+from app.core.kinds import Number, Text
 from app.store import records
 from app.web.openapi import DESCRIPTION
 from tests.web.conftest import OPERATOR, Operator
@@ -74,6 +76,15 @@ def holds(field: Field, value: Any) -> bool:
     return bool(value == SENT[field.kind.name] if field.is_kept else value)
 
 
+def beyond(field: Field) -> list[Any]:
+    """Return values just beyond the bounds of *field*, as JSON."""
+    if isinstance(field.kind, Number):
+        return [field.kind.low - 1, field.kind.high + 1]
+    if isinstance(field.kind, Text):
+        return [f"{'a' * field.kind.max_chars}@b.example"]
+    return {"hosts": [[], ["a.test"] * (MAX_PATTERNS + 1)], "moment": ["2030-02-30"]}[field.kind.name]
+
+
 def output(field: Field) -> str:
     """Return the name under which *field* comes back."""
     return field.name if field.is_kept else "expires_at"
@@ -99,6 +110,16 @@ def test_form_to_record(operator: Operator, database: Any, field: Field) -> None
     digest = keep(database, FIELDS["hosts"])
     assert operator.post("/edit_token", typed(field) | {"token": digest}).status_code == 303
     assert record(database)[field.name] == KEPT_AS[field.kind.name]
+
+
+@pytest.mark.parametrize(
+    "field", [field for field in KEPT if isinstance(field.kind, Text)], ids=lambda field: field.name
+)
+def test_new_token_page(operator: Operator, field: Field) -> None:
+    """The page of a new token shows every text that was typed."""
+    page = operator.post("/create_token", typed(field, "hosts")).text
+
+    assert f"<dt>{field.label}</dt><dd>{TYPED[field.kind.name]}</dd>" in page
 
 
 @every_kept_field
@@ -171,12 +192,21 @@ def test_commands(operator: Operator, field: Field) -> None:
     arguments = option[1].split("\n") if field.is_required else ("a.test", *option)
     made = tokens_command(operator, "create", "--json", *arguments)
     other = tokens_command(operator, "create", "--json", "a.test")
-    expected = FIELDS[field.name].kind.to_json(FIELDS[field.name].kind.parse(option[1]))
-    name = output(field)
+    edited = tokens_command(operator, "edit", other["id"], *option)
+    expected = field.kind.to_json(field.kind.parse(option[1]))
 
-    assert made[name] == expected if field.is_kept else made[name]
-    assert tokens_command(operator, "edit", other["id"], *option)[name] == made[name]
-    assert tokens_command(operator, "show", made["id"])[name] == made[name]
+    for printed in (made, edited, tokens_command(operator, "show", made["id"])):
+        assert printed[field.name] == expected if field.is_kept else printed["expires_at"]
+
+
+@every_field
+def test_bounds(operator: Operator, field: Field) -> None:
+    """What is just beyond its bounds is refused by name, and described as wrong."""
+    for value in beyond(field):
+        body = {"hosts": ["a.test"], field.name: value}
+        assert {*api(operator, "POST", "/tokens", body)["errors"]} == {field.name}
+        assert not Draft202012Validator(SCHEMAS["NewToken"]).is_valid(body)
+        assert not Draft202012Validator(SCHEMAS["Change"]).is_valid(body)
 
 
 @pytest.mark.parametrize("command", ["create", "edit"])
