@@ -82,7 +82,11 @@ def beyond(field: Field) -> list[Any]:
         return [field.kind.low - 1, field.kind.high + 1]
     if isinstance(field.kind, Text):
         return [f"{'a' * field.kind.max_chars}@b.example"]
-    return {"hosts": [[], ["a.test"] * (MAX_PATTERNS + 1)], "moment": ["2030-02-30"]}[field.kind.name]
+    others: dict[str, list[Any]] = {
+        "hosts": [[], ["a.test"] * (MAX_PATTERNS + 1)],
+        "moment": ["2030-02-30"],
+    }
+    return others[field.kind.name]
 
 
 def output(field: Field) -> str:
