@@ -60,7 +60,7 @@ lock: .venv/.dev ## Write requirements*.txt from requirements*.in (ARGS=--upgrad
 	  $(LOCK) $(ARGS) $$set.in --output-file $$set.txt || exit 1; \
 	done
 
-docs: .venv/.dev ## Write the settings into docs/ and .env.example
+docs: .venv/.dev ## Write the settings and the fields into the documents, and .env.example
 	$(BIN)/python scripts/docs.py
 
 format: .venv/.dev ## Format the code and fix what a tool can fix

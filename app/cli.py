@@ -15,7 +15,7 @@ from flask.cli import AppGroup
 from app.core.changes import Change, Issued
 from app.core.durability import WARNINGS
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
-from app.core.fields import InvalidFieldsError
+from app.core.fields import FIELDS, Field, InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.text import visible
 from app.core.tokens import Token
@@ -36,27 +36,26 @@ _token = click.argument("name", metavar="TOKEN")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
 
-def _spec_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add an option for every field; what is not given is not sent."""
-    for name, help_ in reversed(_FIELD_HELP.items()):
-        command = click.option(f"--{name.replace('_', '-')}", name, help=help_)(command)
-    return command
+def _options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for each of the fields *names*; what is not given is not sent."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for name in reversed(names):
+            option = click.option(f"--{name.replace('_', '-')}", name, help=_help(FIELDS[name]))
+            command = option(command)
+        return command
+
+    return add
 
 
-_FIELD_HELP = {
-    "email": "Whom it belongs to; handed to the backend.",
-    "comment": "What it is for; handed to the backend.",
-    "ttl_seconds": "Seconds to live from now on; 0 is for ever.",
-    "expires_at": "When it ends, such as 2030-01-31T18:00:00Z; instead of --ttl-seconds.",
-    "not_before": "When it starts.",
-    "rate_limit_max": "Requests per window; 0 is unlimited, blank the service's default.",
-    "rate_limit_window_sec": "Seconds of the window; blank is the service's default.",
-}
+def _help(field: Field) -> str:
+    takes = str(field.kind)
+    return f"{field.meaning()}. {takes[0].upper()}{takes[1:]}.".replace("`", "")
 
 
 @tokens.command("create")
 @click.argument("hosts", nargs=-1, required=True)
-@_spec_options
+@_options(*(name for name in FIELDS if name != "hosts"))
 @_as_json
 def create(hosts: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
     """Create a token for HOSTS and print its secret, which is not shown again."""
@@ -89,8 +88,7 @@ def show(name: str) -> None:
 
 @tokens.command("edit")
 @_token
-@click.option("--hosts", help="All its hosts, separated by commas.")
-@_spec_options
+@_options(*FIELDS)
 def edit(name: str, **options: str | None) -> None:
     """Change what is given of a token, and leave the rest."""
     with _complaints():

@@ -19,7 +19,8 @@ from app.contradictions import contradictions
 from app.core.clients import Proxies, parse_proxies
 from app.core.credentials import SOURCES
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
-from app.core.fields import MAX_TTL_S, whole_number
+from app.core.fields import MAX_TTL_S
+from app.core.kinds import whole_number
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S, Limit
 from app.redis_url import Address, Location, Login, parse_host, parse_url
 

@@ -1,4 +1,4 @@
-"""``make docs``: write the table of settings into the documents and into ``.env.example``."""
+"""``make docs``: write the tables of settings and of fields into the documents, and ``.env.example``."""
 
 from __future__ import annotations
 
@@ -10,23 +10,34 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.settings import Settings  # noqa: E402 - the path comes first
+from app.core.fields import FIELDS  # noqa: E402 - the path comes first
+from app.settings import Settings  # noqa: E402
 
-SETTINGS_PAGE = ROOT / "docs/configuration.md"
-BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -->\n"
+SETTINGS_PAGE, FIELDS_PAGE = ROOT / "docs/configuration.md", ROOT / "docs/tokens.md"
 
 
 def settings_page(text: str) -> str:
     """Return the *text* of the settings' page with their table as the code has it."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
     rows = [f"| `{_name(s)}` | {_default(s)} | {s.metadata['help']} |" for s in fields(Settings)]
-    table = "\n".join(["| Variable | Default | Meaning |", "| --- | --- | --- |", *rows])
-    return f"{before}{BEGIN}{table}\n{END}{after}"
+    return _filled(text, "settings", ["| Variable | Default | Meaning |", "| --- | --- | --- |", *rows])
+
+
+def fields_page(text: str) -> str:
+    """Return the *text* of the fields' page with their table as the code has it."""
+    rows = [f"| `{name}` | {field.meaning()} | {field.kind} |" for name, field in FIELDS.items()]
+    return _filled(text, "fields", ["| Field | Meaning | Value |", "| --- | --- | --- |", *rows])
+
+
+def _filled(text: str, what: str, lines: list[str]) -> str:
+    """Return *text* with *lines* between the markers of *what*."""
+    begin, end = f"<!-- {what}: made by `make docs` -->\n", f"<!-- end of {what} -->\n"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return "".join([before, begin, *(f"{line}\n" for line in lines), end, after])
 
 
 def env_example() -> str:
-    """Return an example of .env with every setting, its meaning and its default."""
+    """Return a file with every setting, its meaning and its default."""
     head = "# Copy to .env and fill in the secrets, each for instance with: openssl rand -hex 32\n"
     return head + "".join(map(_example, fields(Settings)))
 
@@ -49,8 +60,9 @@ def _default(setting: Field[Any]) -> str:
 
 
 def main() -> None:
-    """Rewrite both files."""
-    SETTINGS_PAGE.write_text(settings_page(SETTINGS_PAGE.read_text("utf-8")), "utf-8")
+    """Rewrite the documents and ``.env.example``."""
+    for page, write in ((SETTINGS_PAGE, settings_page), (FIELDS_PAGE, fields_page)):
+        page.write_text(write(page.read_text("utf-8")), "utf-8")
     (ROOT / ".env.example").write_text(env_example(), "utf-8")
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.core.durability import WARNINGS
+from app.core.fields import FIELDS
 from app.redis_url import parse_url
 
 ROOT = Path(__file__).parents[1]
@@ -49,9 +50,17 @@ def docs() -> ModuleType:
 
 def test_settings_in_the_documents(docs: ModuleType) -> None:
     """docs/configuration.md has every setting with its default and meaning; `make docs` writes it."""
-    text = (ROOT / "docs/configuration.md").read_text("utf-8")
+    text = docs.SETTINGS_PAGE.read_text("utf-8")
 
     assert docs.settings_page(text) == text
+
+
+def test_fields(docs: ModuleType) -> None:
+    """A page has every field with its meaning and its values; `make docs` writes it."""
+    text = docs.FIELDS_PAGE.read_text("utf-8")
+
+    assert docs.fields_page(text) == text
+    assert all(f"| `{name}` | {field.meaning()}" in text for name, field in FIELDS.items())
 
 
 def test_settings_in_the_example(docs: ModuleType) -> None:

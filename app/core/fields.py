@@ -1,41 +1,147 @@
-"""What an operator typed, from any skin, into values or one message per field."""
+"""The table of a token's fields, and the way from what an operator typed to values or problems.
+
+Everything else about a field is derived from this table: the form, the JSON API and its description, the
+options of the commands, the records in Redis, and the table in the documents. A new optional text field is
+one entry in FIELDS and one attribute of TokenSpec.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
-from app.core import hosts, moments
+from app.core.kinds import Email, Hosts, Kind, Lifetime, Moment, Number, Text
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
-from app.core.text import FLAGS, HIDDEN, JOINERS, SELECTORS, SURROGATES
-from app.core.tokens import Leave, Token, TokenSpec
 
 MAX_TTL_S = 100 * 365 * 86_400
 MAX_GRACE_S = 7 * 86_400
-MAX_COMMENT_CHARS = 500
-MAX_EMAIL_CHARS = 254
 
-_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
-_SPACES = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+# What a rotation takes; a token has no such field.
+GRACE = Number(0, MAX_GRACE_S)
 
 
-def _grammar(hidden: str) -> str:
-    """Return a pattern of text in which all can be seen.
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a token, under the name that it has everywhere.
 
-    A joiner or a selector says something of the character before it. Rows of them would hide text.
+    *help* is a phrase in Markdown; in the form *hint* replaces it, and *aside* stands beside the label. A
+    blank value means what *setting* says, if that is given. A folded field is in the part of the form that
+    has to be opened. A field that is not kept is asked for but has no place in the record: the end of a
+    token is the expiry of its key.
     """
-    return f"(?:(?:{FLAGS}|[^{hidden}{JOINERS}{SELECTORS}])[{SELECTORS}]?[{JOINERS}]?)*"
+
+    name: str
+    label: str
+    kind: Kind
+    help: str
+    hint: str = ""
+    aside: str = "optional"
+    setting: str = ""
+    is_folded: bool = False
+    is_kept: bool = True
+    is_required: bool = False
+
+    def meaning(self, blank: str = "blank") -> str:
+        """Return what the field means, also if it is 0 or blank, which JSON calls null."""
+        zero = f"0 is {self.kind.zero}" if isinstance(self.kind, Number) and self.kind.zero else ""
+        default = f"{blank} is `{self.setting.upper()}`" if self.setting else ""
+        if default and not self.is_kept:
+            default += ", or no change in an edit"
+        return "; ".join(filter(None, [self.help, zero, default]))
 
 
-TEXT = _grammar(HIDDEN)
-_IN_EMAIL = f"[^@{HIDDEN}{JOINERS}{SELECTORS}{_SPACES}]+"
-EMAIL = f"{_IN_EMAIL}@{_IN_EMAIL}"
-BLANKS = "[ \t\r\n]*"
+# In the order of the form.
+FIELDS: Mapping[str, Field] = {
+    field.name: field
+    for field in (
+        Field(
+            "hosts",
+            "Hosts",
+            Hosts(),
+            "`example.com` is that host alone, `*.example.com` all hosts below it, `*` every host",
+            is_required=True,
+        ),
+        Field("email", "Email", Email(254), "Who uses it. Sent to the backend as `X-Auth-Email`"),
+        Field(
+            "ttl_seconds",
+            "Expires after",
+            Lifetime(0, MAX_TTL_S, zero="never"),
+            "Seconds from now on after which it ends, instead of `expires_at`",
+            hint="A day is 86400, 30 days are 2592000",
+            aside="seconds, optional",
+            setting="token_ttl_seconds",
+            is_kept=False,
+        ),
+        Field("comment", "Comment", Text(500), "What it is for. Sent to the backend as `X-Auth-Comment`"),
+        Field(
+            "not_before",
+            "Not before",
+            Moment(),
+            "When it starts",
+            hint="When it starts, in UTC",
+            is_folded=True,
+        ),
+        Field(
+            "expires_at",
+            "Expires at",
+            Moment(),
+            "When it ends, instead of `ttl_seconds`",
+            hint="When it ends, in UTC; instead of a number of seconds",
+            is_folded=True,
+            is_kept=False,
+        ),
+        Field(
+            "rate_limit_max",
+            "Requests",
+            Number(0, MAX_REQUESTS, zero="unlimited"),
+            "Requests per window",
+            aside="per window, optional",
+            setting="rate_limit_max",
+            is_folded=True,
+        ),
+        Field(
+            "rate_limit_window_sec",
+            "Window",
+            Number(1, MAX_WINDOW_S),
+            "Seconds of the window",
+            aside="seconds, optional",
+            setting="rate_limit_window_sec",
+            is_folded=True,
+        ),
+    )
+}
+KEPT = tuple(field for field in FIELDS.values() if field.is_kept)
 
-_TEXT = re.compile(_grammar(HIDDEN + SURROGATES))
-_EMAIL = re.compile(EMAIL)
+
+@dataclass(frozen=True, slots=True)
+class TokenSpec:
+    """The fields of a token that are kept; None leaves a matter to the service's settings."""
+
+    hosts: tuple[str, ...]
+    email: str = ""
+    comment: str = ""
+    not_before: int | None = None
+    rate_limit_max: int | None = None
+    rate_limit_window_sec: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms(TokenSpec):
+    """The fields of a token and its end, in seconds since the epoch; None is never."""
+
+    expires_at: int | None = None
+
+
+def values(spec: TokenSpec) -> dict[str, Any]:
+    """Return the values of *spec* by the names of their fields."""
+    return {field.name: getattr(spec, field.name) for field in KEPT}
+
+
+def formatted(spec: TokenSpec) -> dict[str, str]:
+    """Return the values of *spec* as an operator may type them again."""
+    return {field.name: field.kind.format(getattr(spec, field.name)) for field in KEPT}
 
 
 class InvalidFieldsError(ValueError):
@@ -50,6 +156,12 @@ class ClashingFieldsError(InvalidFieldsError):
     """Each field can be used, but not together with the others or with what the token has."""
 
 
+class Leave(Enum):
+    """What stands for an end that stays as it is."""
+
+    LEAVE = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A spec, and the end that goes with it, in seconds since the epoch; None is never."""
@@ -59,50 +171,45 @@ class Draft:
 
 
 def parse_new(typed: Mapping[str, str], default_ttl_s: int, now_s: int) -> Draft:
-    """Return what *typed* says of a token to be made; raises InvalidFieldsError naming every bad field."""
-    values, problems = _parse(typed, FIELDS)
-    end = _end(values, problems, now_s)
+    """Return the draft of a new token from what was *typed*; raise InvalidFieldsError for every bad field."""
+    parsed, problems = _parse(typed, FIELDS)
+    end = _end(parsed, problems, now_s)
     expires_at = _after(default_ttl_s, now_s) if end is Leave.LEAVE else end
-    return _draft(values, problems, expires_at, expires_at)
+    return _draft(parsed, problems, expires_at, expires_at)
 
 
-def parse_edit(token: Token, typed: Mapping[str, str], now_s: int) -> Draft:
-    """Return what *token* is to be: what *typed* leaves out stays; raises InvalidFieldsError."""
-    values, problems = _parse(typed, [name for name in FIELDS if name in typed])
-    kept = {name: getattr(token, attribute) for name, attribute in _ATTRIBUTES.items()}
-    end = _end(values, problems, now_s)
-    return _draft(kept | values, problems, end, token.expires_at if end is Leave.LEAVE else end)
+def parse_edit(token: Terms, typed: Mapping[str, str], now_s: int) -> Draft:
+    """Return the draft of *token* after an edit, which keeps what *typed* leaves out.
+
+    Raises InvalidFieldsError.
+    """
+    changed, problems = _parse(typed, [name for name in FIELDS if name in typed])
+    end = _end(changed, problems, now_s)
+    return _draft(values(token) | changed, problems, end, token.expires_at if end is Leave.LEAVE else end)
 
 
-def parse_grace(text: str) -> int:
-    """Return the seconds that a replaced secret stays valid, at most a week; raises InvalidFieldsError."""
+def parse_grace(typed: str) -> int:
+    """Return the seconds that a replaced secret stays valid, at most a week; raise InvalidFieldsError."""
     try:
-        return whole_number(text.strip() or "0", 0, MAX_GRACE_S)
+        return GRACE.parse(typed) or 0
     except ValueError as error:
         raise InvalidFieldsError({"grace_seconds": str(error)}) from None
 
 
-def whole_number(text: str, low: int, high: int) -> int:
-    """Return a number written in plain digits; raises ValueError with the range allowed."""
-    if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
-        raise ValueError(f"a whole number from {low} to {high}, not {text!r}")
-    return int(text)
-
-
-def _parse(typed: Mapping[str, str], names: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def _parse(typed: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
     problems = {name: f"unknown field; known are {', '.join(FIELDS)}" for name in typed.keys() - FIELDS}
-    values = {}
+    parsed = {}
     for name in names:
         try:
-            values[name] = FIELDS[name](typed.get(name, ""))
+            parsed[name] = FIELDS[name].kind.parse(typed.get(name, ""))
         except ValueError as error:
             problems[name] = str(error)
-    return values, problems
+    return parsed, problems
 
 
-def _end(values: Mapping[str, Any], problems: dict[str, str], now_s: int) -> int | Leave | None:
-    """Return the end that *values* ask for, None for never: one moment for whoever keeps or shows it."""
-    ttl_s, expires_at = values.get("ttl_seconds"), values.get("expires_at")
+def _end(parsed: Mapping[str, Any], problems: dict[str, str], now_s: int) -> int | Leave | None:
+    """Return the end that *parsed* asks for as one moment, None for never."""
+    ttl_s, expires_at = parsed.get("ttl_seconds"), parsed.get("expires_at")
     if expires_at is None:
         return Leave.LEAVE if ttl_s is None else _after(ttl_s, now_s)
     if ttl_s is not None:
@@ -117,65 +224,12 @@ def _after(ttl_s: int, now_s: int) -> int | None:
 
 
 def _draft(
-    values: dict[str, Any], problems: dict[str, str], expires_at: int | Leave | None, ends_at: int | None
+    parsed: dict[str, Any], problems: dict[str, str], expires_at: int | Leave | None, ends_at: int | None
 ) -> Draft:
-    """Return the draft of a token that will end at *ends_at*; raises InvalidFieldsError."""
+    """Return the draft of a token that will end at *ends_at*; raise InvalidFieldsError."""
     if problems:
         raise InvalidFieldsError(problems)
-    starts = values.get("not_before")
+    starts = parsed.get("not_before")
     if starts and ends_at and starts >= ends_at:
         raise ClashingFieldsError({"not_before": "after the end of the token's life"})
-    spec = TokenSpec(**{attribute: values[name] for name, attribute in _ATTRIBUTES.items()})
-    return Draft(spec, expires_at)
-
-
-def _email(text: str) -> str:
-    email = _visible(text)
-    if email and (len(text) > MAX_EMAIL_CHARS or not _EMAIL.fullmatch(email)):
-        raise ValueError("not an email address, such as ops@example.com")
-    return email
-
-
-def _comment(text: str) -> str:
-    if len(text) > MAX_COMMENT_CHARS:
-        raise ValueError(f"at most {MAX_COMMENT_CHARS} characters, not {len(text)}")
-    return _visible(text)
-
-
-def _optional(low: int, high: int) -> Callable[[str], int | None]:
-    return lambda text: whole_number(text.strip(), low, high) if text.strip() else None
-
-
-def _moment(text: str) -> int | None:
-    return moments.parse(text.strip()) if text.strip() else None
-
-
-def _visible(text: str) -> str:
-    """Return *text* without the blanks around it; raises ValueError if not all of it can be seen."""
-    bare = text.strip(" \t\r\n")
-    seen = _TEXT.match(bare)
-    end = seen.end() if seen else 0
-    if end < len(bare):
-        raise ValueError(f"contains the unprintable character U+{ord(bare[end]):04X}")
-    return bare.strip()
-
-
-FIELDS: Mapping[str, Callable[[str], Any]] = {
-    "hosts": hosts.parse_patterns,
-    "email": _email,
-    "comment": _comment,
-    "ttl_seconds": _optional(0, MAX_TTL_S),
-    "expires_at": _moment,
-    "not_before": _moment,
-    "rate_limit_max": _optional(0, MAX_REQUESTS),
-    "rate_limit_window_sec": _optional(1, MAX_WINDOW_S),
-}
-
-_ATTRIBUTES = {
-    "hosts": "hosts",
-    "email": "email",
-    "comment": "comment",
-    "not_before": "not_before",
-    "rate_limit_max": "rate_limit_max",
-    "rate_limit_window_sec": "rate_limit_window_s",
-}
+    return Draft(TokenSpec(**{field.name: parsed[field.name] for field in KEPT}), expires_at)

@@ -14,11 +14,13 @@ _LEAP_YEAR = f"(?:[0-9]{{2}}(?:{_FOURTHS})|(?:{_FOURTHS})00)"
 _TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:[.][0-9]+)?)?"
 _CLOCK = f"(?:[Tt ]{_TIME}(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?)?"
 
+EXAMPLE = "2030-01-31T18:00:00Z"
 MOMENT = f"(?:{_YEAR}-(?:{_MONTH_AND_DAY})|{_LEAP_YEAR}-02-29){_CLOCK}"
 
 _MOMENT = re.compile(MOMENT)
 _FRACTION = re.compile("[.][0-9]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def parse(text: str) -> int:
@@ -27,11 +29,22 @@ def parse(text: str) -> int:
     Raises ValueError.
     """
     if not _MOMENT.fullmatch(text):
-        raise ValueError(f"a moment such as 2030-01-31T18:00:00Z, not {text!r}")
+        raise ValueError(f"a moment such as {EXAMPLE}, not {text!r}")
     plain = _FRACTION.sub("", text.upper())
     is_leap = plain[16:19] == ":60"  # a leap second: the one after :59, on whatever day
     at = datetime.fromisoformat(plain[:16] + ":59" + plain[19:] if is_leap else plain)
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(seconds=1) + is_leap
+
+
+def rfc3339(seconds: int | None) -> str:
+    """Return a time as it may be typed again, within the years 1 to 9999, nothing for None."""
+    if seconds is None:
+        return ""
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # beyond that, as others may have written
+        at = _LATEST if seconds > 0 else _EARLIEST
+    return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%SZ")  # %Y has three digits for the year 999
 
 
 def within(days: int, today: date) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from app.core import fields, tokens
 from app.core.changes import Change, Issued
@@ -18,10 +17,10 @@ from app.core.errors import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
-from app.core.fields import Draft
+from app.core.fields import Draft, Leave
 from app.core.peppers import Peppers
 from app.core.token_store import TokenStore
-from app.core.tokens import Fault, Leave, Token, TokenSpec
+from app.core.tokens import Fault, Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Registry:
         now_s = self.now_s
         _refuse_unreadable(token)
         draft = fields.parse_edit(token, typed, now_s)
-        window_s = draft.spec.rate_limit_window_s or self._defaults.window_s
+        window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
 
@@ -115,7 +114,7 @@ class Registry:
 
     def _new(self, draft: Draft, secret: str, now: float) -> Token:
         return Token(
-            **_fields_of(draft.spec),
+            **fields.values(draft.spec),
             digest=self._peppers.digest(secret),
             id=tokens.mint_id(int(now * 1000)),
             created_at=int(now),
@@ -147,15 +146,11 @@ class Registry:
 def _edited(token: Token, draft: Draft, *, enabled: bool | None) -> Token:
     return dataclasses.replace(
         token,
-        **_fields_of(draft.spec),
+        **fields.values(draft.spec),
         expires_at=token.expires_at if draft.expires_at is Leave.LEAVE else draft.expires_at,
         enabled=token.enabled if enabled is None else enabled,
         fault=None,
     )
-
-
-def _fields_of(spec: TokenSpec) -> dict[str, Any]:
-    return {field.name: getattr(spec, field.name) for field in dataclasses.fields(TokenSpec)}
 
 
 def _refuse_unreadable(token: Token) -> None:

@@ -1,4 +1,4 @@
-"""Untrusted text on a page, in a terminal or in a log."""
+"""Untrusted text: what may be typed, and how it is shown on a page, in a terminal or in a log."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ FLAGS = "\U0001f3f4\U000e0067\U000e0062(?:{}|{}|{})\U000e007f".format(
     *("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("eng", "sct", "wls"))
 )
 
+
+def _grammar(hidden: str) -> str:
+    """Return a pattern that matches text without invisible characters.
+
+    A joiner or a variation selector modifies the character before it, so one of each may follow a
+    character. A row of them would hide text.
+    """
+    return f"(?:(?:{FLAGS}|[^{hidden}{JOINERS}{SELECTORS}])[{SELECTORS}]?[{JOINERS}]?)*"
+
+
+# For programs that validate before they send, and may know nothing of surrogates.
+LINE = _grammar(HIDDEN)
+
+_LINE = re.compile(_grammar(HIDDEN + SURROGATES))
 _FLAG_OR_HIDDEN = re.compile(f"({FLAGS})|[{HIDDEN}{SURROGATES}]")
 
 
@@ -28,3 +42,13 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _FLAG_OR_HIDDEN.sub(lambda found: found[1] or ascii(found[0])[1:-1], text)
+
+
+def parse_line(typed: str) -> str:
+    """Return *typed* without the blanks around it; raise ValueError if it has an invisible character."""
+    bare = typed.strip(" \t\r\n")
+    matched = _LINE.match(bare)
+    end = matched.end() if matched else 0
+    if end < len(bare):
+        raise ValueError(f"contains the unprintable character U+{ord(bare[end]):04X}")
+    return bare.strip()

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from app.core.durability import Durability
+from app.core.fields import Leave, TokenSpec
 from app.core.search import Found, Query
-from app.core.tokens import Leave, Token, TokenSpec
+from app.core.tokens import Token
 from app.core.usage import Usage
 
 

@@ -1,4 +1,4 @@
-"""The text of a token, and what is kept about it."""
+"""Secrets, the ids of tokens, and a token as it is kept."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import secrets
 from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from typing import Any
+
+from app.core.fields import KEPT, Terms
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -25,36 +27,36 @@ _ID_RANDOM_CHARS = 7
 
 
 def mint(prefix: str) -> str:
-    """Return a new token ``<prefix>_<32 random base62 characters><checksum>``."""
+    """Return a new secret ``<prefix>_<32 random base62 characters><checksum>``."""
     return next(mint_many(prefix))
 
 
 def mint_many(prefix: str) -> Iterator[str]:
-    """Yield new tokens to take one of: all begin with the same 28 random characters, which are 166 bits."""
+    """Yield secrets to take one of; all begin with the same 28 random characters, which are 166 bits."""
     head = "".join(secrets.choice(BASE62) for _ in range(_SECRET_CHARS - _VARIED_CHARS))
     first, variants = secrets.randbelow(len(BASE62) ** _VARIED_CHARS), len(BASE62) ** _VARIED_CHARS
     for number in range(first, first + variants):
-        secret = head + _encode(number % variants, BASE62, _VARIED_CHARS)
-        yield f"{prefix}_{secret}{checksum(secret)}"
+        body = head + _encode(number % variants, BASE62, _VARIED_CHARS)
+        yield f"{prefix}_{body}{checksum(body)}"
 
 
-def checksum(secret: str) -> str:
-    """Return the CRC-32 of *secret* in six base62 digits, most significant first."""
-    rest, low = divmod(crc32(secret.encode()), len(_PAIRS))
+def checksum(body: str) -> str:
+    """Return the CRC-32 of *body* in six base62 digits, most significant first."""
+    rest, low = divmod(crc32(body.encode()), len(_PAIRS))
     high, middle = divmod(rest, len(_PAIRS))
     return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
 
 
-def is_mistyped(token: str, prefix: str) -> bool:
-    """Tell whether *token* has our prefix and a checksum that does not fit."""
-    if not token.startswith(f"{prefix}_"):
+def is_mistyped(secret: str, prefix: str) -> bool:
+    """Return whether *secret* has our prefix and a checksum that does not fit."""
+    if not secret.startswith(f"{prefix}_"):
         return False
-    body = token[len(prefix) + 1 :]
+    body = secret[len(prefix) + 1 :]
     return body[-_CHECKSUM_CHARS:] != checksum(body[:-_CHECKSUM_CHARS])
 
 
 def mint_id(now_ms: int) -> str:
-    """Return a public token id; ids sort by the time they were made."""
+    """Return a public token id; ids sort by the time of their creation."""
     stamp = _encode(now_ms, BASE32, _ID_TIME_CHARS)
     return stamp + "".join(secrets.choice(BASE32) for _ in range(_ID_RANDOM_CHARS))
 
@@ -81,7 +83,7 @@ def _encode(number: int, alphabet: str, width: int) -> str:
 
 
 class Status(StrEnum):
-    """What an operator sees of a token at a glance."""
+    """The state of a token, as an operator sees it at a glance."""
 
     UNREADABLE = "unreadable"
     ACTIVE = "active"
@@ -97,30 +99,12 @@ class Fault(StrEnum):
     FIELDS = "a field of its record makes no sense"
 
 
-class Leave(Enum):
-    """What stands for an end that stays as it is."""
-
-    LEAVE = auto()
-
-
 EXPIRING_S = 7 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSpec:
-    """What an operator may say about a token; a None leaves the matter to the service's settings."""
-
-    hosts: tuple[str, ...]
-    email: str = ""
-    comment: str = ""
-    not_before: int | None = None
-    rate_limit_max: int | None = None
-    rate_limit_window_s: int | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token(TokenSpec):
-    """A kept token; it can't say the text that opens the door, which is kept nowhere.
+class Token(Terms):
+    """A token as it is kept, which is without its secret.
 
     Moments are seconds since the epoch, those of use to the minute.
     """
@@ -128,14 +112,13 @@ class Token(TokenSpec):
     digest: str = field(repr=False)
     id: str
     created_at: int | None = None
-    expires_at: int | None = None
     first_used_at: int | None = None
     last_used_at: int | None = None
     enabled: bool = True
     fault: Fault | None = None
 
     def status(self, now_s: int) -> Status:
-        """Return how it stands; an expired token is gone and has no status."""
+        """Return the status at *now_s*; an expired token is no longer in Redis and has none."""
         if self.fault:
             return Status.UNREADABLE
         if not self.enabled:
@@ -147,19 +130,14 @@ class Token(TokenSpec):
         return Status.ACTIVE
 
     def described(self, now_s: int) -> dict[str, Any]:
-        """Return all that may be told of it to a program, under the names that fields have outside."""
+        """Return everything that a program may see of the token, moments in seconds since the epoch."""
         return {
             "id": self.id,
             "sha256": self.digest,
-            "hosts": list(self.hosts),
-            "email": self.email,
-            "comment": self.comment,
+            **{field.name: field.kind.to_json(getattr(self, field.name)) for field in KEPT},
             "status": self.status(now_s),
             "created_at": self.created_at,
             "expires_at": self.expires_at,
-            "not_before": self.not_before,
-            "rate_limit_max": self.rate_limit_max,
-            "rate_limit_window_sec": self.rate_limit_window_s,
             "first_used_at": self.first_used_at,
             "last_used_at": self.last_used_at,
         }

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from app.core.kinds import Hosts
 from app.core.search import CURSOR, Found, Kind, Query
 from app.core.tokens import Token, id_time_ms
 from app.store import keys, records
@@ -120,7 +121,7 @@ def _is_young(entry: bytes, now_ms: int) -> bool:
 def _matches_query(query: Query, text: str) -> bool:
     if query.kind is Kind.EMAIL:
         return query.text in text.lower()
-    return not query.patterns.isdisjoint(records.hosts_of(text))
+    return not query.patterns.isdisjoint(Hosts().from_record(text))
 
 
 def _digests(entries: Sequence[bytes]) -> list[str]:

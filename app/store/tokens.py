@@ -7,9 +7,10 @@ from typing import Any
 
 from app.core.durability import Durability
 from app.core.errors import UnknownOutcomeError
+from app.core.fields import Leave, TokenSpec
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
-from app.core.tokens import Leave, Token, TokenSpec
+from app.core.tokens import Token
 from app.core.usage import Usage
 from app.store import keys, records, usage
 from app.store.durable import Disk

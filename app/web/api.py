@@ -11,26 +11,28 @@ from typing import Any
 from flask import Blueprint, Response, abort, request, url_for
 from werkzeug.exceptions import HTTPException
 
-from app.core import fields
 from app.core.catalog import PAGE_SIZE
 from app.core.changes import Change, Issued
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.fields import ClashingFieldsError, InvalidFieldsError
-from app.core.hosts import MAX_PATTERNS, SEPARATOR
+from app.core.fields import FIELDS, GRACE, ClashingFieldsError, InvalidFieldsError
+from app.core.kinds import Kind, Moment, whole_number
+from app.core.moments import rfc3339
 from app.core.search import InvalidQueryError, is_start, may_be_secret
 from app.core.tokens import Token
 from app.core.usage import Counts, total
 from app.services import services
 from app.web.basic_auth import basic_auth
-from app.web.filters import rfc3339
 from app.web.messages import log_durability, why
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
 
 bp = Blueprint("api", __name__, url_prefix=API)
 
-_MOMENTS = ("created_at", "expires_at", "not_before", "first_used_at", "last_used_at")
-_NUMBERS = {"ttl_seconds", "rate_limit_max", "rate_limit_window_sec", "grace_seconds"}
+_MOMENTS = (
+    *(field.name for field in FIELDS.values() if isinstance(field.kind, Moment)),
+    *("created_at", "first_used_at", "last_used_at"),
+)
+_KINDS = {name: field.kind for name, field in FIELDS.items()}
 _PARAMETERS = {
     f"{bp.name}.{operation['operationId']}": {known["name"] for known in operation.get("parameters", ())}
     for path in DESCRIPTION["paths"].values()
@@ -90,7 +92,7 @@ def list_tokens() -> Shown:
 @bp.post("/tokens")
 def create_token() -> Answer:
     """Create a token and return its secret, this one time."""
-    return _issued(services().registry.issue(_typed(_body())))
+    return _issued(services().registry.issue(_typed(_body(), _KINDS)))
 
 
 @bp.get("/tokens/<name>")
@@ -111,7 +113,7 @@ def edit_token(name: str) -> Answer:
         raise InvalidFieldsError({"enabled": "true or false"})
     if "expires_at" in body and body["expires_at"] is None:
         body.setdefault("ttl_seconds", 0)  # as it is shown of a token that never ends
-    change = services().registry.edit(_find(name), _typed(body), enabled=enabled)
+    change = services().registry.edit(_find(name), _typed(body, _KINDS), enabled=enabled)
     return _shown(change.token, change.changed_at), 200, _headers(change)
 
 
@@ -121,8 +123,8 @@ def rotate_token(name: str) -> Answer:
     body = _body() if request.get_data() else {}
     if unknown := body.keys() - {"grace_seconds"}:
         raise InvalidFieldsError(dict.fromkeys(unknown, "unknown field; known is grace_seconds"))
-    token, grace = _find(name), _text("grace_seconds", body.get("grace_seconds"))
-    return _issued(services().registry.rotate(token, grace))
+    grace = _typed(body, {"grace_seconds": GRACE}).get("grace_seconds", "")
+    return _issued(services().registry.rotate(_find(name), grace))
 
 
 @bp.delete("/tokens/<name>")
@@ -167,7 +169,7 @@ def _cursor() -> str | None:
 
 def _limit() -> int:
     try:
-        return fields.whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
+        return whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
     except ValueError:
         raise InvalidFieldsError({"limit": f"a whole number from 1 to {MAX_LIMIT}"}) from None
 
@@ -192,48 +194,18 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _typed(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return *body* as it would have been typed; raises InvalidFieldsError for a value of another type."""
+def _typed(body: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, str]:
+    """Return *body* as it would have been typed; raise InvalidFieldsError for values of a wrong type."""
     typed: dict[str, str] = {}
     problems: dict[str, str] = {}
     for name, value in body.items():
         try:
-            typed[name] = _text(name, value) if name in fields.FIELDS else ""
-        except InvalidFieldsError as error:
-            problems |= error.problems
+            typed[name] = kinds[name].from_json(value) if name in kinds else ""
+        except ValueError as error:
+            problems[name] = str(error)
     if problems:
         raise InvalidFieldsError(problems)
     return typed
-
-
-def _text(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if name == "hosts" and isinstance(value, list):
-        return _hosts(value)
-    if name in _NUMBERS:
-        return _whole(name, value)
-    if not isinstance(value, str):
-        raise InvalidFieldsError({name: "a list of texts" if name == "hosts" else "a text, or null"})
-    if name in _MOMENTS and not value:
-        raise InvalidFieldsError({name: "a moment such as 2030-01-31T18:00:00Z, or null"})
-    return value
-
-
-def _hosts(value: list[Any]) -> str:
-    if len(value) > MAX_PATTERNS:
-        raise InvalidFieldsError({"hosts": f"at most {MAX_PATTERNS} hosts, not {len(value)}"})
-    for host in value:
-        if not isinstance(host, str) or not host or SEPARATOR.search(host):
-            raise InvalidFieldsError({"hosts": f"a list of texts with one host each, not {host!r}"})
-    return "\n".join(value)
-
-
-def _whole(name: str, value: Any) -> str:
-    """Return a number that is whole, as JSON Schema has it: 60.0 is one, and true is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise InvalidFieldsError({name: "a whole number, or null"})
-    return str(int(value))
 
 
 @bp.errorhandler(InvalidFieldsError)

@@ -13,17 +13,19 @@ from typing import Any
 from flask import Flask
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.core import credentials
+from app.core.fields import FIELDS, formatted
+from app.core.moments import rfc3339
 from app.core.text import visible
 from app.core.tokens import TOKEN_ID
 from app.core.usage import COUNTERS, total
 
-_EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
+_CODE = re.compile("`([^`]+)`")
 
 
 def register(app: Flask) -> None:
@@ -33,6 +35,7 @@ def register(app: Flask) -> None:
     app.add_template_test(is_token_id, "token_id")
     app.add_template_global(credentials.headers, "credential_headers")
     app.add_template_global(credentials.curl)
+    app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.jinja_env.globals["usage_counters"] = COUNTERS
 
@@ -107,20 +110,9 @@ def duration(seconds: int) -> str:
     return _count(seconds // size, name)
 
 
-def rfc3339(seconds: int | None) -> str:
-    """Return a time as a form takes it, clamped to the years 1 to 9999, or nothing for None."""
-    if seconds is None:
-        return ""
-    try:
-        at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # outside of them, as other programs may have stored
-        at = _LATEST if seconds > 0 else _EARLIEST
-    return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%SZ")  # %Y has three digits for the year 999
-
-
-def blank(number: int | None) -> str:
-    """Return a number as a form takes it, or nothing for None."""
-    return "" if number is None else str(number)
+def code(text: str) -> Markup:
+    """Return *text* with what is in backquotes as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
 def capital(text: str) -> str:
@@ -139,7 +131,8 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "capital": capital,
     "rfc3339": rfc3339,
-    "blank": blank,
+    "code": code,
+    "formatted": formatted,
     "total": total,
 }
 

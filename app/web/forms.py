@@ -7,7 +7,7 @@ import secrets
 from flask import Request, abort
 from werkzeug.datastructures import MultiDict
 
-from app.core.fields import InvalidFieldsError
+from app.core.fields import FIELDS, InvalidFieldsError
 
 IDEMPOTENCY_KEY = "form"
 TOKEN = "token"  # noqa: S105 - the name of a field
@@ -31,12 +31,16 @@ def require(sent: Request) -> None:
 def typed(form: Form, *own: str) -> dict[str, str]:
     """Return what *form* says besides the fields *own*, one text per field.
 
-    ``hosts`` may be sent several times; raises InvalidFieldsError for any other field sent twice.
+    A list may be sent item by item; raises InvalidFieldsError for any other field sent twice.
     """
-    repeated = [name for name, values in form.lists() if len(values) > 1 and name != "hosts"]
+    repeated = [name for name, values in form.lists() if len(values) > 1 and not _may_repeat(name)]
     if repeated:
         raise InvalidFieldsError(dict.fromkeys(repeated, _TWICE))
     return {name: text for name, text in as_typed(form).items() if name not in own}
+
+
+def _may_repeat(name: str) -> bool:
+    return name in FIELDS and FIELDS[name].kind.is_list
 
 
 def as_typed(form: Form) -> dict[str, str]:

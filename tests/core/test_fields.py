@@ -1,9 +1,20 @@
 """What an operator may type."""
 
+import dataclasses
+
 import pytest
 
-from app.core.fields import MAX_GRACE_S, MAX_TTL_S, InvalidFieldsError, parse_edit, parse_grace, parse_new
-from app.core.tokens import Leave, TokenSpec
+from app.core.fields import (
+    KEPT,
+    MAX_GRACE_S,
+    MAX_TTL_S,
+    InvalidFieldsError,
+    Leave,
+    TokenSpec,
+    parse_edit,
+    parse_grace,
+    parse_new,
+)
 from devkit.builders import NOW, make_token
 
 
@@ -23,6 +34,16 @@ def test_whole_spec() -> None:
 
     assert draft.spec == TokenSpec(("example.com",), "a@b.example", "x y", NOW + 1, 0, 5)
     assert draft.expires_at == NOW + 60
+
+
+def test_table_and_spec() -> None:
+    """A spec has every field that is kept and no other, and its default is what blank stands for."""
+    assert {field.name for field in dataclasses.fields(TokenSpec)} == {field.name for field in KEPT}
+    for field in KEPT:
+        blank = field.kind.from_record("")
+        assert getattr(TokenSpec(()), field.name) == blank
+        assert field.is_required or field.kind.parse("") == blank
+        assert field.kind.to_record(blank) == field.kind.format(blank) == ""
 
 
 @pytest.mark.parametrize(

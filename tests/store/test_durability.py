@@ -11,7 +11,7 @@ import redis
 
 from app.core.durability import Durability
 from app.core.errors import StoreUnavailableError, UnknownOutcomeError
-from app.core.tokens import Leave
+from app.core.fields import Leave
 from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.pepper_check import PepperCheck

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConflictError, NoSuchTokenError
+from app.core.fields import Leave
 from app.core.limits import Limit
-from app.core.tokens import Leave
 from app.core.usage import total
 from app.core.verdicts import Verdict
 from app.store import keys

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from app.core.hosts import covering_patterns
+from app.core.kinds import Hosts
 from app.core.limits import Limit
 from app.core.verdicts import Verdict
-from app.store import keys, records
+from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
 
@@ -64,7 +65,7 @@ def test_list_allows_what_the_table_shows(client: Any, names: str, spelling: str
 
     for host in REQUESTS:
         patterns = covering_patterns(host)
-        expected = not set(patterns).isdisjoint(records.hosts_of(stored))
+        expected = not set(patterns).isdisjoint(Hosts().from_record(stored))
         verdict = ledger(client).take([DIGEST], [patterns]).verdict
         assert (verdict is Verdict.ALLOWED) is expected, (host, verdict)
 

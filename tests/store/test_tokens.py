@@ -34,7 +34,7 @@ def test_added_token_reads_back(client: Any) -> None:
         comment="für 日本",
         not_before=NOW,
         rate_limit_max=0,
-        rate_limit_window_s=5,
+        rate_limit_window_sec=5,
     )
     tokens(client).add(token)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.web.filters import ago, capital, distance, duration, is_token_id, moment, rfc3339
+from app.core.moments import rfc3339
+from app.web.filters import ago, capital, distance, duration, is_token_id, moment
 from devkit.builders import NOW
 
 DAY = 86_400

@@ -1,0 +1,218 @@
+"""The kinds of a token's fields: how each is typed, kept in a record, and sent as JSON."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from app.core import hosts, moments
+from app.core.text import HIDDEN, JOINERS, LINE, SELECTORS, parse_line
+
+_MAX_KEPT_DIGITS = 12
+_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+_SPACES = " \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_BLANKS = "[ \t\r\n]*"
+
+
+_EMAIL_PART = f"[^@{HIDDEN}{JOINERS}{SELECTORS}{_SPACES}]+"
+_EMAIL = re.compile(f"{_EMAIL_PART}@{_EMAIL_PART}")
+
+
+def whole_number(text: str, low: int, high: int) -> int:
+    """Return a number written in plain digits; raise ValueError with the allowed range."""
+    if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
+        raise ValueError(f"a whole number from {low} to {high}, not {text!r}")
+    return int(text)
+
+
+def kept_number(kept: str) -> int | None:
+    """Return the number that a record keeps as *kept*, None if that is not a number of usual length."""
+    is_number = kept.isascii() and kept.isdigit() and len(kept) <= _MAX_KEPT_DIGITS
+    return int(kept) if is_number else None
+
+
+class Kind(ABC):
+    """What a field takes, as ``str()`` describes it for documents, and how its values are converted.
+
+    *name* is the name of the macro in templates/_fields.html that shows the input.
+    """
+
+    name: ClassVar[str]
+    is_list: ClassVar[bool] = False
+
+    @abstractmethod
+    def parse(self, typed: str) -> Any:
+        """Return the value that *typed* stands for; raise ValueError with what is wrong."""
+
+    def format(self, value: Any) -> str:
+        """Return *value* as an operator may type it again."""
+        return self.to_record(value)
+
+    def to_record(self, value: Any) -> str:
+        """Return *value* as a record keeps it; an empty string is not kept."""
+        return "" if value is None else str(value)
+
+    def from_record(self, kept: str) -> Any:
+        """Return the value that a record keeps as *kept*, which is empty if the record has none."""
+        return kept
+
+    def to_json(self, value: Any) -> Any:
+        """Return *value* in a type that JSON has."""
+        return value
+
+    def from_json(self, value: Any) -> str:
+        """Return *value* as it would have been typed; raise ValueError if its JSON type is wrong."""
+        if value is not None and not isinstance(value, str):
+            raise ValueError("a text, or null")
+        return value or ""
+
+
+@dataclass(frozen=True)
+class Hosts(Kind):
+    """A list of host patterns."""
+
+    name = "hosts"
+    is_list = True
+
+    def __str__(self) -> str:
+        return f"at most {hosts.MAX_PATTERNS} hosts, separated by commas, spaces or line breaks"
+
+    def parse(self, typed: str) -> tuple[str, ...]:
+        """Return the patterns in canonical form, each once."""
+        return hosts.parse_patterns(typed)
+
+    def format(self, value: tuple[str, ...]) -> str:
+        """Return one pattern per line."""
+        return "\n".join(value)
+
+    def to_record(self, value: tuple[str, ...]) -> str:
+        """Return the patterns separated by commas."""
+        return ",".join(value)
+
+    def from_record(self, kept: str) -> tuple[str, ...]:
+        """Return the patterns; an older deployment stored lists as they were typed."""
+        return tuple(filter(None, map(str.strip, kept.lower().split(","))))
+
+    def to_json(self, value: tuple[str, ...]) -> list[str]:
+        """Return the patterns as an array."""
+        return list(value)
+
+    def from_json(self, value: Any) -> str:
+        """Return an array of patterns, or a string of them, as it would have been typed."""
+        if not isinstance(value, list | str | None):
+            raise ValueError("a list of texts")  # noqa: TRY004 - it is shown like every other problem
+        return _lines(value) if isinstance(value, list) else value or ""
+
+
+def _lines(sent: list[Any]) -> str:
+    if len(sent) > hosts.MAX_PATTERNS:
+        raise ValueError(f"at most {hosts.MAX_PATTERNS} hosts, not {len(sent)}")
+    for host in sent:
+        if not isinstance(host, str) or not host or hosts.SEPARATOR.search(host):
+            raise ValueError(f"a list of texts with one host each, not {host!r}")
+    return "\n".join(sent)
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """One line of text; *pattern* matches it with the blanks around it."""
+
+    max_chars: int
+
+    name = "text"
+    pattern: ClassVar[str] = f"{_BLANKS}{LINE}{_BLANKS}"
+
+    def __str__(self) -> str:
+        return f"text of at most {self.max_chars} characters, none of them invisible"
+
+    def parse(self, typed: str) -> str:
+        """Return the text without the blanks around it."""
+        if len(typed) > self.max_chars:
+            raise ValueError(f"at most {self.max_chars} characters, not {len(typed)}")
+        return parse_line(typed)
+
+
+@dataclass(frozen=True)
+class Email(Text):
+    """An email address."""
+
+    name = "email"
+    pattern: ClassVar[str] = f"{_BLANKS}(?:{_EMAIL.pattern})?{_BLANKS}"
+
+    def __str__(self) -> str:
+        return f"an email address of at most {self.max_chars} characters"
+
+    def parse(self, typed: str) -> str:
+        """Return the address, which needs no more than an ``@`` between two words."""
+        email = parse_line(typed)
+        if email and (len(typed) > self.max_chars or not _EMAIL.fullmatch(email)):
+            raise ValueError("not an email address, such as ops@example.com")
+        return email
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A whole number within bounds, both included; *zero* says what 0 means, if it is special."""
+
+    low: int
+    high: int
+    zero: str = ""
+
+    name = "number"
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+    def parse(self, typed: str) -> int | None:
+        """Return the number, None for blank."""
+        return whole_number(typed.strip(), self.low, self.high) if typed.strip() else None
+
+    def from_record(self, kept: str) -> int | None:
+        """Return the number, which others may have written beyond the bounds."""
+        return kept_number(kept)
+
+    def from_json(self, value: Any) -> str:
+        """Return a number that is whole as JSON Schema defines it: 60.0 is, and true is not a number."""
+        if value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+            raise ValueError("a whole number, or null")
+        return str(int(value))
+
+
+@dataclass(frozen=True)
+class Lifetime(Number):
+    """A number of seconds from now on."""
+
+    name = "lifetime"
+
+
+@dataclass(frozen=True)
+class Moment(Kind):
+    """A point in time, in seconds since the epoch."""
+
+    name = "moment"
+    low: ClassVar[int] = 0
+
+    def __str__(self) -> str:
+        return f"a moment such as `{moments.EXAMPLE}` (RFC 3339), by default in UTC and at midnight"
+
+    def parse(self, typed: str) -> int | None:
+        """Return the moment, None for blank."""
+        return moments.parse(typed.strip()) if typed.strip() else None
+
+    def format(self, value: int | None) -> str:
+        """Return the moment as RFC 3339 has it."""
+        return moments.rfc3339(value)
+
+    def from_record(self, kept: str) -> int | None:
+        """Return the moment, which others may have written beyond the year 9999."""
+        return kept_number(kept)
+
+    def from_json(self, value: Any) -> str:
+        """Return a moment as it would have been typed; an empty string is none."""
+        if value == "":
+            raise ValueError(f"a moment such as {moments.EXAMPLE}, or null")
+        return super().from_json(value)

@@ -1,0 +1,238 @@
+"""Every field of a token, on every way in and out: whoever forgets one field somewhere finds it here."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from app.core.fields import FIELDS, KEPT, Field
+from app.core.hosts import MAX_PATTERNS
+from app.core.kinds import Number, Text
+from app.store import records
+from app.web.openapi import DESCRIPTION
+from tests.web.conftest import OPERATOR, Operator
+
+TYPED = {
+    "hosts": "b.test\n*.c.test",
+    "text": "a value",
+    "email": "a@b.example",
+    "number": "7",
+    "lifetime": "600",
+    "moment": "2030-01-31T18:00:00Z",
+}
+SENT: dict[str, Any] = TYPED | {"hosts": ["b.test", "*.c.test"], "number": 7, "lifetime": 600}
+KEPT_AS = TYPED | {"hosts": "b.test,*.c.test", "moment": "1896112800"}
+FAULTY = dict.fromkeys(TYPED, "\u202e") | {"hosts": "a/b"}
+SCHEMAS = DESCRIPTION["components"]["schemas"]
+
+every_field = pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field: field.name)
+every_kept_field = pytest.mark.parametrize("field", KEPT, ids=lambda field: field.name)
+
+
+def typed(field: Field, *others: str) -> dict[str, str]:
+    """Return a value of *field* as it is typed, and what else a token needs."""
+    return dict.fromkeys(others, "a.test") | {field.name: TYPED[field.kind.name]}
+
+
+def record(database: Any) -> Any:
+    """Return the only record that there is."""
+    (name,) = database.keys("tokens:*")
+    return database.hgetall(name)
+
+
+def keep(database: Any, field: Field) -> str:
+    """Keep a token with a value of *field*; return its digest."""
+    database.hset(f"tokens:{'ab' * 32}", mapping={"hosts": "a.test", field.name: KEPT_AS[field.kind.name]})
+    return "ab" * 32
+
+
+def shown(page: str, name: str) -> str:
+    """Return the value of the input of that name."""
+    inputs = re.findall(r'<input\b[^>]*\bvalue="([^"]*)"[^>]*\bid="(\w+)"', page)
+    areas = re.findall(r'<textarea\b[^>]*\bid="(\w+)"[^>]*>\n([^<]*)', page)
+    return unescape(({id_: value for value, id_ in inputs} | dict(areas))[name])
+
+
+def tokens_command(operator: Operator, *args: str) -> Any:
+    """Run ``flask tokens`` and return what it printed as JSON."""
+    result = operator._client.application.test_cli_runner().invoke(args=["tokens", *args])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def api(operator: Operator, method: str, path: str, body: Any = None) -> Any:
+    """Return the body of an answer of the API."""
+    answer = operator._client.open(f"/api/v1{path}", method=method, json=body, auth=OPERATOR)
+    return answer.json
+
+
+def holds(field: Field, value: Any) -> bool:
+    """Tell whether *value*, of that field or of its end, is what was sent, as the API shows it."""
+    return bool(value == SENT[field.kind.name] if field.is_kept else value)
+
+
+def beyond(field: Field) -> list[Any]:
+    """Return values just beyond the bounds of *field*, as JSON."""
+    if isinstance(field.kind, Number):
+        return [field.kind.low - 1, field.kind.high + 1]
+    if isinstance(field.kind, Text):
+        return [f"{'a' * field.kind.max_chars}@b.example"]
+    others: dict[str, list[Any]] = {
+        "hosts": [[], ["a.test"] * (MAX_PATTERNS + 1)],
+        "moment": ["2030-02-30"],
+    }
+    return others[field.kind.name]
+
+
+def output(field: Field) -> str:
+    """Return the name under which *field* comes back."""
+    return field.name if field.is_kept else "expires_at"
+
+
+@every_field
+def test_form(operator: Operator, field: Field) -> None:
+    """The form has a labeled input for it, with a hint."""
+    page = operator.get().text
+
+    assert f'<label for="{field.name}">{field.label}' in page
+    assert shown(page, field.name) == ""
+    assert f'id="{field.name}-hint"' in page
+
+
+@every_kept_field
+def test_form_to_record(operator: Operator, database: Any, field: Field) -> None:
+    """What is typed in the form is kept in the record, and in an edit too."""
+    assert operator.post("/create_token", typed(field, "hosts")).status_code == 200
+    assert record(database)[field.name] == KEPT_AS[field.kind.name]
+
+    database.flushall()
+    digest = keep(database, FIELDS["hosts"])
+    assert operator.post("/edit_token", typed(field) | {"token": digest}).status_code == 303
+    assert record(database)[field.name] == KEPT_AS[field.kind.name]
+
+
+@pytest.mark.parametrize(
+    "field", [field for field in KEPT if isinstance(field.kind, Text)], ids=lambda field: field.name
+)
+def test_new_token_page(operator: Operator, field: Field) -> None:
+    """The page of a new token shows every text that was typed."""
+    page = operator.post("/create_token", typed(field, "hosts")).text
+
+    assert f"<dt>{field.label}</dt><dd>{TYPED[field.kind.name]}</dd>" in page
+
+
+@every_kept_field
+def test_record_to_form(operator: Operator, database: Any, field: Field) -> None:
+    """What is kept is shown on the token's page, as it may be typed again."""
+    page = operator.get(f"/tokens/{keep(database, field)}").text
+
+    assert shown(page, field.name) == TYPED[field.kind.name]
+
+
+@every_field
+def test_faulty_form(operator: Operator, field: Field) -> None:
+    """A bad value is named by its label, which leads to the input, and is shown again where it was typed."""
+    faulty = {"hosts": "a.test", field.name: FAULTY[field.kind.name]}
+    page = operator.post("/create_token", faulty).text
+
+    assert f'<a href="#{field.name}">{field.label}</a>: ' in page
+    assert f'id="{field.name}-problem"' in page
+    assert not field.is_folded or '<details class="field more-fields" open>' in page
+
+
+def test_order_of_problems(operator: Operator) -> None:
+    """Problems are listed in the order of the form."""
+    page = operator.post("/create_token", {f.name: FAULTY[f.kind.name] for f in FIELDS.values()}).text
+
+    assert re.findall(r'<a href="#(\w+)">', page) == re.findall(r'<label for="(\w+)">', page) == [*FIELDS]
+
+
+@every_field
+def test_api(operator: Operator, field: Field) -> None:
+    """What is sent as JSON comes back in each answer, and both are described."""
+    body = {"hosts": ["a.test"], field.name: SENT[field.kind.name]}
+    made = api(operator, "POST", "/tokens", body)
+    name = output(field)
+
+    Draft202012Validator(SCHEMAS["NewToken"]).validate(body)
+    assert holds(field, made[name])
+    assert holds(field, api(operator, "GET", f"/tokens/{made['id']}")[name])
+    assert holds(field, api(operator, "GET", "/tokens")["tokens"][0][name])
+    assert made.keys() == SCHEMAS["IssuedToken"]["properties"].keys() == {*SCHEMAS["IssuedToken"]["required"]}
+
+
+@every_field
+def test_api_edit(operator: Operator, field: Field) -> None:
+    """A PATCH changes it, and null takes it back, if it is optional."""
+    made = api(operator, "POST", "/tokens", {"hosts": ["a.test"]})
+    path, body = f"/tokens/{made['id']}", {field.name: SENT[field.kind.name]}
+
+    Draft202012Validator(SCHEMAS["Change"]).validate(body)
+    assert holds(field, api(operator, "PATCH", path, body)[output(field)])
+    after = api(operator, "PATCH", path, {field.name: None})
+    assert field.name in after["errors"] if field.is_required else True
+    assert after.get(field.name) == (made.get(field.name) if not field.is_required else None)
+
+
+@every_field
+def test_api_type(operator: Operator, field: Field) -> None:
+    """A value of a wrong type is refused by name, and described as wrong."""
+    body = {"hosts": ["a.test"], field.name: {}}
+
+    assert {*api(operator, "POST", "/tokens", body)["errors"]} == {field.name}
+    assert not Draft202012Validator(SCHEMAS["NewToken"]).is_valid(body)
+    assert not Draft202012Validator(SCHEMAS["Change"]).is_valid(body)
+
+
+@every_field
+def test_commands(operator: Operator, field: Field) -> None:
+    """An option of the commands sets it, and each of them prints it as JSON."""
+    option = f"--{field.name.replace('_', '-')}", TYPED[field.kind.name]
+    arguments = option[1].split("\n") if field.is_required else ("a.test", *option)
+    made = tokens_command(operator, "create", "--json", *arguments)
+    other = tokens_command(operator, "create", "--json", "a.test")
+    edited = tokens_command(operator, "edit", other["id"], *option)
+    expected = field.kind.to_json(field.kind.parse(option[1]))
+
+    for printed in (made, edited, tokens_command(operator, "show", made["id"])):
+        assert printed[field.name] == expected if field.is_kept else printed["expires_at"]
+
+
+@every_field
+def test_bounds(operator: Operator, field: Field) -> None:
+    """What is just beyond its bounds is refused by name, and described as wrong."""
+    for value in beyond(field):
+        body = {"hosts": ["a.test"], field.name: value}
+        assert {*api(operator, "POST", "/tokens", body)["errors"]} == {field.name}
+        assert not Draft202012Validator(SCHEMAS["NewToken"]).is_valid(body)
+        assert not Draft202012Validator(SCHEMAS["Change"]).is_valid(body)
+
+
+@pytest.mark.parametrize("command", ["create", "edit"])
+def test_help(operator: Operator, command: str) -> None:
+    """The help of a command has every option, and what its field means."""
+    runner = operator._client.application.test_cli_runner()
+    text = " ".join(runner.invoke(args=["tokens", command, "--help"]).output.split())
+    text = text.replace("- ", "-")  # where a line was broken
+
+    for field in FIELDS.values():
+        if command == "edit" or not field.is_required:
+            option = f"--{field.name.replace('_', '-')} TEXT"
+            assert f"{option} {field.meaning().replace('`', '')}." in text
+
+
+@every_kept_field
+def test_record(field: Field) -> None:
+    """It is written to a record and read from it."""
+    kept = {"hosts": "a.test", field.name: KEPT_AS[field.kind.name]}
+    token = records.from_fields(
+        "ab" * 32, [kept[name].encode() if name in kept else None for name in records.FIELDS], None
+    )
+
+    assert getattr(token, field.name) == field.kind.parse(TYPED[field.kind.name])
+    assert records.to_fields(token)[field.name] == KEPT_AS[field.kind.name]
