@@ -73,4 +73,11 @@ class Rekeyer(Generic[Outcome]):
         with best_effort():
             self._index.add(entry)
             self._index.drop(keys.index_entry(token_id, old))
+            if not self._is_there(new):
+                self._index.drop(entry)
         return outcome
+
+    def _is_there(self, digest: str) -> bool:
+        """Tell whether a token is kept under *digest*: another change may have moved or deleted it since."""
+        token_id, moved_to = self._client.hmget(keys.record(digest), "id", "moved_to")
+        return bool(token_id) and not moved_to
