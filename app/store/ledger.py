@@ -42,7 +42,7 @@ _OF_IDENTITY = {
 
 
 class RedisLedger:
-    """Takes permits with ``take.lua``."""
+    """Decides and takes permits with ``take.lua``."""
 
     def __init__(
         self,
@@ -58,13 +58,13 @@ class RedisLedger:
         fields = [restriction.field for restriction in RESTRICTIONS]
         verdicts = [restriction.verdict.value for restriction in RESTRICTIONS]
         self._rules: list[str | int] = [default.max_requests, default.window_s, *fields, *verdicts]
-        # The line belongs to one event loop; without it, several threads may ask.
+        # The line belongs to one event loop; without it, several threads may call.
         self._within = (
             Deadlines(deadline_s, DECISION) if line else partial(bounded, deadline_s, setting=DECISION)
         )
         self._take = Script("take")
         self._calls = count()
-        # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
+        # Not confirmed to be on disk: a token that a crash puts back under its old pepper moves again.
         self._mover = Mover(client, canary, lambda script, names, args: script.run(client, names, args))
 
     def take(self, digests: Sequence[str], candidates: Sequence[Sequence[str]]) -> Decision:
@@ -87,18 +87,18 @@ class RedisLedger:
         return absent
 
     def probe(self, name: str) -> None:
-        """Decide on *name*, which no token has: raise what a decision would raise, and change nothing."""
+        """Decide on *name*, which no token has; raise what a decision would raise, and write nothing."""
         self._follow(name, [*self._rules, *("" for _ in RESTRICTIONS)])
 
     def _settle(self, token_id: bytes, found: str, current: str) -> None:
-        """Do what follows from letting a token in, unless all is settled or this is being done."""
+        """Follow up on an allowed token in the background, unless there is nothing to do or it is running."""
         if (found == current and self._canary.is_noted) or found in self._unsettled:
             return
         self._unsettled.add(found)
         afterwards(partial(self._settle_one, token_id.decode(errors="replace"), found, current))
 
     def _settle_one(self, token_id: str, found: str, current: str) -> None:
-        """Move a token that was let in under a previous pepper to the current one, which is proven right."""
+        """Move a token from a previous pepper to the current one, and note that the pepper is right."""
         try:
             if found != current:
                 token_id = records.id_of(found, token_id)
@@ -108,7 +108,7 @@ class RedisLedger:
             self._unsettled.discard(found)
 
     def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
-        """Decide on *digest*, or on where it moved: one more round trip each time."""
+        """Return the decision on *digest*, following moved records: one more round trip for each move."""
         found, seen = self._ask(digest, args), [digest]
         while not isinstance(found, Decision):
             if found in seen or len(seen) == MAX_MOVES:
@@ -118,11 +118,11 @@ class RedisLedger:
         return found
 
     def _ask(self, digest: str, args: Sequence[str | int]) -> Decision | str:
-        """Return the decision on *digest*, or the digest to which it moved."""
+        """Return the decision on *digest*, or the digest to which its record moved."""
         names, call = keys.all_of(digest), f"{next(self._calls)}"
         reply = self._take.run(self._line, names, [*args, call])
         if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
-            self._line.close()  # what else comes on it is out of step too
+            self._line.close()  # every later reply on it is out of order too
             raise StoreUnavailableError("the answer belongs to another request")
         return _read(digest, reply[1:-1])
 
