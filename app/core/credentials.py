@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -84,7 +84,7 @@ def _bare_in(header: str) -> Source:
     return Source(header, _read_bare, scheme, f'-H "{header}: {{}}"')
 
 
-# Of several sources that share a header, the first gets the values of which the scheme is nobody's.
+# Of several accepted sources that share a header, the first reads the values of any other scheme.
 SOURCES: Mapping[str, Source] = {
     "authorization": _bearer_in("Authorization"),
     "proxy-authorization": _bearer_in("Proxy-Authorization"),
@@ -93,29 +93,22 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-class Candidate(NamedTuple):
-    """An accepted source, and all accepted ones of its header, itself included; empty if it shares none."""
-
-    source: Source
-    sharing: tuple[Source, ...]
-
-    def owns(self, value: str) -> bool:
-        """Return whether *value* is for this source: it has its scheme, or nobody's and this is the first."""
-        scheme = value.partition(" ")[0].lower()
-        owners = (source for source in self.sharing if source.scheme.name.lower() == scheme)
-        return next(owners, self.sharing[0]) is self.source
-
-
 @lru_cache
-def accepted(names: tuple[str, ...]) -> tuple[Candidate, ...]:
-    """Return the sources *names*, in that order."""
+def accepted(names: tuple[str, ...]) -> tuple[tuple[Source, tuple[Source, ...]], ...]:
+    """Return the sources *names* in that order, each with those that share its header, if any do."""
     table = [source for name, source in SOURCES.items() if name in names]
-    return tuple(_candidate(SOURCES[name], table) for name in names)
+    return tuple((SOURCES[name], _sharing(SOURCES[name].header, table)) for name in names)
 
 
-def _candidate(source: Source, table: Iterable[Source]) -> Candidate:
-    sharing = tuple(other for other in table if other.header == source.header)
-    return Candidate(source, sharing if len(sharing) > 1 else ())
+def _sharing(header: str, table: Iterable[Source]) -> tuple[Source, ...]:
+    sharing = tuple(source for source in table if source.header == header)
+    return sharing if len(sharing) > 1 else ()
+
+
+def owner(value: str, sharing: Sequence[Source]) -> Source:
+    """Return the source of those *sharing* a header that reads *value*: by its scheme, else the first."""
+    scheme = value.partition(" ")[0].lower()
+    return next((source for source in sharing if source.scheme.name.lower() == scheme), sharing[0])
 
 
 def headers(names: Iterable[str]) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ _OF_IDENTITY = {
 
 
 class RedisLedger(Ledger):
-    """Takes permits with ``take.lua``."""
+    """Decides and takes permits with ``take.lua``."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class RedisLedger(Ledger):
         )
         self._take = Script("take")
         self._calls = count()
-        # Without a word about the disk: a token that a crash puts back under its old pepper moves again.
+        # Not confirmed to be on disk: a token that a crash puts back under its old pepper moves again.
         self._rekeyer: Rekeyer[bool] = Rekeyer(
             client, pepper_check, lambda script, names, args: script.run(client, names, args)
         )
@@ -90,11 +90,11 @@ class RedisLedger(Ledger):
         return absent
 
     def probe(self, name: str) -> None:
-        """Decide on *name*, which no token has: raise what a decision would raise, and change nothing."""
+        """Decide on *name*, which no token has; raise what a decision would raise, and write nothing."""
         self._follow(name, [*self._rules, *("" for _ in RESTRICTIONS)])
 
     def _settle(self, token_id: bytes, found: str, current: str) -> None:
-        """Do what follows from letting a token in, unless all is settled or this is being done."""
+        """Follow up on an allowed token in the background, unless there is nothing to do or it is running."""
         if (found == current and self._pepper_check.is_recorded) or found in self._unsettled:
             return
         self._unsettled.add(found)
@@ -102,7 +102,7 @@ class RedisLedger(Ledger):
         run_in_background(settle, concurrent=self.concurrent)
 
     def _settle_one(self, token_id: str, found: str, current: str) -> None:
-        """Move a token that was let in under a previous pepper to the current one, which is proven right."""
+        """Move a token from a previous pepper to the current one, and note that the pepper is right."""
         try:
             if found != current:
                 token_id = records.id_of(found, token_id)
@@ -112,7 +112,7 @@ class RedisLedger(Ledger):
             self._unsettled.discard(found)
 
     def _follow(self, digest: str, args: Sequence[str | int]) -> Decision:
-        """Decide on *digest*, or on where it moved: one more round trip each time."""
+        """Return the decision on *digest*, following moved records: one more round trip for each move."""
         found, seen = self._ask(digest, args), [digest]
         while not isinstance(found, Decision):
             if found in seen or len(seen) == MAX_MOVES:
@@ -122,11 +122,11 @@ class RedisLedger(Ledger):
         return found
 
     def _ask(self, digest: str, args: Sequence[str | int]) -> Decision | str:
-        """Return the decision on *digest*, or the digest to which it moved."""
+        """Return the decision on *digest*, or the digest to which its record moved."""
         names, call = keys.all_of(digest), f"{next(self._calls)}"
         reply = self._take.run(self._client, names, [*args, call])
         if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
-            self._client.close()  # what else comes on it is out of step too
+            self._client.close()  # every later reply on it is out of order too
             raise StoreUnavailableError("the answer belongs to another request")
         return _read(digest, reply[1:-1])
 

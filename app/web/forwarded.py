@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.core import credentials
+from app.core.credentials import SOURCES, accepted, headers as headers_of, owner
 from app.core.verdicts import Attempt, Verdict
 
 SUBREQUEST_HEADERS = ("X-Forwarded-Method", "X-Forwarded-Uri")
@@ -23,16 +23,15 @@ class Headers(Protocol):
 
 
 # Every header that an answer of /auth depends on; X-Forwarded-For only if FAIL_LIMIT_MAX is set.
-READ_HEADERS = (*credentials.headers(credentials.SOURCES), "X-Forwarded-Host", "X-Forwarded-For")
+READ_HEADERS = (*headers_of(SOURCES), "X-Forwarded-Host", "X-Forwarded-For")
 
 
 def read_attempt(headers: Headers, sources: tuple[str, ...]) -> Attempt:
     """Return what the client presented in the first of *sources* that it sent, good or bad; raise nothing."""
     host = headers.get("X-Forwarded-Host")
-    for candidate in credentials.accepted(sources):
-        source, sharing = candidate
+    for source, sharing in accepted(sources):
         value = headers.get(source.header)
-        if value is None or (sharing and not candidate.owns(value)):
+        if value is None or (sharing and owner(value, sharing) is not source):
             continue
         secret = source.read(value)
         return Attempt("", host, Verdict.MALFORMED_CREDENTIAL) if secret is None else Attempt(secret, host)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.credentials import IDENTITY_HEADERS, SOURCES, accepted, curl, headers
+from app.core.credentials import IDENTITY_HEADERS, SOURCES, accepted, curl, headers, owner
 from app.core.verdicts import Identity
 
 
@@ -16,7 +16,7 @@ def test_identity_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "value", "owner"),
+    ("names", "value", "expected"),
     [
         (("authorization", "basic"), "Basic x", "basic"),
         (("basic", "authorization"), "bAsIc", "basic"),
@@ -27,12 +27,12 @@ def test_identity_headers() -> None:
         (("authorization", "x-api-key"), "Basic x", "authorization"),
     ],
 )
-def test_owner_of_a_shared_header(names: tuple[str, ...], value: str, owner: str) -> None:
+def test_owner_of_a_shared_header(names: tuple[str, ...], value: str, expected: str) -> None:
     """A value is read by the source that has its scheme, else by the first in the table."""
-    sharing = [one for one in accepted(names) if one.source.header == "Authorization"]
-    owners = [one.source for one in sharing if not one.sharing or one.owns(value)]
+    sources = [(source, sharing) for source, sharing in accepted(names) if source.header == "Authorization"]
+    owners = [source for source, sharing in sources if not sharing or owner(value, sharing) is source]
 
-    assert owners == [SOURCES[owner]]
+    assert owners == [SOURCES[expected]]
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -1,17 +1,17 @@
 #!lua
--- Note a bad token of one client, unless there were too many lately.
--- KEYS[1]  the client's bad ones      list of microseconds, newest first; written here
--- KEYS[2]  the clients                zset; score: second when the list of that client is gone; written here
--- KEYS[3]  those of further clients   list as KEYS[1], all in one; written here
+-- Count a bad token of one client, unless there were too many in the window.
+-- KEYS[1]  the client's bad tokens    list of microseconds, newest first; written here
+-- KEYS[2]  the clients                zset; score: second in which its list expires; written here
+-- KEYS[3]  those of further clients   one list as KEYS[1] for all of them; written here
 -- KEYS[4+] those of the networks around the client, each a list as KEYS[1]; written here
 -- ARGV[1]  the client
 -- ARGV[2]  the window                 seconds
 -- ARGV[3]  how many clients have lists of their own, and their networks
--- ARGV[4+] how many a window may have in KEYS[1] and KEYS[3], in KEYS[4], and so on
+-- ARGV[4+] the limit for a window of KEYS[1] and KEYS[3], of KEYS[4], and so on
 -- Returns  { is_refused, wait_us, wait_us of KEYS[4], ... }
 --              is_refused: 1 if there were too many before this one, else 0
---              wait_us: until the client, or any of the network, may send another one; 0 if it may now
--- One script, because between reading the times and adding one no other request may read them.
+--              wait_us: until the client, or a client of the network, may send another; 0 if it may now
+-- One script, because no other request may read the times between reading them and adding one.
 
 local client, window_s, most_clients = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local window_us = window_s * 1000000
@@ -24,7 +24,7 @@ local now = clock
 for place, key in ipairs(KEYS) do
   local found = redis.call('TYPE', key).ok
   if found ~= (place == 2 and 'zset' or 'list') and found ~= 'none' then
-    redis.call('DEL', key) -- others wrote it: begin anew rather than tell nobody that a token is bad
+    redis.call('DEL', key) -- written by others: start again, or no bad token would be answered
   end
 end
 
@@ -41,7 +41,7 @@ local function count_in(key, limit)
   most[key] = tonumber(limit)
   local newest = time_at(key, 0)
   if newest > clock + window_us then
-    redis.call('DEL', key) -- the clock was set back: begin anew rather than lock out
+    redis.call('DEL', key) -- the clock was set back: start again rather than lock out
   else
     now = math.max(now, newest) -- never back, whatever the clock does
   end

@@ -1,22 +1,22 @@
 #!lua flags=allow-oom
--- Note a right or a wrong password, unless too many were wrong lately.
--- KEYS[1]  the wrong ones       list of "microseconds name name ... ", newest first; written here. The names are those
---                               that it counts for, the client first; "+" is that of one beyond what others may
+-- Count a right or a wrong password, unless too many were wrong in the window.
+-- KEYS[1]  the wrong ones       list of "microseconds name name ... ", newest first; written here. The names are the
+--                               scopes in which it counts, the client first; "+" marks one beyond the limits of others
 -- KEYS[2]  the known clients    zset; score: second of the last right password; written here
 -- ARGV[1]  1 if the password is right, else 0
 -- ARGV[2]  the window           seconds
--- ARGV[3]  how many clients are known at most
--- ARGV[4]  how long             seconds
--- ARGV[5]  how many wrong ones in a window all known clients may send beyond the limits that others reached
+-- ARGV[3]  the maximum of known clients
+-- ARGV[4]  how long they are known  seconds
+-- ARGV[5]  how many wrong ones in a window all known clients together may send when others have reached a limit
 -- ARGV[6]  the client, then how many wrong ones in a window it may send
---      ... and the same for each network around it, each in the next one, and for all
+--      ... and the same for each network around it, the narrowest first, and for all clients
 -- Returns  { reached, wait_us }
---              reached: 0 if the password counts; else, whatever it is, it does not, by the limit so numbered
---              wait_us: until it may count
--- One script, because between counting the wrong ones and adding one nobody may add another: whoever sends a
--- thousand passwords at once learns no more than one who sends them in turn. A right one takes nothing back, or
--- whoever shares its address could guess on. It may run when memory is full, for it needs little and always the
--- same, and somebody has to come in and delete tokens.
+--              reached: 0 if the password is accepted or counted; else the number of the limit that refuses it
+--              wait_us: until the next attempt
+-- One script, because no other attempt may be added between counting the wrong ones and adding one: a thousand
+-- passwords sent at once reveal no more than a thousand in sequence. A right one resets nothing, or an attacker who
+-- shares its address could go on guessing. It may run when memory is full, because it needs little, in constant amount,
+-- and an operator has to log in to delete tokens.
 
 local is_right = ARGV[1] == '1'
 local window_us = tonumber(ARGV[2]) * 1000000
@@ -35,14 +35,14 @@ local clock = second * 1000000 + tonumber(time[2])
 for place, kind in ipairs({ 'list', 'zset' }) do
   local found = redis.call('TYPE', KEYS[place]).ok
   if found ~= kind and found ~= 'none' then
-    redis.call('DEL', KEYS[place]) -- others wrote it: begin anew rather than lock out
+    redis.call('DEL', KEYS[place]) -- written by others: start again rather than lock out
   end
 end
 
 local entries = redis.call('LRANGE', KEYS[1], 0, -1)
 local newest = entries[1] and tonumber(entries[1]:match('^%d+')) or 0
 if newest > clock + window_us then
-  redis.call('DEL', KEYS[1]) -- the clock was set back: begin anew rather than lock out
+  redis.call('DEL', KEYS[1]) -- the clock was set back: start again rather than lock out
   entries, newest = {}, 0
 end
 local now = math.max(clock, newest) -- never back, whatever the clock does

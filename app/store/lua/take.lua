@@ -151,7 +151,7 @@ local function count(verdict, second, id)
   if last == hour then
     return
   end
-  if not last or last > hour + HOURS then -- no usage at all, or one of the far future: begin anew
+  if not last or last > hour + HOURS then -- no usage at all, or one of the far future: start again
     redis.call('DEL', KEYS[3])
     last, counted = 0, { 0, 1, 1 }
   elseif last > hour then
