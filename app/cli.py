@@ -41,8 +41,7 @@ def _options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         for name in reversed(names):
-            option = click.option(f"--{name.replace('_', '-')}", name, help=_help(FIELDS[name]))
-            command = option(command)
+            command = click.option(f"--{name.replace('_', '-')}", name, help=_help(FIELDS[name]))(command)
         return command
 
     return add

@@ -166,10 +166,8 @@ def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
 
 
 def _form_again(problems: dict[str, str], title: str = _NOT_CREATED) -> str:
-    typed = forms.as_typed(request.form)
-    return _render(
-        "create.html", title=title, problems=problems, typed=typed, form=forms.new_idempotency_key()
-    )
+    typed, key = forms.as_typed(request.form), forms.new_idempotency_key()
+    return _render("create.html", title=title, problems=problems, typed=typed, form=key)
 
 
 def _render(template: str, now_s: int | None = None, **context: Any) -> str:

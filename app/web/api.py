@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, abort, request, url_for
+from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.core.catalog import PAGE_SIZE
 from app.core.changes import Change, Issued
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import FIELDS, GRACE, ClashingFieldsError, InvalidFieldsError
-from app.core.kinds import Kind, Moment, whole_number
+from app.core.kinds import Moment, whole_number
 from app.core.moments import rfc3339
 from app.core.search import InvalidQueryError, is_start, may_be_secret
 from app.core.tokens import Token
 from app.core.usage import Counts, total
 from app.services import services
+from app.web import bodies
 from app.web.basic_auth import basic_auth
 from app.web.messages import log_durability, why
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
@@ -92,7 +90,7 @@ def list_tokens() -> Shown:
 @bp.post("/tokens")
 def create_token() -> Answer:
     """Create a token and return its secret, this one time."""
-    return _issued(services().registry.issue(_typed(_body(), _KINDS)))
+    return _issued(services().registry.issue(bodies.typed(bodies.read(request), _KINDS)))
 
 
 @bp.get("/tokens/<name>")
@@ -107,23 +105,23 @@ def show_token(name: str) -> Shown:
 @bp.patch("/tokens/<name>")
 def edit_token(name: str) -> Answer:
     """Change the fields of a token that are sent, all or none, and leave the rest."""
-    body = _body()
+    body = bodies.read(request)
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
     if "expires_at" in body and body["expires_at"] is None:
         body.setdefault("ttl_seconds", 0)  # as it is shown of a token that never ends
-    change = services().registry.edit(_find(name), _typed(body, _KINDS), enabled=enabled)
+    change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
     return _shown(change.token, change.changed_at), 200, _headers(change)
 
 
 @bp.post("/tokens/<name>/rotate")
 def rotate_token(name: str) -> Answer:
     """Give a token a new secret and return it, this one time."""
-    body = _body() if request.get_data() else {}
+    body = bodies.read(request) if request.get_data() else {}
     if unknown := body.keys() - {"grace_seconds"}:
         raise InvalidFieldsError(dict.fromkeys(unknown, "unknown field; known is grace_seconds"))
-    grace = _typed(body, {"grace_seconds": GRACE}).get("grace_seconds", "")
+    grace = bodies.typed(body, {"grace_seconds": GRACE}).get("grace_seconds", "")
     return _issued(services().registry.rotate(_find(name), grace))
 
 
@@ -172,40 +170,6 @@ def _limit() -> int:
         return whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
     except ValueError:
         raise InvalidFieldsError({"limit": f"a whole number from 1 to {MAX_LIMIT}"}) from None
-
-
-def _body() -> dict[str, Any]:
-    """Return the JSON object that was sent."""
-    if request.mimetype != "application/json":
-        abort(415, "send a JSON object, with Content-Type: application/json")
-    try:
-        body = json.loads(request.get_data(), object_pairs_hook=_each_once)
-    except (ValueError, RecursionError) as error:
-        abort(400, f"the body can't be read as JSON: {error}")
-    if not isinstance(body, dict):
-        abort(400, "send a JSON object")
-    return body
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    times = Counter(name for name, _ in pairs)
-    if twice := [name for name, count in times.items() if count > 1]:
-        raise ValueError(f"{', '.join(twice)} sent twice")
-    return dict(pairs)
-
-
-def _typed(body: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, str]:
-    """Return *body* as it would have been typed; raise InvalidFieldsError for values of a wrong type."""
-    typed: dict[str, str] = {}
-    problems: dict[str, str] = {}
-    for name, value in body.items():
-        try:
-            typed[name] = kinds[name].from_json(value) if name in kinds else ""
-        except ValueError as error:
-            problems[name] = str(error)
-    if problems:
-        raise InvalidFieldsError(problems)
-    return typed
 
 
 @bp.errorhandler(InvalidFieldsError)

@@ -1,0 +1,47 @@
+"""The JSON bodies of API requests."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Request, abort
+
+from app.core.fields import InvalidFieldsError
+from app.core.kinds import Kind
+
+
+def read(sent: Request) -> dict[str, Any]:
+    """Return the JSON object in the body of *sent*; answer 415 or 400 for any other body."""
+    if sent.mimetype != "application/json":
+        abort(415, "send a JSON object, with Content-Type: application/json")
+    try:
+        body = json.loads(sent.get_data(), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
+        abort(400, f"the body can't be read as JSON: {error}")
+    if not isinstance(body, dict):
+        abort(400, "send a JSON object")
+    return body
+
+
+def typed(body: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, str]:
+    """Return *body* as it would have been typed; raise InvalidFieldsError for values of a wrong type."""
+    texts: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for name, value in body.items():
+        try:
+            texts[name] = kinds[name].from_json(value) if name in kinds else ""
+        except ValueError as error:
+            problems[name] = str(error)
+    if problems:
+        raise InvalidFieldsError(problems)
+    return texts
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    times = Counter(name for name, _ in pairs)
+    if twice := [name for name, count in times.items() if count > 1]:
+        raise ValueError(f"{', '.join(twice)} sent twice")
+    return dict(pairs)
