@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
+from weakref import WeakMethod
 
 import gevent
 import redis
@@ -29,6 +30,10 @@ def connect_step_s(deadline_s: float) -> float:
     return min(max(_MIN_STEP_S, 2 * deadline_s), _MAX_STEP_S)
 
 
+def _call(method: WeakMethod[Any]) -> None:
+    method()()
+
+
 class SharedConnect(AbstractConnection):
     """A mixin that connects in the background; all callers wait for the same attempt."""
 
@@ -38,7 +43,9 @@ class SharedConnect(AbstractConnection):
         self._command_timeout_s = socket_timeout
         step_s = connect_step_s(socket_timeout)
         super().__init__(**options | {"socket_timeout": step_s, "socket_connect_timeout": step_s})
-        self._connecting = SingleFlight(super().connect, _STEPS * step_s, concurrent=self.concurrent)
+        # Weak, because a cycle would leave the closing of a dropped connection to the garbage collector.
+        connect = partial(_call, WeakMethod(super().connect))
+        self._connecting = SingleFlight(connect, _STEPS * step_s, concurrent=self.concurrent)
 
     def connect(self) -> None:
         """Connect, or wait for the attempt in progress."""
