@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, ClassVar
 from weakref import WeakMethod
@@ -30,8 +31,9 @@ def connect_step_s(deadline_s: float) -> float:
     return min(max(_MIN_STEP_S, 2 * deadline_s), _MAX_STEP_S)
 
 
-def _call(method: WeakMethod[Any]) -> None:
-    method()()
+def _call(reference: WeakMethod[Callable[[], Any]]) -> None:
+    if method := reference():
+        method()
 
 
 class SharedConnect(AbstractConnection):
