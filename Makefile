@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
   --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-UNIT := tests/core $(wildcard tests/test_*.py)
+UNIT := tests/core tests/devkit $(wildcard tests/test_*.py)
 
 .PHONY: help run unit fast test cover check bench chaos audit sbom lock docs format clean
 
