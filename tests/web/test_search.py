@@ -36,8 +36,8 @@ def test_found_tokens(operator: Operator) -> None:
         assert ROW.findall(page) == [second]
         assert f'value="{typed.strip()}"' in page
     assert ROW.findall(look(operator, first[:4])) == [second, first] or first[:4] != second[:4]
-    assert "Tokens that open <code>app.b.test</code>" in look(operator, "app.b.test")
-    assert "No tokens open <code>c.test</code>" in look(operator, "c.test")
+    assert "Tokens that are valid for <code>app.b.test</code>" in look(operator, "app.b.test")
+    assert "No tokens are valid for <code>c.test</code>" in look(operator, "c.test")
 
 
 def test_digest_finds_its_token(operator: Operator, database: Any) -> None:

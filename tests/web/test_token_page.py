@@ -59,7 +59,7 @@ def test_edit(operator: Operator, database: Any, name: str, text: str) -> None:
     kept = database.hgetall(record_of(text))
     assert (kept["hosts"], kept["email"], kept.get("comment")) == ("example.com", "a@b.example", None)
     assert 58 <= database.ttl(record_of(text)) <= 60
-    assert "The changes hold" in operator.get(answer.headers["Location"]).text
+    assert "The changes are in effect" in operator.get(answer.headers["Location"]).text
 
 
 @pytest.mark.parametrize(
