@@ -123,7 +123,7 @@ def test_end_of_the_process(log: Log) -> None:
 
 
 def test_fork(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines held before a fork are written by the parent only."""
+    """A child process does not write the lines that its parent held before the fork."""
     for _ in range(50):
         log.refuse()
     monkeypatch.setattr("os.getpid", lambda: -1)
@@ -133,7 +133,7 @@ def test_fork(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bounded(log: Log) -> None:
-    """The lines, bytes and memory of one period are limited, whatever is logged."""
+    """Lines, bytes and memory of one period are limited, and every logged line is still counted."""
     long = "\U000e0041" * 10_000
     for number in range(20_000):
         log.refuse(verdict=f"{number % 97}", client=f"{number}{long}", host=f"{number}{long}", token=long)

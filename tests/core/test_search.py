@@ -125,7 +125,7 @@ def is_understood(typed: str) -> bool:
 
 
 def test_how_far_back() -> None:
-    """A continued search reports the age of the oldest token searched, if the ids contain times."""
+    """A continued search reports the age of the last token searched, if its id contains a time."""
     query = Query(Kind.HOST, "a.test")
 
     assert Found(query, (), 1, 2, ID).back_to == NOW
