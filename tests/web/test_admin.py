@@ -305,7 +305,7 @@ def test_fields_outside_a_form(
     assert not written(database)
 
 
-@pytest.mark.parametrize("text", [mint("acl"), "ab" * 32, "0123456789abcdef", "legacy"])
+@pytest.mark.parametrize("secret", [mint("acl"), "ab" * 32, "0123456789abcdef", "legacy"])
 @pytest.mark.parametrize(
     "path", ["/tokens/{}", "/?q={}", "/?q=a.test&from={}", "/?deleted={}x", "/api/v1/tokens/{}"]
 )

@@ -35,7 +35,7 @@ def action(page: str, form: str) -> str:
 
 @pytest.mark.parametrize("kind", BAD)
 def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, kind: str) -> None:
-    """The table lists an unreadable record by its SHA-256; its page tells what is possible, and deletes it."""
+    """The table lists an unreadable record by its SHA-256; its page offers only what is possible."""
     secret = create(operator)
     BAD[kind](database, record_of(BAD_TEXT))
     table = operator.get()

@@ -1,4 +1,4 @@
-"""Where a token may come in."""
+"""The credential sources."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TOKEN = "from-an-older-deployment"
 BEARER, OTHER = f"Bearer {TOKEN}", "Bearer something-else"
 
 
-def basic(text: str) -> str:
-    """Return *text* as Basic credentials."""
-    return "Basic " + b64encode(text.encode()).decode()
+def basic(credentials: str) -> str:
+    """Return *credentials* as a Basic header."""
+    return "Basic " + b64encode(credentials.encode()).decode()
 
 
 @pytest.fixture
 def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[..., TestResponse]:
-    """Return what asks /auth under given sources."""
+    """Return a function that requests /auth with given sources."""
     database.hset(f"tokens:{sha256((TOKEN + PEPPER).encode()).hexdigest()}", "hosts", "a.test")
 
     def ask(sources: str, host: str = "a.test", **headers: str) -> TestResponse:
@@ -68,7 +68,7 @@ def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[...,
 def test_first_source_decides(
     ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], status: int
 ) -> None:
-    """The first source that was sent decides, good or bad: nothing falls through to the next."""
+    """The first source that is present decides, valid or not; no other is tried."""
     assert ask(sources, **headers).status_code == status
 
 
@@ -78,7 +78,7 @@ KEY_ASKS = 'ApiKey realm="acl-auth-service", header="X-Api-Key"'
 
 
 def challenges(answer: TestResponse) -> list[str]:
-    """Return the challenges of *answer*, in their order."""
+    """Return the challenges of *answer*, in order."""
     return answer.headers.getlist("WWW-Authenticate")
 
 
@@ -99,7 +99,7 @@ def challenges(answer: TestResponse) -> list[str]:
     ],
 )
 def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, asked: list[str]) -> None:
-    """With no token each accepted scheme is asked for, once, in order, and no other; there is always one."""
+    """Without a token the challenges name each accepted scheme once, in order, and there is always one."""
     answer = ask(sources)
 
     assert (answer.status_code, answer.text, challenges(answer)) == (401, body, asked)
@@ -126,7 +126,7 @@ def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, a
 def test_refused_credential(
     ask: Callable[..., TestResponse], sources: str, error: dict[str, str], asked: list[str]
 ) -> None:
-    """A bad token is asked for again in each accepted scheme; an error is said in Bearer's, whose it is."""
+    """A bad token gets a challenge for each accepted scheme; only Bearer's has the error."""
     answer = ask(sources, **error)
 
     assert (answer.status_code, answer.text, challenges(answer)) == (401, "invalid token", asked)
@@ -147,7 +147,7 @@ def test_refused_credential(
 def test_wrong_host(
     ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], asked: list[str]
 ) -> None:
-    """A good token for another host is no reason to ask for another password; Bearer's challenge says why."""
+    """A valid token for another host does not ask for another password; Bearer's challenge has the error."""
     answer = ask(sources, host="b.test", **headers)
 
     assert (answer.status_code, answer.text, challenges(answer)) == (403, "forbidden for host", asked)
