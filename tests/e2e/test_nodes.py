@@ -87,7 +87,7 @@ class TestSentinel:
         assert service.log.count("Booting worker") == 2
 
     def test_planned_failover(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
-        """In a planned failover, the workers switch before the old primary learns that it was replaced."""
+        """In a planned failover, the workers switch before the old primary detects that it was replaced."""
         tokens = kinds(service)
 
         def times() -> tuple[float, float]:

@@ -151,7 +151,7 @@ def test_idle_connections(service: Gunicorn, token: str) -> None:
 
 
 def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
-    """With TLS, who never shakes hands is hung up on like who never asks, and no stop waits for him."""
+    """A stalled TLS handshake times out like an idle connection, and does not delay a stop."""
     tls = Certificate(tmp_path)
     gunicorn = OverTLS(redis_server.port, web_concurrency=1)
     gunicorn.env["GUNICORN_CMD_ARGS"] = (
