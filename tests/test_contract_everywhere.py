@@ -108,27 +108,27 @@ def variable(name: str) -> str:
 
 # Each proxy's option, as a pattern with one group, and what the tables require.
 OTHER_PROXIES: dict[str, tuple[str, list[str]]] = {
-    "Caddy hands on": (r"copy_headers (.*)", [" ".join(IDENTITY)]),
-    "Caddy takes out": (r"header_up -(.*)", [*CREDENTIALS]),
+    "Caddy forwards": (r"copy_headers (.*)", [" ".join(IDENTITY)]),
+    "Caddy removes": (r"header_up -(.*)", [*CREDENTIALS]),
     "nginx reads": (r"auth_request_set .* \$upstream_http_(x_auth_\w+);", [*map(variable, IDENTITY)]),
-    "nginx hands on": (r"proxy_set_header (X-Auth-\S+) ", [*IDENTITY]),
-    "nginx asks with": (r"proxy_set_header (\S+) \$http_(?!upgrade)\w+;", [*CREDENTIALS]),
-    "nginx takes out": (r'proxy_set_header (?!Content-Length|Connection)(\S+) "";', [*CREDENTIALS]),
-    "Envoy asks with": (r"{exact: (?!x-forwarded-)(\S+)}", [name.lower() for name in CREDENTIALS]),
-    "Envoy takes out": (
+    "nginx forwards": (r"proxy_set_header (X-Auth-\S+) ", [*IDENTITY]),
+    "nginx sends": (r"proxy_set_header (\S+) \$http_(?!upgrade)\w+;", [*CREDENTIALS]),
+    "nginx removes": (r'proxy_set_header (?!Content-Length|Connection)(\S+) "";', [*CREDENTIALS]),
+    "Envoy sends": (r"{exact: (?!x-forwarded-)(\S+)}", [name.lower() for name in CREDENTIALS]),
+    "Envoy removes": (
         r"request_headers_to_remove: \[(.*), x-forwarded-method, x-forwarded-uri\]",
         [", ".join(CREDENTIALS).lower()],
     ),
-    "HAProxy asks with": (r"local CREDENTIALS = {(.*)}", [", ".join(f'"{n.lower()}"' for n in CREDENTIALS)]),
-    "HAProxy hands on": (r"local IDENTITY = {(.*)}", [", ".join(f'"{name}"' for name in LOWER)]),
-    "HAProxy takes out": (r"http-request del-header ([A-Z]\S*)", [*CREDENTIALS]),
+    "HAProxy sends": (r"local CREDENTIALS = {(.*)}", [", ".join(f'"{n.lower()}"' for n in CREDENTIALS)]),
+    "HAProxy forwards": (r"local IDENTITY = {(.*)}", [", ".join(f'"{name}"' for name in LOWER)]),
+    "HAProxy removes": (r"http-request del-header ([A-Z]\S*)", [*CREDENTIALS]),
 }
 
 
-@pytest.mark.parametrize("what", OTHER_PROXIES)
-def test_other_proxies(what: str) -> None:
+@pytest.mark.parametrize("option", OTHER_PROXIES)
+def test_other_proxies(option: str) -> None:
     """The other proxies send the credential to /auth, remove it, and forward the whole identity, in order."""
-    pattern, expected = OTHER_PROXIES[what]
+    pattern, expected = OTHER_PROXIES[option]
 
     assert re.findall(pattern, PROXIES) == expected
 

@@ -79,7 +79,7 @@ def test_common_passwords(value: str) -> None:
     ],
 )
 def test_line_end_after_a_secret(tmp_path: Path, content: str, secret: str) -> None:
-    """One trailing line end is stripped from a secret, also in NAME_FILE, and a blank NAME counts as not set."""
+    """One trailing line end is stripped from a secret and from its file; a blank NAME counts as unset."""
     path = tmp_path / "pepper"
     path.write_bytes(content.encode())
 

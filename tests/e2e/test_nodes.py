@@ -63,7 +63,7 @@ def _service(replicated: ReplicatedRedis) -> Iterator[Gunicorn]:
 
 
 class TestSentinel:
-    """A primary with two replicas and three sentinels, set up anew for each test."""
+    """A primary with two replicas and three sentinels, set up for each test."""
 
     def test_lost_primary(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """A killed primary is replaced, and the same workers continue with the new one."""

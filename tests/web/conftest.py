@@ -31,7 +31,7 @@ def database(redis_server: RedisServer) -> Iterator[Any]:
 def make_client(redis_server: RedisServer, database: Any) -> Callable[..., FlaskClient]:
     """Return a function that creates an app with the given settings and returns its client."""
     assert database.ping()
-    usual = {"REDIS_PORT": redis_server.port, "REDIS_DEADLINE_MS": 5000}  # a busy machine is no fault
+    usual = {"REDIS_PORT": redis_server.port, "REDIS_DEADLINE_MS": 5000}  # allows for a busy machine
     return lambda **variables: create_app(make_settings(**usual | variables)).test_client()
 
 

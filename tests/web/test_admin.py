@@ -238,10 +238,10 @@ def test_table(operator: Operator, database: Any) -> None:
     assert "&lt;script&gt;alert" in page
 
 
-@pytest.mark.parametrize("asked", ["1", "2", "999999999", "0", "-1", "x", "1.5", "٣", "9" * 40, ""])
-def test_page_number(operator: Operator, asked: str) -> None:
+@pytest.mark.parametrize("number", ["1", "2", "999999999", "0", "-1", "x", "1.5", "٣", "9" * 40, ""])
+def test_page_number(operator: Operator, number: str) -> None:
     """Every page number is answered with some page."""
-    assert operator.get("/", query_string={"page": asked}).status_code == 200
+    assert operator.get("/", query_string={"page": number}).status_code == 200
 
 
 def test_redis_down(offline: FlaskClient) -> None:

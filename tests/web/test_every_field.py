@@ -31,7 +31,7 @@ FAULTY = dict.fromkeys(TYPED, "\u202e") | {"hosts": "a/b"}
 SCHEMAS = DESCRIPTION["components"]["schemas"]
 
 every_field = pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field: field.name)
-every_kept_field = pytest.mark.parametrize("field", KEPT, ids=lambda field: field.name)
+every_stored_field = pytest.mark.parametrize("field", KEPT, ids=lambda field: field.name)
 
 
 def typed(field: Field, *others: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ def test_form(operator: Operator, field: Field) -> None:
     assert f'id="{field.name}-hint"' in page
 
 
-@every_kept_field
+@every_stored_field
 def test_form_to_record(operator: Operator, database: Any, field: Field) -> None:
     """A value submitted in the form is stored in the record, and so is one submitted in an edit."""
     assert operator.post("/create_token", typed(field, "hosts")).status_code == 200
@@ -126,7 +126,7 @@ def test_new_token_page(operator: Operator, field: Field) -> None:
     assert f"<dt>{field.label}</dt><dd>{TYPED[field.kind.name]}</dd>" in page
 
 
-@every_kept_field
+@every_stored_field
 def test_record_to_form(operator: Operator, database: Any, field: Field) -> None:
     """The token's page shows the stored value in a form that can be submitted again."""
     page = operator.get(f"/tokens/{keep(database, field)}").text
@@ -228,7 +228,7 @@ def test_help(operator: Operator, command: str) -> None:
             assert f"{option} {field.meaning().replace('`', '')}." in text
 
 
-@every_kept_field
+@every_stored_field
 def test_record(field: Field) -> None:
     """The field is written to a record and read back."""
     kept = {"hosts": "a.test", field.name: KEPT_AS[field.kind.name]}

@@ -190,7 +190,7 @@ def ask(client: FlaskClient, environ: dict[str, Any], authorization: str | None)
     return client.open("/", data=body, environ_overrides=sent | credential, buffered=True)
 
 
-def kept(database: Any) -> dict[str, Any]:
+def stored_tokens(database: Any) -> dict[str, Any]:
     """Return all tokens."""
     return {key: database.hgetall(key) for key in database.keys("tokens:*")}
 
@@ -200,7 +200,7 @@ def _records(database: Any) -> dict[str, Any]:
     """Store a token of an older deployment and a new one; return all tokens."""
     database.hset(RECORD, "hosts", "a.test")
     database.hset(f"tokens:{'ab' * 32}", mapping={"hosts": "a.test", "id": ID, "created_at": "1795492982"})
-    return kept(database)
+    return stored_tokens(database)
 
 
 @fuzzed
@@ -212,7 +212,7 @@ def test_without_the_password(client: FlaskClient, database: Any, records: Any, 
 
     assert 300 <= answer.status_code < 500 or PUBLIC.fullmatch(environ["PATH_INFO"])
     assert answer.status_code < 500
-    assert kept(database) == records
+    assert stored_tokens(database) == records
 
 
 @fuzzed
@@ -246,7 +246,7 @@ def test_every_route_requires_the_password(client: FlaskClient, database: Any, r
 
     assert {path for path in opened if not PUBLIC.fullmatch(path)} == set()
     assert {"/healthz", "/livez"} <= opened
-    assert kept(database) == records
+    assert stored_tokens(database) == records
 
 
 @pytest.mark.usefixtures("records")
@@ -293,18 +293,18 @@ def test_oversized(client: FlaskClient, database: Any, records: Any, body: bytes
         if method in {"POST", "PUT", "PATCH"}:
             more = {"method": method, "data": body, "content_type": kind}
             at_best(partial(refused_in_s, client, path, **more), 0.05)
-    assert kept(database) == records
+    assert stored_tokens(database) == records
 
 
 def test_timing_of_the_password() -> None:
     """A refusal takes the same time whether or not the user exists."""
-    kept = make_settings()
+    configured = make_settings()
 
     def difference() -> float:
         times: dict[str, list[int]] = {"operator": [], "opera-or": []}
         for user in random.Random(1).sample([*times] * 2_000, 4_000):
             began = time.perf_counter_ns()
-            matches(user, "wrong horse", kept)
+            matches(user, "wrong horse", configured)
             times[user].append(time.perf_counter_ns() - began)
         known, unknown = (median(each) for each in times.values())
         return abs(known - unknown) / max(known, unknown)

@@ -131,26 +131,26 @@ def test_unix_socket(client: FlaskClient) -> None:
     assert [login(client, WRONG, "").status_code for _ in range(N + 1)] == [401] * N + [429]
 
 
-@pytest.mark.parametrize("kept", ["pässwörd", "Ã¤Â", "naïve ✓", "日本", "plain:with:colons"])
-def test_characters(make_client: Callable[..., FlaskClient], kept: str) -> None:
+@pytest.mark.parametrize("admin_pass", ["pässwörd", "Ã¤Â", "naïve ✓", "日本", "plain:with:colons"])
+def test_characters(make_client: Callable[..., FlaskClient], admin_pass: str) -> None:
     """A password is accepted in UTF-8, which the challenge asks for, or in Latin-1 where that is possible."""
-    client = make_client(ADMIN_USER="ädmin", ADMIN_PASS=kept)
+    client = make_client(ADMIN_USER="ädmin", ADMIN_PASS=admin_pass)
 
     def code(user: bytes, password: bytes) -> int:
         return client.get(
             "/", headers={"Authorization": f"Basic {b64encode(user + b':' + password).decode()}"}
         ).status_code
 
-    latin_1 = kept.encode("latin-1", "replace")
-    assert code("ädmin".encode(), kept.encode()) == 200
+    latin_1 = admin_pass.encode("latin-1", "replace")
+    assert code("ädmin".encode(), admin_pass.encode()) == 200
     assert code("ädmin".encode("latin-1"), latin_1) == (401 if b"?" in latin_1 else 200)
     for wrong in (
-        kept.encode("utf-16"),
-        kept.encode("ascii", "replace"),
-        kept.encode("utf-8") + b"\xff",
+        admin_pass.encode("utf-16"),
+        admin_pass.encode("ascii", "replace"),
+        admin_pass.encode("utf-8") + b"\xff",
         b"\xff",
     ):
-        assert code("ädmin".encode(), wrong) == (200 if wrong == kept.encode() else 401)
+        assert code("ädmin".encode(), wrong) == (200 if wrong == admin_pass.encode() else 401)
 
 
 def test_challenge(client: FlaskClient) -> None:

@@ -83,7 +83,7 @@ def challenges(answer: TestResponse) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("sources", "body", "asked"),
+    ("sources", "body", "expected"),
     [
         ("authorization", "missing bearer token", [BEARER_ASKS]),
         ("proxy-authorization", "missing bearer token", [BEARER_ASKS]),
@@ -98,15 +98,15 @@ def challenges(answer: TestResponse) -> list[str]:
         ("x-api-key,authorization", "missing bearer token", [BEARER_ASKS]),
     ],
 )
-def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, asked: list[str]) -> None:
+def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, expected: list[str]) -> None:
     """Without a token the challenges name each accepted scheme once, in order, and there is always one."""
     answer = ask(sources)
 
-    assert (answer.status_code, answer.text, challenges(answer)) == (401, body, asked)
+    assert (answer.status_code, answer.text, challenges(answer)) == (401, body, expected)
 
 
 @pytest.mark.parametrize(
-    ("sources", "error", "asked"),
+    ("sources", "error", "expected"),
     [
         ("basic", {"Authorization": basic("x:wrong")}, [BASIC_ASKS]),
         ("basic", {"Authorization": BEARER}, [BASIC_ASKS]),
@@ -124,16 +124,16 @@ def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, a
     ],
 )
 def test_refused_credential(
-    ask: Callable[..., TestResponse], sources: str, error: dict[str, str], asked: list[str]
+    ask: Callable[..., TestResponse], sources: str, error: dict[str, str], expected: list[str]
 ) -> None:
     """A bad token gets a challenge for each accepted scheme; only Bearer's has the error."""
     answer = ask(sources, **error)
 
-    assert (answer.status_code, answer.text, challenges(answer)) == (401, "invalid token", asked)
+    assert (answer.status_code, answer.text, challenges(answer)) == (401, "invalid token", expected)
 
 
 @pytest.mark.parametrize(
-    ("sources", "headers", "asked"),
+    ("sources", "headers", "expected"),
     [
         ("basic", {"Authorization": basic(f"x:{TOKEN}")}, []),
         ("x-api-key", {"X_Api_Key": TOKEN}, []),
@@ -145,9 +145,9 @@ def test_refused_credential(
     ],
 )
 def test_wrong_host(
-    ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], asked: list[str]
+    ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], expected: list[str]
 ) -> None:
     """A valid token for another host does not ask for another password; Bearer's challenge has the error."""
     answer = ask(sources, host="b.test", **headers)
 
-    assert (answer.status_code, answer.text, challenges(answer)) == (403, "forbidden for host", asked)
+    assert (answer.status_code, answer.text, challenges(answer)) == (403, "forbidden for host", expected)
