@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from devkit.redis_server import RedisServer
 from devkit.waiting import PATIENCE_S
 
-# The suite draws the same cases in every run, so that it fails for a change and never for a draw, and no
-# draw is timed. `pytest --hypothesis-profile=explore` draws others.
+# Hypothesis generates the same examples in every run, so that only a code change makes a test fail, and
+# no example has a deadline. `pytest --hypothesis-profile=explore` generates others.
 _UNTIMED = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 settings.register_profile(
     "suite", derandomize=True, database=None, deadline=None, suppress_health_check=_UNTIMED

@@ -220,7 +220,7 @@ def test_help(operator: Operator, command: str) -> None:
     """The help of each command lists every option with the meaning of its field."""
     runner = operator._client.application.test_cli_runner()
     text = " ".join(runner.invoke(args=["tokens", command, "--help"]).output.split())
-    text = text.replace("- ", "-")  # where a line was broken
+    text = text.replace("- ", "-")  # undo line breaks after a hyphen
 
     for field in FIELDS.values():
         if command == "edit" or not field.is_required:
