@@ -116,6 +116,7 @@ def test_secret_set_twice(tmp_path: Path) -> None:
         ("hush".encode("utf-16-le"), "is not UTF-8 text"),
         (b"hush" * 20_000, "holds more than 65536 bytes"),
     ],
+    ids=["missing", "empty", "blank", "bytes", "utf-16", "utf-16-le", "large"],  # not in the file's path
 )
 def test_unusable_secret_file(tmp_path: Path, content: bytes | None, problem: str) -> None:
     """A file that is missing, empty, too large or not text stops the start, and its content is not shown."""
