@@ -1,4 +1,4 @@
-"""Guards and resources for every test."""
+"""Fixtures and hooks for all tests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from devkit.redis_server import RedisServer
 from devkit.waiting import PATIENCE_S
 
-# The suite draws the same cases in every run, so that it fails for a change and never for a draw, and no
-# draw is timed. `pytest --hypothesis-profile=explore` draws others.
+# Hypothesis generates the same examples in every run, so that only a code change makes a test fail, and
+# no example has a deadline. `pytest --hypothesis-profile=explore` generates others.
 _UNTIMED = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 settings.register_profile(
     "suite", derandomize=True, database=None, deadline=None, suppress_health_check=_UNTIMED
@@ -22,7 +22,7 @@ settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark what needs a server, so that `make unit` can do without."""
+    """Mark the tests that need a server, so that `make unit` can skip them."""
     for item in items:
         if "redis_server" in item.fixturenames:
             item.add_marker("server")
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where everything is installed on purpose (CI=true), a skipped test is a failed run."""
+    """With CI=true, where everything is installed, let a skipped test fail the run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     if skipped and os.environ.get("CI") == "true":
@@ -39,12 +39,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def _patient_listing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a page take its time in this process: how much it does at once is not the machine's to say."""
+    """Raise the time limit of listings, so that a slow machine does not shorten them."""
     monkeypatch.setattr("app.store.index_pages._PATIENCE_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """Run a real server for all tests that share one."""
+    """Run one real server for all tests that share it."""
     with RedisServer() as server:
         yield server

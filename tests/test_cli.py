@@ -1,4 +1,4 @@
-"""flask tokens …"""
+"""The commands ``flask tokens …``."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ CHANGES = {
 
 
 def app_on(server: RedisServer) -> Flask:
-    """Return an app that a busy machine does not hurry."""
+    """Return an app with a deadline that a busy machine meets."""
     return create_app(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=5000))
 
 
 @pytest.fixture
 def run(redis_server: RedisServer) -> Run:
-    """Return what runs a command on an empty database."""
+    """Return a function that runs a command on an empty database."""
     with redis.Redis(port=redis_server.port) as client:
         client.flushall()
     runner = app_on(redis_server).test_cli_runner()
@@ -49,7 +49,7 @@ def run(redis_server: RedisServer) -> Run:
 
 
 def created(run: Run, *args: str) -> dict[str, Any]:
-    """Make a token; return what was printed."""
+    """Create a token; return the JSON output."""
     printed: dict[str, Any] = json.loads(run("create", "--json", *args).stdout)
     return printed
 
@@ -63,12 +63,12 @@ def test_version(redis_server: RedisServer, group: str) -> None:
 
 
 def test_create(run: Run) -> None:
-    """The new secret is all that standard output gets, so that a script can read it from there."""
+    """Only the new secret is written to standard output, so that a script can read it."""
     assert re.fullmatch("acl_[A-Za-z0-9]{38}\n", run("create", "a.example").stdout)
 
 
 def test_life_of_a_token(run: Run) -> None:
-    """What was created is listed and shown without its secret, and deleted by its id."""
+    """A token is listed and shown without its secret, and deleted by its id."""
     token = created(run, "a.example", "*.b.example", "--email", "a@b.example", "--ttl-seconds", "60")
     listed, shown = run("list", "--json").output, run("show", token["id"]).output
 
@@ -80,7 +80,7 @@ def test_life_of_a_token(run: Run) -> None:
 
 
 def test_changes_of_a_token(run: Run) -> None:
-    """A token is edited, switched off and on, and rotated by its id."""
+    """A token is edited, disabled, enabled and rotated by its id."""
     token = created(run, "a.example", "--comment", "kept")
     edited = json.loads(
         run("edit", token["id"], "--hosts", "b.example,c.example", "--rate-limit-max", "5").stdout
@@ -108,7 +108,7 @@ HOSTILE = "\x1b[2J\x1b]52;c;aGk=\x07 \x9b31m\x7f \u202egnp.exe\u2069 a\tb\nc\r\x
     "command", ["list", "list --json", "show ID", "edit ID --rate-limit-max 5", "disable ID"]
 )
 def test_hostile_records(run: Run, redis_server: RedisServer, command: str) -> None:
-    """What somebody else wrote to Redis controls no terminal, and stays on its line."""
+    """Text that another program wrote to Redis has no control characters and stays on its line."""
     token = created(run, "a.example", "--comment", "kept")
     with redis.Redis(port=redis_server.port) as client:
         (key,) = client.scan_iter("tokens:*")
@@ -137,7 +137,7 @@ def test_hostile_records(run: Run, redis_server: RedisServer, command: str) -> N
     ],
 )
 def test_hostile_arguments(run: Run, args: list[str]) -> None:
-    """No message repeats a control character that was typed, or pasted."""
+    """No message repeats a control character from an argument."""
     result = run(*args)
 
     assert result.exit_code == 1
@@ -146,17 +146,17 @@ def test_hostile_arguments(run: Run, args: list[str]) -> None:
 
 @pytest.mark.parametrize("verb", ["show", "edit", "disable", "enable", "rotate", "delete"])
 def test_token_from_standard_input(run: Run, verb: str) -> None:
-    """Every command takes the token itself, its id or its SHA-256 from standard input."""
+    """Every command accepts the secret, id or SHA-256 on standard input."""
     for name in ("token", "id", "sha256"):
-        made = created(run, "a.example")
-        result = run(verb, "-", input=f"{made[name]}\n")
+        token = created(run, "a.example")
+        result = run(verb, "-", input=f"{token[name]}\n")
         assert result.exit_code == 0, result.output
-        assert made["token"] not in result.output
+        assert token["token"] not in result.output
 
 
 @pytest.mark.parametrize("verb", ["show", "edit", "disable", "enable", "rotate", "delete"])
 def test_token_as_an_argument(run: Run, redis_server: RedisServer, verb: str) -> None:
-    """As an argument, which others can see, a token is refused, whatever its shape, and not repeated."""
+    """A secret as an argument, visible to other users, is refused and not repeated, whatever its shape."""
     created(run, "a.example")
     with redis.Redis(port=redis_server.port, decode_responses=True) as client:
         for text in (created(run, "a.example")["token"], "ab" * 32, "0123456789abcdef", "legacy"):
@@ -171,7 +171,7 @@ def test_token_as_an_argument(run: Run, redis_server: RedisServer, verb: str) ->
 
 @pytest.mark.parametrize("args", CHANGES.values(), ids=CHANGES)
 def test_warning_after_a_change(run: Run, args: list[str]) -> None:
-    """Every change warns, on standard error alone, that a crash may undo it; here Redis has no file."""
+    """Without an append-only file every change warns on standard error that a crash may undo it."""
     token = created(run, "a.example")
     result = run(*[token["id"] if arg == "ID" else arg for arg in args])
 
@@ -190,7 +190,7 @@ SERVERS = {
 
 @pytest.mark.parametrize("durability", Durability)
 def test_durability(durability: Durability) -> None:
-    """JSON has the durability of a change; standard error warns unless the change is on disk."""
+    """The JSON output has the durability, and standard error a warning unless the change is on disk."""
     options, command = SERVERS[durability]
     with RedisServer(options=options, binary=valkey_binary()) as server:
         if command:
@@ -207,21 +207,21 @@ def test_durability(durability: Durability) -> None:
 
 
 def test_peppers(run: Run) -> None:
-    """Without a previous pepper no token is on one; forgetting asks first."""
+    """Without a previous pepper no token uses one; forgetting one asks for confirmation."""
     assert run("old-peppers").output == "0\n"
     assert run("forget-pepper").exit_code == 1
     assert run("forget-pepper", "--yes").exit_code == 0
 
 
-def test_list_pages_through(run: Run) -> None:
-    """The list is whole, newest first, however long it is."""
+def test_list_of_several_pages(run: Run) -> None:
+    """The list is complete and newest first, whatever its length."""
     ids = [created(run, "a.example")["id"] for _ in range(60)]
 
     assert sorted(line.split("\t")[0] for line in run("list").output.splitlines()) == sorted(ids)
 
 
 def test_list_by_host(run: Run) -> None:
-    """A host lists what opens it, however many there are; a pattern lists itself alone."""
+    """A host lists every token that is valid for it; a pattern only tokens that list it."""
     ids = [created(run, "*.b.example")["id"] for _ in range(51)]
     created(run, "a.example")
 
@@ -241,7 +241,7 @@ def test_list_by_host(run: Run) -> None:
     ],
 )
 def test_mistakes(run: Run, args: list[str], message: str) -> None:
-    """A mistake is one line and a status of 1."""
+    """A mistake prints one line and exits with 1."""
     result = run(*args)
 
     assert result.exit_code == 1
@@ -249,8 +249,8 @@ def test_mistakes(run: Run, args: list[str], message: str) -> None:
     assert len(result.output.splitlines()) == 1
 
 
-def test_redis_is_gone() -> None:
-    """Without Redis a command says so."""
+def test_redis_down() -> None:
+    """Without Redis a command reports it."""
     result = (
         create_app(make_settings(REDIS_PORT=free_port())).test_cli_runner().invoke(args=["tokens", "list"])
     )
@@ -260,7 +260,7 @@ def test_redis_is_gone() -> None:
 
 
 def test_reset_of_logins(redis_server: RedisServer) -> None:
-    """The operator who was shut out of the pages lets everybody in again."""
+    """The operator can lift the limits on logins for everyone."""
     app = app_on(redis_server)
     reset = ["logins", "reset"]
     app.test_cli_runner().invoke(args=reset)

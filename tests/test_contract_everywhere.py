@@ -23,7 +23,7 @@ IDENTITY = tuple(IDENTITY_HEADERS)
 ACCEPTED = (*SOURCES, ",".join(SOURCES), "basic,authorization")
 DEFAULT = make_settings().credential_sources
 
-# The two lists of ForwardAuth: [A, B] or a line for each in YAML, =A,B in a label or a flag.
+# Both lists of ForwardAuth: [A, B] or one line per header in YAML, =A,B in a label or a flag.
 _FORWARD_AUTH = re.compile(
     r"""auth(Request|Response)Headers(?:
         :[ ]*\[(?P<flow>[^\]]*)\] | :[ ]*\n(?P<block>(?:[ ]*-[ ]+\S+\n)+) | =(?P<label>[^\s`"']+)
@@ -34,7 +34,7 @@ _SOURCES = re.compile(r"CREDENTIAL_SOURCES[=:] *([a-z,:-]+)")
 
 
 class Snippet(NamedTuple):
-    """One list of headers, where it is, and the list that the tables ask for."""
+    """A list of headers, its place, and the list that the tables require."""
 
     place: str
     found: tuple[str, ...]
@@ -43,7 +43,7 @@ class Snippet(NamedTuple):
 
 @cache
 def texts() -> tuple[tuple[str, str], ...]:
-    """Return every document and manifest, and the labels of the admin pages as they are rendered."""
+    """Return every document and manifest, and the rendered labels of the admin pages."""
     return (*_files(), *((f"labels for {names}", labels(names)) for names in ACCEPTED))
 
 
@@ -62,13 +62,13 @@ def labels(names: str) -> str:
 
 
 def block_around(text: str, position: int) -> str:
-    """Return the code block around *position*, or all of a file that has none."""
+    """Return the code block around *position*, or the whole text of a file without code blocks."""
     begin, end = text.rfind("\n```", 0, position), text.find("\n```", position)
     return text if begin < 0 or end < 0 else text[begin:end]
 
 
 def forward_auth_snippets() -> Iterator[Snippet]:
-    """Yield the lists of Traefik; a block that names other sources than the default is for those."""
+    """Yield Traefik's lists; a block may set other sources than the default."""
     for place, text in texts():
         for match in _FORWARD_AUTH.finditer(text):
             named = _SOURCES.search(block_around(text, match.start()))
@@ -80,7 +80,7 @@ def forward_auth_snippets() -> Iterator[Snippet]:
 
 
 def test_forward_auth() -> None:
-    """Both lists have the headers of the accepted sources, and the response's the identity besides."""
+    """Both lists have the headers of the accepted sources, and the response's also the identity headers."""
     snippets = [*forward_auth_snippets()]
     places = {snippet.place.partition(":")[0] for snippet in snippets}
 
@@ -90,7 +90,7 @@ def test_forward_auth() -> None:
 
 
 def test_no_list_is_overlooked() -> None:
-    """Whatever else names these options in a document does so in prose, in backquotes or a comment."""
+    """All other mentions of these options in documents are prose, in backquotes or a comment."""
     for place, text in texts():
         named = re.findall(r"auth(?:Request|Response)Headers *[=:]", text, re.IGNORECASE)
         assert len(named) == len([*_FORWARD_AUTH.finditer(text)]), place
@@ -102,39 +102,39 @@ LOWER = [name.lower() for name in IDENTITY]
 
 
 def variable(name: str) -> str:
-    """Return *name* as nginx has it in a variable."""
+    """Return *name* as an nginx variable."""
     return name.lower().replace("-", "_")
 
 
-# What each proxy calls it, by a pattern with one group, and what the tables ask for.
+# Each proxy's option, as a pattern with one group, and what the tables require.
 OTHER_PROXIES: dict[str, tuple[str, list[str]]] = {
-    "Caddy hands on": (r"copy_headers (.*)", [" ".join(IDENTITY)]),
-    "Caddy takes out": (r"header_up -(.*)", [*CREDENTIALS]),
+    "Caddy forwards": (r"copy_headers (.*)", [" ".join(IDENTITY)]),
+    "Caddy removes": (r"header_up -(.*)", [*CREDENTIALS]),
     "nginx reads": (r"auth_request_set .* \$upstream_http_(x_auth_\w+);", [*map(variable, IDENTITY)]),
-    "nginx hands on": (r"proxy_set_header (X-Auth-\S+) ", [*IDENTITY]),
-    "nginx asks with": (r"proxy_set_header (\S+) \$http_(?!upgrade)\w+;", [*CREDENTIALS]),
-    "nginx takes out": (r'proxy_set_header (?!Content-Length|Connection)(\S+) "";', [*CREDENTIALS]),
-    "Envoy asks with": (r"{exact: (?!x-forwarded-)(\S+)}", [name.lower() for name in CREDENTIALS]),
-    "Envoy takes out": (
+    "nginx forwards": (r"proxy_set_header (X-Auth-\S+) ", [*IDENTITY]),
+    "nginx sends": (r"proxy_set_header (\S+) \$http_(?!upgrade)\w+;", [*CREDENTIALS]),
+    "nginx removes": (r'proxy_set_header (?!Content-Length|Connection)(\S+) "";', [*CREDENTIALS]),
+    "Envoy sends": (r"{exact: (?!x-forwarded-)(\S+)}", [name.lower() for name in CREDENTIALS]),
+    "Envoy removes": (
         r"request_headers_to_remove: \[(.*), x-forwarded-method, x-forwarded-uri\]",
         [", ".join(CREDENTIALS).lower()],
     ),
-    "HAProxy asks with": (r"local CREDENTIALS = {(.*)}", [", ".join(f'"{n.lower()}"' for n in CREDENTIALS)]),
-    "HAProxy hands on": (r"local IDENTITY = {(.*)}", [", ".join(f'"{name}"' for name in LOWER)]),
-    "HAProxy takes out": (r"http-request del-header ([A-Z]\S*)", [*CREDENTIALS]),
+    "HAProxy sends": (r"local CREDENTIALS = {(.*)}", [", ".join(f'"{n.lower()}"' for n in CREDENTIALS)]),
+    "HAProxy forwards": (r"local IDENTITY = {(.*)}", [", ".join(f'"{name}"' for name in LOWER)]),
+    "HAProxy removes": (r"http-request del-header ([A-Z]\S*)", [*CREDENTIALS]),
 }
 
 
-@pytest.mark.parametrize("what", OTHER_PROXIES)
-def test_other_proxies(what: str) -> None:
-    """The other proxies ask with the credential, take it out and hand on the whole identity, in order."""
-    pattern, expected = OTHER_PROXIES[what]
+@pytest.mark.parametrize("option", OTHER_PROXIES)
+def test_other_proxies(option: str) -> None:
+    """The other proxies send the credential to /auth, remove it, and forward the whole identity, in order."""
+    pattern, expected = OTHER_PROXIES[option]
 
     assert re.findall(pattern, PROXIES) == expected
 
 
 def test_prefix_of_envoy() -> None:
-    """Envoy hands on by prefix, which every identity header has and no credential."""
+    """Envoy forwards headers by a prefix that every identity header has and no credential."""
     [prefix] = re.findall(r"allowed_upstream_headers:\s+patterns: \[{prefix: (\S+)}\]", PROXIES)
 
     assert all(name.startswith(prefix) for name in LOWER)
@@ -142,7 +142,7 @@ def test_prefix_of_envoy() -> None:
 
 
 def rows(section: Callable[[str], bool]) -> list[list[str]]:
-    """Return the rows below the one table of the documents whose head is *section*, cell by cell."""
+    """Return the rows of the documents' one table whose heading matches *section*, cell by cell."""
     found = []
     for _, text in texts():
         lines = text.splitlines()
@@ -155,7 +155,7 @@ def rows(section: Callable[[str], bool]) -> list[list[str]]:
 
 
 def test_table_of_sources() -> None:
-    """The documents describe every source in the table's order, with its header and its scheme."""
+    """The documents list every source in the table's order, with its header and its scheme."""
     described = rows(lambda line: line.startswith("| Source | The client sends"))
 
     assert [row[0].strip("`") for row in described] == [*SOURCES]
@@ -165,7 +165,7 @@ def test_table_of_sources() -> None:
 
 
 def test_identity_in_the_table_of_answers() -> None:
-    """The row of an allowed request names every identity header, in order."""
+    """The row of an allowed request lists every identity header, in order."""
     answers = rows(lambda line: line.startswith("| Verdict | When | Status"))
     [allowed] = [row for row in answers if row[0] == "`allowed`"]
 

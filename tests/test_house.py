@@ -1,4 +1,4 @@
-"""The rules of the house that no linter checks: how long functions and modules may be."""
+"""Limits on the length of functions and modules, which no linter checks."""
 
 from __future__ import annotations
 

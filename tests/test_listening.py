@@ -1,4 +1,4 @@
-"""Where the service listens: what BIND may say."""
+"""The addresses that BIND accepts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from app import listening
         ("127.0.0.1:1,unix:/s,[::1]:2", "127.0.0.1:1,unix:/s,[::1]:2"),
     ],
 )
-def test_what_is_meant(bind: str, for_gunicorn: str) -> None:
-    """Addresses have one form for gunicorn, whatever form they were given in."""
+def test_accepted(bind: str, for_gunicorn: str) -> None:
+    """Each accepted spelling of an address is normalized for gunicorn."""
     assert listening.parse(bind) == for_gunicorn
     assert listening.parse(for_gunicorn) == for_gunicorn
 
@@ -57,7 +57,7 @@ def test_what_is_meant(bind: str, for_gunicorn: str) -> None:
         ),
     ],
 )
-def test_what_is_refused(bind: str) -> None:
-    """What gunicorn would fail at, misread or listen to where nobody could ask for its health is refused."""
+def test_refused(bind: str) -> None:
+    """Addresses that gunicorn would reject or misread, or that the health check can't reach, are refused."""
     with pytest.raises(ValueError, match=r"unix:|at most|twice"):
         listening.parse(bind)

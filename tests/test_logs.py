@@ -1,4 +1,4 @@
-"""Log lines."""
+"""Log formats."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from devkit.process import ROOT
 
 def record(message: str, *args: object, level: int = logging.INFO) -> logging.LogRecord:
     """Return a record of a fixed moment."""
-    made = logging.LogRecord("app", level, "", 1, message, args, None)
-    made.created, made.msecs = 1_795_492_982.25, 250.0
-    return made
+    entry = logging.LogRecord("app", level, "", 1, message, args, None)
+    entry.created, entry.msecs = 1_795_492_982.25, 250.0
+    return entry
 
 
 def test_json_line() -> None:
-    """A line is one JSON object, whatever the message holds."""
+    """A log line is one JSON object, whatever the message contains."""
     assert json.loads(JsonFormatter().format(record('a "%s"\n', "é"))) == {
         "time": "2026-11-24T04:03:02.250Z",
         "level": "info",
@@ -32,7 +32,7 @@ def test_json_line() -> None:
 
 
 def test_json_fields() -> None:
-    """What a line names is a field of its own, short and without control characters."""
+    """Values passed with a message are separate fields, shortened and without control characters."""
     fields = {"verdict": "wrong_host", "host": "\x1b\u202e" + "a" * 99, "token": None, "wait_s": 3}
     line = json.loads(JsonFormatter().format(record("x %(host)s", fields)))
 
@@ -40,35 +40,35 @@ def test_json_fields() -> None:
     assert line["host"] == r"\x1b\u202e" + "a" * 78
 
 
-def test_access_log_names_no_header() -> None:
-    """The fields of gunicorn's access log, credentials among them, stay out."""
-    made = record("%(h)s", SafeAtoms({"h": "x", "{authorization}i": "Bearer secret"}))
+def test_access_log_has_no_headers() -> None:
+    """The JSON log omits gunicorn's access-log atoms, which include credentials."""
+    entry = record("%(h)s", SafeAtoms({"h": "x", "{authorization}i": "Bearer secret"}))
 
-    assert "secret" not in JsonFormatter().format(made)
+    assert "secret" not in JsonFormatter().format(entry)
 
 
 def test_exception() -> None:
-    """A traceback stays on the line of its message, or cannot be taken for other lines."""
+    """A traceback can't be mistaken for other log lines."""
     error = ValueError("x\x1b\n2026-11-24 [1] INFO forged")
-    made = record("m", level=logging.ERROR)
-    made.exc_info = (ValueError, error, None)
+    entry = record("m", level=logging.ERROR)
+    entry.exc_info = (ValueError, error, None)
 
-    assert json.loads(JsonFormatter().format(made))["exception"].splitlines()[0] == r"ValueError: x\x1b"
-    first, *others = TextFormatter("%(levelname)s: %(message)s").format(made).splitlines()
+    assert json.loads(JsonFormatter().format(entry))["exception"].splitlines()[0] == r"ValueError: x\x1b"
+    first, *others = TextFormatter("%(levelname)s: %(message)s").format(entry).splitlines()
     assert first == "ERROR: m"
     assert all(line.startswith("  ") for line in others)
 
 
 def test_text_line() -> None:
-    """A message is one line, without control characters, and no longer than is useful."""
+    """A message is one line of limited length, without control characters."""
     line = TextFormatter("%(message)s").format(record("a=%s", "\n\x1b]52;\x9b\u202e" + "x" * 9999))
 
     assert line.startswith(r"a=\n\x1b]52;\x9b\u202exxx")
     assert len(line) < 1_100
 
 
-def test_beside_the_log() -> None:
-    """What Python and gevent would print is a line as well."""
+def test_output_of_other_code() -> None:
+    """What Python and gevent would print to standard error is logged instead."""
     argv = [sys.executable, "-m", "devkit.drills.foreign_messages"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, check=True, timeout=60)
     version, warning, failure = map(json.loads, done.stderr.splitlines())

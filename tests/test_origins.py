@@ -1,4 +1,4 @@
-"""What .env says, and who is heard before it."""
+"""Reading .env, and the precedence of the environment."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_literal(content: str, value: str) -> None:
-    """Every ``$`` is one; quotes, comments and export are as dotenv has them."""
+    """A dollar sign is always literal; quotes, comments and export follow dotenv."""
     Path(".env").write_bytes(content.encode())
 
     assert origins.gather()["A"] == value
 
 
 def test_environment_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment wins, even with nothing."""
+    """The environment takes precedence, even with an empty value."""
     Path(".env").write_text("A=a\nB=b\n")
     monkeypatch.setenv("A", "")
 
@@ -44,12 +44,12 @@ def test_environment_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_file() -> None:
-    """Without .env there is the environment alone."""
+    """Without .env only the environment is read."""
     assert origins.gather() == dict(os.environ)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ("A=é".encode("latin-1"), "is not UTF-8 text in line 1"),
         ("A=b\nC=é".encode("latin-1"), "is not UTF-8 text in line 2"),
@@ -61,17 +61,17 @@ def test_no_file() -> None:
         (b"A=b\n" * 20_000, "holds more than"),
     ],
 )
-def test_what_can_not_be_read(content: bytes, said: str) -> None:
-    """A file that is only half understood is refused, with the line and without what it says."""
+def test_unreadable_content(content: bytes, problem: str) -> None:
+    """A file that can only be partly parsed is refused with the line number and without its content."""
     Path(".env").write_bytes(content)
 
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=problem) as caught:
         origins.gather()
     assert "hush" not in str(caught.value)
 
 
-def test_what_others_own(tmp_path: Path) -> None:
-    """A file that may not be read is no empty one."""
+def test_file_without_permission(tmp_path: Path) -> None:
+    """A file without read permission is an error, not an empty file."""
     tmp_path.chmod(0o755)
     Path(".env").write_text("A=b")
     Path(".env").chmod(0)
@@ -84,8 +84,8 @@ def test_what_others_own(tmp_path: Path) -> None:
         os.seteuid(user)
 
 
-def test_what_is_no_file() -> None:
-    """Docker makes a directory where a file to mount is missing; a link that leads nowhere is one to mend."""
+def test_not_a_regular_file() -> None:
+    """A directory, which Docker creates for a missing mount, and a broken link are errors."""
     Path(".env").mkdir()
     with pytest.raises(ValueError, match="is a directory"):
         origins.gather()

@@ -1,4 +1,4 @@
-"""One URL says where Redis is, or is refused without giving its password away."""
+"""Parsing REDIS_URL without revealing its password."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ONE = (Address("a", 6379),)
     ],
 )
 def test_one_server(url: str, location: Location) -> None:
-    """A server has a host or the path of a socket, maybe a login and a database; texts are %-encoded."""
+    """The URL of one server has a host or a socket path, and optionally a login and a database."""
     assert parse_url(url) == location
 
 
@@ -69,7 +69,7 @@ def test_one_server(url: str, location: Location) -> None:
     ],
 )
 def test_several_servers(url: str, location: Location) -> None:
-    """Hosts are a list, each with its port or the usual one."""
+    """Several hosts are separated by commas, each with an optional port."""
     assert parse_url(url) == location
 
 
@@ -134,8 +134,8 @@ def test_several_servers(url: str, location: Location) -> None:
         ),
     ],
 )
-def test_what_can_not_be_used(complaint: str, urls: list[str]) -> None:
-    """A URL that can't be used is refused with its fault named, and no piece of a password shown."""
+def test_refused(complaint: str, urls: list[str]) -> None:
+    """An unusable URL is refused with the reason and without any part of its password."""
     for url in urls:
         with pytest.raises(ValueError, match=complaint) as caught:
             parse_url(url)
@@ -154,7 +154,7 @@ def test_what_can_not_be_used(complaint: str, urls: list[str]) -> None:
     tuples(text("0a", max_size=3), sampled_from("/?#@:&=,[] \n"), text("0a", max_size=3)).map("".join),
 )
 def test_unescaped_password(url: str, password: str) -> None:
-    """A password with any sign in it is taken as it is, or refused: it is never cut in two."""
+    """A password with reserved characters is used whole or refused, never truncated."""
     with suppress(ValueError):
         assert parse_url(url % password).login == Login("u", password)
 
@@ -163,14 +163,14 @@ def test_unescaped_password(url: str, password: str) -> None:
     ("text", "host"), [("::1", "::1"), ("[::1]", "::1"), ("Redis", "redis"), ("10.0.0.1", "10.0.0.1")]
 )
 def test_host(text: str, host: str) -> None:
-    """A host by itself may be an IPv6 address with or without brackets."""
+    """A host may be an IPv6 address with or without brackets."""
     assert parse_host(text) == host
 
 
 @pytest.mark.parametrize(
     "text", ["", " a", "a b", "a:1", "redis://a", "/run/s", "a,b", "a..b", "[a]", "1::2::3", "é"]
 )
-def test_no_host(text: str) -> None:
-    """What no name server could know is refused at the start rather than asked for at every request."""
-    with pytest.raises(ValueError):  # noqa: PT011 - whoever asks says it better
+def test_malformed_host(text: str) -> None:
+    """A host that can't be resolved is refused at the start, not at each request."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the caller adds the message
         parse_host(text)

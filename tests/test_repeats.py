@@ -1,4 +1,4 @@
-"""What repeats in the log."""
+"""Summing up repeated log lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Line = dict[str, object]
 
 
 class Log:
-    """A logger whose lines are kept, as JSON."""
+    """A logger whose lines are kept as JSON."""
 
     def __init__(self) -> None:
         self.handler = Handler()
@@ -32,10 +32,10 @@ class Log:
         self.log = self.logger("app.test")
 
     def logger(self, name: str) -> logging.Logger:
-        """Return a logger that writes here and nowhere else."""
-        made = logging.Logger(name)  # noqa: LOG001 - a global one would outlive the test
-        made.addHandler(self.handler)
-        return made
+        """Return a logger that writes only here."""
+        logger = logging.Logger(name)  # noqa: LOG001 - a global one would outlive the test
+        logger.addHandler(self.handler)
+        return logger
 
     def refuse(self, **fields: str) -> None:
         """Log a refusal."""
@@ -45,7 +45,7 @@ class Log:
 
     @property
     def text(self) -> str:
-        """Return what was written."""
+        """Return the text that was written."""
         return self._stream.getvalue()
 
     @property
@@ -56,15 +56,15 @@ class Log:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
-    """Return a logger of the test's own, whose period does not end by itself."""
+    """Return a logger for one test, whose period does not end by itself."""
     monkeypatch.setattr(repeats, "PERIOD_S", 3_600)
-    made = Log()
-    yield made
-    made.handler.close()
+    logger = Log()
+    yield logger
+    logger.handler.close()
 
 
-def test_first_ones(log: Log) -> None:
-    """The first of a source are written at once, whatever another source sends."""
+def test_first_lines(log: Log) -> None:
+    """The first lines of each source are written immediately, whatever other sources log."""
     for _ in range(50):
         log.refuse(client="flooder")
     log.refuse(client="somebody", token="id")
@@ -78,8 +78,8 @@ def test_first_ones(log: Log) -> None:
     ]
 
 
-def test_sum(log: Log) -> None:
-    """Nothing is lost: the lines, and those that stand for several, are as many as were logged."""
+def test_counts_add_up(log: Log) -> None:
+    """The lines and the counts of the summaries add up to what was logged."""
     for number in range(1_000):
         log.refuse(client=f"{number % 7}", host=f"{number}")
     log.handler.settle()
@@ -90,8 +90,8 @@ def test_sum(log: Log) -> None:
     assert last["count"] == 1_000 - MAX_OF_KIND
 
 
-def test_one_alone(log: Log) -> None:
-    """A single one that was held is written as it is, with its traceback."""
+def test_single_held_line(log: Log) -> None:
+    """If only one line was held, it is written unchanged, with its traceback."""
     for number in range(MAX_OF_SOURCE + 1):
         log.log.error("failed", exc_info=ValueError(number))
     log.handler.settle()
@@ -101,7 +101,7 @@ def test_one_alone(log: Log) -> None:
 
 
 def test_end_of_the_flood(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nothing more comes, the sum is written all the same."""
+    """The summary is written even if no further line follows."""
     monkeypatch.setattr(repeats, "PERIOD_S", 0.05)
     for _ in range(50):
         log.refuse()
@@ -114,7 +114,7 @@ def test_end_of_the_flood(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_end_of_the_process(log: Log) -> None:
-    """A process that ends writes what it held."""
+    """A process that exits writes the lines it held."""
     for _ in range(50):
         log.refuse()
     log.handler.close()
@@ -123,7 +123,7 @@ def test_end_of_the_process(log: Log) -> None:
 
 
 def test_fork(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process held before it forked is not written by both."""
+    """A child process does not write the lines that its parent held before the fork."""
     for _ in range(50):
         log.refuse()
     monkeypatch.setattr("os.getpid", lambda: -1)
@@ -133,7 +133,7 @@ def test_fork(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bounded(log: Log) -> None:
-    """Whatever is sent, a period has so many lines and bytes, and little is kept."""
+    """Lines, bytes and memory of one period are limited, and every logged line is still counted."""
     long = "\U000e0041" * 10_000
     for number in range(20_000):
         log.refuse(verdict=f"{number % 97}", client=f"{number}{long}", host=f"{number}{long}", token=long)
@@ -146,8 +146,8 @@ def test_bounded(log: Log) -> None:
     assert sum(line.get("count", 1) for line in log.lines) == 40_000  # type: ignore[misc]
 
 
-def test_what_was_asked_for(log: Log) -> None:
-    """Lines for debugging and of an access log are all written."""
+def test_requested_lines(log: Log) -> None:
+    """Debug lines and access-log lines are always written."""
     access = log.logger("gunicorn.access")
     for _ in range(50):
         log.log.debug("x")
@@ -157,7 +157,7 @@ def test_what_was_asked_for(log: Log) -> None:
 
 
 def test_rare_lines(log: Log) -> None:
-    """Different lines, as a server writes in its life, are not held."""
+    """Different lines, such as those of a server's life cycle, are not held."""
     numbers = count()
     for word in ("starting %d", "worker %d", "signal %s", "stopping %d"):
         for _ in range(MAX_OF_KIND):
@@ -167,7 +167,7 @@ def test_rare_lines(log: Log) -> None:
 
 
 def test_failing_line(log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line that can't be written raises nothing."""
+    """A line that can't be written raises no error."""
     monkeypatch.setattr(Handler, "_is_due", lambda *_: 1 / 0)
     log.refuse()
 

@@ -1,4 +1,4 @@
-"""From the environment to settings, or to one message."""
+"""Parsing the environment into settings, or into one message."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from devkit.builders import ENVIRON, make_settings
 
 
 def complaint(environ: dict[str, str]) -> str:
-    """Return the message that *environ* is refused with."""
+    """Return the message with which *environ* is refused."""
     with pytest.raises(InvalidSettingsError) as caught:
         Settings.from_environ(environ)
     return str(caught.value)
 
 
 def test_defaults() -> None:
-    """Three secrets are all that must be set."""
+    """Three secrets are the only required settings."""
     settings = make_settings()
 
     assert (settings.redis_host, settings.redis_port, settings.redis_db) == ("127.0.0.1", 6379, 0)
@@ -37,7 +37,7 @@ def test_defaults() -> None:
 
 
 def test_all_problems_in_one_message() -> None:
-    """Everything that is wrong is said at once, each with its name."""
+    """Every problem is reported at once, each with the name of its setting."""
     message = complaint(
         {"ADMIN_USER": "a:b", "RATE_LIMIT_MAX": "10001", "REDIS_TLS": "maybe", "LOG_LEVEL": "loud"}
     )
@@ -61,8 +61,8 @@ def test_secrets_have_no_default(name: str, value: str | None) -> None:
 
 
 @pytest.mark.parametrize("value", ["admin", "password", "Admin"])
-def test_first_guess_for_a_password(value: str) -> None:
-    """The passwords that everybody tries first are refused."""
+def test_common_passwords(value: str) -> None:
+    """Passwords that attackers try first are refused."""
     assert "ADMIN_PASS: is one of the first passwords" in complaint(ENVIRON | {"ADMIN_PASS": value})
 
 
@@ -79,7 +79,7 @@ def test_first_guess_for_a_password(value: str) -> None:
     ],
 )
 def test_line_end_after_a_secret(tmp_path: Path, content: str, secret: str) -> None:
-    """One line end is no part of a secret, in the environment as in NAME_FILE, beside which NAME is blank."""
+    """One trailing line end is stripped from a secret and from its file; a blank NAME counts as unset."""
     path = tmp_path / "pepper"
     path.write_bytes(content.encode())
 
@@ -93,7 +93,7 @@ def test_line_end_after_a_secret(tmp_path: Path, content: str, secret: str) -> N
 @pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
 @pytest.mark.parametrize("blank", ["", "\n", "\r\n"])
 def test_blank(name: str, blank: str) -> None:
-    """Whatever is set to nothing, or to a line end alone, is as if it were not set."""
+    """A setting that is empty or only a line end counts as not set."""
     if Settings.__dataclass_fields__[name].metadata["default"] is None:
         assert f"  {name.upper()}: is required" in complaint(ENVIRON | {name.upper(): blank})
     else:
@@ -101,12 +101,12 @@ def test_blank(name: str, blank: str) -> None:
 
 
 def test_secret_set_twice(tmp_path: Path) -> None:
-    """A secret that is set both ways is refused rather than guessed."""
+    """A secret that is set both directly and as a file is refused."""
     assert "PEPPER: is set twice" in complaint(ENVIRON | {"PEPPER_FILE": str(tmp_path)})
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         (None, "No such file"),
         (b"", "is required"),
@@ -116,37 +116,38 @@ def test_secret_set_twice(tmp_path: Path) -> None:
         ("hush".encode("utf-16-le"), "is not UTF-8 text"),
         (b"hush" * 20_000, "holds more than 65536 bytes"),
     ],
+    ids=["missing", "empty", "blank", "bytes", "utf-16", "utf-16-le", "large"],  # not in the file's path
 )
-def test_secret_file_that_can_not_be_used(tmp_path: Path, content: bytes | None, said: str) -> None:
-    """A file that is missing, empty, huge or no text stops the start, and nothing of it is shown."""
+def test_unusable_secret_file(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    """A file that is missing, empty, too large or not text stops the start, and its content is not shown."""
     path = tmp_path / "pepper"
     if content is not None:
         path.write_bytes(content)
     message = complaint(ENVIRON | {"PEPPER": "", "PEPPER_FILE": str(path)})
 
-    assert re.search(f"^  PEPPER: .*{said}", message, re.MULTILINE)
+    assert re.search(f"^  PEPPER: .*{problem}", message, re.MULTILINE)
     assert "hush" not in message
 
 
-def test_secret_file_that_is_none(tmp_path: Path) -> None:
-    """A directory is no file, nor is a pipe, which could be read but once."""
+def test_not_a_regular_secret_file(tmp_path: Path) -> None:
+    """A directory is refused, and so is a pipe, because it can be read only once."""
     os.mkfifo(tmp_path / "pipe")
 
-    for path, said in [(tmp_path, "is a directory"), (tmp_path / "pipe", "is not a regular file")]:
-        assert f"{said}\n" in complaint(ENVIRON | {"PEPPER": "", "PEPPER_FILE": str(path)}) + "\n"
+    for path, problem in [(tmp_path, "is a directory"), (tmp_path / "pipe", "is not a regular file")]:
+        assert f"{problem}\n" in complaint(ENVIRON | {"PEPPER": "", "PEPPER_FILE": str(path)}) + "\n"
 
 
 @pytest.mark.parametrize("name", [f.name.upper() for f in fields(Settings) if not f.metadata["secret"]])
-def test_file_for_what_is_no_secret(tmp_path: Path, name: str) -> None:
-    """NAME_FILE is refused rather than ignored where NAME holds no secret."""
+def test_file_for_another_setting(tmp_path: Path, name: str) -> None:
+    """NAME_FILE is refused, not ignored, if NAME is not a secret."""
     assert f"  {name}: only secrets" in complaint(ENVIRON | {f"{name}_FILE": str(tmp_path)})
 
 
 @pytest.mark.parametrize(
     "name", ["PEPPER", "ADMIN_PASS", "REDIS_PASSWORD", "AUTH_REALM", "BIND", "REDIS_HOST"]
 )
-def test_bytes_that_are_no_text(name: str) -> None:
-    """What os.environ could not decode would fail later, at each request."""
+def test_undecodable_bytes(name: str) -> None:
+    """Bytes that os.environ can't decode stop the start, instead of failing at each request."""
     assert f"  {name}: is not UTF-8" in complaint(ENVIRON | {name: os.fsdecode(b"a\xff")})
 
 
@@ -155,7 +156,7 @@ def test_bytes_that_are_no_text(name: str) -> None:
     "value", ["-1", "1.5", "1e3", "nan", "inf", "0x10", "1_000", "١٢", "9" * 30, " 5", "+7"]
 )
 def test_numbers(name: str, value: str) -> None:
-    """A number is plain digits in its range; nothing else is guessed at."""
+    """A number is plain digits within its range; any other form is refused."""
     assert f"  {name}: a whole number" in complaint(ENVIRON | {name: value})
 
 
@@ -198,8 +199,8 @@ def test_numbers(name: str, value: str) -> None:
         ("REDIS_TLS_CA_FILE", "/nowhere/ca.pem"),
     ],
 )
-def test_what_is_refused(name: str, value: str) -> None:
-    """What the service could not use stops its start."""
+def test_refused(name: str, value: str) -> None:
+    """Values that the service can't use stop the start."""
     assert f"  {name}: " in complaint(ENVIRON | {name: value})
 
 
@@ -207,7 +208,7 @@ def test_what_is_refused(name: str, value: str) -> None:
     ("value", "flag"), [("1", True), ("TRUE", True), ("on", True), ("no", False), ("0", False)]
 )
 def test_flags(value: str, *, flag: bool) -> None:
-    """A flag has the usual spellings."""
+    """A flag accepts the usual spellings."""
     assert make_settings(REDIS_TLS=value).redis_tls is flag
 
 
@@ -227,12 +228,12 @@ def test_flags(value: str, *, flag: bool) -> None:
     ],
 )
 def test_words_in_any_case(name: str, value: str, meant: object) -> None:
-    """A word is the same in capitals."""
+    """Words are case-insensitive."""
     assert getattr(make_settings(**{name: value}), name.lower()) == meant
 
 
-def test_secrets_stay_out_of_sight() -> None:
-    """Settings that land in a log show no secret."""
+def test_repr_hides_the_secrets() -> None:
+    """The repr of the settings, which may end up in a log, contains no secret."""
     shown = repr(make_settings(REDIS_PASSWORD="hush", REDIS_URL="redis://:hush@localhost"))
 
     assert not any(secret in shown for secret in [*ENVIRON.values(), "hush"])
@@ -250,12 +251,12 @@ def test_secrets_stay_out_of_sight() -> None:
     ],
 )
 def test_previous_peppers(value: str, peppers: tuple[str, ...]) -> None:
-    """Several peppers are separated by commas or, should one have a comma, by lines."""
+    """Several peppers are separated by commas, or by newlines if one contains a comma."""
     assert make_settings(PEPPER_PREVIOUS=value).pepper_previous == peppers
 
 
 class TestBesideRedisUrl:
-    """What is said twice has to agree, and what would have no effect is refused."""
+    """Other settings of Redis must agree with REDIS_URL and must have an effect."""
 
     @pytest.mark.parametrize(
         ("url", "beside", "login"),
@@ -276,7 +277,7 @@ class TestBesideRedisUrl:
         ],
     )
     def test_in_agreement(self, url: str, beside: dict[str, str], login: Login) -> None:
-        """User and password may stand apart, where secrets are kept; the same thing may be said twice."""
+        """A login may be set apart from the URL, and equal values are accepted."""
         assert make_settings(REDIS_URL=url, **beside).redis.login == login
 
     @pytest.mark.parametrize(
@@ -301,7 +302,7 @@ class TestBesideRedisUrl:
         ],
     )
     def test_in_contradiction(self, url: str, name: str, value: str) -> None:
-        """Of two that differ neither is guessed to be meant, and no secret is shown."""
+        """Different values are refused, and no secret is shown."""
         message = complaint(ENVIRON | {"REDIS_URL": url, name: value})
 
         assert f"  {name}: REDIS_URL has another value" in message
@@ -311,8 +312,8 @@ class TestBesideRedisUrl:
         "place",
         [{}, {"REDIS_URL": "redis://a"}, {"REDIS_URL": "unix:///s"}, {"REDIS_URL": "redis+cluster://a"}],
     )
-    def test_certificates_for_nothing(self, place: dict[str, str]) -> None:
-        """Whoever asks for certificates means TLS."""
+    def test_tls_settings_without_tls(self, place: dict[str, str]) -> None:
+        """TLS settings without TLS are refused, because they were meant to have an effect."""
         message = complaint(ENVIRON | place | {"REDIS_TLS_SKIP_VERIFY": "true"})
 
         assert "  REDIS_TLS_SKIP_VERIFY: has no effect without TLS" in message

@@ -1,4 +1,4 @@
-"""One tally for all processes that were forked."""
+"""A tally shared by all forked processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.tally import MAX_ROWS, Tally
 
 
 def test_processes() -> None:
-    """What children note in rows of their own is added up, also when they are gone."""
+    """Counts of child processes are added up, including those of processes that have exited."""
     tally = Tally()
     for row in (1, 2, MAX_ROWS - 1):
         if not (child := os.fork()):
@@ -27,7 +27,7 @@ def test_processes() -> None:
 
 
 def test_bounds() -> None:
-    """A bucket holds what is not longer than its bound, as Prometheus counts."""
+    """A bucket counts durations up to and including its bound, as in Prometheus."""
     tally = Tally()
     for seconds in (0, 0.001, 0.0010001, 1, 1.0001):
         tally.note(Verdict.ALLOWED, seconds)

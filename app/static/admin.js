@@ -40,7 +40,7 @@ for (const output of all("output[for=ttl_seconds]")) {
   const showDate = () => {
     const at = new Date(Date.now() + Number(field.value) * 1000);
     const counts = /^[1-9]\d*$/.test(field.value.trim()) && !Number.isNaN(at.getTime());
-    output.textContent = counts ? `That is ${at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}.` : "";
+    output.textContent = counts ? `Expires ${at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}.` : "";
   };
   field.addEventListener("input", showDate);
   showDate();

@@ -61,7 +61,7 @@ def test_curl_line_names_a_covered_host(page: Page, service: Gunicorn, pattern: 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", LAN_HOST])
-@pytest.mark.parametrize("name", ["Copy the token", "Copy the curl line"])
+@pytest.mark.parametrize("name", ["Copy the token", "Copy the curl command"])
 def test_copy(open_page: Open, host: str, name: str) -> None:
     """The copy buttons work and say so, even over plain HTTP, where there is no clipboard API."""
     page = open_page(host)
@@ -143,7 +143,7 @@ def test_delete_asks_first(page: Page, service: Gunicorn) -> None:
     token_id = row.locator(".id").inner_text()
 
     row.locator("summary", has_text="Delete").click()
-    expect(row).to_contain_text("is refused from now on")
+    expect(row).to_contain_text("will be refused immediately")
     assert service.auth(secret).status == 200
     row.get_by_role("button", name="Delete for good").click()
 
@@ -210,7 +210,7 @@ def test_lifetime_as_a_date(page: Page) -> None:
     field, date = page.locator("[name=ttl_seconds]"), page.locator("output")
 
     field.fill("2592000")
-    expect(date).to_contain_text(re.compile(r"That is .*20\d\d"))
+    expect(date).to_contain_text(re.compile(r"Expires .*20\d\d"))
     for nonsense in ("soon", "0", "", "9" * 18):
         field.fill(nonsense)
         expect(date).to_be_empty()

@@ -1,4 +1,4 @@
-"""Which address a request is counted under."""
+"""The address or network under which a request is counted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TRAEFIK = "172.18.0.2"
     ],
 )
 def test_client(peer: str, forwarded_for: str | None, client: str) -> None:
-    """Only our proxies are believed, each about its own peer, and an IPv6 client is its /64."""
+    """X-Forwarded-For is read from trusted proxies only, and an IPv6 client is counted as its /64."""
     assert client_of(peer, forwarded_for, parse_proxies("172.18.0.0/16")) == client
 
 
@@ -63,7 +63,7 @@ def test_client(peer: str, forwarded_for: str | None, client: str) -> None:
     ],
 )
 def test_trusted(names: str, peer: str, client: str) -> None:
-    """A proxy is named by address, by network, as private, or as the other end of a Unix socket."""
+    """A proxy may be given as an address, a network, `private`, or `unix` for the peer of a Unix socket."""
     assert client_of(peer, "203.0.113.7", parse_proxies(names)) == client
 
 
@@ -76,7 +76,7 @@ def test_trusted(names: str, peer: str, client: str) -> None:
     ],
 )
 def test_networks(client: str, networks: tuple[str, ...]) -> None:
-    """What one customer may hold around an address is counted too."""
+    """A client is also counted under the larger networks that one customer may hold."""
     assert networks_of(client) == networks
 
 
@@ -85,14 +85,14 @@ def test_networks(client: str, networks: tuple[str, ...]) -> None:
     ["traefik", "10.0.0.0/33", "10.0.0.1/8", "0.0.0.0/0", "::/0", "private,", ",", "10.0.0.0 10.0.0.1"],
 )
 def test_refused(names: str) -> None:
-    """A list that can't be meant, or that trusts everybody, is refused."""
+    """A list that makes no sense, or that trusts every address, is refused."""
     with pytest.raises(ValueError, match=r"a list of|choose the address"):
         parse_proxies(names)
 
 
 @given(spoofed=st.text(), client=st.ip_addresses(v=4).filter(lambda ip: ip not in parse_proxies("private")))
 def test_forged(spoofed: str, client: object) -> None:
-    """Whatever a client writes in front, it is counted under the address that our proxy saw."""
+    """A client can't change the address it is counted under by sending its own X-Forwarded-For."""
     hops = TRAEFIK, f"{spoofed},{client}", parse_proxies("private")
 
     assert client_of(*hops) == address_of(*hops) == str(client)
@@ -100,7 +100,7 @@ def test_forged(spoofed: str, client: object) -> None:
 
 @given(peer=st.text(), forwarded_for=st.text())
 def test_any_text(peer: str, forwarded_for: str) -> None:
-    """Nothing is raised, and the name is short whatever was sent."""
+    """No value of either header raises an error, and the name is always short."""
     hops = peer, forwarded_for, parse_proxies("private, unix")
 
     assert re.fullmatch("[0-9a-f.:/]{2,49}|unix", client_of(*hops))
@@ -117,8 +117,8 @@ def test_any_text(peer: str, forwarded_for: str) -> None:
     ],
 )
 def test_address(sent: str, address: str) -> None:
-    """The log names the address itself, and nothing else that somebody wrote beside it."""
-    said = address_of(TRAEFIK, sent, parse_proxies("private"))
+    """The log contains the address itself and nothing else from the header."""
+    logged = address_of(TRAEFIK, sent, parse_proxies("private"))
 
-    assert ip_address(said) == ip_address(address)
-    assert said.isprintable()
+    assert ip_address(logged) == ip_address(address)
+    assert logged.isprintable()

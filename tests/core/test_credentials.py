@@ -1,4 +1,4 @@
-"""The tables of the ForwardAuth contract."""
+"""The tables of credential sources and identity headers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.core.verdicts import Identity
 
 
 def test_identity_headers() -> None:
-    """Each part of an identity is in exactly one header."""
+    """Each part of an identity has exactly one header."""
     identity = Identity(b"an id", b"an email", b"a comment")
 
     assert sorted(part(identity) for part in IDENTITY_HEADERS.values()) == sorted(identity)
@@ -27,8 +27,8 @@ def test_identity_headers() -> None:
         (("authorization", "x-api-key"), "Basic x", "authorization"),
     ],
 )
-def test_owner_of_a_shared_header(names: tuple[str, ...], value: str, expected: str) -> None:
-    """A value is read by the source that has its scheme, else by the first in the table."""
+def test_source_that_reads_a_shared_header(names: tuple[str, ...], value: str, expected: str) -> None:
+    """A value is read by the source whose scheme it has, else by the first in the table."""
     sources = [(source, sharing) for source, sharing in accepted(names) if source.header == "Authorization"]
     owners = [source for source, sharing in sources if not sharing or owner(value, sharing) is source]
 
@@ -36,8 +36,8 @@ def test_owner_of_a_shared_header(names: tuple[str, ...], value: str, expected: 
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_curl_sends_what_is_read(name: str) -> None:
-    """The line of curl names the header of its source, or the option for passwords."""
+def test_curl_command_of_each_source(name: str) -> None:
+    """The curl command uses the source's header, or curl's option for a user name and password."""
     line = curl([name], "the-secret", "https://a.test/")
     sent = f'-H "{headers([name])[0]}: ' if name != "basic" else "-u token:"
 

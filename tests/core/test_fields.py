@@ -1,4 +1,4 @@
-"""What an operator may type."""
+"""Parsing and validating a token's fields."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def test_whole_spec() -> None:
 
 
 def test_table_and_spec() -> None:
-    """A spec has every field that is kept and no other, and its default is what blank stands for."""
+    """A spec has exactly the fields that are stored, and its defaults are what a blank value means."""
     assert {field.name for field in dataclasses.fields(TokenSpec)} == {field.name for field in KEPT}
     for field in KEPT:
         blank = field.kind.from_record("")
@@ -51,7 +51,7 @@ def test_table_and_spec() -> None:
     [("", NOW + 3600), ("0", None), ("1", NOW + 1), ("007", NOW + 7), (str(MAX_TTL_S), NOW + MAX_TTL_S)],
 )
 def test_lifetime(text: str, ends: int | None) -> None:
-    """Blank is the service's default and 0 is for ever; what comes of it is a moment."""
+    """Blank means the service's default and 0 means never; the result is an absolute time."""
     assert parse_new({"hosts": "*", "ttl_seconds": text}, 3600, NOW).expires_at == ends
 
 
@@ -75,15 +75,15 @@ def test_lifetime(text: str, ends: int | None) -> None:
         "1d",
     ],
 )
-def test_lifetime_that_is_none(text: str) -> None:
-    """A lifetime in anything but plain digits, or beyond a century, is refused with the range."""
+def test_invalid_lifetime(text: str) -> None:
+    """A lifetime that is not plain digits, or is out of range, is refused with the range."""
     with pytest.raises(InvalidFieldsError, match="ttl_seconds: a whole number from 0 to"):
         parse_new({"hosts": "*", "ttl_seconds": text}, 0, NOW)
 
 
 @pytest.mark.parametrize("text", ["x", "@example.com", "a@", "a b@example.com", "a@b@c", "a@" + "b" * 260])
-def test_email_that_is_none(text: str) -> None:
-    """What can't be an address is refused."""
+def test_invalid_email(text: str) -> None:
+    """Text that can't be an email address is refused."""
     with pytest.raises(InvalidFieldsError, match="email: not an email address"):
         parse_new({"hosts": "*", "email": text}, 0, NOW)
 
@@ -107,7 +107,7 @@ def test_email_that_is_none(text: str) -> None:
 )
 @pytest.mark.parametrize("name", ["comment", "email"])
 def test_invisible_characters(name: str, char: str) -> None:
-    """What nobody sees, reorders text or was never text is refused and named."""
+    """Characters that are invisible, reorder text or are not text are refused and named."""
     with pytest.raises(
         InvalidFieldsError, match=rf"{name}: contains the unprintable character U\+{ord(char):04X}"
     ):
@@ -130,8 +130,8 @@ def test_invisible_characters(name: str, char: str) -> None:
         "\u182d\u180b\u1820 a\u034f\u0308 \u1780\u17b6",
     ],
 )
-def test_text_as_people_write_it(comment: str) -> None:
-    """Joiners and selectors that a script or an emoji needs, and what is newer than Python, are text."""
+def test_natural_text(comment: str) -> None:
+    """Joiners and selectors of scripts and emoji, and characters newer than Python's tables, are accepted."""
     assert parse_new({"hosts": "*", "comment": f" {comment} "}, 0, NOW).spec.comment == comment
 
 
@@ -154,28 +154,28 @@ def test_text_as_people_write_it(comment: str) -> None:
         *("\u180b", "a\u180b\u180c", "\u034f", "a\u034f\u034f"),
     ],
 )
-def test_what_hides_or_reorders_text(comment: str) -> None:
-    """What shows nothing, hides or reorders something is refused, and a joiner that joins nothing."""
+def test_text_that_hides_or_reorders(comment: str) -> None:
+    """Text that is empty to the eye, hides or reorders characters, or has a stray joiner is refused."""
     with pytest.raises(InvalidFieldsError, match=r"comment: contains the unprintable character U\+"):
         parse_new({"hosts": "*", "comment": comment}, 0, NOW)
 
 
 @pytest.mark.parametrize("email", ["a\u200cb@example.com", "a@exam\u200dple.com", "a\ufe0f@example.com"])
 def test_email_has_no_joiners(email: str) -> None:
-    """An address is compared by eye and has nothing that the eye does not see."""
+    """An email address has no joiners, because people compare it by eye."""
     with pytest.raises(InvalidFieldsError, match="email: not an email address"):
         parse_new({"hosts": "*", "email": email}, 0, NOW)
 
 
 def test_comment_length() -> None:
-    """A comment has its bound."""
+    """The length of a comment is limited."""
     assert parse_new({"hosts": "*", "comment": "ü" * 500}, 0, NOW).spec.comment == "ü" * 500
     with pytest.raises(InvalidFieldsError, match="comment: at most 500 characters, not 501"):
         parse_new({"hosts": "*", "comment": "ü" * 501}, 0, NOW)
 
 
 def test_all_problems_at_once() -> None:
-    """Every bad field is named in one go, also a misspelled one, which would have been overlooked."""
+    """Every invalid field is reported at once, as is an unknown name, which may be a typo."""
     with pytest.raises(InvalidFieldsError) as caught:
         parse_new({"hosts": "", "ttl_seconds": "x", "ttl": "60"}, 0, NOW)
 
@@ -202,7 +202,7 @@ def test_all_problems_at_once() -> None:
     ],
 )
 def test_moment(text: str, moment: int) -> None:
-    """A moment without a zone is UTC, without a time midnight."""
+    """A time without a zone is UTC, and a date without a time is midnight."""
     assert parse_new({"hosts": "*", "not_before": text}, 0, NOW).spec.not_before == moment
 
 
@@ -230,14 +230,14 @@ def test_moment(text: str, moment: int) -> None:
         "٢٠٢٦-11-24",
     ],
 )
-def test_moment_that_is_none(text: str) -> None:
-    """What is no moment is refused with an example."""
+def test_invalid_moment(text: str) -> None:
+    """An invalid time is refused with an example."""
     with pytest.raises(InvalidFieldsError, match="not_before: a moment such as 2030-01-31"):
         parse_new({"hosts": "*", "not_before": text}, 0, NOW)
 
 
-def test_end_as_a_moment() -> None:
-    """The end may be named instead of the seconds until then."""
+def test_expiry_as_a_moment() -> None:
+    """The expiry may be given as a time instead of a lifetime in seconds."""
     assert parse_new({"hosts": "*", "expires_at": "2026-11-24T04:04:02Z"}, 0, NOW).expires_at == NOW + 60
 
 
@@ -256,16 +256,16 @@ def test_end_as_a_moment() -> None:
         ({"rate_limit_window_sec": "1.5"}, "rate_limit_window_sec"),
     ],
 )
-def test_what_can_not_be(typed: dict[str, str], field: str) -> None:
-    """An end in the past, a start behind the end and limits out of range are refused by name."""
+def test_invalid_combinations(typed: dict[str, str], field: str) -> None:
+    """An expiry in the past, a start after the expiry and limits out of range are refused by name."""
     with pytest.raises(InvalidFieldsError) as caught:
         parse_new({"hosts": "*"} | typed, 0, NOW)
 
     assert set(caught.value.problems) == {field}
 
 
-def test_edit_leaves_the_rest() -> None:
-    """What an edit does not name stays; what it names blank is cleared, but for the life, which stays."""
+def test_partial_edit() -> None:
+    """An edit keeps the fields it does not name and clears those it names blank, except the lifetime."""
     token = make_token(email="a@b.example", comment="c", rate_limit_max=5, expires_at=NOW + 60)
 
     draft = parse_edit(token, {"comment": "", "rate_limit_max": "", "ttl_seconds": ""}, NOW)
@@ -278,25 +278,25 @@ def test_edit_leaves_the_rest() -> None:
     "typed",
     [{"hosts": ""}, {"not_before": "2027-01-01"}, {"ttl_seconds": "1", "not_before": "2026-11-24T04:03:03Z"}],
 )
-def test_edit_that_can_not_be(typed: dict[str, str]) -> None:
-    """An edit is judged together with what it leaves as it is."""
+def test_invalid_edit(typed: dict[str, str]) -> None:
+    """An edit is validated together with the fields that it keeps."""
     with pytest.raises(InvalidFieldsError):
         parse_edit(make_token(expires_at=NOW + 60), typed, NOW)
 
 
-def test_edit_to_for_ever() -> None:
-    """A life of 0 is for ever, so any start is before its end."""
+def test_edit_to_no_expiry() -> None:
+    """A lifetime of 0 means no expiry, so any start is valid."""
     typed = {"ttl_seconds": "0", "not_before": "2027-01-01"}
     assert parse_edit(make_token(expires_at=NOW + 60), typed, NOW).expires_at is None
 
 
 def test_grace() -> None:
-    """A grace period is whole seconds, a week at most; blank is none."""
+    """A grace period is a whole number of seconds, at most a week; blank is 0."""
     assert [parse_grace(text) for text in ("", "0", " 60 ", str(MAX_GRACE_S))] == [0, 0, 60, MAX_GRACE_S]
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", str(MAX_GRACE_S + 1), "1h", "٣"])
-def test_grace_that_is_none(text: str) -> None:
+def test_invalid_grace(text: str) -> None:
     """Any other grace period is refused by name."""
     with pytest.raises(InvalidFieldsError, match="grace_seconds: a whole number from 0 to 604800"):
         parse_grace(text)

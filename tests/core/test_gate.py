@@ -1,4 +1,4 @@
-"""What the gate decides alone, and what it asks."""
+"""Which attempts the gate refuses by itself, and what it asks the ledger."""
 
 from collections.abc import Sequence
 
@@ -10,43 +10,43 @@ from app.core.tokens import mint
 from app.core.verdicts import Attempt, Decision, Verdict
 
 
-class Notebook:
-    """A ledger that allows everything and writes down what it was asked."""
+class RecordingLedger:
+    """A ledger that allows everything and records its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = []
+        self.calls: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = []
 
     def take(self, digests: Sequence[str], candidates: Sequence[Sequence[str]]) -> Decision:
-        """Allow."""
-        self.asked.append((digests, candidates))
+        """Record the call and allow the request."""
+        self.calls.append((digests, candidates))
         return Decision(Verdict.ALLOWED)
 
 
 def check(attempt: Attempt) -> tuple[Verdict, list[tuple[Sequence[str], Sequence[Sequence[str]]]]]:
-    """Return the verdict on *attempt* and what was asked for it."""
-    ledger = Notebook()
-    return Gate(ledger, Peppers("p"), "acl").check(attempt).verdict, ledger.asked
+    """Return the verdict on *attempt* and the calls to the ledger."""
+    ledger = RecordingLedger()
+    return Gate(ledger, Peppers("p"), "acl").check(attempt).verdict, ledger.calls
 
 
 @pytest.mark.parametrize("fault", [Verdict.NO_CREDENTIAL, Verdict.MALFORMED_CREDENTIAL])
 def test_fault(fault: Verdict) -> None:
-    """A faulty attempt is refused unasked."""
+    """A faulty attempt is refused without asking the ledger."""
     assert check(Attempt("", "a.test", fault)) == (fault, [])
 
 
 def test_mistyped_token() -> None:
-    """A token of ours with a wrong checksum is refused unasked."""
+    """A token with our prefix and a wrong checksum is refused without asking the ledger."""
     assert check(Attempt("acl_" + "x" * 38, "a.test")) == (Verdict.MISTYPED_TOKEN, [])
 
 
 @pytest.mark.parametrize("token", [mint("acl"), "from-an-older-deployment"])
 def test_plausible_token(token: str) -> None:
-    """Any other token is asked about once, with every pattern that covers its host."""
+    """Any other token causes one call, with every pattern that covers its host."""
     expected = (Peppers("p").digests(token), [("a.test", "*.test", "*")])
 
     assert check(Attempt(token, "A.test:80")) == (Verdict.ALLOWED, [expected])
 
 
-def test_host_that_is_none() -> None:
-    """For a broken host the ledger is asked with no pattern, so that an unknown token still hears 401."""
+def test_malformed_host() -> None:
+    """For a malformed host the ledger gets no patterns, so that an unknown token is still a 401."""
     assert check(Attempt("t", "a,b"))[1] == [(Peppers("p").digests("t"), [()])]

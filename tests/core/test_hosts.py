@@ -1,4 +1,4 @@
-"""Which host is which, and which pattern covers it."""
+"""Normalizing hosts, and the patterns that cover them."""
 
 import random
 import re
@@ -38,7 +38,7 @@ LONG_LABEL = "a" * 63
     ],
 )
 def test_spellings_of_a_host(sent: str, host: str) -> None:
-    """A host is compared lower-case, without one port and one trailing dot."""
+    """A host is compared in lower case, without one port and one trailing dot."""
     assert normalize(sent) == host
 
 
@@ -81,14 +81,14 @@ def test_spellings_of_a_host(sent: str, host: str) -> None:
         "[1.2.3.4]",
     ],
 )
-def test_what_is_no_host(sent: str) -> None:
-    """Any stray character refuses: no part of the text is picked out of it."""
+def test_malformed_host(sent: str) -> None:
+    """Any stray character makes a host invalid; no part of the text is used."""
     assert normalize(sent) is None
     assert covering_patterns(sent) == ()
 
 
-def test_no_host_sent() -> None:
-    """A missing host is covered by nothing, the pattern * included."""
+def test_missing_host() -> None:
+    """No pattern covers a missing host, not even *."""
     assert covering_patterns(None) == ()
 
 
@@ -109,8 +109,8 @@ def test_covering_patterns_of_an_address(sent: str) -> None:
     assert covering_patterns(sent) == (sent, "*")
 
 
-def test_oversize_host_is_not_remembered() -> None:
-    """A text too long for a host costs nothing, however long it is."""
+def test_oversize_host_is_not_cached() -> None:
+    """Text too long for a host is not cached, however long it is."""
     assert covering_patterns("a" * 1_000_000) == ()
 
 
@@ -128,7 +128,7 @@ def test_oversize_host_is_not_remembered() -> None:
     ],
 )
 def test_stored_form_of_a_pattern(text: str, pattern: str) -> None:
-    """A pattern is stored as the hosts that it covers are compared."""
+    """A pattern is normalized in the same way as the hosts it covers."""
     assert parse_pattern(text) == pattern
 
 
@@ -155,32 +155,32 @@ def test_stored_form_of_a_pattern(text: str, pattern: str) -> None:
     ],
 )
 def test_pattern_that_no_host_could_match(text: str) -> None:
-    """Such a pattern is refused when it is written, with the text in the message."""
+    """A pattern that no host can match is refused when it is stored, and the message quotes it."""
     with pytest.raises(InvalidHostPatternError):
         parse_pattern(text)
 
 
 def test_list_of_patterns() -> None:
-    """A list may be separated by commas, blanks and lines; a repeated pattern counts once."""
+    """A list may be separated by commas, spaces or newlines; duplicates are dropped."""
     assert parse_patterns(" a.example,\n B.example  a.example. ") == ("a.example", "b.example")
 
 
 @pytest.mark.parametrize("text", ["", " , ", "\n"])
 def test_empty_list_of_patterns(text: str) -> None:
-    """A token for no host is refused rather than made for all."""
+    """An empty list is refused, rather than covering every host."""
     with pytest.raises(InvalidHostPatternError, match="at least one host"):
         parse_patterns(text)
 
 
 def test_too_many_patterns() -> None:
-    """A token lists a bounded number of hosts."""
+    """The number of hosts of a token is limited."""
     with pytest.raises(InvalidHostPatternError, match="at most 100"):
         parse_patterns(",".join(f"h{i}.example" for i in range(MAX_PATTERNS + 1)))
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_a_host_or_is_not(sent: str) -> None:
-    """No text raises, and what is a host stays the same when it is normalized again."""
+def test_normalizing_any_text(sent: str) -> None:
+    """No text raises an error, and normalizing a host again does not change it."""
     host = normalize(sent)
 
     assert host is None or normalize(host) == host
@@ -188,8 +188,8 @@ def test_any_text_is_a_host_or_is_not(sent: str) -> None:
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_a_pattern_or_is_refused(text: str) -> None:
-    """A pattern that was accepted covers some host."""
+def test_any_accepted_pattern(text: str) -> None:
+    """Every accepted pattern covers at least one host."""
     try:
         pattern = parse_pattern(text)
     except InvalidHostPatternError:
@@ -199,15 +199,15 @@ def test_any_text_is_a_pattern_or_is_refused(text: str) -> None:
 
 
 def is_pattern(text: str) -> bool:
-    """Tell whether *text* may be stored."""
+    """Return whether *text* is accepted as a pattern."""
     try:
         return bool(parse_pattern(text))
     except InvalidHostPatternError:
         return False
 
 
-def test_pattern_of_patterns() -> None:
-    """The pattern in the API's description fits what may be stored, and nothing else in ASCII."""
+def test_regex_of_the_description() -> None:
+    """The regular expression in the API's description matches exactly the accepted ASCII patterns."""
     chance, pattern = random.Random(4), re.compile(PATTERN)
     for _ in range(5_000):
         scrap = "".join(chance.choices("a0.-_*:[]1F%/ \t", k=chance.randint(0, 9)))

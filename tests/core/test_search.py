@@ -1,4 +1,4 @@
-"""What a typed text looks for."""
+"""Interpreting search queries."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ID = tokens.mint_id(NOW * 1000)
     ],
 )
 def test_kinds(typed: str, kind: Kind, text: str) -> None:
-    """Every kind of text is told from the others, however it is spelled."""
+    """Each kind of query is recognized, whatever its spelling."""
     query = understand(typed, "acl")
 
     assert (query.kind, query.text) == (kind, text)
 
 
-def test_host_means_all_that_cover_it() -> None:
-    """A host finds what opens it; a pattern finds itself alone."""
+def test_hosts_and_patterns() -> None:
+    """A host finds every token whose patterns cover it; a pattern finds only tokens that list it."""
     assert understand("a.b.test", "acl").patterns == {"a.b.test", "*.b.test", "*.test", "*"}
     assert understand("*.b.test", "acl").patterns == {"*.b.test"}
 
@@ -58,8 +58,8 @@ def test_host_means_all_that_cover_it() -> None:
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jK7Wc",
     ],
 )
-def test_secrets_are_not_shown_again(secret: str) -> None:
-    """What may be a token is refused, and neither the message nor the field repeats it."""
+def test_secrets_are_not_repeated(secret: str) -> None:
+    """Text that may be a secret is refused, and neither the message nor the field repeats it."""
     with pytest.raises(InvalidQueryError, match="flask --app wsgi tokens show") as caught:
         understand(secret, "acl")
 
@@ -75,14 +75,14 @@ def test_secrets_are_not_shown_again(secret: str) -> None:
         "APP-SERVER-NUMBER-TWENTY.LAN",
     ],
 )
-def test_long_hosts_are_no_secrets(typed: str) -> None:
-    """A long host or pattern is looked for."""
+def test_long_hosts_are_not_secrets(typed: str) -> None:
+    """A long host or pattern is not mistaken for a secret."""
     assert understand(typed, "acl").text == typed.lower()
 
 
 @pytest.mark.parametrize("typed", ["https://a.test/", "a b", "a..b", "a.test:80", "x\0", "\u202e", "é" * 300])
-def test_other_mistakes_are_shown_again(typed: str) -> None:
-    """What no host, id or email could be comes back with a reason."""
+def test_other_invalid_queries_are_repeated(typed: str) -> None:
+    """Any other invalid query is returned with the reason."""
     with pytest.raises(InvalidQueryError) as caught:
         understand(typed, "acl")
 
@@ -90,8 +90,8 @@ def test_other_mistakes_are_shown_again(typed: str) -> None:
     assert caught.value.shown
 
 
-def test_pattern() -> None:
-    """The pattern in the API's description fits what can be looked for in ASCII, and nothing else."""
+def test_regex_of_the_description() -> None:
+    """The regular expression in the API's description matches exactly the valid ASCII queries."""
     chance, pattern = random.Random(3), re.compile(f"^{QUERY}$")
     words = [
         *(
@@ -117,7 +117,7 @@ def test_pattern() -> None:
 
 
 def is_understood(typed: str) -> bool:
-    """Tell whether *typed* can be looked for; nothing stands for all tokens."""
+    """Return whether *typed* is a valid query; a blank one lists all tokens."""
     try:
         return not typed.strip() or bool(understand(typed, "acl"))
     except InvalidQueryError:
@@ -125,7 +125,7 @@ def is_understood(typed: str) -> bool:
 
 
 def test_how_far_back() -> None:
-    """A search that goes on knows how old the tokens are that it has passed, unless their ids do not say."""
+    """A continued search reports the age of the last token searched, if its id contains a time."""
     query = Query(Kind.HOST, "a.test")
 
     assert Found(query, (), 1, 2, ID).back_to == NOW

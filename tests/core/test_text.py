@@ -1,4 +1,4 @@
-"""Foreign text where people read it."""
+"""Escaping untrusted text for display."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from app.core.text import visible
     ],
 )
 def test_visible(text: str, shown: str) -> None:
-    """What would control, hide or reorder is written as an escape; everything else stays."""
+    """Characters that control, hide or reorder text are escaped; all others are kept."""
     assert visible(text) == shown
 
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text(text: str) -> None:
-    """Nothing that a terminal obeys is left, and nothing that can't be encoded."""
+    """The result has no control characters for a terminal, and can always be encoded."""
     shown = visible(text)
 
     assert not {unicodedata.category(char) for char in shown} & {"Cc", "Cs", "Zl", "Zp"}

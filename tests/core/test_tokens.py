@@ -1,4 +1,4 @@
-"""The text of a token and its public id."""
+"""Secrets, digests and public ids of tokens."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from app.core.tokens import Status
 from devkit.builders import NOW, make_token
 
 
-def test_digest_is_the_contract() -> None:
-    """A record is named by SHA-256(token + pepper), as sha256sum says of the two joined."""
+def test_digest_is_the_documented_one() -> None:
+    """A record's key is SHA-256(secret + pepper), as sha256sum computes it."""
     expected = "ec0f913a304148b662a2bf4ce89c1ccdc9f6cddc89d389171e49dcc7fa8327f4"
 
     assert Peppers("pepper").digest("token") == expected
 
 
-def test_pepper_stays_out_of_sight() -> None:
-    """A pepper that lands in a log line shows nothing."""
+def test_repr_hides_the_pepper() -> None:
+    """The repr of the peppers, which may end up in a log, does not contain them."""
     assert "hush" not in repr(Peppers("hush", ("hush",)))
 
 
 def test_minted_token() -> None:
-    """A token is its prefix, 190 random bits and a checksum, all of it one double-click."""
+    """A secret is its prefix, 190 random bits and a checksum, selectable with one double-click."""
     token = tokens.mint("acl")
     prefix, body = token.split("_")
 
@@ -35,7 +35,7 @@ def test_minted_token() -> None:
 
 
 def test_minted_tokens_differ() -> None:
-    """Ten thousand tokens are ten thousand."""
+    """Ten thousand minted secrets are distinct."""
     assert len({tokens.mint("acl") for _ in range(10_000)}) == 10_000
 
 
@@ -46,8 +46,8 @@ def test_checksum_vector() -> None:
 
 
 @pytest.mark.parametrize("position", range(4, 42))
-def test_any_mistyped_character_is_noticed(position: int) -> None:
-    """CRC-32 catches every single changed character."""
+def test_any_mistyped_character_is_detected(position: int) -> None:
+    """CRC-32 detects every single changed character."""
     token = tokens.mint("acl")
     other = "A" if token[position] != "A" else "B"
 
@@ -56,18 +56,18 @@ def test_any_mistyped_character_is_noticed(position: int) -> None:
 
 @pytest.mark.parametrize("token", ["acl_", "acl_short", "acl_" + "a" * 38])
 def test_our_prefix_needs_our_checksum(token: str) -> None:
-    """What begins like our tokens and does not end like them is refused unasked."""
+    """A secret with our prefix and a wrong or missing checksum is not plausible."""
     assert tokens.is_mistyped(token, "acl")
 
 
 @pytest.mark.parametrize("token", ["", "acl", "aclx_" + "a" * 38, "ACL_" + "a" * 38, "legacy-token"])
 def test_other_shapes_are_left_to_redis(token: str) -> None:
-    """Tokens of an older deployment have no checksum to fail."""
+    """Secrets of an older deployment have no checksum, so they are always plausible."""
     assert not tokens.is_mistyped(token, "acl")
 
 
 def test_ids_sort_by_age() -> None:
-    """Ids made later sort later, and after all that older deployments left without one."""
+    """Later ids sort after earlier ones, and all of them after the placeholders for tokens without one."""
     ids = [
         tokens.inherited_id("f" * 64),
         *(tokens.mint_id(ms) for ms in (1_700_000_000_000, 1_700_000_000_001)),
@@ -77,13 +77,13 @@ def test_ids_sort_by_age() -> None:
     assert all(map(tokens.TOKEN_ID.fullmatch, ids))
 
 
-def test_id_remembers_its_time() -> None:
-    """The time in an id reads back to the millisecond."""
+def test_time_of_an_id() -> None:
+    """The time in an id is exact to the millisecond."""
     assert tokens.id_time_ms(tokens.mint_id(1_795_492_982_249)) == 1_795_492_982_249
 
 
 def test_peppers_find_old_records() -> None:
-    """A token may be kept under any pepper of the ring, the current one first."""
+    """Each secret has a digest for every pepper, the current one first."""
     ring = Peppers("new", ("old", "older"))
 
     assert ring.digests("t") == (
@@ -107,5 +107,5 @@ def test_peppers_find_old_records() -> None:
     ],
 )
 def test_status(fields: dict[str, Any], status: Status) -> None:
-    """Switched off beats not yet begun beats soon over."""
+    """Disabled takes precedence over not yet valid, which takes precedence over expiring."""
     assert make_token(**fields).status(NOW) is status

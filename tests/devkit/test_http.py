@@ -1,4 +1,4 @@
-"""The one reader of HTTP/1.1 responses."""
+"""The parser of HTTP/1.1 responses."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_body_without_length() -> None:
 
 @pytest.mark.parametrize("data", [b"junk\r\n\r\n", SIZED[:-1], ENDLESS, SIZED + b"x"])
 def test_anything_else_is_an_error(data: bytes) -> None:
-    """What is not a row of complete responses is refused."""
+    """Anything but a sequence of complete responses is refused."""
     with pytest.raises(ValueError, match="not a"):
         answers(data)
 
@@ -72,7 +72,7 @@ class AtOnce(socketserver.StreamRequestHandler):
     """Sends two responses in one write."""
 
     def handle(self) -> None:
-        """Send them."""
+        """Send both responses."""
         self.wfile.write(SIZED + EMPTY)
 
 

@@ -20,7 +20,7 @@ class Abrupt(socketserver.StreamRequestHandler):
     """Answers two requests and then closes the connection without an announcement."""
 
     def handle(self) -> None:
-        """Answer."""
+        """Answer two requests."""
         for _ in range(2):
             if not self.rfile.readline():
                 return

@@ -138,7 +138,7 @@ def test_backlog_is_served(gunicorn: Gunicorn) -> None:
 
 @contextmanager
 def _unanswered(gunicorn: Gunicorn, redis: RedisServer, token: str) -> Iterator[list[Connection]]:
-    """Ask on twenty connections while Redis says nothing; every worker has read its share."""
+    """Send requests on twenty connections while Redis is silent, until every worker has read its share."""
     redis.pause()
     try:
         with ExitStack() as stack:
@@ -182,7 +182,7 @@ def test_redis_hung(redis_server: RedisServer, options: dict[str, object], token
 
 
 def test_crash_of_a_worker(gunicorn: Gunicorn, token: str) -> None:
-    """The kill -9 of one worker loses what it was answering, and no more."""
+    """A kill -9 of one worker loses only the requests that it was answering."""
     with ClosedLoop(gunicorn.port, auth("/auth", token), clients=8) as load:
         load.wait_for(200)
         os.kill(gunicorn.workers[0], signal.SIGKILL)

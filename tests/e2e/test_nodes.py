@@ -63,7 +63,7 @@ def _service(replicated: ReplicatedRedis) -> Iterator[Gunicorn]:
 
 
 class TestSentinel:
-    """A primary with two replicas and three sentinels, set up anew for each test."""
+    """A primary with two replicas and three sentinels, set up for each test."""
 
     def test_lost_primary(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
         """A killed primary is replaced, and the same workers continue with the new one."""
@@ -87,7 +87,7 @@ class TestSentinel:
         assert service.log.count("Booting worker") == 2
 
     def test_planned_failover(self, replicated: ReplicatedRedis, service: Gunicorn) -> None:
-        """In a planned failover, the workers switch before the old primary learns that it was replaced."""
+        """In a planned failover, the workers switch before the old primary detects that it was replaced."""
         tokens = kinds(service)
 
         def times() -> tuple[float, float]:

@@ -29,8 +29,8 @@ _FORM = (
 _OPERATOR = f"Authorization: {BASIC}\r\n".encode()
 
 
-@pytest.fixture(scope="module", name="crowded", params=["true", "false"], ids=["express", "plain"])
-def _crowded(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
+@pytest.fixture(scope="module", name="two_workers", params=["true", "false"], ids=["express", "plain"])
+def _two_workers(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Gunicorn]:
     """Run two workers for a thousand connections each, with a keep-alive timeout of one second."""
     options = {"web_concurrency": 2, "rate_limit_max": 0, "express_lane": request.param}
     patience = {"gunicorn_cmd_args": "--keep-alive 1", "redis_deadline_ms": 5000}
@@ -60,12 +60,12 @@ def test_thousand_connections(service: Gunicorn, token: str, data: bytes) -> Non
 
 
 @pytest.mark.parametrize("data", [_HALF_HEAD, b"", b"G"], ids=["half-head", "silence", "one-byte"])
-def test_keepalive(crowded: Gunicorn, data: bytes) -> None:
+def test_keepalive(two_workers: Gunicorn, data: bytes) -> None:
     """A silent connection is closed after the keep-alive timeout, one with half a head after twice that."""
 
     def last_s() -> float:
         began = time.monotonic()
-        with _silent(crowded.port, 20, data) as connections:
+        with _silent(two_workers.port, 20, data) as connections:
             assert all(connection.is_closed() for connection in connections)
         assert time.monotonic() - began > 0.9
         return time.monotonic() - began
@@ -151,7 +151,7 @@ def test_idle_connections(service: Gunicorn, token: str) -> None:
 
 
 def test_stalled_handshakes(redis_server: RedisServer, tmp_path: Path) -> None:
-    """With TLS, who never shakes hands is hung up on like who never asks, and no stop waits for him."""
+    """A stalled TLS handshake times out like an idle connection, and does not delay a stop."""
     tls = Certificate(tmp_path)
     gunicorn = OverTLS(redis_server.port, web_concurrency=1)
     gunicorn.env["GUNICORN_CMD_ARGS"] = (

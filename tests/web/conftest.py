@@ -1,4 +1,4 @@
-"""The app in this process, on a real Redis."""
+"""The app in this process, with a real Redis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPERATOR: Auth = (ENVIRON["ADMIN_USER"], ENVIRON["ADMIN_PASS"])
 
 @pytest.fixture
 def database(redis_server: RedisServer) -> Iterator[Any]:
-    """Return a client of the empty database that the app uses."""
+    """Return a client of the app's Redis database, which is empty."""
     with redis.Redis(port=redis_server.port, protocol=2, decode_responses=True) as client:
         client.flushall()
         yield client
@@ -29,9 +29,9 @@ def database(redis_server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 def make_client(redis_server: RedisServer, database: Any) -> Callable[..., FlaskClient]:
-    """Return what makes a client of an app with the settings given."""
+    """Return a function that creates an app with the given settings and returns its client."""
     assert database.ping()
-    usual = {"REDIS_PORT": redis_server.port, "REDIS_DEADLINE_MS": 5000}  # a busy machine is no fault
+    usual = {"REDIS_PORT": redis_server.port, "REDIS_DEADLINE_MS": 5000}  # allows for a busy machine
     return lambda **variables: create_app(make_settings(**usual | variables)).test_client()
 
 
@@ -42,32 +42,32 @@ def client(make_client: Callable[..., FlaskClient]) -> FlaskClient:
 
 
 @pytest.fixture
-def stranded(make_client: Callable[..., FlaskClient]) -> FlaskClient:
-    """Return a client of an app whose Redis is not there."""
+def offline(make_client: Callable[..., FlaskClient]) -> FlaskClient:
+    """Return a client of an app that can't reach Redis."""
     return make_client(REDIS_PORT=free_port())
 
 
 def written(database: Any) -> list[str]:
-    """Return all keys but those that tell who signed in."""
+    """Return all keys except those of the login history."""
     return [key for key in database.scan_iter() if not key.startswith("{acl:logins}")]
 
 
 class Operator:
-    """The admin pages with the password."""
+    """A client that sends the operator's password."""
 
     def __init__(self, client: FlaskClient) -> None:
         self._client = client
 
     def get(self, path: str = "/", **more: Any) -> TestResponse:
-        """Open a page."""
+        """Request a page."""
         return self._client.get(path, auth=OPERATOR, **more)
 
     def post(self, path: str, data: Any = None, **more: Any) -> TestResponse:
-        """Send a form."""
+        """Submit a form."""
         return self._client.post(path, data=data, auth=OPERATOR, **more)
 
 
 @pytest.fixture
 def operator(client: FlaskClient) -> Operator:
-    """Return the operator of the app with the default settings."""
+    """Return the operator's client for the app with the default settings."""
     return Operator(client)

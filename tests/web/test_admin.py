@@ -1,4 +1,4 @@
-"""The operator's pages."""
+"""The admin pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEW_TOKEN = re.compile(r'<input[^>]*id="new-token"[^>]*value="([^"]+)"')
 
 
 def create(operator: Operator, **fields: str) -> str:
-    """Make a token and return its secret."""
+    """Create a token and return its secret."""
     answer = operator.post("/create_token", {"hosts": "example.com"} | fields)
     found = NEW_TOKEN.search(answer.text)
     assert answer.status_code == 200
@@ -30,9 +30,9 @@ def create(operator: Operator, **fields: str) -> str:
     return found[1]
 
 
-def record_of(text: str) -> str:
-    """Return the name of the record of the token *text*."""
-    return f"tokens:{sha256((text + PEPPER).encode()).hexdigest()}"
+def record_of(secret: str) -> str:
+    """Return the key of the record whose token has *secret*."""
+    return f"tokens:{sha256((secret + PEPPER).encode()).hexdigest()}"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def record_of(text: str) -> str:
 def test_wrong_password(
     client: FlaskClient, database: Any, method: str, path: str, authorization: str | None
 ) -> None:
-    """Without the right user and password nothing is shown or changed."""
+    """Without the right user name and password, no page is shown and no token is changed."""
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = client.open(path, method=method, data={"hosts": "*", "token": "x"}, headers=headers)
 
@@ -71,7 +71,7 @@ def test_wrong_password(
 
 
 def test_password_beyond_ascii(make_client: Callable[..., FlaskClient]) -> None:
-    """A password may hold any character."""
+    """A password may contain any character."""
     client = make_client(ADMIN_PASS="pässwörd 日本")
 
     assert client.get("/", auth=("operator", "pässwörd 日本")).status_code == 200
@@ -81,34 +81,34 @@ def test_password_beyond_ascii(make_client: Callable[..., FlaskClient]) -> None:
 @pytest.mark.parametrize("path", ["/create_token", "/delete_token"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 def test_changes_are_posted(operator: Operator, path: str, method: str) -> None:
-    """A change takes a POST."""
+    """Changes require a POST."""
     assert operator._client.open(path, method=method, auth=OPERATOR).status_code == 405
 
 
 def test_created_token(operator: Operator, database: Any) -> None:
-    """A new token is kept under its digest, with all that was typed."""
-    text = create(
+    """A new token is stored under its digest, with every field that was sent."""
+    secret = create(
         operator, hosts="Example.com\n*.example.org", email="a@b.example", comment="for <b>", ttl_seconds="60"
     )
-    kept = database.hgetall(record_of(text))
+    kept = database.hgetall(record_of(secret))
 
-    assert not is_mistyped(text, "acl")
+    assert not is_mistyped(secret, "acl")
     assert kept["hosts"] == "example.com,*.example.org"
     assert (kept["email"], kept["comment"]) == ("a@b.example", "for <b>")
-    assert 58 <= database.ttl(record_of(text)) <= 60
+    assert 58 <= database.ttl(record_of(secret)) <= 60
 
 
-def test_text_is_shown_once(operator: Operator, database: Any) -> None:
-    """The text is in the one answer that made it, in no other page and nowhere in Redis."""
-    text = create(operator)
+def test_secret_is_shown_once(operator: Operator, database: Any) -> None:
+    """The secret is in the response that created it, on no other page and not in Redis."""
+    secret = create(operator)
 
-    assert text not in operator.get().text
-    assert text not in str(database.keys("*"))
-    assert text not in str(database.hgetall(record_of(text)))
+    assert secret not in operator.get().text
+    assert secret not in str(database.keys("*"))
+    assert secret not in str(database.hgetall(record_of(secret)))
 
 
 def test_default_lifetime(make_client: Callable[..., FlaskClient], database: Any) -> None:
-    """A token made without a lifetime gets the service's, and 0 overrides it."""
+    """A token created without a lifetime gets the service's default; 0 overrides it."""
     operator = Operator(make_client(TOKEN_TTL_SECONDS=300))
 
     assert 298 <= database.ttl(record_of(create(operator))) <= 300
@@ -136,8 +136,8 @@ def test_default_lifetime(make_client: Callable[..., FlaskClient], database: Any
         {"hosts": "a.example", "comment": ["a", "b"]},
     ],
 )
-def test_form_with_a_fault(operator: Operator, database: Any, fields: dict[str, Any]) -> None:
-    """A form with a fault comes back with what was typed, and nothing was made."""
+def test_invalid_form(operator: Operator, database: Any, fields: dict[str, Any]) -> None:
+    """An invalid form is shown again with its values, and no token is created."""
     answer = operator.post("/create_token", {"email": "kept@b.example"} | fields)
 
     assert answer.status_code == 400
@@ -146,7 +146,7 @@ def test_form_with_a_fault(operator: Operator, database: Any, fields: dict[str, 
 
 
 def test_repeated_hosts_add_up(operator: Operator, database: Any) -> None:
-    """Hosts may be sent one field each."""
+    """Several fields named hosts are joined."""
     answer = operator.post("/create_token", {"hosts": ["a.example", "b.example"]})
     found = NEW_TOKEN.search(answer.text)
 
@@ -156,7 +156,7 @@ def test_repeated_hosts_add_up(operator: Operator, database: Any) -> None:
 
 @pytest.mark.parametrize("size", [70_000, 1_000_000])
 def test_form_too_large(operator: Operator, database: Any, size: int) -> None:
-    """A form of more than 64 KiB is refused unread."""
+    """A form larger than 64 KiB is refused without being read."""
     answer = operator.post("/create_token", {"hosts": "a.example", "comment": "x" * size})
 
     assert answer.status_code == 413
@@ -164,7 +164,7 @@ def test_form_too_large(operator: Operator, database: Any, size: int) -> None:
 
 
 def test_form_sent_twice(operator: Operator, database: Any) -> None:
-    """A form that is sent again by a reload makes no second token, and says so."""
+    """A form that a reload sends again creates no second token, and the page explains it."""
     form = {"hosts": "a.example", "form": "nonce"}
     first, second = operator.post("/create_token", form), operator.post("/create_token", form)
 
@@ -173,18 +173,18 @@ def test_form_sent_twice(operator: Operator, database: Any) -> None:
     assert NEW_TOKEN.search(second.text) is None
 
 
-def test_faulty_form_may_be_sent_again(operator: Operator) -> None:
-    """A form is used up by the token that it made, not by a fault in it."""
+def test_invalid_form_may_be_sent_again(operator: Operator) -> None:
+    """Creating a token uses up the form's idempotency key; a validation error does not."""
     assert operator.post("/create_token", {"hosts": "", "form": "nonce"}).status_code == 400
     assert operator.post("/create_token", {"hosts": "a.example", "form": "nonce"}).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["id", "sha256", "text"])
+@pytest.mark.parametrize("name", ["id", "sha256", "secret"])
 def test_deleted_token(operator: Operator, database: Any, name: str) -> None:
-    """A token is deleted by its id, its SHA-256 or its secret, and is gone with all that belonged to it."""
-    text = create(operator)
-    record = record_of(text)
-    names = {"id": database.hget(record, "id"), "sha256": record[7:], "text": text}
+    """A token is deleted by its id, SHA-256 or secret, together with all keys that belong to it."""
+    secret = create(operator)
+    record = record_of(secret)
+    names = {"id": database.hget(record, "id"), "sha256": record[7:], "secret": secret}
 
     answer = operator.post("/delete_token", {"token": f" {names[name]} "})
 
@@ -210,8 +210,8 @@ def test_deleted_token(operator: Operator, database: Any, name: str) -> None:
         ({"token": "tokens:" + "a" * 64}, 404),
     ],
 )
-def test_delete_of_nothing(operator: Operator, database: Any, form: dict[str, Any], status: int) -> None:
-    """What names no token deletes none."""
+def test_delete_without_a_match(operator: Operator, database: Any, form: dict[str, Any], status: int) -> None:
+    """A request that matches no token deletes none."""
     create(operator)
     before = database.dbsize()
 
@@ -219,15 +219,15 @@ def test_delete_of_nothing(operator: Operator, database: Any, form: dict[str, An
     assert database.dbsize() == before
 
 
-def test_text_that_looks_like_a_digest(operator: Operator, database: Any) -> None:
-    """A token of an older deployment whose secret is 64 hex digits is found by its secret too."""
+def test_secret_that_looks_like_a_digest(operator: Operator, database: Any) -> None:
+    """A secret of 64 hex digits, from an older deployment, finds its token too."""
     database.hset(record_of("ab" * 32), "hosts", "*")
 
     assert operator.post("/delete_token", {"token": "ab" * 32}).status_code == 303
 
 
 def test_table(operator: Operator, database: Any) -> None:
-    """The table shows what is kept, escaped."""
+    """The table shows the stored fields, escaped."""
     database.hset(
         f"tokens:{'ab' * 32}", mapping={"hosts": "a.example", "comment": "<script>alert(1)</script>"}
     )
@@ -238,15 +238,15 @@ def test_table(operator: Operator, database: Any) -> None:
     assert "&lt;script&gt;alert" in page
 
 
-@pytest.mark.parametrize("asked", ["1", "2", "999999999", "0", "-1", "x", "1.5", "٣", "9" * 40, ""])
-def test_page_number(operator: Operator, asked: str) -> None:
-    """Any page number shows some page."""
-    assert operator.get("/", query_string={"page": asked}).status_code == 200
+@pytest.mark.parametrize("number", ["1", "2", "999999999", "0", "-1", "x", "1.5", "٣", "9" * 40, ""])
+def test_page_number(operator: Operator, number: str) -> None:
+    """Every page number is answered with some page."""
+    assert operator.get("/", query_string={"page": number}).status_code == 200
 
 
-def test_redis_is_gone(stranded: FlaskClient) -> None:
-    """Without Redis the pages say so, keep what was typed and claim no change."""
-    operator = Operator(stranded)
+def test_redis_down(offline: FlaskClient) -> None:
+    """Without Redis the pages report it, keep the submitted values and claim no change."""
+    operator = Operator(offline)
     created = operator.post("/create_token", {"hosts": "kept.example"})
 
     assert created.status_code == 503
@@ -258,7 +258,7 @@ def test_redis_is_gone(stranded: FlaskClient) -> None:
 
 
 def test_unknown_page(client: FlaskClient) -> None:
-    """An address without a page says so without asking for a password."""
+    """An unknown address is a 404, without a request for a password."""
     assert client.get("/nowhere").status_code == 404
 
 
@@ -275,7 +275,7 @@ def test_unknown_page(client: FlaskClient) -> None:
     ],
 )
 def test_unknown_field(operator: Operator, database: Any, verb: str, extra: dict[str, Any]) -> None:
-    """What a change does not know it refuses, names, and changes nothing: it was meant to say something."""
+    """An unknown form field is refused by name, and nothing is changed, because it may be a typo."""
     record = record_of(create(operator))
     before = database.hgetall(record)
     answer = operator.post(f"/{verb}_token", {"token": before["id"]} | extra)
@@ -297,26 +297,26 @@ def test_unknown_field(operator: Operator, database: Any, verb: str, extra: dict
         (400, {"data": {"hosts": (BytesIO(b"a.example"), "hosts.txt")}}),
     ],
 )
-def test_what_is_no_form(
+def test_fields_outside_a_form(
     operator: Operator, database: Any, verb: str, status: int, more: dict[str, Any]
 ) -> None:
-    """What comes in an address, a file or another type of content is told of, not overlooked."""
+    """Fields in the query string, in a file or in another content type are refused, not ignored."""
     assert operator.post(f"/{verb}_token", **deepcopy(more)).status_code == status
     assert not written(database)
 
 
-@pytest.mark.parametrize("text", [mint("acl"), "ab" * 32, "0123456789abcdef", "legacy"])
+@pytest.mark.parametrize("secret", [mint("acl"), "ab" * 32, "0123456789abcdef", "legacy"])
 @pytest.mark.parametrize(
     "path", ["/tokens/{}", "/?q={}", "/?q=a.test&from={}", "/?deleted={}x", "/api/v1/tokens/{}"]
 )
-def test_token_in_an_address(operator: Operator, database: Any, path: str, text: str) -> None:
-    """A token itself finds nothing by an address, of whatever shape it is, and no answer repeats it."""
-    database.hset(record_of(text), "hosts", "secret.example")
-    answer = operator.get(path.format(text))
+def test_token_in_an_address(operator: Operator, database: Any, path: str, secret: str) -> None:
+    """A secret in an address finds no token, whatever its shape, and no response repeats it."""
+    database.hset(record_of(secret), "hosts", "secret.example")
+    answer = operator.get(path.format(secret))
 
     assert "secret.example" not in answer.text or path.startswith("/?deleted")
-    assert text not in answer.text or len(text) < 20 or DIGEST.fullmatch(text)
-    assert text not in answer.headers.get("Location", "")
+    assert secret not in answer.text or len(secret) < 20 or DIGEST.fullmatch(secret)
+    assert secret not in answer.headers.get("Location", "")
 
 
 @pytest.mark.parametrize(
@@ -324,9 +324,9 @@ def test_token_in_an_address(operator: Operator, database: Any, path: str, text:
     ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469\u200d\U0001f467"],
 )
 def test_joined_text(operator: Operator, client: FlaskClient, comment: str) -> None:
-    """What joins letters and emoji goes all the way: into the table and, percent-encoded, to the backend."""
-    text = create(operator, comment=comment)
-    sent = {"Authorization": f"Bearer {text}", "X-Forwarded-Host": "example.com"}
+    """Joiners of letters and emoji reach the table and, percent-encoded, the backend."""
+    secret = create(operator, comment=comment)
+    sent = {"Authorization": f"Bearer {secret}", "X-Forwarded-Host": "example.com"}
 
     assert comment in operator.get().text
     assert client.get("/auth", headers=sent).headers["X-Auth-Comment"] == quote(comment)

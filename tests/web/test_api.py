@@ -1,4 +1,4 @@
-"""The JSON API; each answer in here is held against the API's own description."""
+"""The JSON API; every response here is validated against the API's own OpenAPI description."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ Created = dict[str, Any]
 
 
 class Api:
-    """The API with the password."""
+    """A client of the API with the operator's password."""
 
     def __init__(self, client: FlaskClient) -> None:
         self.client = client
 
-    def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> Said:
-        """Send a request and compare the answer with what is promised."""
-        said = ask(self.client, method, path, **{"auth": OPERATOR, "json": body} | more)
-        assert_described(method, path, said)
-        return said
+    def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """Send a request and validate the response."""
+        answer = ask(self.client, method, path, **{"auth": OPERATOR, "json": body} | more)
+        assert_described(method, path, answer)
+        return answer
 
     def make(self, **fields: Any) -> Created:
-        """Make a token and return all that is said of it."""
-        said = self("POST", "/tokens", {"hosts": ["a.test"]} | fields)
-        assert said.status == 201, said.text
-        return dict(said.json)
+        """Create a token and return the body of the response."""
+        answer = self("POST", "/tokens", {"hosts": ["a.test"]} | fields)
+        assert answer.status == 201, answer.text
+        return dict(answer.json)
 
-    def auth(self, text: str, host: str = "a.test") -> int:
-        """Ask /auth as Traefik does."""
-        headers = {"Authorization": f"Bearer {text}", "X-Forwarded-Host": host}
+    def auth(self, secret: str, host: str = "a.test") -> int:
+        """Request /auth as Traefik does."""
+        headers = {"Authorization": f"Bearer {secret}", "X-Forwarded-Host": host}
         return self.client.get("/auth", headers=headers).status_code
 
 
-class Said(NamedTuple):
-    """An answer."""
+class Answer(NamedTuple):
+    """A response."""
 
     status: int
     kind: str
@@ -58,36 +58,36 @@ class Said(NamedTuple):
     json: Any
 
 
-def ask(client: FlaskClient, method: str, path: str, **more: Any) -> Said:
+def ask(client: FlaskClient, method: str, path: str, **more: Any) -> Answer:
     """Send a request."""
     answer = client.open(f"/api/v1{path}", method=method, **more)
     json = answer.json if answer.is_json else None
-    return Said(answer.status_code, answer.mimetype or "", answer.headers, answer.text, json)
+    return Answer(answer.status_code, answer.mimetype or "", answer.headers, answer.text, json)
 
 
 def operations() -> Iterator[tuple[str, str, Any]]:
-    """Yield method, path and description of all that can be done."""
+    """Yield the method, path and description of each operation."""
     for path, item in DESCRIPTION["paths"].items():
         for method in item.keys() - {"parameters"}:
             yield method.upper(), path, item[method]
 
 
-def assert_described(method: str, path: str, said: Said) -> None:
-    """Compare status, kind and body with what the description promises of the operation."""
+def assert_described(method: str, path: str, answer: Answer) -> None:
+    """Compare the status, content type and body with the operation's description."""
     operation = next(
         described
         for known, template, described in operations()
         if known == method and re.fullmatch(template.replace("{name}", "[^/]+"), path.partition("?")[0])
     )
     components = DESCRIPTION["components"]
-    promised = operation["responses"][f"{said.status}"]
+    promised = operation["responses"][f"{answer.status}"]
     if "$ref" in promised:
         promised = components["responses"][promised["$ref"].rpartition("/")[2]]
     if "content" in promised:
-        schema = promised["content"][said.kind]["schema"]
-        Draft202012Validator(schema | {"components": components}).validate(said.json)
-    assert ("content" in promised) == bool(said.text)
-    assert ("X-Durability" in promised.get("headers", {})) == ("X-Durability" in said.headers)
+        schema = promised["content"][answer.kind]["schema"]
+        Draft202012Validator(schema | {"components": components}).validate(answer.json)
+    assert ("content" in promised) == bool(answer.text)
+    assert ("X-Durability" in promised.get("headers", {})) == ("X-Durability" in answer.headers)
 
 
 @pytest.fixture(name="api")
@@ -96,7 +96,7 @@ def _api(client: FlaskClient) -> Api:
 
 
 def test_description(api: Api) -> None:
-    """What can be done is described, and nothing else; its schemas are schemas."""
+    """Exactly the existing operations are described, and the schemas are valid."""
     rules = [rule for rule in api.client.application.url_map.iter_rules() if rule.endpoint.startswith("api.")]
     routes = {
         (method, rule.rule.removeprefix("/api/v1").replace("<name>", "{name}"))
@@ -109,25 +109,25 @@ def test_description(api: Api) -> None:
     for schema in DESCRIPTION["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     days = [datetime.now(UTC).date()]
-    said = api("GET", "/openapi.json").json
-    days.append(datetime.now(UTC).date())  # another one at midnight
-    assert said in [describe(day) for day in days]
+    answer = api("GET", "/openapi.json").json
+    days.append(datetime.now(UTC).date())  # differs around midnight
+    assert answer in [describe(day) for day in days]
 
 
 def test_create(api: Api) -> None:
-    """A new token opens its hosts; its secret is in that one answer only."""
+    """A new token is valid for its hosts; its secret is only in that response."""
     answer = api("POST", "/tokens", {"hosts": ["a.test", "*.b.test"], "comment": "ci"})
-    text, where = answer.json["token"], answer.headers["Location"]
+    secret, where = answer.json["token"], answer.headers["Location"]
 
     assert answer.status == 201
-    assert [api.auth(text, host) for host in ("a.test", "c.b.test", "b.test")] == [200, 200, 403]
-    assert record_of(text) == f"tokens:{answer.json['sha256']}"
+    assert [api.auth(secret, host) for host in ("a.test", "c.b.test", "b.test")] == [200, 200, 403]
+    assert record_of(secret) == f"tokens:{answer.json['sha256']}"
     assert where == f"/api/v1/tokens/{answer.json['id']}"
-    assert text not in api("GET", where.removeprefix("/api/v1")).text + api("GET", "/tokens").text
+    assert secret not in api("GET", where.removeprefix("/api/v1")).text + api("GET", "/tokens").text
 
 
 def test_fields(api: Api) -> None:
-    """Every field comes back as it was sent."""
+    """Every field is returned with the value that was sent."""
     sent = {
         "hosts": ["a.test"],
         "email": "ops@example.com",
@@ -137,21 +137,21 @@ def test_fields(api: Api) -> None:
         "rate_limit_max": 5,
         "rate_limit_window_sec": 60,
     }
-    made = api.make(**sent)
+    created = api.make(**sent)
 
-    assert made | sent == made
-    shown = api("GET", f"/tokens/{made['id']}").json
+    assert created | sent == created
+    shown = api("GET", f"/tokens/{created['id']}").json
     assert shown | sent == shown
-    assert api("GET", f"/tokens/{made['sha256']}").json["id"] == made["id"]
+    assert api("GET", f"/tokens/{created['sha256']}").json["id"] == created["id"]
 
 
-def test_life(api: Api, database: Any) -> None:
-    """ttl_seconds is the life of the key; a host may be given alone; use is counted."""
-    made = api.make(hosts="a.test", ttl_seconds=60)
-    assert api.auth(made["token"]) == 200
+def test_lifetime_and_usage(api: Api, database: Any) -> None:
+    """ttl_seconds sets the key's TTL, hosts may be a single string, and usage is counted."""
+    created = api.make(hosts="a.test", ttl_seconds=60)
+    assert api.auth(created["token"]) == 200
 
-    shown = api("GET", f"/tokens/{made['id']}").json
-    assert 58 < database.ttl(record_of(made["token"])) <= 60
+    shown = api("GET", f"/tokens/{created['id']}").json
+    assert 58 < database.ttl(record_of(created["token"])) <= 60
     assert shown["usage"]["last_24_hours"] == {
         "allowed": 1,
         "wrong_host": 0,
@@ -208,8 +208,8 @@ def test_life(api: Api, database: Any) -> None:
         ("", ""),
     ],
 )
-def test_bad_field(api: Api, database: Any, field: str, value: Any) -> None:
-    """A bad value is refused with its field named, and nothing is written."""
+def test_invalid_field(api: Api, database: Any, field: str, value: Any) -> None:
+    """An invalid value is refused with the field's name, and nothing is written."""
     answer = api("POST", "/tokens", {"hosts": ["a.test"], field: value})
 
     assert answer.status == 400
@@ -231,13 +231,13 @@ def test_bad_field(api: Api, database: Any, field: str, value: Any) -> None:
     ],
 )
 def test_whole_numbers(api: Api, written_as: str, number: int) -> None:
-    """A whole number is one however JSON writes it."""
+    """A whole number is accepted in each of its JSON spellings."""
     body = f'{{"hosts": ["a.test"], "rate_limit_max": {written_as}}}'
-    made = api("POST", "/tokens", None, data=body, content_type="application/json", json=None)
+    created = api("POST", "/tokens", None, data=body, content_type="application/json", json=None)
     grace = f'{{"grace_seconds": {written_as}}}'
-    path = f"/tokens/{made.json['id']}/rotate"
+    path = f"/tokens/{created.json['id']}/rotate"
 
-    assert (made.status, made.json["rate_limit_max"]) == (201, number)
+    assert (created.status, created.json["rate_limit_max"]) == (201, number)
     assert api("POST", path, None, data=grace, content_type="application/json", json=None).status == 201
 
 
@@ -256,11 +256,11 @@ def test_whole_numbers(api: Api, written_as: str, number: int) -> None:
     ],
 )
 def test_unknown_parameter(api: Api, database: Any, method: str, path: str) -> None:
-    """What an address says and nobody reads is refused; a secret in it is not said back."""
-    made = api.make()
+    """An unknown query parameter is refused, and a secret in it is not repeated."""
+    created = api.make()
     before = {key: database.hgetall(key) for key in database.keys("tokens:*")}
     body = {"hosts": ["b.test"]} if method in {"POST", "PATCH"} else None
-    answer = api(method, path.format(made["id"]), body)
+    answer = api(method, path.format(created["id"]), body)
 
     assert (answer.status, answer.kind) == (400, "application/problem+json")
     assert "acl_secret" not in answer.text
@@ -274,13 +274,13 @@ def test_unknown_parameter(api: Api, database: Any, method: str, path: str) -> N
         {"not_before": "2101-01-01T00:00:00Z", "ttl_seconds": 60},
     ],
 )
-def test_clash(api: Api, fields: dict[str, Any]) -> None:
-    """Fields that are each right and do not fit each other, or the token, are a conflict."""
-    made = api.make(ttl_seconds=60)
+def test_conflicting_fields(api: Api, fields: dict[str, Any]) -> None:
+    """Fields that are valid by themselves but contradict each other or the token are a 409."""
+    created = api.make(ttl_seconds=60)
     answers = [
         api("POST", "/tokens", {"hosts": ["a.test"]} | fields),
-        api("PATCH", f"/tokens/{made['id']}", fields),
-        api("PATCH", f"/tokens/{made['id']}", {"not_before": "2101-01-01T00:00:00Z"}),
+        api("PATCH", f"/tokens/{created['id']}", fields),
+        api("PATCH", f"/tokens/{created['id']}", {"not_before": "2101-01-01T00:00:00Z"}),
     ]
 
     assert [answer.status for answer in answers] == [409, 409, 409]
@@ -290,8 +290,8 @@ def test_clash(api: Api, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "text", ["2099-12-31", "2090-01-31t18:00:00.5z", "2090-01-31 18:00+14:00", "2096-02-29T23:59:60Z"]
 )
-def test_described_ends(api: Api, text: str) -> None:
-    """The description takes the ends that the service takes, and none that is over or too far away."""
+def test_described_expiries(api: Api, text: str) -> None:
+    """The description accepts the expiry formats that the service accepts."""
     schemas = describe(datetime.now(UTC).date())["components"]["schemas"]
     pattern = schemas["NewToken"]["properties"]["expires_at"]["pattern"]
 
@@ -317,16 +317,16 @@ def test_described_ends(api: Api, text: str) -> None:
         (413, "application/json", b'{"comment": "' + b"a" * 70_000),
     ],
 )
-def test_bad_body(api: Api, database: Any, status: int, kind: str | None, body: bytes) -> None:
-    """What is no JSON object is refused."""
+def test_invalid_body(api: Api, database: Any, status: int, kind: str | None, body: bytes) -> None:
+    """A body that is not a JSON object is refused."""
     answer = api("POST", "/tokens", None, data=body, content_type=kind, json=None)
 
     assert (answer.status, answer.kind) == (status, "application/problem+json")
     assert not written(database)
 
 
-def test_as_many_hosts_as_there_may_be(api: Api) -> None:
-    """The longest list of hosts that a token may have is no body too large, in a form neither."""
+def test_longest_list_of_hosts(api: Api) -> None:
+    """The longest valid list of hosts is not too large for a JSON body or for a form."""
     hosts = [f"{number:03}.{'.'.join(['a' * 61] * 4)}" for number in range(MAX_PATTERNS)]
     form = {"hosts": "\r\n".join(hosts), "comment": "\u00fc" * 500}
 
@@ -335,8 +335,8 @@ def test_as_many_hosts_as_there_may_be(api: Api) -> None:
 
 
 @pytest.mark.parametrize("host", ["\u00ed\u00ad", "\u00b2", "\u3131", "a\u034f.de", "\u00fc\u200d", "\uff11"])
-def test_hosts_beyond_ascii_that_are_none(api: Api, host: str) -> None:
-    """What IDNA would drop, refuse or take for a number is refused, and the description says so."""
+def test_invalid_hosts_beyond_ascii(api: Api, host: str) -> None:
+    """Hosts that IDNA would change, refuse or read as a number are refused, as described."""
     (_, pattern) = DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]["hosts"]["anyOf"][0][
         "items"
     ]["anyOf"]
@@ -364,40 +364,40 @@ FIELDS = st.sampled_from(
 @settings(max_examples=200)
 @given(body=st.dictionaries(FIELDS, VALUES, max_size=4) | VALUES)
 def test_any_body(api: Api, database: Any, body: Any) -> None:
-    """Whatever is sent as JSON is done or refused; each bad field is one that was sent, or the hosts."""
+    """Any JSON body is accepted or refused, and errors name only fields that were sent, or hosts."""
     database.hset(f"tokens:{OLD}", "hosts", "old.test")
     for method, path in (("POST", "/tokens"), ("PATCH", f"/tokens/{OLD}"), ("POST", f"/tokens/{OLD}/rotate")):
-        said = api(method, path, None, data=dumps(body), content_type="application/json", json=None)
-        assert said.status in {200, 201, 400, 404, 409}
-        assert set(said.json.get("errors", {})) <= {*(body if isinstance(body, dict) else ()), "hosts"}
+        answer = api(method, path, None, data=dumps(body), content_type="application/json", json=None)
+        assert answer.status in {200, 201, 400, 404, 409}
+        assert set(answer.json.get("errors", {})) <= {*(body if isinstance(body, dict) else ()), "hosts"}
 
 
 def test_edit(api: Api) -> None:
-    """What is sent changes, at once with the switch; null takes the default again; the rest stays."""
-    made = api.make(comment="a", rate_limit_max=1)
-    path = f"/tokens/{made['id']}"
+    """An edit takes effect at once; null restores a default, and fields that were not sent are kept."""
+    created = api.make(comment="a", rate_limit_max=1)
+    path = f"/tokens/{created['id']}"
 
     assert api("PATCH", path, {"hosts": ["b.test"], "enabled": False}).json["status"] == "disabled"
-    assert api.auth(made["token"], "b.test") == 401
+    assert api.auth(created["token"], "b.test") == 401
     assert api("PATCH", path, {"enabled": True, "rate_limit_max": None}).json["rate_limit_max"] is None
-    assert [api.auth(made["token"], host) for host in ("b.test", "b.test", "a.test")] == [200, 200, 403]
+    assert [api.auth(created["token"], host) for host in ("b.test", "b.test", "a.test")] == [200, 200, 403]
     assert api("GET", path).json["comment"] == "a"
 
 
-def test_no_end(api: Api, database: Any) -> None:
-    """What is shown of a token may be sent again: a moment is that moment, null never."""
-    made = api.make(ttl_seconds=60)
-    path = f"/tokens/{made['id']}"
+def test_no_expiry(api: Api, database: Any) -> None:
+    """Returned values may be sent back: a time keeps its meaning, and null means no expiry."""
+    token = api.make(ttl_seconds=60)
+    path = f"/tokens/{token['id']}"
 
-    assert api("PATCH", path, {"expires_at": made["expires_at"]}).json["expires_at"] == made["expires_at"]
-    assert api("PATCH", path, {"ttl_seconds": None, "comment": "a"}).json["expires_at"] == made["expires_at"]
+    assert api("PATCH", path, {"expires_at": token["expires_at"]}).json["expires_at"] == token["expires_at"]
+    assert api("PATCH", path, {"ttl_seconds": None, "comment": "a"}).json["expires_at"] == token["expires_at"]
     assert api("PATCH", path, {"expires_at": None}).json["expires_at"] is None
-    assert database.ttl(record_of(made["token"])) == -1
+    assert database.ttl(record_of(token["token"])) == -1
 
 
 @pytest.mark.parametrize("path", ["/tokens/{}", "/api/v1/tokens/{}"])
 def test_beyond_the_calendar(client: FlaskClient, database: Any, path: str) -> None:
-    """A moment that has no date, as others may have written, breaks neither page nor API."""
+    """A time beyond the calendar, written by another program, breaks neither page nor API."""
     database.hset(f"tokens:{OLD}", mapping={"hosts": "a.test", "not_before": "999999999999"})
     answer = client.get(path.format(OLD), auth=OPERATOR)
 
@@ -406,80 +406,80 @@ def test_beyond_the_calendar(client: FlaskClient, database: Any, path: str) -> N
 
 
 @pytest.mark.parametrize("body", [{"enabled": "yes"}, {"enabled": 1}, {"enabled": False, "comment": 5}])
-def test_bad_edit(api: Api, body: Any) -> None:
-    """An edit is done as a whole or not at all."""
-    made = api.make()
+def test_invalid_edit(api: Api, body: Any) -> None:
+    """An edit is applied as a whole or not at all."""
+    created = api.make()
 
-    assert api("PATCH", f"/tokens/{made['id']}", body).status == 400
-    assert api.auth(made["token"]) == 200
+    assert api("PATCH", f"/tokens/{created['id']}", body).status == 400
+    assert api.auth(created["token"]) == 200
 
 
 def test_rotate(api: Api) -> None:
-    """A rotated token has a new secret at once; the old one lives for the grace period, by default none."""
-    made = api.make()
-    path = f"/tokens/{made['id']}/rotate"
+    """A rotated token has a new secret at once; the old one is valid for the grace period, by default 0."""
+    created = api.make()
+    path = f"/tokens/{created['id']}/rotate"
 
     second = api("POST", path, {"grace_seconds": 60})
-    assert [api.auth(text) for text in (made["token"], second.json["token"])] == [200, 200]
+    assert [api.auth(secret) for secret in (created["token"], second.json["token"])] == [200, 200]
     third = api("POST", path)
     assert third.status == second.status == 201
-    assert [api.auth(one["token"]) for one in (made, second.json, third.json)] == [401, 401, 200]
-    assert third.json["id"] == made["id"]
+    assert [api.auth(one["token"]) for one in (created, second.json, third.json)] == [401, 401, 200]
+    assert third.json["id"] == created["id"]
 
 
 @pytest.mark.parametrize(
     "body", [{"grace_seconds": 604_801}, {"grace_seconds": "60"}, {"grace": 60}, {"grace_seconds": -1}]
 )
-def test_bad_rotation(api: Api, body: Any) -> None:
-    """A bad grace period leaves the token as it was."""
-    made = api.make()
+def test_invalid_rotation(api: Api, body: Any) -> None:
+    """An invalid grace period leaves the token unchanged."""
+    created = api.make()
 
-    assert api("POST", f"/tokens/{made['id']}/rotate", body).status == 400
-    assert api.auth(made["token"]) == 200
+    assert api("POST", f"/tokens/{created['id']}/rotate", body).status == 400
+    assert api.auth(created["token"]) == 200
 
 
-def test_conflict(api: Api) -> None:
-    """A disabled token is not rotated."""
-    made = api.make()
-    api("PATCH", f"/tokens/{made['id']}", {"enabled": False})
+def test_rotation_of_a_disabled_token(api: Api) -> None:
+    """A disabled token can't be rotated."""
+    created = api.make()
+    api("PATCH", f"/tokens/{created['id']}", {"enabled": False})
 
-    assert api("POST", f"/tokens/{made['id']}/rotate").status == 409
+    assert api("POST", f"/tokens/{created['id']}/rotate").status == 409
 
 
 def test_delete(api: Api, database: Any) -> None:
-    """A deleted token is gone, and said to be."""
-    made = api.make()
-    answer = api("DELETE", f"/tokens/{made['id']}")
+    """A deleted token is refused at once and can't be deleted again."""
+    created = api.make()
+    answer = api("DELETE", f"/tokens/{created['id']}")
 
     assert (answer.status, answer.text) == (204, "")
     assert answer.headers["X-Durability"] in {"confirmed", "unconfirmed", "no_file", "untold"}
-    assert api.auth(made["token"]) == 401
-    assert api("DELETE", f"/tokens/{made['id']}").status == 404
+    assert api.auth(created["token"]) == 401
+    assert api("DELETE", f"/tokens/{created['id']}").status == 404
     assert written(database) == ["acl:peppers"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-def test_text_in_address(api: Api, method: str) -> None:
-    """A token's text names no token in an address, and is not said back."""
-    made = api.make()
-    answer = api(method, f"/tokens/{made['token']}", {} if method == "PATCH" else None)
+def test_secret_in_an_address(api: Api, method: str) -> None:
+    """A secret in an address finds no token and is not repeated."""
+    created = api.make()
+    answer = api(method, f"/tokens/{created['token']}", {} if method == "PATCH" else None)
 
     assert answer.status == 404
-    assert made["token"] not in answer.text
-    assert api.auth(made["token"]) == 200
+    assert created["token"] not in answer.text
+    assert api.auth(created["token"]) == 200
 
 
 def test_list(api: Api, database: Any) -> None:
-    """Page by page every token comes once, newest first, those of an older deployment too."""
+    """The pages list every token once, newest first, including those of an older deployment."""
     database.hset(f"tokens:{OLD}", "hosts", "old.test")
-    made = [api.make(comment=f"{number}")["id"] for number in range(7)]
+    created = [api.make(comment=f"{number}")["id"] for number in range(7)]
 
     pages = [api("GET", "/tokens?limit=3").json]
     while cursor := pages[-1]["next_cursor"]:
         pages.append(api("GET", f"/tokens?limit=3&cursor={cursor}").json)
 
     assert [len(page["tokens"]) for page in pages] == [3, 3, 2]
-    assert [token["id"] for page in pages for token in page["tokens"]][:7] == made[::-1]
+    assert [token["id"] for page in pages for token in page["tokens"]][:7] == created[::-1]
     assert {page["total"] for page in pages} == {8}
 
 
@@ -499,7 +499,7 @@ def test_list(api: Api, database: Any) -> None:
     ],
 )
 def test_search(api: Api, query: str, status: int, count: int | None) -> None:
-    """Tokens are found by host and email; what can't be looked for is refused."""
+    """Tokens are found by host and email; an invalid query is refused."""
     api.make(email="ops@example.com")
     api.make(hosts=["a.test", "b.test"])
     answer = api("GET", f"/tokens?{query}")
@@ -524,7 +524,7 @@ def test_search(api: Api, query: str, status: int, count: int | None) -> None:
     ],
 )
 def test_refusals(client: FlaskClient, status: int, method: str, path: str, more: Any) -> None:
-    """Every refusal is a problem that says what is wrong."""
+    """Every error is a problem document with an explanation."""
     environ = {"QUERY_STRING": path.partition("?")[2]} if "?" in path else {}
     options = {"auth": OPERATOR, "environ_overrides": environ} | more
     answer = ask(client, method, path.partition("?")[0], **options)
@@ -536,16 +536,16 @@ def test_refusals(client: FlaskClient, status: int, method: str, path: str, more
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-def test_without_redis(stranded: FlaskClient) -> None:
-    """Without Redis nothing is done, and that is said."""
-    answer = Api(stranded)("POST", "/tokens", {"hosts": ["a.test"]})
+def test_redis_down(offline: FlaskClient) -> None:
+    """Without Redis, nothing is changed and the response is a 503."""
+    answer = Api(offline)("POST", "/tokens", {"hosts": ["a.test"]})
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     assert answer.json["detail"].startswith("No token was created.")
 
 
 def test_too_many_wrong_passwords(make_client: Callable[..., FlaskClient]) -> None:
-    """Who guesses passwords hears when to try again."""
+    """A client that guesses passwords gets a 429 with Retry-After."""
     client = make_client()
     answers = [ask(client, "GET", "/tokens", auth=("operator", f"{number}")) for number in range(61)]
 

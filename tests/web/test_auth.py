@@ -1,4 +1,4 @@
-"""/auth in HTTP: one verdict, one answer."""
+"""/auth over HTTP: one response for each verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REALM = 'Bearer realm="acl-auth-service"'
 def ask(
     client: FlaskClient, token: str | None = TOKEN, host: str | None = "example.com", **more: Any
 ) -> TestResponse:
-    """Ask /auth as Traefik does."""
+    """Request /auth as Traefik does."""
     headers = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/secret?a=b"}
     headers |= {"Authorization": f"Bearer {token}"} if token is not None else {}
     headers |= {"X-Forwarded-Host": host} if host is not None else {}
@@ -32,20 +32,20 @@ def ask(
 
 @pytest.fixture
 def record(database: Any) -> str:
-    """Keep a token for example.com; return the name of its record."""
+    """Store a token for example.com; return the key of its record."""
     database.hset(RECORD, "hosts", "example.com")
     return RECORD
 
 
 def test_every_verdict_has_its_outcome() -> None:
-    """No verdict is without an answer, and exactly one of them is 200."""
+    """Every verdict has a response, and exactly one of them is a 200."""
     assert set(OUTCOMES) == set(Verdict)
     assert [verdict for verdict, outcome in OUTCOMES.items() if outcome.status == 200] == [Verdict.ALLOWED]
     assert {outcome.status for outcome in OUTCOMES.values()} == {200, 401, 403, 429, 503}
 
 
 def test_expired(client: FlaskClient, database: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A token that ended within 30 days hears why, and log and metrics tell which it was."""
+    """A token that expired in the last 30 days gets that as its reason, and log and metrics identify it."""
     database.set(f"{{{RECORD}}}:ended", "1m85v745vvbyf6sq", px=keys.REMEMBERED_MS)
     caplog.set_level("INFO")
     answer = ask(client)
@@ -60,7 +60,7 @@ def test_expired(client: FlaskClient, database: Any, caplog: pytest.LogCaptureFi
 
 @pytest.mark.usefixtures("record")
 def test_allowed(client: FlaskClient) -> None:
-    """An allowed request gets 200 and every identity header, also those that are empty."""
+    """An allowed request gets 200 and every identity header, including empty ones."""
     answer = ask(client)
 
     assert (answer.status_code, answer.text) == (200, "OK")
@@ -78,14 +78,14 @@ def test_allowed(client: FlaskClient) -> None:
     ],
 )
 def test_identity_in_headers(client: FlaskClient, database: Any, comment: bytes, header: str) -> None:
-    """Printable ASCII stays as it is and every other byte is percent-encoded."""
+    """Printable ASCII is kept and every other byte is percent-encoded."""
     database.hset(RECORD, mapping={"hosts": "*", "comment": comment})
 
     assert ask(client).headers["X-Auth-Comment"] == header
 
 
 def test_no_credential(client: FlaskClient) -> None:
-    """A request without a credential is challenged, and not told of an error (RFC 6750 section 3.1)."""
+    """A request without a credential is challenged without an error code (RFC 6750 section 3.1)."""
     answer = ask(client, token=None)
 
     assert (answer.status_code, answer.text) == (401, "missing bearer token")
@@ -94,7 +94,7 @@ def test_no_credential(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("token", ["unknown", "acl_" + "x" * 38])
 def test_unknown_token(client: FlaskClient, database: Any, token: str) -> None:
-    """An unknown token is refused, and nothing is written for it."""
+    """An unknown token is refused, and nothing is written to Redis."""
     answer = ask(client, token=token)
 
     assert (answer.status_code, answer.text) == (401, "invalid token")
@@ -128,7 +128,7 @@ def test_unknown_token(client: FlaskClient, database: Any, token: str) -> None:
     ],
 )
 def test_malformed_credential(client: FlaskClient, sent: str) -> None:
-    """What is not exactly one bearer token is refused as a whole."""
+    """Anything but exactly one bearer token is refused."""
     answer = ask(client, headers={"Authorization": sent})
 
     assert (answer.status_code, answer.text) == (401, "invalid token")
@@ -138,13 +138,13 @@ def test_malformed_credential(client: FlaskClient, sent: str) -> None:
 @pytest.mark.usefixtures("record")
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR     "])
 def test_scheme(client: FlaskClient, scheme: str) -> None:
-    """The scheme has any case and one or more spaces behind it (RFC 9110 section 11.1)."""
+    """The scheme is case-insensitive and followed by one or more spaces (RFC 9110 section 11.1)."""
     assert ask(client, headers={"Authorization": scheme + TOKEN}).status_code == 200
 
 
 @pytest.mark.parametrize("token", ["a", "a" * 512, "A9._~+/=-", "x=="])
 def test_grammar_of_older_tokens(client: FlaskClient, database: Any, token: str) -> None:
-    """Any token68-like text of up to 512 characters may be a token of an older deployment."""
+    """Any token68 string of up to 512 characters may be a secret of an older deployment."""
     database.hset(f"tokens:{sha256((token + PEPPER).encode()).hexdigest()}", "hosts", "*")
 
     assert ask(client, token=token).status_code == 200
@@ -155,15 +155,15 @@ def test_grammar_of_older_tokens(client: FlaskClient, database: Any, token: str)
     "host", [None, "", "other.com", "www.example.com", "a,example.com", "example.com, example.com"]
 )
 def test_wrong_host(client: FlaskClient, host: str | None) -> None:
-    """A known token for another host, for none or for a broken one is out of scope."""
+    """A known token for another host, or with a missing or malformed host, is a 403."""
     answer = ask(client, host=host)
 
     assert (answer.status_code, answer.text) == (403, "forbidden for host")
     assert answer.headers["WWW-Authenticate"] == f'{REALM}, error="insufficient_scope"'
 
 
-def test_own_host_is_no_substitute(client: FlaskClient, record: str, database: Any) -> None:
-    """Without X-Forwarded-Host nothing is allowed, whatever Host says."""
+def test_host_header_is_no_substitute(client: FlaskClient, record: str, database: Any) -> None:
+    """Without X-Forwarded-Host every request is refused, whatever its Host header."""
     database.hset(record, "hosts", "*")
 
     assert (
@@ -174,7 +174,7 @@ def test_own_host_is_no_substitute(client: FlaskClient, record: str, database: A
 
 @pytest.mark.usefixtures("record")
 def test_over_its_limit(make_client: Callable[..., FlaskClient]) -> None:
-    """Over its limit a token hears how long to wait, in every form that clients know."""
+    """A token over its rate limit gets the time to wait in every header that clients know."""
     client = make_client(RATE_LIMIT_MAX=2, RATE_LIMIT_WINDOW_SEC=60)
 
     *admitted, answer = (ask(client) for _ in range(3))
@@ -193,22 +193,22 @@ def test_over_its_limit(make_client: Callable[..., FlaskClient]) -> None:
 
 @pytest.mark.usefixtures("record")
 def test_unlimited(make_client: Callable[..., FlaskClient]) -> None:
-    """RATE_LIMIT_MAX=0 admits everything."""
+    """With RATE_LIMIT_MAX=0 every request is allowed."""
     client = make_client(RATE_LIMIT_MAX=0)
 
     assert {ask(client).status_code for _ in range(20)} == {200}
 
 
-def test_redis_is_gone(stranded: FlaskClient) -> None:
-    """Without Redis nothing is decided, so nothing opens."""
-    answer = ask(stranded)
+def test_redis_down(offline: FlaskClient) -> None:
+    """Without Redis every request is refused with a 503."""
+    answer = ask(offline)
 
     assert (answer.status_code, answer.text) == (503, "redis unavailable")
     assert answer.headers["Retry-After"] == "1"
 
 
 def test_anything_unforeseen(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug in the gate is a 503, not a 500, and not a 200."""
+    """A bug in the gate is a 503, neither a 500 nor a 200."""
     monkeypatch.setattr(client.application.extensions["acl-auth-service"].gate, "check", lambda _: 1 / 0)
 
     assert ask(client).status_code == 503
@@ -217,7 +217,7 @@ def test_anything_unforeseen(client: FlaskClient, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("token", [TOKEN, None, "unknown"])
 @pytest.mark.usefixtures("record")
 def test_every_answer(client: FlaskClient, token: str | None) -> None:
-    """Every answer is small, plain, not cached and sets no cookie."""
+    """Every response is small plain text that is not cached and sets no cookie."""
     answer = ask(client, token=token)
 
     assert answer.headers["Cache-Control"] == "no-store"
@@ -231,7 +231,7 @@ def test_every_answer(client: FlaskClient, token: str | None) -> None:
     "method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "X"]
 )
 def test_every_method(client: FlaskClient, method: str) -> None:
-    """The method changes nothing, neither for a good token nor for none."""
+    """The method makes no difference, whether the token is valid or missing."""
     assert ask(client, method=method).status_code == 200
     assert ask(client, method=method, token=None).status_code == 401
 
@@ -248,14 +248,14 @@ def test_every_method(client: FlaskClient, method: str) -> None:
         {"headers": {"If-None-Match": "*", "Range": "bytes=0-0", "Accept": "x/y"}},
     ],
 )
-def test_what_does_not_count(client: FlaskClient, more: dict[str, Any]) -> None:
-    """Only the credential and the host count: nothing else opens, nothing else refuses."""
+def test_irrelevant_parts_of_a_request(client: FlaskClient, more: dict[str, Any]) -> None:
+    """Only the credential and the host matter; nothing else allows or refuses a request."""
     assert ask(client, token=None, **more).status_code == 401
     assert ask(client, **more).status_code == 200
 
 
 def test_disabled_token(client: FlaskClient, record: str, database: Any) -> None:
-    """A disabled token looks like an unknown one."""
+    """A disabled token gets the same response as an unknown one."""
     database.hset(record, "enabled", "0")
 
     assert ask(client).headers["WWW-Authenticate"] == f'{REALM}, error="invalid_token"'
@@ -263,7 +263,7 @@ def test_disabled_token(client: FlaskClient, record: str, database: Any) -> None
 
 @pytest.mark.usefixtures("record")
 def test_realm(make_client: Callable[..., FlaskClient]) -> None:
-    """AUTH_REALM names the protected space."""
+    """AUTH_REALM is the realm of the challenges."""
     assert (
         ask(make_client(AUTH_REALM="my lab"), token=None).headers["WWW-Authenticate"]
         == 'Bearer realm="my lab"'
@@ -273,7 +273,7 @@ def test_realm(make_client: Callable[..., FlaskClient]) -> None:
 def test_refusals_are_logged_without_the_token(
     client: FlaskClient, record: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refusal says why, whose token and which host, and never the token."""
+    """A refusal is logged with its reason, token id and host, but without the secret."""
     caplog.set_level("INFO")
     ask(client, host="other.com")
 
@@ -281,12 +281,12 @@ def test_refusals_are_logged_without_the_token(
     assert TOKEN not in caplog.text
 
 
-def test_healthz(client: FlaskClient, stranded: FlaskClient) -> None:
-    """/healthz is Redis' health."""
+def test_healthz(client: FlaskClient, offline: FlaskClient) -> None:
+    """/healthz reports whether Redis is usable."""
     assert (client.get("/healthz").status_code, client.get("/healthz").text) == (200, "ok")
-    assert (stranded.get("/healthz").status_code, stranded.get("/healthz").text) == (503, "redis unavailable")
+    assert (offline.get("/healthz").status_code, offline.get("/healthz").text) == (503, "redis unavailable")
 
 
-def test_livez(stranded: FlaskClient) -> None:
-    """/livez is the process' own health, whatever Redis does."""
-    assert (stranded.get("/livez").status_code, stranded.get("/livez").text) == (200, "ok")
+def test_livez(offline: FlaskClient) -> None:
+    """/livez reports that the process is alive, whatever the state of Redis."""
+    assert (offline.get("/livez").status_code, offline.get("/livez").text) == (200, "ok")

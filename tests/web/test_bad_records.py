@@ -1,4 +1,4 @@
-"""Records that can't be read, in the pages, the API and the shell."""
+"""Unreadable records in the pages, the API and the shell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _api(client: FlaskClient) -> Api:
 
 
 def action(page: str, form: str) -> str:
-    """Return the value of *token* that the form with that action sends."""
+    """Return the value of the *token* field in the form with that action."""
     found = re.search(rf'action="/{form}_token".*?name="token" value="([^"]*)"', page, re.DOTALL)
     assert found, page
     return unescape(found[1])
@@ -35,8 +35,8 @@ def action(page: str, form: str) -> str:
 
 @pytest.mark.parametrize("kind", BAD)
 def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, kind: str) -> None:
-    """The table shows it by its SHA-256 among the others; its page says what can be done, and deletes it."""
-    text = create(operator)
+    """The table lists an unreadable record by its SHA-256; its page offers only what is possible."""
+    secret = create(operator)
     BAD[kind](database, record_of(BAD_TEXT))
     table = operator.get()
 
@@ -44,15 +44,15 @@ def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, 
     assert "Unreadable" in table.text
     assert DIGEST in table.text
     page = operator.get(f"/tokens/{DIGEST}").text
-    assert ("All that can be done is to delete it" in page) == (kind in OTHER_TYPES)
+    assert ("It can only be deleted" in page) == (kind in OTHER_TYPES)
     assert ("Save it below" in page) == (kind in BAD_FIELDS)
     assert operator.post("/delete_token", {"token": action(page, "delete")}).status_code == 303
     assert not database.exists(record_of(BAD_TEXT))
-    assert ask(client, text).status_code == 200
+    assert ask(client, secret).status_code == 200
 
 
 def test_hostile_text(operator: Operator, database: Any) -> None:
-    """What others wrote neither controls nor reorders a page, nor does what was typed."""
+    """Text from other programs, or from a form, neither controls nor reorders a page."""
     hostile = "a\x1b[2J\u202eb\u2066c\u2800d"
     record = {"hosts": f"a.test,{hostile}", "email": hostile, "comment": hostile}
     database.hset(f"tokens:{DIGEST}", mapping=record)
@@ -71,12 +71,12 @@ def test_hostile_text(operator: Operator, database: Any) -> None:
 
 @pytest.mark.parametrize("kind", BAD)
 def test_api(api: Api, database: Any, kind: str) -> None:
-    """The API lists and shows it as unreadable, as described, and deletes it by its SHA-256."""
-    made = api.make()
+    """The API returns an unreadable record as described, and deletes it by its SHA-256."""
+    created = api.make()
     BAD[kind](database, record_of(BAD_TEXT))
 
     statuses = {token["sha256"]: token["status"] for token in api("GET", "/tokens").json["tokens"]}
-    assert statuses == {made["sha256"]: "active", DIGEST: "unreadable"}
+    assert statuses == {created["sha256"]: "active", DIGEST: "unreadable"}
     assert api("GET", f"/tokens/{DIGEST}").json["status"] == "unreadable"
     assert api("POST", f"/tokens/{DIGEST}/rotate").status == 409
     assert api("PATCH", f"/tokens/{DIGEST}", {"enabled": True}).status == (
@@ -89,7 +89,7 @@ def test_api(api: Api, database: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["list", "moved to itself", "rate_limit_max is b'maybe'"])
 def test_shell(client: FlaskClient, database: Any, kind: str) -> None:
-    """The shell lists it by its SHA-256, shows it, and deletes it by that."""
+    """The shell lists, shows and deletes an unreadable record by its SHA-256."""
     BAD[kind](database, record_of(BAD_TEXT))
     runner = client.application.test_cli_runner()
 
@@ -101,22 +101,22 @@ def test_shell(client: FlaskClient, database: Any, kind: str) -> None:
 
 
 def test_bad_record_at_auth(client: FlaskClient, database: Any) -> None:
-    """A token whose record can't be read hears 503, one that is no token 401, and every other is let in."""
+    """An unreadable record is a 503, a key that is not a record a 401, and other tokens are unaffected."""
     database.rpush(record_of(BAD_TEXT), "*")
     database.hset(record_of("good"), "hosts", "example.com")
 
-    assert [ask(client, text).status_code for text in (BAD_TEXT, "good", "none") * 3] == [503, 200, 401] * 3
+    assert [ask(client, name).status_code for name in (BAD_TEXT, "good", "none") * 3] == [503, 200, 401] * 3
     assert "acl_auth_redis_up 1.0" in client.get("/metrics").text
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_forms_act_on_one_record(operator: Operator, database: Any, verb: str) -> None:
-    """With a second record of the same id there, each page's forms act on the record that it shows."""
-    text = create(operator)
-    name, real = database.hget(record_of(text), "id"), record_of(text).removeprefix("tokens:")
+    """If two records have the same id, each page's forms change only the record shown."""
+    secret = create(operator)
+    name, real = database.hget(record_of(secret), "id"), record_of(secret).removeprefix("tokens:")
     database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com", "id": name, "comment": "decoy"})
     if verb == "enable":
-        database.hset(record_of(text), "enabled", "0")
+        database.hset(record_of(secret), "enabled", "0")
     before = database.hgetall(record_of(BAD_TEXT))
     table = operator.get().text
     assert {f"/tokens/{real}", f"/tokens/{DIGEST}"} <= set(re.findall('href="(/tokens/[^"]+)"', table))
@@ -132,23 +132,23 @@ def test_forms_act_on_one_record(operator: Operator, database: Any, verb: str) -
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_ambiguous_id(operator: Operator, api: Api, database: Any, verb: str) -> None:
-    """An id that two records have is refused everywhere, with the SHA-256s to choose from."""
-    text = create(operator)
-    name, real = database.hget(record_of(text), "id"), record_of(text).removeprefix("tokens:")
+    """An id that two records share is refused everywhere, with both SHA-256s to choose from."""
+    secret = create(operator)
+    name, real = database.hget(record_of(secret), "id"), record_of(secret).removeprefix("tokens:")
     database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com", "id": name})
     operator.get()
-    before = database.hgetall(record_of(text))
+    before = database.hgetall(record_of(secret))
 
     form = operator.post(f"/{verb}_token", {"token": name})
-    page, said = operator.get(f"/tokens/{name}"), api("GET", f"/tokens/{name}")
+    page, answer = operator.get(f"/tokens/{name}"), api("GET", f"/tokens/{name}")
 
-    assert (form.status_code, page.status_code, said.status) == (409, 409, 409)
-    for shown in (form.text, page.text, said.text):
+    assert (form.status_code, page.status_code, answer.status) == (409, 409, 409)
+    for shown in (form.text, page.text, answer.text):
         assert real in shown
         assert DIGEST in shown
     assert api("DELETE", f"/tokens/{name}").status == 409
     assert api("PATCH", f"/tokens/{name}", {"comment": "x"}).status == 409
-    assert database.hgetall(record_of(text)) == before
+    assert database.hgetall(record_of(secret)) == before
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,10 @@ def test_ambiguous_id(operator: Operator, api: Api, database: Any, verb: str) ->
         {"created_at": "4102444800", "first_used_at": "1", "last_used_at": "2"},
     ],
 )
-def test_what_others_may_write(operator: Operator, api: Api, database: Any, fields: dict[str, Any]) -> None:
-    """Beyond what we would write ourselves, everything readable is shown by pages and API as described."""
+def test_readable_records_of_other_programs(
+    operator: Operator, api: Api, database: Any, fields: dict[str, Any]
+) -> None:
+    """Readable values that we would not write ourselves are shown as described."""
     database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com"} | fields)
     database.execute_command("PEXPIREAT", record_of(BAD_TEXT), 2**61)
 
@@ -178,13 +180,13 @@ def test_what_others_may_write(operator: Operator, api: Api, database: Any, fiel
 
 
 def test_times_in_order(operator: Operator, api: Api, client: FlaskClient) -> None:
-    """A token just made and used is told so: nowhere was it used before it was made."""
-    made = api.make(hosts=["example.com"])
-    ask(client, made["token"])
+    """A token created and used just now is not shown as used before it was created."""
+    created = api.make(hosts=["example.com"])
+    ask(client, created["token"])
 
-    shown = api("GET", f"/tokens/{made['id']}").json
+    shown = api("GET", f"/tokens/{created['id']}").json
     assert shown["created_at"] <= shown["first_used_at"] <= shown["last_used_at"]
-    page = operator.get(f"/tokens/{made['id']}").text
-    told = re.findall(r"<dt>(Created|First used|Last used)</dt><dd>([a-z ]+) <time", page)
-    assert len(told) == 3
-    assert not [words for _, words in told if re.search("second|in ", words)]
+    page = operator.get(f"/tokens/{created['id']}").text
+    shown_times = re.findall(r"<dt>(Created|First used|Last used)</dt><dd>([a-z ]+) <time", page)
+    assert len(shown_times) == 3
+    assert not [words for _, words in shown_times if re.search("second|in ", words)]

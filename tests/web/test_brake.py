@@ -1,4 +1,4 @@
-"""FAIL_LIMIT_MAX: which answers of /auth are counted against a client."""
+"""Which responses of /auth count toward FAIL_LIMIT_MAX."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ KNOWN = "from-an-older-deployment"
 
 
 def ask(client: FlaskClient, authorization: str | None, host: str = "a.test", **environ: str) -> int:
-    """Ask /auth for a client of Traefik; return the status."""
+    """Request /auth for a client of Traefik; return the status."""
     headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Host": host}
     headers |= {} if authorization is None else {"Authorization": authorization}
     return client.get("/auth", headers=headers, environ_overrides=TRAEFIK | environ).status_code
 
 
 def keep(database: Any, **fields: str) -> None:
-    """Keep the token KNOWN for a.test."""
+    """Store the token KNOWN for a.test."""
     key = f"tokens:{sha256((KNOWN + PEPPER).encode()).hexdigest()}"
     database.hset(key, mapping={"hosts": "a.test"} | fields)
 
@@ -44,7 +44,7 @@ def keep(database: Any, **fields: str) -> None:
 def test_counted(
     make_client: Callable[..., FlaskClient], database: Any, authorization: str, fields: dict[str, str]
 ) -> None:
-    """Whatever is wrong with a credential is counted."""
+    """Every unusable credential is counted."""
     keep(database, **fields)
     client = make_client(**ON)
 
@@ -58,7 +58,7 @@ def test_counted(
 def test_not_counted(
     make_client: Callable[..., FlaskClient], database: Any, authorization: str | None, host: str, status: int
 ) -> None:
-    """A client without a credential, at the wrong host or with a right token is not counted."""
+    """A missing credential, a wrong host and a valid token are not counted."""
     keep(database)
     client = make_client(**ON)
 
@@ -66,8 +66,8 @@ def test_not_counted(
     assert not database.keys("{acl:failures}*")
 
 
-def test_over_a_token_s_own_limit(make_client: Callable[..., FlaskClient], database: Any) -> None:
-    """A good token that is over its own limit is no bad one."""
+def test_over_the_rate_limit_of_a_token(make_client: Callable[..., FlaskClient], database: Any) -> None:
+    """A valid token over its own rate limit is not counted."""
     keep(database, rate_limit_max="1", rate_limit_window_sec="60")
     client = make_client(**ON)
 
@@ -76,16 +76,18 @@ def test_over_a_token_s_own_limit(make_client: Callable[..., FlaskClient], datab
 
 
 @pytest.mark.parametrize("variables", [{}, ON])
-def test_stranger(make_client: Callable[..., FlaskClient], database: Any, variables: dict[str, str]) -> None:
-    """Without the setting, or past the proxies that are named, nobody is counted and nothing is written."""
+def test_untrusted_peer(
+    make_client: Callable[..., FlaskClient], database: Any, variables: dict[str, str]
+) -> None:
+    """Without the setting, or past the trusted proxies, no client is counted and nothing is written."""
     client = make_client(**variables)
 
     assert [ask(client, "Bearer not-ours", REMOTE_ADDR="10.0.0.1") for _ in range(4)] == [401] * 4
     assert database.dbsize() == 0
 
 
-def test_nobody_counts(make_client: Callable[..., FlaskClient]) -> None:
-    """When Redis is down, what can't be counted is not told, be it a fault that needs no Redis to see."""
+def test_redis_down(make_client: Callable[..., FlaskClient]) -> None:
+    """When Redis is down, even a malformed credential is a 503, because it can't be counted."""
     client = make_client(**ON, REDIS_PORT=free_port())
 
     assert [ask(client, "Bearer a,Bearer b"), ask(client, "Bearer not-ours")] == [503, 503]

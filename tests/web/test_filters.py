@@ -1,4 +1,4 @@
-"""How values read in a page."""
+"""Template filters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAY = 86_400
     ],
 )
 def test_distance(seconds: int, words: str) -> None:
-    """A distance is told in the largest unit that fits twice: the future rounded, the past rounded down."""
+    """The largest unit that fits twice is used; the future is rounded and the past truncated."""
     assert distance(seconds) == words
 
 
@@ -46,7 +46,7 @@ def test_duration(seconds: int, words: str) -> None:
 
 
 def test_moment() -> None:
-    """A moment is told by its distance and in UTC; what is not there, by another word."""
+    """A time is shown relative to now and in UTC; a missing one as the given word."""
     assert moment(1_700_000_000, 1_700_000_090, "never") == (
         '1 minute ago <time class="aside" datetime="2023-11-14T22:13:20Z">2023-11-14 22:13 UTC</time>'
     )
@@ -54,8 +54,8 @@ def test_moment() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 59])
-def test_what_has_happened_is_past(ahead: int) -> None:
-    """What has happened is never told to come, whatever clock is ahead; if it is far ahead, that is told."""
+def test_past_events_are_not_in_the_future(ahead: int) -> None:
+    """A past event never appears to be in the future; a large clock difference is pointed out."""
     assert ago(NOW + ahead, NOW, "never").startswith("less than a minute ago")
     assert ago(NOW + 3600, NOW, "never").startswith("by a clock ahead of this one,")
     assert ago(None, NOW, "never") == "never"
@@ -63,7 +63,7 @@ def test_what_has_happened_is_past(ahead: int) -> None:
 
 @pytest.mark.parametrize("seconds", [10**12, 10**20, 10**400])
 def test_moment_beyond_the_calendar(seconds: int) -> None:
-    """A time that no calendar has keeps its distance."""
+    """A time beyond the calendar is shown relative to now only."""
     assert moment(seconds, 0, "never") == distance(seconds)
 
 
@@ -79,12 +79,12 @@ def test_moment_beyond_the_calendar(seconds: int) -> None:
     ],
 )
 def test_rfc3339(seconds: int | None, text: str) -> None:
-    """Every time is one that RFC 3339 knows, with four digits of the year, and may be typed again."""
+    """Every time is formatted as RFC 3339 with a four-digit year, and can be parsed again."""
     assert rfc3339(seconds) == text
 
 
 def test_capital() -> None:
-    """A sentence begins with a capital and is otherwise left alone."""
+    """The first letter of a sentence is capitalized, and nothing else."""
     assert [capital(text) for text in ("not a Host", "", "'x'", "é")] == ["Not a Host", "", "'x'", "É"]
 
 
@@ -93,5 +93,5 @@ def test_capital() -> None:
     [("1m85v745vvbyf6sq", True), ("1M85V745VVBYF6SQ", False), ("1m85v745vvbyf6sq\n", False), (None, False)],
 )
 def test_token_id(text: str | None, *, looks: bool) -> None:
-    """Only what could be an id passes for one."""
+    """Only text of the form of an id is recognized as one."""
     assert is_token_id(text) is looks

@@ -1,4 +1,4 @@
-"""Every route, whatever is sent to it: no 500, and no change without the password."""
+"""Random requests to every route cause no 500, and no change without the password."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def quoted(pairs: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def multipart(pairs: list[tuple[bytes, bytes]]) -> bytes:
-    """Return *pairs* as a form of parts, some of them files."""
+    """Return *pairs* as a multipart form in which some parts are files."""
     part = b'--b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
     files = (b"", b'; filename="x"', b"\r\nContent-Type: text/plain; charset=utf-16")
     return b"".join(part % (n, files[len(v) % 3], v) for n, v in pairs) + b"--b--\r\n"
@@ -165,7 +165,7 @@ wrong = st.one_of(
 
 @st.composite
 def requests(draw: Any, rules: list[str]) -> dict[str, Any]:
-    """Return an environ for one of *rules*: its arguments, method, query, body and headers are drawn."""
+    """Draw an environ for one of *rules*: its arguments, method, query, body and headers."""
     path = re.sub("<[^>]*>", lambda _: draw(scraps).decode("latin-1"), draw(st.sampled_from(rules)))
     body, kind = draw(typed)
     return {
@@ -178,47 +178,47 @@ def requests(draw: Any, rules: list[str]) -> dict[str, Any]:
 
 
 def rules_of(app: Flask) -> list[str]:
-    """Return every route, so that a new one is attacked from its first day on."""
+    """Return every route, so that new ones are included."""
     return sorted(str(rule) for rule in app.url_map.iter_rules())
 
 
 def ask(client: FlaskClient, environ: dict[str, Any], authorization: str | None) -> TestResponse:
-    """Send what was drawn as it is, past all that a client would mend."""
+    """Send the environ unmodified, which the test client would not do."""
     sent = dict(environ)
     body = sent.pop("body")
     credential = {} if authorization is None else {"HTTP_AUTHORIZATION": authorization}
     return client.open("/", data=body, environ_overrides=sent | credential, buffered=True)
 
 
-def kept(database: Any) -> dict[str, Any]:
+def stored_tokens(database: Any) -> dict[str, Any]:
     """Return all tokens."""
     return {key: database.hgetall(key) for key in database.keys("tokens:*")}
 
 
 @pytest.fixture(name="records")
 def _records(database: Any) -> dict[str, Any]:
-    """Keep an old token and a new one; return what is kept."""
+    """Store a token of an older deployment and a new one; return all tokens."""
     database.hset(RECORD, "hosts", "a.test")
     database.hset(f"tokens:{'ab' * 32}", mapping={"hosts": "a.test", "id": ID, "created_at": "1795492982"})
-    return kept(database)
+    return stored_tokens(database)
 
 
 @fuzzed
 @given(data=st.data())
 def test_without_the_password(client: FlaskClient, database: Any, records: Any, data: Any) -> None:
-    """With any credential but the right one nothing is shown, changed or broken."""
+    """Without the right credential no page is shown, no token is changed and no error occurs."""
     environ, authorization = data.draw(requests(rules_of(client.application))), data.draw(wrong)
     answer = ask(client, environ, authorization)
 
     assert 300 <= answer.status_code < 500 or PUBLIC.fullmatch(environ["PATH_INFO"])
     assert answer.status_code < 500
-    assert kept(database) == records
+    assert stored_tokens(database) == records
 
 
 @fuzzed
 @given(data=st.data())
 def test_with_the_password(client: FlaskClient, records: Any, data: Any) -> None:
-    """With it anything may be sent: the answer is no 500, and no page breaks of what was kept."""
+    """With the password no request causes a 500 or breaks a page."""
     assert records
     answer = ask(client, data.draw(requests(rules_of(client.application))), RIGHT)
     table = client.get("/", auth=OPERATOR)
@@ -230,14 +230,14 @@ def test_with_the_password(client: FlaskClient, records: Any, data: Any) -> None
 
 
 def pairs_of(client: FlaskClient) -> Iterator[tuple[str, str]]:
-    """Yield every route with every method, arguments filled in."""
+    """Yield every route with every method, its arguments filled in."""
     for rule in rules_of(client.application):
         for method in METHODS:
             yield re.sub("<[^>]*>", "style.css" if "static" in rule else ID, rule), method
 
 
-def test_every_route_wants_the_password(client: FlaskClient, database: Any, records: Any) -> None:
-    """Every route but those few wants the password, for every method, and changes nothing without."""
+def test_every_route_requires_the_password(client: FlaskClient, database: Any, records: Any) -> None:
+    """Every other route requires the password for every method, and changes nothing without it."""
     form = {"token": ID, "hosts": "*"}
     answers = {
         pair: client.open(pair[0], method=pair[1], data=form, buffered=True) for pair in pairs_of(client)
@@ -246,12 +246,12 @@ def test_every_route_wants_the_password(client: FlaskClient, database: Any, reco
 
     assert {path for path in opened if not PUBLIC.fullmatch(path)} == set()
     assert {"/healthz", "/livez"} <= opened
-    assert kept(database) == records
+    assert stored_tokens(database) == records
 
 
 @pytest.mark.usefixtures("records")
-def test_every_answer_is_guarded(client: FlaskClient) -> None:
-    """Every answer but /auth's, errors and 401 included, is not cached, framed, sniffed or scripted."""
+def test_every_response_has_security_headers(client: FlaskClient) -> None:
+    """Every response but /auth's, including errors, forbids caching, framing, sniffing and scripts."""
     for path, method in pairs_of(client):
         for auth in (None, OPERATOR):
             with client.open(path, method=method, auth=auth) as answer:
@@ -278,7 +278,7 @@ BIG = {
 
 
 def refused_in_s(client: FlaskClient, path: str, **more: Any) -> float:
-    """Send what is refused; return the time that it took of the processor, for others may be busy too."""
+    """Send a request that is refused; return its CPU seconds, which load on the machine does not affect."""
     began = time.process_time()
     status = client.open(path, auth=OPERATOR, buffered=True, **more).status_code
     took_s = time.process_time() - began
@@ -288,23 +288,23 @@ def refused_in_s(client: FlaskClient, path: str, **more: Any) -> float:
 
 @pytest.mark.parametrize(("body", "kind"), BIG.values(), ids=BIG.keys())
 def test_oversized(client: FlaskClient, database: Any, records: Any, body: bytes, kind: str) -> None:
-    """No route takes what is too large: it is refused within 50 ms, and nothing is changed."""
+    """Every route refuses an oversized request within 50 ms and changes nothing."""
     for path, method in pairs_of(client):
         if method in {"POST", "PUT", "PATCH"}:
             more = {"method": method, "data": body, "content_type": kind}
             at_best(partial(refused_in_s, client, path, **more), 0.05)
-    assert kept(database) == records
+    assert stored_tokens(database) == records
 
 
 def test_timing_of_the_password() -> None:
-    """A refusal takes as long whether the user exists or not; not to compare the password would show."""
-    kept = make_settings()
+    """A refusal takes the same time whether or not the user exists."""
+    configured = make_settings()
 
     def difference() -> float:
         times: dict[str, list[int]] = {"operator": [], "opera-or": []}
         for user in random.Random(1).sample([*times] * 2_000, 4_000):
             began = time.perf_counter_ns()
-            matches(user, "wrong horse", kept)
+            matches(user, "wrong horse", configured)
             times[user].append(time.perf_counter_ns() - began)
         known, unknown = (median(each) for each in times.values())
         return abs(known - unknown) / max(known, unknown)

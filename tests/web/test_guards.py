@@ -1,4 +1,4 @@
-"""What stands before every other route."""
+"""Checks that apply to every route but /auth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def paths(client: FlaskClient) -> list[str]:
 @pytest.mark.parametrize("header", ["X-Forwarded-Method", "X-Forwarded-Uri", "x-forwarded-uri"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE"])
 def test_subrequests_open_nothing(client: FlaskClient, header: str, method: str) -> None:
-    """A ForwardAuth that was sent anywhere but to /auth is refused, even with the operator's password."""
+    """A ForwardAuth request to any other address is refused, even with the operator's password."""
     answers = [
         client.open(path, method=method, headers={header: ""}, auth=OPERATOR) for path in paths(client)
     ]
@@ -63,7 +63,7 @@ def test_subrequests_open_nothing(client: FlaskClient, header: str, method: str)
 def test_cross_site_requests_change_nothing(
     operator: Operator, database: Any, headers: dict[str, str], status: int
 ) -> None:
-    """A form is taken from our own pages and from what is no browser; all others leave Redis as it was."""
+    """Forms are accepted from our own pages and from clients other than browsers only."""
     answer = operator.post("/create_token", FORM, headers={"Host": "admin.lan:8000"} | headers)
 
     assert answer.status_code == status
@@ -79,13 +79,13 @@ def test_cross_site_requests_change_nothing(
     ],
 )
 def test_default_ports(operator: Operator, host: str, origin: str) -> None:
-    """A port that goes without saying is the same said or unsaid."""
+    """An explicit default port equals an omitted one."""
     assert operator.post("/create_token", FORM, headers={"Host": host, "Origin": origin}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/healthz", "/static/style.css"])
 def test_security_headers(client: FlaskClient, path: str) -> None:
-    """Every answer, errors included, is neither cached nor framed nor sniffed, and runs no foreign script."""
+    """Every response, including errors, forbids caching, framing, sniffing and foreign scripts."""
     with client.get(path) as answer:
         headers = answer.headers
 
@@ -99,7 +99,7 @@ def test_security_headers(client: FlaskClient, path: str) -> None:
 
 @pytest.mark.parametrize("query", ["\xff", "page=\xed\xa0\x80", "\xc3\xa9=1"])
 def test_raw_query(client: FlaskClient, query: str) -> None:
-    """A query string that is no URL's is a bad request on every route, and no error of ours."""
+    """A malformed query string is a 400 on every route, not a 500."""
     raw = {"QUERY_STRING": query}
     answers = [client.get(path, environ_overrides=raw, auth=OPERATOR) for path in paths(client)]
 
@@ -129,7 +129,7 @@ def test_raw_query(client: FlaskClient, query: str) -> None:
     ],
 )
 def test_malformed_host(client: FlaskClient, host: str) -> None:
-    """A Host that names none is a bad request on every route but /auth, where it does not matter."""
+    """A malformed Host is a 400 on every route but /auth, which ignores it."""
     sent = {"HTTP_HOST": host}
     answers = [client.get(path, environ_overrides=sent, auth=OPERATOR) for path in paths(client)]
 
@@ -142,15 +142,15 @@ def test_malformed_host(client: FlaskClient, host: str) -> None:
     "host", ["a.test", "A.test.:8000", "a:", "10.0.0.1:80", "[::1]:8", "my_host", "xn--bcher-kva.example"]
 )
 def test_host(client: FlaskClient, host: str) -> None:
-    """Every Host that names one will do."""
+    """Every well-formed Host is accepted."""
     assert client.get("/livez", environ_overrides={"HTTP_HOST": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", ["//tokens//x", "/tokens//x", "/tokens/x/", "//evil.test/tokens/", "/static//style.css"]
 )
-def test_no_redirect_to_the_host_that_was_sent(client: FlaskClient, path: str) -> None:
-    """An address is what it is: it leads nowhere else, least of all where Host says."""
+def test_no_redirect_to_the_received_host(client: FlaskClient, path: str) -> None:
+    """No path is redirected to another one, nor to the host in the request."""
     answer = client.get("/", environ_overrides={"PATH_INFO": path, "HTTP_HOST": "evil.test"}, auth=OPERATOR)
 
     assert answer.status_code == 404
@@ -158,12 +158,12 @@ def test_no_redirect_to_the_host_that_was_sent(client: FlaskClient, path: str) -
 
 
 def test_locations(operator: Operator) -> None:
-    """Every Location begins with a slash, whatever Host was sent."""
+    """Every Location begins with a slash, whatever the Host."""
     evil = {"Host": "evil.test:99"}
-    made = operator.post("/api/v1/tokens", json={"hosts": ["a.test"]}, headers=evil)
-    form = {"token": made.json["id"]} if made.json else {}
+    created = operator.post("/api/v1/tokens", json={"hosts": ["a.test"]}, headers=evil)
+    form = {"token": created.json["id"]} if created.json else {}
     answers = [
-        made,
+        created,
         *(
             operator.post(f"/{verb}_token", form, headers=evil)
             for verb in ("edit", "disable", "enable", "delete")
@@ -186,14 +186,14 @@ def test_locations(operator: Operator) -> None:
         ({"Sec-Fetch-Site": "cross-site", "Host": "a.lan"}, ["&#39;cross-site&#39;"], "send it from there"),
     ],
 )
-def test_refused_form_says_why(
+def test_refused_form_gives_the_reason(
     operator: Operator,
     caplog: pytest.LogCaptureFixture,
     headers: dict[str, str],
     named: list[str],
     advice: str,
 ) -> None:
-    """The page and the log name what was received and what to do, and repeat nothing that acts."""
+    """The page and the log contain what was received, escaped, and the remedy."""
     environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     answer = operator.post("/create_token", FORM, environ_overrides=environ)
 
@@ -203,7 +203,7 @@ def test_refused_form_says_why(
 
 
 def test_form_to_a_host_with_an_underscore(operator: Operator) -> None:
-    """A host that is known inside a network alone takes forms too."""
+    """A form is accepted under a host name with an underscore, as used in private networks."""
     headers = {"Host": "auth_service:8000", "Origin": "http://auth_service:8000"}
 
     assert operator.post("/create_token", FORM, headers=headers).status_code == 200

@@ -1,4 +1,4 @@
-"""Guessing the operator's password."""
+"""Limits on guesses of the operator's password."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WRONG = ("operator", "a-guess")
 def login(
     client: FlaskClient, password: tuple[str, str] | None, peer: str = "203.0.113.7", **headers: str
 ) -> TestResponse:
-    """Open the first page from the address *peer*."""
+    """Request the first page from the address *peer*."""
     environ = {"REMOTE_ADDR": peer}
     return client.get("/", auth=password, environ_overrides=environ, headers=headers)
 
 
 def test_too_many(client: FlaskClient) -> None:
-    """After so many wrong passwords nothing tells the right one from a wrong one; elsewhere it works."""
+    """After too many wrong passwords, an address gets 429 even with the right one; others are unaffected."""
     assert [login(client, WRONG).status_code for _ in range(N)] == [401] * N
     wrong, right = login(client, WRONG), login(client, OPERATOR)
 
@@ -38,7 +38,7 @@ def test_too_many(client: FlaskClient) -> None:
 
 
 def test_many_addresses(client: FlaskClient) -> None:
-    """When guesses come from everywhere, the operator goes on from where the right password came before."""
+    """While guesses from many addresses are blocked, an address that has signed in before still can."""
     assert login(client, OPERATOR).status_code == 200
     guesses = [login(client, WRONG, f"10.0.{number}.1").status_code for number in range(ALL + 10)]
 
@@ -61,7 +61,7 @@ def test_many_addresses(client: FlaskClient) -> None:
     ],
 )
 def test_no_guess(client: FlaskClient, database: Any, authorization: str | None) -> None:
-    """A request without a password, as every browser begins, is refused and not counted."""
+    """A request without a password, a browser's first, is refused and not counted."""
     headers = {} if authorization is None else {"Authorization": authorization}
 
     assert [login(client, None, **headers).status_code for _ in range(N + 1)] == [401] * (N + 1)
@@ -80,19 +80,19 @@ def test_no_guess(client: FlaskClient, database: Any, authorization: str | None)
     ],
 )
 def test_guesses(client: FlaskClient, guess: tuple[str, str]) -> None:
-    """A wrong user and a wrong password count alike, whatever they are made of."""
+    """A wrong user name counts like a wrong password, whatever its characters."""
     assert [login(client, guess).status_code for _ in range(N + 1)] == [401] * N + [429]
 
 
 def test_right_passwords_between(client: FlaskClient) -> None:
-    """However often the right password comes between, no more wrong ones are answered."""
+    """Right passwords in between do not allow more wrong ones."""
     codes = [login(client, password).status_code for password in [*[WRONG] * (N - 1), OPERATOR] * 10]
 
     assert (codes.count(401), codes.count(200)) == (N, 1)
 
 
 def test_network(client: FlaskClient) -> None:
-    """A customer with many addresses is told so, and shuts out nobody else."""
+    """A network that used up its guesses is told so, and other networks are unaffected."""
     guesses = [
         login(client, WRONG, f"2001:db8:0:{number}::1").status_code for number in range(4) for _ in range(60)
     ]
@@ -105,7 +105,7 @@ def test_network(client: FlaskClient) -> None:
 
 
 def test_unknown_proxy(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody gets another address by claiming it, and the log says what to do if it was a proxy that did."""
+    """An untrusted X-Forwarded-For is ignored, and the log explains how to trust a proxy."""
     codes = [login(client, WRONG, **{"X-Forwarded-For": f"10.0.0.{n}"}).status_code for n in range(N + 1)]
 
     assert codes == [401] * N + [429]
@@ -115,7 +115,7 @@ def test_unknown_proxy(client: FlaskClient, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_trusted_proxy(make_client: Callable[..., FlaskClient]) -> None:
-    """Clients of a proxy that is named are told apart, and what they write in front of it changes nothing."""
+    """Clients of a trusted proxy are counted separately, whatever X-Forwarded-For they send."""
     client = make_client(TRUSTED_PROXIES="172.18.0.0/16")
 
     def code(password: tuple[str, str], forwarded_for: str) -> int:
@@ -127,51 +127,51 @@ def test_trusted_proxy(make_client: Callable[..., FlaskClient]) -> None:
 
 
 def test_unix_socket(client: FlaskClient) -> None:
-    """A socket without addresses is one client."""
+    """All clients of a Unix socket without addresses count as one."""
     assert [login(client, WRONG, "").status_code for _ in range(N + 1)] == [401] * N + [429]
 
 
-@pytest.mark.parametrize("kept", ["pässwörd", "Ã¤Â", "naïve ✓", "日本", "plain:with:colons"])
-def test_characters(make_client: Callable[..., FlaskClient], kept: str) -> None:
-    """A password is taken in UTF-8, as we ask for, and in Latin-1 if that has its characters; else not."""
-    client = make_client(ADMIN_USER="ädmin", ADMIN_PASS=kept)
+@pytest.mark.parametrize("admin_pass", ["pässwörd", "Ã¤Â", "naïve ✓", "日本", "plain:with:colons"])
+def test_characters(make_client: Callable[..., FlaskClient], admin_pass: str) -> None:
+    """A password is accepted in UTF-8, which the challenge asks for, or in Latin-1 where that is possible."""
+    client = make_client(ADMIN_USER="ädmin", ADMIN_PASS=admin_pass)
 
     def code(user: bytes, password: bytes) -> int:
         return client.get(
             "/", headers={"Authorization": f"Basic {b64encode(user + b':' + password).decode()}"}
         ).status_code
 
-    latin_1 = kept.encode("latin-1", "replace")
-    assert code("ädmin".encode(), kept.encode()) == 200
+    latin_1 = admin_pass.encode("latin-1", "replace")
+    assert code("ädmin".encode(), admin_pass.encode()) == 200
     assert code("ädmin".encode("latin-1"), latin_1) == (401 if b"?" in latin_1 else 200)
     for wrong in (
-        kept.encode("utf-16"),
-        kept.encode("ascii", "replace"),
-        kept.encode("utf-8") + b"\xff",
+        admin_pass.encode("utf-16"),
+        admin_pass.encode("ascii", "replace"),
+        admin_pass.encode("utf-8") + b"\xff",
         b"\xff",
     ):
-        assert code("ädmin".encode(), wrong) == (200 if wrong == kept.encode() else 401)
+        assert code("ädmin".encode(), wrong) == (200 if wrong == admin_pass.encode() else 401)
 
 
 def test_challenge(client: FlaskClient) -> None:
-    """The browser is asked for UTF-8, by pages and API alike."""
+    """The pages and the API ask the browser for UTF-8."""
     challenges = {client.get(path).headers["WWW-Authenticate"] for path in ("/", "/api/v1/tokens")}
 
     assert challenges == {'Basic realm="acl-auth-service admin", charset="UTF-8"'}
 
 
-def test_nobody_remembers(stranded: FlaskClient) -> None:
-    """When Redis is down, no password is answered, right or wrong."""
-    answers = [login(stranded, password) for password in (WRONG, OPERATOR)]
+def test_redis_down(offline: FlaskClient) -> None:
+    """When Redis is down, neither the right password nor a wrong one is checked."""
+    answers = [login(offline, password) for password in (WRONG, OPERATOR)]
 
     assert [answer.status_code for answer in answers] == [503, 503]
     assert "Redis is unavailable" in answers[0].text
-    assert login(stranded, None).status_code == 401
+    assert login(offline, None).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/auth", "/livez", "/healthz", "/static/style.css"])
 def test_other_routes(client: FlaskClient, database: Any, path: str) -> None:
-    """Where no password is asked for, none is counted."""
+    """Passwords sent to routes that require none are not counted."""
     client.get(path, auth=WRONG).close()
 
     assert database.dbsize() == 0

@@ -1,4 +1,4 @@
-"""What the log says of the durability of changes."""
+"""Log messages about the durability of changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.web.conftest import Operator
 
 
 def test_log_of_a_server_without_a_file(operator: Operator, caplog: Any) -> None:
-    """What holds for every change of a server is logged once, though each change says so to its operator."""
+    """A problem that affects every change is logged once, although each page reports it."""
     messages._log_once.cache_clear()
     for _ in range(3):
         page = operator.post("/create_token", {"hosts": "a.example"})
@@ -20,7 +20,7 @@ def test_log_of_a_server_without_a_file(operator: Operator, caplog: Any) -> None
 
 
 def test_log_of_unconfirmed_changes(caplog: Any) -> None:
-    """A change that may be undone is logged each time; one that is on disk never."""
+    """Each unconfirmed change is logged, and a confirmed one is not."""
     for durability in (Durability.UNCONFIRMED, Durability.CONFIRMED, Durability.UNCONFIRMED):
         messages.log_durability(durability)
 

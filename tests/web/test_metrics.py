@@ -1,4 +1,4 @@
-"""/metrics, read as Prometheus reads it."""
+"""/metrics, parsed as Prometheus does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.web.test_admin import create
 
 @pytest.fixture(name="client")
 def _client(redis_server: RedisServer, database: object) -> FlaskClient:
-    """Return a client of an app that has decided nothing yet."""
+    """Return a client of an app that has made no decision yet."""
     assert database
     variables = {"RATE_LIMIT_MAX": 1, "RATE_LIMIT_WINDOW_SEC": 3600, "REDIS_DEADLINE_MS": 5000}
     return create_app(make_settings(REDIS_PORT=redis_server.port, **variables), Tally()).test_client()
@@ -35,7 +35,7 @@ def values(client: FlaskClient) -> dict[str, float]:
 
 
 def test_verdicts(client: FlaskClient) -> None:
-    """Each answer of /auth is counted once, by its verdict; verdicts that nobody met are 0."""
+    """Each response of /auth is counted once by its verdict; unused verdicts are 0."""
     text = create(Operator(client), hosts="a.test")
     for token, host in [
         (text, "a.test"),
@@ -57,12 +57,12 @@ def test_verdicts(client: FlaskClient) -> None:
 
 
 def test_version(client: FlaskClient) -> None:
-    """The version of the service is a label of a constant."""
+    """The service's version is a label of a constant metric."""
     assert f'\nacl_auth_build_info{{version="{VERSION}"}} 1' in client.get("/metrics").text
 
 
 def test_openmetrics(client: FlaskClient) -> None:
-    """Who asks for OpenMetrics gets it."""
+    """A client that accepts OpenMetrics gets it."""
     answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
 
     assert answer.mimetype == "application/openmetrics-text"
@@ -70,17 +70,17 @@ def test_openmetrics(client: FlaskClient) -> None:
     assert "acl_auth_decisions" in {family.name for family in families}
 
 
-def test_without_redis(stranded: FlaskClient) -> None:
-    """Without Redis the numbers are there, and say so."""
-    assert values(stranded)["acl_auth_redis_up"] == 0
+def test_without_redis(offline: FlaskClient) -> None:
+    """Without Redis the metrics are available and report it."""
+    assert values(offline)["acl_auth_redis_up"] == 0
 
 
-def test_switched_off(make_client: Callable[..., FlaskClient]) -> None:
-    """METRICS_ENABLED=false: no such address."""
+def test_disabled(make_client: Callable[..., FlaskClient]) -> None:
+    """With METRICS_ENABLED=false the address is a 404."""
     assert make_client(METRICS_ENABLED="false").get("/metrics").status_code == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "OPTIONS", "DELETE"])
 def test_methods(client: FlaskClient, method: str) -> None:
-    """It is only read."""
+    """Only reads are allowed."""
     assert client.open("/metrics", method=method).status_code == 405

@@ -1,4 +1,4 @@
-"""How often a change reads the record of its token, as Redis counts it, and the clock."""
+"""How often a change reads its token's record, as Redis counts it, and the clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Act = Callable[[FlaskClient, str], Any]
 
 
 def reads(database: Any, act: Callable[[], Any]) -> int:
-    """Return how many commands read a record while *act* runs, those of scripts aside."""
+    """Return how many commands outside scripts read a record while *act* runs."""
     with database.monitor() as monitor:
         act()
         database.echo("the end")
@@ -30,19 +30,19 @@ def reads(database: Any, act: Callable[[], Any]) -> int:
 
 
 def form(verb: str, **fields: str) -> Act:
-    """Return what sends a form with a token."""
+    """Return an act that submits a form with a token."""
     return lambda client, name: client.post(f"/{verb}_token", data={"token": name} | fields, auth=OPERATOR)
 
 
 def call(method: str, path: str = "", body: Any = None) -> Act:
-    """Return what calls the API."""
+    """Return an act that calls the API."""
     return lambda client, name: client.open(
         f"/api/v1/tokens/{name}{path}", method=method, json=body, auth=OPERATOR
     )
 
 
 def command(*args: str) -> Act:
-    """Return what runs a command."""
+    """Return an act that runs a command."""
     return lambda client, name: client.application.test_cli_runner().invoke(
         args=["tokens", *(name if arg == "ID" else arg for arg in args)]
     )
@@ -71,7 +71,7 @@ FAILED_EDIT = form("edit", hosts="https://")
 @pytest.mark.parametrize("named_by", ["id", "sha256"])
 @pytest.mark.parametrize("change", [*CHANGES.values(), FAILED_EDIT], ids=[*CHANGES, "page edit that fails"])
 def test_one_read(client: FlaskClient, database: Any, change: Act, named_by: str) -> None:
-    """A change reads the record of its token once, before it writes, by whichever name it was given."""
+    """A change reads its token's record once, before it writes, however the token is named."""
     token = client.post("/api/v1/tokens", json={"hosts": "a.example"}, auth=OPERATOR).json
     assert token
 
@@ -80,7 +80,7 @@ def test_one_read(client: FlaskClient, database: Any, change: Act, named_by: str
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_one_time(client: FlaskClient, change: Act) -> None:
-    """A change has one time: what is stored, returned and shown of it needs no second look at the clock."""
+    """A change reads the clock once, so that it stores, returns and shows the same time."""
     token = client.post("/api/v1/tokens", json={"hosts": "a.example"}, auth=OPERATOR).json
     assert token
     looks: list[float] = []

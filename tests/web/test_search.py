@@ -1,4 +1,4 @@
-"""The field that finds tokens."""
+"""The search form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW = re.compile(r'<th scope="row"><code class="id">([^<]+)<')
 
 
 def issue(operator: Operator, hosts: str, **fields: str) -> str:
-    """Make a token and return its id."""
+    """Create a token and return its id."""
     operator.post("/create_token", {"hosts": hosts} | fields)
     return str(ROW.findall(operator.get().text)[0])
 
@@ -28,7 +28,7 @@ def look(operator: Operator, typed: str) -> str:
 
 
 def test_found_tokens(operator: Operator) -> None:
-    """The page lists what was found and nothing else, says what it means, and keeps what was typed."""
+    """The page lists only matching tokens, explains the query and keeps it in the field."""
     first, second = issue(operator, "a.test"), issue(operator, "*.b.test", email="ops@b.test")
 
     for typed in ("app.b.test", second, "ops@", " *.B.test "):
@@ -36,22 +36,22 @@ def test_found_tokens(operator: Operator) -> None:
         assert ROW.findall(page) == [second]
         assert f'value="{typed.strip()}"' in page
     assert ROW.findall(look(operator, first[:4])) == [second, first] or first[:4] != second[:4]
-    assert "Tokens that open <code>app.b.test</code>" in look(operator, "app.b.test")
-    assert "No tokens open <code>c.test</code>" in look(operator, "c.test")
+    assert "Tokens that are valid for <code>app.b.test</code>" in look(operator, "app.b.test")
+    assert "No tokens are valid for <code>c.test</code>" in look(operator, "c.test")
 
 
 def test_digest_finds_its_token(operator: Operator, database: Any) -> None:
-    """A SHA-256 finds the token that is kept under it, in any case of its letters."""
-    made = issue(operator, "a.test")
+    """A SHA-256 finds its token, in upper and lower case."""
+    issued = issue(operator, "a.test")
     (key,) = database.keys("tokens:*")
 
-    assert ROW.findall(look(operator, key.removeprefix("tokens:").upper())) == [made]
+    assert ROW.findall(look(operator, key.removeprefix("tokens:").upper())) == [issued]
     assert ROW.findall(look(operator, "0" * 64)) == []
 
 
 @pytest.mark.parametrize("secret", [tokens.mint("acl"), "acl_", "legacy" * 9, "a-b_c" * 5])
 def test_token_is_not_repeated(operator: Operator, secret: str) -> None:
-    """A raw token is refused with what to do instead, and is nowhere in the page."""
+    """A secret is refused with advice, and is nowhere in the page."""
     page = look(operator, secret)
 
     assert "flask --app wsgi tokens show" in page
@@ -75,7 +75,7 @@ def test_token_is_not_repeated(operator: Operator, secret: str) -> None:
     ],
 )
 def test_hostile_text(operator: Operator, typed: str) -> None:
-    """Whatever is typed, the answer is a page, the text is shown escaped, and the fault is said."""
+    """Any text in the field is shown escaped on a page that explains what is wrong."""
     page = look(operator, typed)
 
     assert 'aria-invalid="true"' in page or "No tokens have" in page
@@ -85,22 +85,22 @@ def test_hostile_text(operator: Operator, typed: str) -> None:
 
 @pytest.mark.parametrize("start", ["x", "", "0" * 16, "z" * 16, "\0", "é", "1" * 99])
 def test_hostile_start(operator: Operator, start: str) -> None:
-    """A place to go on from that means nothing is no fault."""
+    """An invalid position to continue from is ignored."""
     issue(operator, "a.test")
 
     assert operator.get("/", query_string={"q": "a.test", "from": start}).status_code == 200
 
 
 def test_blank_search_is_the_table(operator: Operator) -> None:
-    """Nothing to look for lists all tokens."""
-    made = issue(operator, "a.test")
+    """A blank query lists all tokens."""
+    issued = issue(operator, "a.test")
 
-    assert ROW.findall(look(operator, "  ")) == [made]
+    assert ROW.findall(look(operator, "  ")) == [issued]
     assert "New token" in look(operator, "")
 
 
-def test_search_goes_on(operator: Operator) -> None:
-    """More than a page of tokens is one link further."""
+def test_further_results(operator: Operator) -> None:
+    """Results beyond the first page are on the next one."""
     for _ in range(51):
         operator.post("/create_token", {"hosts": "a.test"})
     page = look(operator, "a.test")
@@ -111,6 +111,6 @@ def test_search_goes_on(operator: Operator) -> None:
     assert len(ROW.findall(operator.get(more.replace("&amp;", "&")).text)) == 1
 
 
-def test_redis_is_gone(stranded: Any) -> None:
-    """Without Redis a search says so."""
-    assert Operator(stranded).get("/?q=a.test").status_code == 503
+def test_redis_down(offline: Any) -> None:
+    """Without Redis a search responds with a 503."""
+    assert Operator(offline).get("/?q=a.test").status_code == 503

@@ -1,4 +1,4 @@
-"""Where a token may come in."""
+"""The credential sources."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TOKEN = "from-an-older-deployment"
 BEARER, OTHER = f"Bearer {TOKEN}", "Bearer something-else"
 
 
-def basic(text: str) -> str:
-    """Return *text* as Basic credentials."""
-    return "Basic " + b64encode(text.encode()).decode()
+def basic(credentials: str) -> str:
+    """Return *credentials* as a Basic header."""
+    return "Basic " + b64encode(credentials.encode()).decode()
 
 
 @pytest.fixture
 def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[..., TestResponse]:
-    """Return what asks /auth under given sources."""
+    """Return a function that requests /auth with given sources."""
     database.hset(f"tokens:{sha256((TOKEN + PEPPER).encode()).hexdigest()}", "hosts", "a.test")
 
     def ask(sources: str, host: str = "a.test", **headers: str) -> TestResponse:
@@ -68,7 +68,7 @@ def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[...,
 def test_first_source_decides(
     ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], status: int
 ) -> None:
-    """The first source that was sent decides, good or bad: nothing falls through to the next."""
+    """The first source that is present decides, valid or not; no other is tried."""
     assert ask(sources, **headers).status_code == status
 
 
@@ -78,12 +78,12 @@ KEY_ASKS = 'ApiKey realm="acl-auth-service", header="X-Api-Key"'
 
 
 def challenges(answer: TestResponse) -> list[str]:
-    """Return the challenges of *answer*, in their order."""
+    """Return the challenges of *answer*, in order."""
     return answer.headers.getlist("WWW-Authenticate")
 
 
 @pytest.mark.parametrize(
-    ("sources", "body", "asked"),
+    ("sources", "body", "expected"),
     [
         ("authorization", "missing bearer token", [BEARER_ASKS]),
         ("proxy-authorization", "missing bearer token", [BEARER_ASKS]),
@@ -98,15 +98,15 @@ def challenges(answer: TestResponse) -> list[str]:
         ("x-api-key,authorization", "missing bearer token", [BEARER_ASKS]),
     ],
 )
-def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, asked: list[str]) -> None:
-    """With no token each accepted scheme is asked for, once, in order, and no other; there is always one."""
+def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, expected: list[str]) -> None:
+    """Without a token the challenges name each accepted scheme once, in order, and there is always one."""
     answer = ask(sources)
 
-    assert (answer.status_code, answer.text, challenges(answer)) == (401, body, asked)
+    assert (answer.status_code, answer.text, challenges(answer)) == (401, body, expected)
 
 
 @pytest.mark.parametrize(
-    ("sources", "error", "asked"),
+    ("sources", "error", "expected"),
     [
         ("basic", {"Authorization": basic("x:wrong")}, [BASIC_ASKS]),
         ("basic", {"Authorization": BEARER}, [BASIC_ASKS]),
@@ -124,16 +124,16 @@ def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, a
     ],
 )
 def test_refused_credential(
-    ask: Callable[..., TestResponse], sources: str, error: dict[str, str], asked: list[str]
+    ask: Callable[..., TestResponse], sources: str, error: dict[str, str], expected: list[str]
 ) -> None:
-    """A bad token is asked for again in each accepted scheme; an error is said in Bearer's, whose it is."""
+    """A bad token gets a challenge for each accepted scheme; only Bearer's has the error."""
     answer = ask(sources, **error)
 
-    assert (answer.status_code, answer.text, challenges(answer)) == (401, "invalid token", asked)
+    assert (answer.status_code, answer.text, challenges(answer)) == (401, "invalid token", expected)
 
 
 @pytest.mark.parametrize(
-    ("sources", "headers", "asked"),
+    ("sources", "headers", "expected"),
     [
         ("basic", {"Authorization": basic(f"x:{TOKEN}")}, []),
         ("x-api-key", {"X_Api_Key": TOKEN}, []),
@@ -145,9 +145,9 @@ def test_refused_credential(
     ],
 )
 def test_wrong_host(
-    ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], asked: list[str]
+    ask: Callable[..., TestResponse], sources: str, headers: dict[str, str], expected: list[str]
 ) -> None:
-    """A good token for another host is no reason to ask for another password; Bearer's challenge says why."""
+    """A valid token for another host does not ask for another password; Bearer's challenge has the error."""
     answer = ask(sources, host="b.test", **headers)
 
-    assert (answer.status_code, answer.text, challenges(answer)) == (403, "forbidden for host", asked)
+    assert (answer.status_code, answer.text, challenges(answer)) == (403, "forbidden for host", expected)

@@ -1,4 +1,4 @@
-"""What README.md and docs/ tell people to look for is what the service says."""
+"""The texts that README.md and docs/ quote are those of the service."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ WRONG = ("operator", "a-guess")
 
 
 def table(page: str, section: str) -> list[list[str]]:
-    """Return the cells of the table below a heading of *page*, row by row."""
+    """Return the cells of the table under a heading of *page*, row by row."""
     text = re.split(rf"^#+ {section}\n", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE)[1]
     rows = re.findall(r"^\|(.*)\|$", text.split("\n#")[0], re.MULTILINE)[2:]
     return [[cell.strip() for cell in row.split("|")] for row in rows]
 
 
 def in_backquotes(text: str) -> list[str]:
-    """Return what stands in backquotes in *text*."""
+    """Return the backquoted parts of *text*."""
     return re.findall(r"`([^`]+)`", text)
 
 
 def quoted(page: str, section: str, column: int) -> list[list[str]]:
-    """Return what stands in backquotes in a column of the table below a heading of *page*, row by row."""
+    """Return the backquoted parts of one column of the table under a heading of *page*, row by row."""
     return [in_backquotes(row[column]) for row in table(page, section)]
 
 
@@ -47,7 +47,7 @@ RESPONSES = [
 
 
 class Service:
-    """The app, and all that it has said, to clients and in its log."""
+    """The app and everything it has returned and logged."""
 
     def __init__(self, make_client: Callable[..., FlaskClient], caplog: pytest.LogCaptureFixture) -> None:
         self._make_client = make_client
@@ -57,21 +57,21 @@ class Service:
         caplog.set_level("INFO")
 
     @property
-    def said(self) -> str:
-        """Return all of it."""
+    def output(self) -> str:
+        """Return all responses and log lines."""
         return self._bodies + self._caplog.text
 
     def set(self, **settings: Any) -> None:
-        """Start it anew."""
+        """Restart the app with *settings*."""
         self.client = self._make_client(**settings)
 
     def get(self, path: str, times: int = 1, **request: Any) -> None:
-        """Ask for *path*."""
+        """Request *path*."""
         for _ in range(times):
             self._bodies += self.client.get(path, environ_overrides=PEER, **request).text
 
     def auth(self, token: str, host: str = "a.test", times: int = 1) -> None:
-        """Ask /auth."""
+        """Request /auth."""
         headers = {
             "Authorization": f"Bearer {token}",
             "X-Forwarded-Host": host,
@@ -80,21 +80,21 @@ class Service:
         self.get("/auth", times, headers=headers)
 
     def issue(self) -> str:
-        """Return a token for b.test."""
-        made = self.client.post("/api/v1/tokens", json={"hosts": ["b.test"]}, auth=OPERATOR).get_json()
-        return str(made["token"])
+        """Return the secret of a token for b.test."""
+        token = self.client.post("/api/v1/tokens", json={"hosts": ["b.test"]}, auth=OPERATOR).get_json()
+        return str(token["token"])
 
     def post_from_elsewhere(self) -> None:
-        """Send a form from another site."""
+        """Submit a form from another site."""
         headers = {"Origin": "https://evil.test"}
         self._bodies += self.client.post("/create_token", auth=OPERATOR, headers=headers).text
 
     def lose_redis(self) -> None:
-        """Start it anew where there is no Redis."""
+        """Restart the app without Redis."""
         self.set(REDIS_PORT=free_port())
 
     def limit_failures(self) -> None:
-        """Start it anew with FAIL_LIMIT_MAX."""
+        """Restart the app with FAIL_LIMIT_MAX."""
         self.set(FAIL_LIMIT_MAX="1", TRUSTED_PROXIES="172.18.0.0/16")
 
 
@@ -112,7 +112,7 @@ def after(first: Callable[[Service], Any], then: Act) -> Act:
 
 
 N = WRONG_PER_CLIENT.max_requests
-# What to do to hear it.
+# The act that produces each text.
 ANSWERS: dict[str, Act] = {
     "this address answers no ForwardAuth": lambda service: service.get("/", headers={"X-Forwarded-Uri": "/"}),
     "forbidden for host": lambda service: service.auth(service.issue()),
@@ -139,20 +139,20 @@ LINES: dict[str, Act] = {
 
 @pytest.fixture
 def service(make_client: Callable[..., FlaskClient], caplog: pytest.LogCaptureFixture) -> Service:
-    """Return a service that has said nothing."""
+    """Return a service with no output yet."""
     return Service(make_client, caplog)
 
 
 @pytest.mark.parametrize(("words", "act"), (ANSWERS | LINES).items())
-def test_words(service: Service, words: str, act: Act) -> None:
-    """What the documents quote is said when it should be."""
+def test_quoted_texts(service: Service, words: str, act: Act) -> None:
+    """Each text that the documents quote appears where it should."""
     act(service)
 
-    assert words.casefold() in service.said.casefold()  # a page begins with a capital
+    assert words.casefold() in service.output.casefold()  # a page begins with a capital
 
 
 def test_troubleshooting() -> None:
-    """Every answer that the table of troubles quotes is tried here, but for commands and words of others."""
+    """Every response quoted in the table is tested here, except commands and messages of other programs."""
     words = {text for row in quoted(*TROUBLES, 0) + quoted(*TROUBLES, 1) for text in row}
     # Tried in tests/e2e/test_registry_and_git.py and tests/web/test_bad_records.py.
     others = {'unsupported protocol scheme ""', "several records in Redis go by the id …"}
@@ -163,7 +163,7 @@ def test_troubleshooting() -> None:
 
 
 def test_lines_of_the_log() -> None:
-    """Every line that docs/operations.md shows is tried here, with all that it names."""
+    """Every log line in docs/operations.md is tested here, with all its fields."""
     shown = [text for row in quoted("docs/operations.md", "Logs", 0) for text in row]
 
     assert {text.partition("…")[0] for text in shown} <= LINES.keys()
@@ -171,13 +171,13 @@ def test_lines_of_the_log() -> None:
 
 
 def test_answers_of_auth() -> None:
-    """The table of responses has every verdict once, and no other."""
+    """The table of responses has every verdict exactly once."""
     assert sorted(word for word, _ in RESPONSES) == sorted(OUTCOMES)
 
 
 @pytest.mark.parametrize(("word", "row"), RESPONSES)
 def test_answer_of_auth(word: str, row: list[str]) -> None:
-    """Each row has the status, body, challenge and other headers of the answer."""
+    """Each row has the response's status, body, challenge and other headers."""
     verdict, settings = Verdict(word), make_settings()
     outcome = OUTCOMES[verdict]
     identity = Identity(b"", b"", b"") if outcome.status == 200 else None
@@ -202,18 +202,18 @@ def test_body_without_bearer() -> None:
 
 
 def test_metrics(service: Service) -> None:
-    """Every metric that there is stands in the table of metrics, and no other."""
+    """The table of metrics has exactly the existing metrics."""
     service.get("/metrics")
     families = {
         f"{name}_total" if kind == "counter" else name
-        for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", service.said, re.MULTILINE)
+        for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", service.output, re.MULTILINE)
     }
 
     assert {row[0].partition("{")[0] for row in quoted("docs/metrics.md", "Metrics", 0)} == families
 
 
 def test_verdicts() -> None:
-    """Every verdict that docs/metrics.md names is one."""
+    """Every verdict named in docs/metrics.md exists."""
     (row,) = [row for row in table("docs/metrics.md", "Metrics") if "{verdict}" in row[0]]
     named = {word for word in in_backquotes(row[2]) if word.isidentifier()}
 

@@ -1,4 +1,4 @@
-"""What gunicorn's worker does to the app that it loads."""
+"""What gunicorn's worker changes in the app."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from devkit.builders import make_settings
 
 
 def uses_pipeline(app: Flask) -> bool:
-    """Tell whether decisions of *app* share one connection."""
+    """Return whether decisions of *app* use the pipelined connection."""
     gate: Any = services_of(app).gate
     return isinstance(gate._ledger._client, Pipeline)
 
 
 @pytest.mark.parametrize("kind", [DrainingWorker, ExpressWorker])
 def test_services_of_a_worker(kind: type[DrainingWorker]) -> None:
-    """A worker whose requests run in greenlets lets them share a connection; a command does without."""
+    """Requests of a gevent worker share a pipelined connection; commands do not."""
     app = create_app(make_settings())
     worker: Any = kind.__new__(kind)
     worker.app = SimpleNamespace(wsgi=lambda: app)
