@@ -62,7 +62,7 @@ class Location:
 
     @property
     def server(self) -> Address | None:
-        """The address of a single server; None for a socket, Sentinels or a Cluster."""
+        """Return the address of a single server; None for a socket, Sentinels or a Cluster."""
         return None if self.socket or self.service or self.is_cluster else self.addresses[0]
 
 

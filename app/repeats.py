@@ -36,7 +36,7 @@ def sums_of(record: logging.LogRecord) -> Mapping[str, int]:
 
 
 class LazyText:
-    """A text that is computed only if it is written or counted."""
+    """A string that is computed only if it is written or counted."""
 
     def __init__(self, make: Callable[..., str], *args: object) -> None:
         self._make = make

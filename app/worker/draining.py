@@ -47,7 +47,7 @@ class ListenerName:
 
 
 class DrainingWorker(GeventWorker):
-    """gunicorn's gevent worker with another shutdown."""
+    """gunicorn's gevent worker with its own shutdown procedure."""
 
     def load_wsgi(self) -> None:
         """Load the app, and let its requests share a connection: here, each runs in a greenlet."""
@@ -118,7 +118,7 @@ class DrainingWorker(GeventWorker):
         return Heads()
 
     def handle(self, listener: Any, client: Any, addr: Any, read: bytes = b"") -> Any:
-        """Serve one connection, of which *read* was read before; return whether it is still open.
+        """Serve one connection, of which *read* has been read already; return whether it is still open.
 
         It is registered so that a drain can shut down reads on it.
         """

@@ -97,7 +97,7 @@ def test_replica_named_as_primary(primary: RedisServer) -> None:
     with (
         RedisServer(options=["--replicaof", f"127.0.0.1 {primary.port}"]) as replica,
         Sentinel(replica) as mistaken,
-        pytest.raises(redis.ConnectionError, match="is no primary"),
+        pytest.raises(redis.ConnectionError, match="is not a primary"),
     ):
         client(mistaken.port).ping()
 
