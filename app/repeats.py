@@ -30,7 +30,7 @@ def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
 
 
 def sums_of(record: logging.LogRecord) -> Mapping[str, int]:
-    """Return how many lines, clients, hosts and tokens *record* sums up; empty if it is no summary."""
+    """Return how many lines, clients, hosts and tokens *record* sums up; empty if it is not a summary."""
     sums: Mapping[str, int] = getattr(record, "sums", {})
     return sums
 

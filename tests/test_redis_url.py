@@ -108,7 +108,7 @@ def test_several_servers(url: str, location: Location) -> None:
         ("its port", ["redis://u:hu/sh@h"]),
         ("the database", ["redis://u:12/hush@h/0"]),
         ("not one of db", ["redis://u:12?hush@h/0", "redis://:hu?sh@h", "redis+sentinel://u:hu?sh@a/s"]),
-        ("names no service", ["redis+sentinel://a", "redis+sentinel://a/", "redis+sentinel://a//0"]),
+        ("does not name a service", ["redis+sentinel://a", "redis+sentinel://a/", "redis+sentinel://a//0"]),
         ("its hosts", ["redis+sentinel:///s", "redis+sentinel://a,,b/s", "redis+cluster://a,"]),
         ("twice", ["redis+sentinel://a,A/s", "redis+cluster://a,a:6379"]),
         ("its port", ["redis+sentinel://a:0/s", "redis+cluster://a:x"]),

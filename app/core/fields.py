@@ -152,7 +152,7 @@ class InvalidFieldsError(ValueError):
 
 
 class ClashingFieldsError(InvalidFieldsError):
-    """Each field is valid on its own, but not together with the others or with the token's present ones."""
+    """Each field is valid on its own, but not together with the others or with the token's stored ones."""
 
 
 class Leave(Enum):

@@ -16,7 +16,7 @@ WRONG_IN_ALL = Limit(200, WINDOW_S)
 # Clients that sent the right password recently; the guesses of others do not lock them out.
 MAX_KNOWN = 20
 KNOWN_S = 30 * 86_400
-# How many wrong passwords they may send, all together, while others have used up a limit.
+# How many wrong passwords they may send together while a limit is used up by other clients.
 WRONG_OF_KNOWN = 60
 
 

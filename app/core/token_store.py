@@ -24,7 +24,7 @@ class TokenStore(Protocol):
         ...
 
     def release(self, idempotency_key: str) -> None:
-        """Let *idempotency_key* be used again, if the store can be reached."""
+        """Release *idempotency_key* for another use, if the store can be reached."""
         ...
 
     def add(self, token: Token) -> Durability:

@@ -134,7 +134,7 @@ class RedisLedger(Ledger):
 def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
     """Return the decision in a reply, or the digest to which the record moved; raises StoreUnavailableError.
 
-    A reply that differs in any element from what ``take.lua`` documents is no decision.
+    A reply that differs in any element from what ``take.lua`` documents is not a decision.
     """
     match reply:
         case [bytes() as verdict, bytes() as token_id, bytes() as email, bytes() as comment] if (

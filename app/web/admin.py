@@ -57,9 +57,9 @@ def index() -> str:
     """Show all tokens and the form for a new one, or the tokens that match the search."""
     if typed := request.args.get("q", "").strip():
         return _search(typed)
-    asked = request.args.get("page", "1")
+    number = request.args.get("page", "1")
     catalog = services().catalog
-    page = catalog.page(int(asked) if _PAGE.fullmatch(asked) else 1)
+    page = catalog.page(int(number) if _PAGE.fullmatch(number) else 1)
     old = catalog.count_old_peppers() if page.total <= _MAX_TO_COUNT else None
     disk = request.args.get("disk") or _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE)
     return _render("index.html", page=page, form=forms.new_idempotency_key(), old_peppers=old, disk=disk)

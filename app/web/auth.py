@@ -120,7 +120,7 @@ def healthz() -> Response:
 
 @bp.get("/livez", provide_automatic_options=False)
 def livez() -> Response:
-    """Answer 200, without Redis: its failure is no reason for an orchestrator to restart this process."""
+    """Answer 200, without Redis, whose failure must not make an orchestrator restart this process."""
     return _plain("ok", 200)
 
 

@@ -56,12 +56,12 @@ def guard(app: Flask) -> None:
 def _refuse_subrequest() -> None:
     # A 2xx to a ForwardAuth sub-request would open the backend behind it.
     if request.endpoint != "auth.check" and is_subrequest(request.headers):
-        abort(403, "this address answers no ForwardAuth; send it to /auth")
+        abort(403, "this address does not serve ForwardAuth; send it to /auth")
 
 
 def _refuse_malformed_host() -> None:
     if request.endpoint != "auth.check" and not _is_host(request.headers.get("Host")):
-        abort(400, "the Host header names no host")
+        abort(400, "the Host header is not a valid host")
 
 
 def _is_host(sent: str | None) -> bool:

@@ -28,7 +28,7 @@ _MAX_IDLE_GREENLETS = 100
 
 
 class Connection:
-    """A non-blocking socket; *listener* is the name it was accepted on, *address* is the client's.
+    """A non-blocking socket; *listener* names the socket that accepted it, *address* is the client's.
 
     ``unread`` holds what has arrived of an incomplete request.
     """

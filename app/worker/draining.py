@@ -124,7 +124,7 @@ class DrainingWorker(GeventWorker):
         """
         this = gevent.getcurrent()
         self._reading[this] = client
-        # The name of a client's Unix socket is no address, though it may look like that of a proxy.
+        # The name of a client's Unix socket is not an address, even if it looks like a proxy's.
         peer = addr if isinstance(addr, tuple) else ""
         try:
             bounded: Any = HeadSocket(client, self.heads, read)

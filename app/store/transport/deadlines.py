@@ -1,4 +1,7 @@
-"""Deadlines, and the one place that turns every failure of Redis into StoreUnavailableError."""
+"""Deadlines, and the one place that turns every failure of Redis into StoreUnavailableError.
+
+See docs/decisions/0018.
+"""
 
 from __future__ import annotations
 
