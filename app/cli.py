@@ -193,9 +193,7 @@ def _complaints() -> Iterator[None]:
     except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError) as error:
         raise _complaint(str(error)) from None
     except UnknownOutcomeError as error:
-        raise _complaint(
-            f"{error}. It is not known whether the change was made; check before you continue."
-        ) from None
+        raise _complaint(f"{error}. The change may have been made; check before you continue.") from None
     except StoreUnavailableError as error:
         raise _complaint(f"{error}. Nothing was changed.") from None
 

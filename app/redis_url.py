@@ -153,9 +153,7 @@ def _socket(parts: _Parts, *, tls: bool) -> Location:
 def _sentinels(parts: _Parts, *, tls: bool) -> Location:
     service, _, db = (parts.path or "").partition("/")
     if not service:
-        raise ValueError(
-            "does not name a service; it follows the hosts, as in redis+sentinel://host:26379/mymaster"
-        )
+        raise ValueError("lacks the service after the hosts, as in redis+sentinel://host:26379/mymaster")
     if not re.fullmatch(r"[\w.~%+-]+", service, re.ASCII):
         raise ValueError(f"its service has a stray character; {_ENCODE}")
     return Location(
