@@ -38,17 +38,17 @@ _NO_HOST = "localhost"
 
 
 class _App(Flask):
-    """Builds every URL without the Host header, so that a bad one can neither break nor direct an answer."""
+    """Builds URLs without the Host header, so that a malformed or forged one can't affect a response."""
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return what matches and builds URLs, which begin with a slash."""
+        """Return an adapter that matches requests and builds URLs that begin with a slash."""
         if request is None:
             return None
         return self.url_map.bind_to_environ(request.environ | {"HTTP_HOST": _NO_HOST}, _NO_HOST)
 
 
 def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
-    """Join the parts into one WSGI application, which any server or command may run."""
+    """Build the WSGI application that gunicorn and the flask command run."""
     app = _App(__name__)
     app.url_map.merge_slashes = False  # it would redirect to the Host that the client sent
     app.config.update(
@@ -73,7 +73,7 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
 
 
 def _show_errors(app: Flask) -> None:
-    """Show errors as pages; the API has handlers of its own for all but those that no route raised."""
+    """Register the error pages; the API has its own handlers, except for errors raised outside its routes."""
     app.register_error_handler(HTTPException, _show_http_error)
     app.register_error_handler(InvalidFieldsError, admin.show_invalid)
     app.register_error_handler(NoSuchTokenError, admin.show_missing)
@@ -86,9 +86,9 @@ def _show_http_error(error: HTTPException) -> Any:
 
 
 def make_concurrent(app: Flask) -> None:
-    """Replace the services of *app* by those of a worker whose greenlets share a pipelined connection.
+    """Replace the services of *app* with those of a worker whose greenlets share a pipelined connection.
 
-    Only the worker knows that greenlets run its requests, so that it calls this before the first one.
+    The worker calls this before its first request, because only it knows that greenlets run the requests.
     """
     services = services_of(app)
     provide(app, build_services(services.settings, services.tally, concurrent=True))
@@ -102,9 +102,9 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    # A client of its own, because a change may wait longer for the disk than /auth may wait for anything.
-    patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
-    store = RedisTokens(patient, pepper_check, _ADMIN_DEADLINE_MS / 1000)
+    # A separate client, because a change may wait for the disk longer than the deadline of /auth.
+    admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
+    store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
     defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(

@@ -1,4 +1,4 @@
-"""``flask tokens …``: what the admin pages do, as commands, and ``flask logins reset``."""
+"""The commands ``flask tokens …``, which do what the admin pages do, and ``flask logins reset``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ tokens = AppGroup(
     help="Create, list, change, rotate and delete tokens. TOKEN is an id or a SHA-256; - reads the token "
     "itself from standard input, because other users of the machine can see arguments.",
 )
-logins = AppGroup("logins", help="Who may sign in to the admin pages.")
+logins = AppGroup("logins", help="Manage sign-ins to the admin pages.")
 for _group in (tokens, logins):
     click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")(_group)
 
 _token = click.argument("name", metavar="TOKEN")
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 
 
 def _options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add an option for each of the fields *names*; what is not given is not sent."""
+    """Add an option for each of the fields *names*; an omitted option is not passed on."""
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         for name in reversed(names):
@@ -57,7 +57,7 @@ def _help(field: Field) -> str:
 @_options(*(name for name in FIELDS if name != "hosts"))
 @_as_json
 def create(hosts: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
-    """Create a token for HOSTS and print its secret, which is not shown again."""
+    """Create a token for HOSTS and print its secret; it is not shown again."""
     with _complaints():
         issued = services().registry.issue({"hosts": "\n".join(hosts)} | _given(options))
     _print_issued(issued, as_json=as_json)
@@ -77,7 +77,7 @@ def list_(host: str | None, *, as_json: bool) -> None:
 @tokens.command("show")
 @_token
 def show(name: str) -> None:
-    """Show the token with that id or SHA-256, and its use in the last day; - reads the token itself."""
+    """Show a token and its usage in the last 24 hours."""
     with _complaints():
         token, now_s = _find(name), services().registry.now_s
         day = total(services().catalog.usage(token, now_s).hours[-24:])
@@ -89,7 +89,7 @@ def show(name: str) -> None:
 @_token
 @_options(*FIELDS)
 def edit(name: str, **options: str | None) -> None:
-    """Change what is given of a token, and leave the rest."""
+    """Change the given fields of a token and leave the others unchanged."""
     with _complaints():
         change = services().registry.edit(_find(name), _given(options))
     click.echo(json.dumps(_described(change), indent=2))
@@ -99,7 +99,7 @@ def edit(name: str, **options: str | None) -> None:
 @tokens.command("disable")
 @_token
 def disable(name: str) -> None:
-    """Switch a token off."""
+    """Disable a token."""
     with _complaints():
         _print_done("disabled", services().registry.enable(_find(name), enabled=False))
 
@@ -107,7 +107,7 @@ def disable(name: str) -> None:
 @tokens.command("enable")
 @_token
 def enable(name: str) -> None:
-    """Switch a token on again."""
+    """Enable a token."""
     with _complaints():
         _print_done("enabled", services().registry.enable(_find(name), enabled=True))
 
@@ -117,7 +117,7 @@ def enable(name: str) -> None:
 @click.option("--grace-seconds", default="0", help="How long the old secret stays valid, up to a week.")
 @_as_json
 def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
-    """Give a token a new secret and print it, which is not shown again."""
+    """Give a token a new secret and print it; it is not shown again."""
     with _complaints():
         issued = services().registry.rotate(_find(name), grace_seconds)
     _print_issued(issued, as_json=as_json)
@@ -126,7 +126,7 @@ def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
 @tokens.command("delete")
 @_token
 def delete(name: str) -> None:
-    """Delete a token for good."""
+    """Delete a token permanently."""
     with _complaints():
         _print_done("deleted", services().registry.delete(_find(name)))
 
@@ -139,9 +139,9 @@ def old_peppers() -> None:
 
 
 @tokens.command("forget-pepper")
-@click.confirmation_option(prompt="Every token made with another PEPPER is lost then. Go on?")
+@click.confirmation_option(prompt="Every token created with another PEPPER will be lost. Continue?")
 def forget_pepper() -> None:
-    """Accept the current PEPPER as the right one, whichever pepper tokens were made with."""
+    """Accept the current PEPPER as the right one, whichever pepper tokens were created with."""
     with _complaints():
         services().registry.forget_peppers()
 
@@ -154,7 +154,7 @@ def reset() -> None:
 
 
 def _find(name: str) -> Token:
-    """Return the token that the argument *name* names, or standard input if that is ``-``."""
+    """Return the token that *name* identifies; for ``-``, read the token from standard input."""
     if name != "-":
         return services().catalog.find_public(name)
     typed = click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
@@ -193,7 +193,7 @@ def _complaints() -> Iterator[None]:
     except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError) as error:
         raise _complaint(str(error)) from None
     except UnknownOutcomeError as error:
-        raise _complaint(f"{error}. Whether it was done is not known; look before you go on.") from None
+        raise _complaint(f"{error}. The change may have been made; check before you continue.") from None
     except StoreUnavailableError as error:
         raise _complaint(f"{error}. Nothing was changed.") from None
 
@@ -211,7 +211,7 @@ def _line(token: Token, now_s: int) -> str:
 def _moment(seconds: int | None) -> str:
     try:
         return "never" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
-    except (ValueError, OverflowError, OSError):  # beyond the year 9999, as others may have written
+    except (ValueError, OverflowError, OSError):  # after the year 9999, as other programs may have stored
         return f"@{seconds}"
 
 

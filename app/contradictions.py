@@ -1,4 +1,4 @@
-"""Settings that are valid alone but contradict each other."""
+"""Find settings that are valid on their own but contradict each other (docs/decisions/0004)."""
 
 from __future__ import annotations
 

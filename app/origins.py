@@ -1,4 +1,7 @@
-"""Read raw settings from the environment, from the files that ``NAME_FILE`` names, and from ``.env``."""
+"""Read raw settings from the environment, from the files that ``NAME_FILE`` names, and from ``.env``.
+
+See docs/decisions/0004.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Location:
 
     @property
     def server(self) -> Address | None:
-        """The address of a single server; None for a socket, Sentinels or a Cluster."""
+        """Return the address of a single server; None for a socket, Sentinels or a Cluster."""
         return None if self.socket or self.service or self.is_cluster else self.addresses[0]
 
 
@@ -144,7 +144,7 @@ def _one(parts: _Parts, *, tls: bool) -> Location:
 def _socket(parts: _Parts, *, tls: bool) -> Location:
     path = _decoded(f"/{parts.path or ''}")
     if parts.hosts or path.endswith("/") or not path.isprintable():
-        raise ValueError(f"names no socket by its full path, as in unix:///run/redis.sock; {_ENCODE}")
+        raise ValueError(f"does not give the full path of a socket, as in unix:///run/redis.sock; {_ENCODE}")
     if len(path.encode()) > _MAX_PATH_BYTES:
         raise ValueError(f"the path of a socket has at most {_MAX_PATH_BYTES} bytes")
     return Location(socket=path, tls=tls, db=_database(parts, None), login=parts.login)
@@ -153,7 +153,7 @@ def _socket(parts: _Parts, *, tls: bool) -> Location:
 def _sentinels(parts: _Parts, *, tls: bool) -> Location:
     service, _, db = (parts.path or "").partition("/")
     if not service:
-        raise ValueError("names no service; it follows the hosts, as in redis+sentinel://host:26379/mymaster")
+        raise ValueError("lacks the service after the hosts, as in redis+sentinel://host:26379/mymaster")
     if not re.fullmatch(r"[\w.~%+-]+", service, re.ASCII):
         raise ValueError(f"its service has a stray character; {_ENCODE}")
     return Location(

@@ -30,13 +30,13 @@ def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
 
 
 def sums_of(record: logging.LogRecord) -> Mapping[str, int]:
-    """Return how many lines, clients, hosts and tokens *record* sums up; empty if it is no summary."""
+    """Return how many lines, clients, hosts and tokens *record* sums up; empty if it is not a summary."""
     sums: Mapping[str, int] = getattr(record, "sums", {})
     return sums
 
 
 class LazyText:
-    """A text that is computed only if it is written or counted."""
+    """A string that is computed only if it is written or counted."""
 
     def __init__(self, make: Callable[..., str], *args: object) -> None:
         self._make = make

@@ -1,4 +1,4 @@
-"""The objects that views and commands share, and the typed way to them."""
+"""The objects that views and commands share, and typed access to them."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _admin_pass(value: str) -> str:
     if value.lower() in _PLACEHOLDER_PASSWORDS:
         raise ValueError("is one of the first passwords that attackers try; choose another")
     if _CONTROL.search(value):
-        raise ValueError("may not contain control characters, which nobody can type into a browser")
+        raise ValueError("may not contain control characters, which can't be typed into a browser")
     return _secret(value)
 
 
@@ -150,7 +150,7 @@ class Settings:
     pepper: str = _setting(
         _secret,
         None,
-        "Secret that is hashed with every token; changing it alone ends all tokens",
+        "Secret that is hashed with every token; changing it alone invalidates all tokens",
         secret=True,
     )
     pepper_previous: tuple[str, ...] = _setting(
@@ -170,7 +170,7 @@ class Settings:
     )
     redis_tls_cert_file: str = _setting(_file, "", "Client certificate for Redis, in PEM")
     redis_tls_key_file: str = _setting(_file, "", "Key of that certificate, in PEM without a passphrase")
-    redis_url: Location | None = _setting(  # noqa: RUF009 - it makes a field
+    redis_url: Location | None = _setting(  # noqa: RUF009 - it declares a field
         _redis_url,
         "",
         "Address as redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://, instead of "
@@ -197,7 +197,7 @@ class Settings:
     credential_sources: tuple[str, ...] = _setting(
         _sources, "authorization", f"Where clients may send a token, in order: {', '.join(SOURCES)}"
     )
-    trusted_proxies: Proxies = _setting(  # noqa: RUF009 - it makes a field
+    trusted_proxies: Proxies = _setting(  # noqa: RUF009 - it declares a field
         parse_proxies,
         "",
         "Proxies whose `X-Forwarded-For` is trusted: addresses, networks, `private`, `unix`",
@@ -228,7 +228,7 @@ class Settings:
 
     @property
     def redis(self) -> Location:
-        """Where Redis is; the user and password may come from REDIS_URL or from their own settings."""
+        """Return where Redis is; the user and password may come from REDIS_URL or from their own settings."""
         if not self.redis_url:
             place = (Address(self.redis_host, self.redis_port),)
             login = Login(self.redis_username, self.redis_password)
@@ -239,12 +239,12 @@ class Settings:
 
     @property
     def limit(self) -> Limit:
-        """The rate limit of tokens that do not have their own."""
+        """Return the rate limit of tokens that do not have their own."""
         return Limit(self.rate_limit_max, self.rate_limit_window_sec)
 
     @property
     def fail_limit(self) -> Limit | None:
-        """The limit on bad tokens from one client; None if FAIL_LIMIT_MAX is 0."""
+        """Return the limit on bad tokens from one client; None if FAIL_LIMIT_MAX is 0."""
         return Limit(self.fail_limit_max, self.fail_limit_window_sec) if self.fail_limit_max else None
 
     @classmethod
@@ -274,7 +274,7 @@ def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
 
 
 def load() -> Settings:
-    """Return the settings from the environment and ``.env``; exits with one message if they are not valid."""
+    """Return the settings from the environment and ``.env``; exits with one message if they are invalid."""
     try:
         return Settings.from_environ(_environ())
     except InvalidSettingsError as error:

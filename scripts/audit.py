@@ -1,7 +1,7 @@
 """``make audit`` looks the locked packages up in a vulnerability database, or reports that it is unreachable.
 
-The service is trusted only if it knows a release that is known to be vulnerable: a mirror or a captive portal
-may answer every query with "nothing found".
+See docs/decisions/0013. The service is trusted only if it reports a release that is known to be
+vulnerable: a mirror or a captive portal may answer every query with "nothing found".
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def doubt() -> str | None:
     try:
         answer = requests.post(SERVICE, json=KNOWN, timeout=TIMEOUT_S)
         answer.raise_for_status()
-        return None if answer.json().get("vulns") else "it knows nothing against jinja2 2.4.1, as it should"
+        return (
+            None
+            if answer.json().get("vulns")
+            else "it does not report jinja2 2.4.1 as vulnerable, as it should"
+        )
     except (requests.RequestException, AttributeError) as error:
         return f"{type(error).__name__}, {error}"
 
@@ -47,7 +51,7 @@ def audit() -> int:
 def main() -> int:
     """Audit; without a trusted service this fails, unless ``--if-reachable`` is given."""
     if reason := doubt():
-        print(f"NOT AUDITED: nothing is known about the locked packages. {SERVICE} can't be asked: {reason}")
+        print(f"NOT AUDITED: the locked packages were not checked. {SERVICE} can't be used: {reason}")
         print("Where the network allows: make audit")
         return 0 if "--if-reachable" in sys.argv else 2
     return audit()

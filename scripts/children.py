@@ -1,4 +1,4 @@
-"""Child processes that exit with this one, and the removal of those that did not."""
+"""Start child processes that exit with this one, and stop those that did not."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def end_leftover(locks: Locks, number: int, what: str) -> None:
             return
         if process == UNNAMED:
             sys.exit(f"another machine or container runs {what} on this directory; stop that one first")
-        print(f"ending {what} that a killed run left behind (process {process})", flush=True)
+        print(f"stopping {what} that a killed run left behind (process {process})", flush=True)
         end(process, ending)
         if until(lambda: locks.holder(number) is None):
             return
-    sys.exit(f"{what} of the last run does not end")
+    sys.exit(f"{what} of the last run does not exit")
 
 
 def end(process: int, number: signal.Signals) -> None:

@@ -17,13 +17,13 @@ SETTINGS_PAGE, FIELDS_PAGE = ROOT / "docs/configuration.md", ROOT / "docs/tokens
 
 
 def settings_page(text: str) -> str:
-    """Return the *text* of the settings' page with their table as the code has it."""
+    """Return the *text* of the settings' page with the table from the code."""
     rows = [f"| `{_name(s)}` | {_default(s)} | {s.metadata['help']} |" for s in fields(Settings)]
     return _filled(text, "settings", ["| Variable | Default | Meaning |", "| --- | --- | --- |", *rows])
 
 
 def fields_page(text: str) -> str:
-    """Return the *text* of the fields' page with their table as the code has it."""
+    """Return the *text* of the fields' page with the table from the code."""
     rows = [f"| `{name}` | {field.meaning()} | {field.kind} |" for name, field in FIELDS.items()]
     return _filled(text, "fields", ["| Field | Meaning | Value |", "| --- | --- | --- |", *rows])
 

@@ -25,12 +25,12 @@ from scripts.permissions import replace, tighten, warn_of_writers
 
 RUN, SERVER, SERVICE = range(3)  # the holders of the bytes of data/lock
 
-_LEAST_MAJOR = 7  # of Redis and of Valkey
-_LONGEST_ADDRESS = 103  # on macOS; Linux allows 107 bytes
+_MIN_MAJOR = 7  # of Redis and of Valkey
+_MAX_ADDRESS_BYTES = 103  # on macOS; Linux allows 107 bytes
 _HERE = Path("/proc/self/cwd")  # which differs for each process, and all of them run in the checkout
 
 # appendfsync is always, because an installed server may lack WAITAOF, which makes everysec safe for changes.
-# There are no paths, because the working directory of the server is data/, whatever its name is.
+# There are no paths, because the working directory of the server is data/, whatever its path is.
 CONFIG = """\
 port 0
 unixsocket redis.sock
@@ -69,7 +69,7 @@ class Embedded:
     def restart_if_dead(self) -> None:
         """Start the server again if it has exited."""
         if self._process and self._process.poll() is not None:
-            print("Redis ended; starting it again from ./data", flush=True)
+            print("Redis exited; restarting it from ./data", flush=True)
             self.start()
 
     def stop(self) -> None:
@@ -113,7 +113,7 @@ class Embedded:
 def _reachable(data: Path) -> str:
     """Return the path of the socket in *data*, relative to the working directory if it is too long."""
     path = data / "redis.sock"
-    if len(os.fsencode(path)) <= _LONGEST_ADDRESS and str(path).isprintable():
+    if len(os.fsencode(path)) <= _MAX_ADDRESS_BYTES and str(path).isprintable():
         return str(path)
     if not _HERE.exists():
         sys.exit(f"{path!r} has odd characters, or more bytes than a socket takes: move the checkout")
@@ -121,7 +121,7 @@ def _reachable(data: Path) -> str:
 
 
 def _server() -> str:
-    """Return the path of an installed server if it is new enough, else of the one in our packages."""
+    """Return the path of an installed server if it is new enough, else of the packaged one."""
     installed = filter(None, map(shutil.which, ("redis-server", "valkey-server")))
     return next(filter(_is_new_enough, installed), str(get_binary_path()))
 
@@ -129,4 +129,4 @@ def _server() -> str:
 def _is_new_enough(path: str) -> bool:
     output = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
     version = re.search(r"v=(\d+)", output)
-    return version is not None and int(version[1]) >= _LEAST_MAJOR
+    return version is not None and int(version[1]) >= _MIN_MAJOR

@@ -70,7 +70,8 @@ def own_address() -> dict[str, str]:
     unused = sorted(name for name, value in known().items() if value and _is_unused(name))
     if unused:
         print(
-            f"{', '.join(unused)}: not used. For a Redis of yours set REDIS_HOST or REDIS_URL too", flush=True
+            f"{', '.join(unused)}: not used. To use your own Redis, also set REDIS_HOST or REDIS_URL",
+            flush=True,
         )
     return dict.fromkeys(unused, "") | {"REDIS_URL_FILE": URL_FILE}
 
@@ -99,7 +100,7 @@ def _comment_out_older_address() -> None:
     text = ENV_FILE.read_text("utf-8")
     if (clean := older_versions.without_address(text)) != text:
         replace(ENV_FILE.resolve(), clean)
-        print("REDIS_PORT and REDIS_PASSWORD in .env are of an older version: comments now", flush=True)
+        print("REDIS_PORT and REDIS_PASSWORD of an older version are commented out in .env now", flush=True)
 
 
 def _is_unused(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Locks whose holder the kernel names: like a PID file, but never out of date."""
+"""Locks whose holder the kernel names: like a PID file, but never stale (docs/decisions/0017)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ VERSION: str = runpy.run_path(str(ROOT / "app/version.py"))["VERSION"]
 
 
 def main(tags: list[str]) -> None:
-    """Print the notes; exit with a message if a tag is of another version or there are no notes."""
+    """Print the notes; exit with a message if a tag names another version or there are no notes."""
     if wrong := [tag for tag in tags if tag != f"v{VERSION}"]:
         sys.exit(f"app/version.py says {VERSION}, not {wrong[0]}")
     print(notes((ROOT / "CHANGELOG.md").read_text("utf-8"), VERSION))

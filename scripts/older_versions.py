@@ -1,4 +1,4 @@
-"""Remains of older versions: a server on a TCP port, which held no lock, and its address in .env."""
+"""Clean up after older versions: a server on a TCP port, which held no lock, and its address in .env."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ADDRESS = re.compile(r"^(?=[ \t]*(?:export[ \t]+)?REDIS_(?:PORT|PASSWORD)[ \t]*
 
 
 def end_servers(data: Path, port: str | None) -> None:
-    """End the server on *data*, found by its directory: on its port any process might listen."""
+    """Stop the server on *data*, found by its directory: on its port any process might listen."""
     for process in _servers(data):
-        print(f"ending the Redis server that an older version left behind (process {process})", flush=True)
+        print(f"stopping the Redis server that an older version left behind (process {process})", flush=True)
         children.end(process, signal.SIGTERM)
-    children.wait(lambda: not any(_servers(data)), "the Redis server of an older version does not end")
+    children.wait(lambda: not any(_servers(data)), "the Redis server of an older version does not exit")
     if port and not (_PROC / "self").exists() and _listens(port):
         sys.exit(
             f"port {port}, where an older version kept its Redis, is in use. If that server is still there, "
-            f"end it (lsof -i :{port} shows it). Then take REDIS_PORT out of .env"
+            f"stop it (lsof -i :{port} shows it). Then remove REDIS_PORT from .env"
         )
 
 

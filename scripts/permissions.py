@@ -1,4 +1,4 @@
-"""Files that only this user may read and write."""
+"""Files that only this user may read and write (docs/decisions/0017)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``make run`` starts the service and its own Redis on this machine.
 
 Missing secrets are generated once and stored in ``.env``; the data is stored in ``data/``. REDIS_HOST or
-REDIS_URL name another Redis to use instead.
+REDIS_URL name another Redis to use instead. See docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _greet(url: str, generated: dict[str, str]) -> None:
     user, password = known.get("ADMIN_USER", "…"), generated.get("ADMIN_PASS")
     lines = ["", "acl-auth-service is running.", "", f"  Admin page  {url}/", f"  User        {user}"]
     if password:
-        lines += [f"  Password    {password}", "", "  Make a token:", _curl(url, user, password), ""]
+        lines += [f"  Password    {password}", "", "  Create a token:", _curl(url, user, password), ""]
         lines += ["  The password is kept in .env and not shown again."]
     else:
         lines += ["  Password    see ADMIN_PASS in .env or in the environment"]

@@ -1,4 +1,7 @@
-"""``make sbom`` lists the packages of the image with versions, licenses and dependencies, as CycloneDX."""
+"""``make sbom`` lists the packages of the image with versions, licenses and dependencies, as CycloneDX.
+
+See docs/decisions/0013.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What decides: plain Python that knows no Flask, no Redis, no environment, no clock and no log."""
+"""The service's rules, without Flask, Redis, environment, clock or logging (docs/decisions/0001)."""

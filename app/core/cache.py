@@ -10,10 +10,10 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[K, V]):
-    """Caches what *make* returns, up to *max_bytes* by the estimate of *size_of* for each entry.
+    """Caches the results of *make*, up to *max_bytes* in total; *size_of* estimates the bytes of an entry.
 
-    The cache is emptied when the next entry does not fit, so a flood of new keys costs what *make* costs. An
-    entry larger than 1/256 of *max_bytes* is not cached.
+    The cache is emptied when the next entry does not fit, so a flood of new keys costs no more
+    than calling *make* for each. An entry larger than 1/256 of *max_bytes* is not cached.
     """
 
     def __init__(self, make: Callable[[K], V], size_of: Callable[[K, V], int], max_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""How tokens are found, listed and searched."""
+"""Find, list and search tokens (docs/decisions/0011)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Page:
 
     @property
     def count(self) -> int:
-        """How many pages there are; an empty table has one."""
+        """Return the number of pages; an empty table has one."""
         return max(1, -(-self.total // PAGE_SIZE))
 
 
@@ -42,7 +42,7 @@ class Catalog:
         self._prefix = prefix
 
     def find(self, name: str) -> Token:
-        """Return the token whose id, digest or secret *name* is.
+        """Return the token that has *name* as its id, digest or secret.
 
         Raises NoSuchTokenError, and ConflictError if several tokens have that id.
         """
@@ -51,7 +51,7 @@ class Catalog:
         raise NoSuchTokenError("no token has that id, SHA-256 or secret; it may have expired")
 
     def find_public(self, name: str) -> Token:
-        """Return the token whose id or digest *name* is, never its secret, because others may read *name*.
+        """Return the token that has *name* as its id or digest; a secret in a URL or argument could leak.
 
         Raises NoSuchTokenError, and ConflictError if several tokens have that id.
         """
@@ -63,7 +63,7 @@ class Catalog:
         )
 
     def usage(self, token: Token, now_s: int) -> Usage:
-        """Return how often *token* was used until *now_s*, seconds since the epoch."""
+        """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
         return self._store.usage(token, now_s)
 
     def page(self, number: int) -> Page:
@@ -77,7 +77,7 @@ class Catalog:
         return self._store.search(Query(Kind.ID, ""), start, size)
 
     def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the tokens that match *typed*, from the cursor *start* on, as far as one request gets.
+        """Return the tokens that match *typed*, from the cursor *start* on, as far as one call gets.
 
         Raises InvalidQueryError.
         """

@@ -1,4 +1,4 @@
-"""What a change of a token returns."""
+"""The results of changing a token."""
 
 from __future__ import annotations
 

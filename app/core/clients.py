@@ -17,7 +17,7 @@ _PRIVATE = tuple(
     ip_network(block)
     for block in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 )
-# The smallest network that a customer gets, and can fill with addresses (RFC 6177).
+# The smallest network that is assigned to a customer, who can use every address in it (RFC 6177).
 _IPV6_PREFIX = 64
 # Larger networks that one customer may have, the narrowest first.
 _WIDER_PREFIXES = {4: (24,), 6: (56, 48)}
@@ -40,7 +40,7 @@ class Proxies:
         return len(self.networks)
 
     def __contains__(self, hop: Address | None) -> bool:
-        """Return whether *hop* is one; None is the peer of a Unix socket."""
+        """Return whether *hop* is a trusted proxy; None stands for the peer of a Unix socket."""
         if hop is None:
             return self.is_unix_trusted
         return any(hop in network for network in self.networks)
@@ -78,9 +78,9 @@ def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
 
 
 def address_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
-    """Return the nearest hop that is no trusted proxy, or the last valid one before a malformed entry.
+    """Return the nearest hop that is not a trusted proxy, or the last valid one before a malformed entry.
 
-    *peer* is empty for a Unix socket; to *forwarded_for*, X-Forwarded-For, each proxy appends its peer.
+    *peer* is empty on a Unix socket. *forwarded_for* is X-Forwarded-For; each proxy appends its peer to it.
     """
     return _found(peer, forwarded_for, trusted)[0]
 

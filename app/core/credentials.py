@@ -1,6 +1,7 @@
-"""The ForwardAuth contract: where a client may put its secret, and which headers tell a backend whose it is.
+"""The ForwardAuth contract: where a client may send its secret, and which headers identify it to a backend.
 
 Settings, challenges, labels, snippets and curl lines are derived from these tables or tested against them.
+See docs/decisions/0023.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ IDENTITY_HEADERS: Mapping[str, Callable[[Identity], bytes]] = {
     "X-Auth-Comment": lambda identity: identity.comment,
 }
 
-# RFC 9110 section 11.4, RFC 6750 section 2.1. Two headers arrive joined by a comma, which no secret has.
+# RFC 9110 section 11.4, RFC 6750 section 2.1. Repeated headers arrive joined by a comma, which no secret has.
 _BEARER = re.compile(f"(?i:bearer) +({CREDENTIAL.pattern})", re.ASCII)
 _BASIC = re.compile("(?i:basic) +([A-Za-z0-9+/]+={0,2})", re.ASCII)
 
@@ -37,7 +38,7 @@ def _read_bare(value: str) -> str | None:
 
 
 def _read_basic(value: str) -> str | None:
-    """Return the password (RFC 7617), for clients that support nothing else; the user name may be any."""
+    """Return the password (RFC 7617), for clients that support nothing else; any user name is accepted."""
     match = _BASIC.fullmatch(value)
     if not match:
         return None
@@ -49,11 +50,11 @@ def _read_basic(value: str) -> str | None:
 
 
 class Scheme(NamedTuple):
-    """A scheme of ``WWW-Authenticate``: its name, what follows the realm, and what sets it apart.
+    """A scheme of ``WWW-Authenticate``: its name, the parameters after the realm, and two flags.
 
-    Errors are reported in the challenge of Bearer, which defines them (RFC 6750 section 3). A fallback is no
-    registered scheme and is challenged only where no other is accepted: a 401 must have a challenge (RFC 9110
-    section 15.5.2), but in front of another it would hide that from clients that read the first alone.
+    Errors are reported in the challenge of Bearer, which defines them (RFC 6750 section 3). A fallback is
+    not a registered scheme, and is offered only if no other scheme is accepted: a 401 must have a challenge
+    (RFC 9110 section 15.5.2), but a fallback would hide the next one from clients that read only the first.
     """
 
     name: str

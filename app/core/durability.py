@@ -1,4 +1,4 @@
-"""Whether a change that is done would outlive a crash of Redis."""
+"""Whether an acknowledged change would survive a crash of Redis (docs/decisions/0010)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Durability(Enum):
-    """What Redis says of a change; the change itself is done in every case."""
+    """How far Redis confirms that a change is on disk; the change itself is done in every case."""
 
     CONFIRMED = "confirmed"  # it is on disk
     UNCONFIRMED = "unconfirmed"  # Redis did not confirm in time that it is
@@ -15,7 +15,7 @@ class Durability(Enum):
     UNTOLD = "untold"  # this Redis can't confirm it
 
 
-# What commands print and the log repeats; pages have longer words in templates/_disk.html.
+# For commands and the log; pages have longer texts in templates/_disk.html.
 WARNINGS: Mapping[Durability, str] = {
     Durability.UNCONFIRMED: "The change is done, but Redis has not confirmed that it is on disk; "
     "a crash of Redis may undo it",

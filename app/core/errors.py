@@ -1,4 +1,4 @@
-"""Why something that an operator or a client asked for was not done."""
+"""Errors that explain why a requested action was not carried out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class StoreUnavailableError(Exception):
 
 
 class UnknownOutcomeError(StoreUnavailableError):
-    """Redis did not answer in time, so that the change may or may not have been made."""
+    """Redis did not answer in time, so the change may or may not have been made."""
 
 
 class NoSuchTokenError(LookupError):
@@ -16,7 +16,7 @@ class NoSuchTokenError(LookupError):
 
 
 class AlreadyIssuedError(Exception):
-    """That idempotency key was used before; the secret of the token that it made can't be shown again."""
+    """The idempotency key was used before; the secret of the token created then can't be shown again."""
 
 
 class ConflictError(Exception):

@@ -9,7 +9,7 @@ from app.core.verdicts import Verdict
 
 MAX_FAILURES = 1_000
 MAX_FAILURES_WINDOW_S = 86_400
-# Further clients are counted as one.
+# Clients beyond this number share one counter.
 MAX_CLIENTS = 10_000
 # The limit of a network as a multiple of a client's, by prefix length.
 NETWORK_FACTORS = {"56": 4, "48": 8, "24": 8}
@@ -40,7 +40,7 @@ class Failures(Protocol):
     """Counts bad tokens by client."""
 
     def blocking(self, client: str) -> Refusal | None:
-        """Return why *client* or its network is blocked, as far as this worker knows."""
+        """Return the refusal if this worker knows that *client* or its network is blocked, else None."""
         ...
 
     def note(self, client: str) -> Refusal | None:

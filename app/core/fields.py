@@ -1,8 +1,8 @@
-"""The table of a token's fields, and the way from what an operator typed to values or problems.
+"""The table of a token's fields, and the parsing of an operator's input into values or problems.
 
 Everything else about a field is derived from this table: the form, the JSON API and its description, the
 options of the commands, the records in Redis, and the table in the documents. A new optional text field is
-one entry in FIELDS and one attribute of TokenSpec.
+one entry in FIELDS and one attribute of TokenSpec. See docs/decisions/0019 and 0023.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
 MAX_TTL_S = 100 * 365 * 86_400
 MAX_GRACE_S = 7 * 86_400
 
-# What a rotation takes; a token has no such field.
+# The parameter of a rotation; it is not a field of a token.
 GRACE = Number(0, MAX_GRACE_S)
 
 
@@ -26,10 +26,9 @@ GRACE = Number(0, MAX_GRACE_S)
 class Field:
     """One field of a token, under the name that it has everywhere.
 
-    *help* is a phrase in Markdown; in the form *hint* replaces it, and *aside* stands beside the label. A
-    blank value means what *setting* says, if that is given. A folded field is in the part of the form that
-    has to be opened. A field that is not kept is asked for but has no place in the record: the end of a
-    token is the expiry of its key.
+    *help* is a phrase in Markdown; in the form *hint* replaces it, and *aside* is shown beside the label. A
+    blank value means the value of *setting*, if there is one. A folded field is in the collapsed part of the
+    form. A field that is not kept is not stored in the record: the expiry of a token is the TTL of its key.
     """
 
     name: str
@@ -44,7 +43,7 @@ class Field:
     is_required: bool = False
 
     def meaning(self, blank: str = "blank") -> str:
-        """Return what the field means, also if it is 0 or blank, which JSON calls null."""
+        """Return the meaning of the field, and of 0 and *blank*, which JSON calls null."""
         zero = f"0 is {self.kind.zero}" if isinstance(self.kind, Number) and self.kind.zero else ""
         default = f"{blank} is `{self.setting.upper()}`" if self.setting else ""
         if default and not self.is_kept:
@@ -68,7 +67,7 @@ FIELDS: Mapping[str, Field] = {
             "ttl_seconds",
             "Expires after",
             Lifetime(0, MAX_TTL_S, zero="never"),
-            "Seconds from now on after which it ends, instead of `expires_at`",
+            "Seconds from now until it expires, instead of `expires_at`",
             hint="A day is 86400, 30 days are 2592000",
             aside="seconds, optional",
             setting="token_ttl_seconds",
@@ -79,16 +78,16 @@ FIELDS: Mapping[str, Field] = {
             "not_before",
             "Not before",
             Moment(),
-            "When it starts",
-            hint="When it starts, in UTC",
+            "When it becomes valid",
+            hint="When it becomes valid, in UTC",
             is_folded=True,
         ),
         Field(
             "expires_at",
             "Expires at",
             Moment(),
-            "When it ends, instead of `ttl_seconds`",
-            hint="When it ends, in UTC; instead of a number of seconds",
+            "When it expires, instead of `ttl_seconds`",
+            hint="When it expires, in UTC; instead of a number of seconds",
             is_folded=True,
             is_kept=False,
         ),
@@ -117,7 +116,7 @@ KEPT = tuple(field for field in FIELDS.values() if field.is_kept)
 
 @dataclass(frozen=True, slots=True)
 class TokenSpec:
-    """The fields of a token that are kept; None leaves a matter to the service's settings."""
+    """The stored fields of a token; None means that the service's default applies."""
 
     hosts: tuple[str, ...]
     email: str = ""
@@ -129,7 +128,7 @@ class TokenSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms(TokenSpec):
-    """The fields of a token and its end, in seconds since the epoch; None is never."""
+    """The stored fields of a token and its expiry, in seconds since the epoch; None is never."""
 
     expires_at: int | None = None
 
@@ -153,18 +152,18 @@ class InvalidFieldsError(ValueError):
 
 
 class ClashingFieldsError(InvalidFieldsError):
-    """Each field can be used, but not together with the others or with what the token has."""
+    """Each field is valid on its own, but not together with the others or with the token's stored ones."""
 
 
 class Leave(Enum):
-    """What stands for an end that stays as it is."""
+    """The marker for an expiry that an edit leaves unchanged."""
 
     LEAVE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A spec, and the end that goes with it, in seconds since the epoch; None is never."""
+    """A spec and its expiry, in seconds since the epoch; None is never."""
 
     spec: TokenSpec
     expires_at: int | Leave | None
@@ -208,7 +207,7 @@ def _parse(typed: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, An
 
 
 def _end(parsed: Mapping[str, Any], problems: dict[str, str], now_s: int) -> int | Leave | None:
-    """Return the end that *parsed* asks for as one moment, None for never."""
+    """Return the requested expiry as one moment, None for never; add to *problems* if it is invalid."""
     ttl_s, expires_at = parsed.get("ttl_seconds"), parsed.get("expires_at")
     if expires_at is None:
         return Leave.LEAVE if ttl_s is None else _after(ttl_s, now_s)
@@ -231,5 +230,5 @@ def _draft(
         raise InvalidFieldsError(problems)
     starts = parsed.get("not_before")
     if starts and ends_at and starts >= ends_at:
-        raise ClashingFieldsError({"not_before": "after the end of the token's life"})
+        raise ClashingFieldsError({"not_before": "after the token's expiry"})
     return Draft(TokenSpec(**{field.name: parsed[field.name] for field in KEPT}), expires_at)

@@ -1,4 +1,4 @@
-"""The decision: may this attempt pass?"""
+"""The gate, which decides whether an attempt may pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.core.verdicts import Attempt, Decision, Verdict
 
 
 class Ledger(Protocol):
-    """Reads a token's record, takes one permit from it and notes the use, as one atomic step."""
+    """Reads a token's record, takes one permit from it and records the use, in one atomic step."""
 
     def take(self, digests: Sequence[str], candidates: Sequence[Sequence[str]]) -> Decision:
         """Take a permit of the first known of *digests* if it lists a candidate of each restriction.

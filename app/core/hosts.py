@@ -20,7 +20,7 @@ SEPARATOR = re.compile(f"[,{SPACES}]+")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+?)\.?(?::[0-9]{0,5})?", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 
-# The same as regular expressions for clients that validate before they send: what may be written in ASCII.
+# The ASCII part of the grammar as regular expressions, for clients that validate before they send.
 LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = f"{_OCTET}(?:[.]{_OCTET}){{3}}"
@@ -38,7 +38,7 @@ _IPV6 = "|".join(
         f"(?:{_HEX}(?::{_HEX}){{0,6}})?::",
     ]
 )
-# IDNA decides about everything else. It drops these, refuses them, or maps them to digits.
+# Everything else is up to IDNA, which drops these characters, refuses them, or maps them to digits.
 _UNSEEN = f"{HIDDEN}{JOINERS}{SELECTORS}"
 _REFUSED = f"{_UNSEEN}\u1100-\u11ff\u20d0-\u20f0\u3131-\u318e\ua960-\ua97c\ud7b0-\ud7fb\uffa1-\uffdc"
 _DIGITS = "\xb2\xb3\xb9\u2070-\u2089\u2460-\u2473\u24ea\u3251-\u32bf\uff10-\uff19\U0001d7ce-\U0001d7ff"
@@ -62,7 +62,7 @@ class InvalidHostPatternError(ValueError):
 
 
 def covering_patterns(sent: str | None) -> tuple[str, ...]:
-    """Return every pattern that covers the host *sent* by the proxy, none if it is no host."""
+    """Return every pattern that covers the host *sent* by the proxy, none if it is not a valid host."""
     return _covering(sent) if sent and len(sent) <= _MAX_SENT else ()
 
 
@@ -85,7 +85,7 @@ _covering = BoundedCache(_cover, _size, 1024 * 1024)
 
 
 def normalize(sent: str) -> str | None:
-    """Return the host lower-case, without one port and one trailing dot; None if it is no host."""
+    """Return the host lower-case, without one port and one trailing dot; None if it is not a valid host."""
     if len(sent) > _MAX_SENT or not (match := _HOST.fullmatch(sent)):
         return None
     name = match[1].lower()

@@ -1,4 +1,4 @@
-"""The kinds of a token's fields: how each is typed, kept in a record, and sent as JSON."""
+"""The kinds of a token's fields: how each is typed, stored and sent as JSON (docs/decisions/0023)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def whole_number(text: str, low: int, high: int) -> int:
 
 
 def kept_number(kept: str) -> int | None:
-    """Return the number that a record keeps as *kept*, None if that is not a number of usual length."""
+    """Return the number stored as *kept*, or None if that is not a number of at most 12 digits."""
     is_number = kept.isascii() and kept.isdigit() and len(kept) <= _MAX_KEPT_DIGITS
     return int(kept) if is_number else None
 
 
 class Kind(ABC):
-    """What a field takes, as ``str()`` describes it for documents, and how its values are converted.
+    """The type of a field, which ``str()`` describes for documents, and the conversions of its values.
 
     *name* is the name of the macro in templates/_fields.html that shows the input.
     """
@@ -44,18 +44,18 @@ class Kind(ABC):
 
     @abstractmethod
     def parse(self, typed: str) -> Any:
-        """Return the value that *typed* stands for; raise ValueError with what is wrong."""
+        """Return the value of *typed*; raise ValueError with what is wrong."""
 
     def format(self, value: Any) -> str:
         """Return *value* as an operator may type it again."""
         return self.to_record(value)
 
     def to_record(self, value: Any) -> str:
-        """Return *value* as a record keeps it; an empty string is not kept."""
+        """Return *value* as a record stores it; an empty string is not stored."""
         return "" if value is None else str(value)
 
     def from_record(self, kept: str) -> Any:
-        """Return the value that a record keeps as *kept*, which is empty if the record has none."""
+        """Return the value stored as *kept*, which is empty if the record has no such field."""
         return kept
 
     def to_json(self, value: Any) -> Any:
@@ -65,7 +65,7 @@ class Kind(ABC):
     def from_json(self, value: Any) -> str:
         """Return *value* as it would have been typed; raise ValueError if its JSON type is wrong."""
         if value is not None and not isinstance(value, str):
-            raise ValueError("a text, or null")
+            raise ValueError("a string, or null")
         return value or ""
 
 
@@ -102,7 +102,7 @@ class Hosts(Kind):
     def from_json(self, value: Any) -> str:
         """Return an array of patterns, or a string of them, as it would have been typed."""
         if not isinstance(value, list | str | None):
-            raise ValueError("a list of texts")  # noqa: TRY004 - it is shown like every other problem
+            raise ValueError("a list of strings")  # noqa: TRY004 - it is shown like every other problem
         return _lines(value) if isinstance(value, list) else value or ""
 
 
@@ -111,7 +111,7 @@ def _lines(sent: list[Any]) -> str:
         raise ValueError(f"at most {hosts.MAX_PATTERNS} hosts, not {len(sent)}")
     for host in sent:
         if not isinstance(host, str) or not host or hosts.SEPARATOR.search(host):
-            raise ValueError(f"a list of texts with one host each, not {host!r}")
+            raise ValueError(f"a list of strings with one host each, not {host!r}")
     return "\n".join(sent)
 
 
@@ -145,7 +145,7 @@ class Email(Text):
         return f"an email address of at most {self.max_chars} characters"
 
     def parse(self, typed: str) -> str:
-        """Return the address, which needs no more than an ``@`` between two words."""
+        """Return the address, which needs only an ``@`` between two parts; raise ValueError."""
         email = parse_line(typed)
         if email and (len(typed) > self.max_chars or not _EMAIL.fullmatch(email)):
             raise ValueError("not an email address, such as ops@example.com")
@@ -170,11 +170,11 @@ class Number(Kind):
         return whole_number(typed.strip(), self.low, self.high) if typed.strip() else None
 
     def from_record(self, kept: str) -> int | None:
-        """Return the number, which others may have written beyond the bounds."""
+        """Return the number, which may be out of bounds if another program wrote it."""
         return kept_number(kept)
 
     def from_json(self, value: Any) -> str:
-        """Return a number that is whole as JSON Schema defines it: 60.0 is, and true is not a number."""
+        """Return a whole number as JSON Schema defines it: 60.0 is one, and true is not; raise ValueError."""
         if value is None:
             return ""
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
@@ -184,7 +184,7 @@ class Number(Kind):
 
 @dataclass(frozen=True)
 class Lifetime(Number):
-    """A number of seconds from now on."""
+    """A number of seconds from now."""
 
     name = "lifetime"
 
@@ -204,15 +204,15 @@ class Moment(Kind):
         return moments.parse(typed.strip()) if typed.strip() else None
 
     def format(self, value: int | None) -> str:
-        """Return the moment as RFC 3339 has it."""
+        """Return the moment in the format of RFC 3339."""
         return moments.rfc3339(value)
 
     def from_record(self, kept: str) -> int | None:
-        """Return the moment, which others may have written beyond the year 9999."""
+        """Return the moment, which may be after the year 9999 if another program wrote it."""
         return kept_number(kept)
 
     def from_json(self, value: Any) -> str:
-        """Return a moment as it would have been typed; an empty string is none."""
+        """Return a moment as it would have been typed; raise ValueError for an empty string."""
         if value == "":
             raise ValueError(f"a moment such as {moments.EXAMPLE}, or null")
         return super().from_json(value)

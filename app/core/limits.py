@@ -27,5 +27,5 @@ class Refusal:
 
     @property
     def retry_after_s(self) -> int:
-        """Whole seconds to wait: at least 1, and the smallest number that is enough."""
+        """Return the whole seconds to wait: at least 1, and the smallest number that is enough."""
         return max(1, -(-self.wait_us // _MICROSECONDS))

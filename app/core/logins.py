@@ -9,14 +9,14 @@ from app.core.limits import Limit, Refusal
 
 WINDOW_S = 60
 WRONG_PER_CLIENT = Limit(60, WINDOW_S)
-# By prefix length. Two of the widest stay below the limit in all, so that no customer locks out the others.
+# By prefix length. Even two networks together stay below WRONG_IN_ALL, so no customer locks out the others.
 WRONG_PER_NETWORK = {"56": Limit(75, WINDOW_S), "48": Limit(90, WINDOW_S), "24": Limit(90, WINDOW_S)}
 WRONG_IN_ALL = Limit(200, WINDOW_S)
 
-# Clients that sent the right password lately; the guesses of others do not lock them out.
+# Clients that sent the right password recently; the guesses of others do not lock them out.
 MAX_KNOWN = 20
 KNOWN_S = 30 * 86_400
-# How many wrong passwords they may send, all together, while others have used up a limit.
+# How many wrong passwords they may send together while a limit is used up by other clients.
 WRONG_OF_KNOWN = 60
 
 
@@ -37,7 +37,7 @@ class Logins(Protocol):
     """Counts wrong passwords, over all workers and replicas."""
 
     def weigh(self, client: str, *, is_right: bool) -> Refusal | None:
-        """Count an attempt to sign in; a refusal means that *client* may not learn whether it was right.
+        """Count an attempt to sign in; a refusal means that *client* must not learn whether it was right.
 
         Raises StoreUnavailableError.
         """

@@ -37,12 +37,12 @@ def parse(text: str) -> int:
 
 
 def rfc3339(seconds: int | None) -> str:
-    """Return a time as it may be typed again, within the years 1 to 9999, nothing for None."""
+    """Return a time in the format of RFC 3339, limited to the years 1 to 9999, or "" for None."""
     if seconds is None:
         return ""
     try:
         at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond that, as others may have written
+    except (ValueError, OverflowError, OSError):  # outside those years, as other programs may have stored
         at = _LATEST if seconds > 0 else _EARLIEST
     return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%SZ")  # %Y has three digits for the year 999
 

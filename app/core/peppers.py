@@ -1,4 +1,4 @@
-"""From a secret to the digests that may name the record of its token."""
+"""Compute the digests under which the token of a secret may be stored."""
 
 from __future__ import annotations
 

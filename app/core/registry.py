@@ -1,4 +1,4 @@
-"""How an operator issues, edits, disables, rotates and deletes tokens."""
+"""Issue, edit, disable, rotate and delete tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.core.tokens import Fault, Token
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What applies to a token that sets nothing of its own."""
+    """The defaults for a token that does not set its own values."""
 
     ttl_s: int
     window_s: int
@@ -34,8 +34,8 @@ class Defaults:
 class Registry:
     """Changes tokens; reads the clock once per change.
 
-    Each change takes a token as the catalog found it, and raises StoreUnavailableError when the store did not
-    make it, UnknownOutcomeError when it may have.
+    Each change takes a token from the catalog. It raises StoreUnavailableError if the change was not made,
+    and UnknownOutcomeError if it may have been made.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Registry:
 
     @property
     def now_s(self) -> int:
-        """The current time, seconds since the epoch."""
+        """Return the current time, in seconds since the epoch."""
         return int(self._now())
 
     def issue(self, typed: Mapping[str, str], idempotency_key: str | None = None) -> Issued:
@@ -102,10 +102,10 @@ class Registry:
         """Delete *token*; raise NoSuchTokenError if it has been deleted already."""
         if durability := self._store.remove(token):
             return Change(token, self.now_s, durability)
-        raise NoSuchTokenError("that token is gone already")
+        raise NoSuchTokenError("that token has already been deleted")
 
     def durability(self) -> Durability:
-        """Return what is known of the durability of every change, before it is made."""
+        """Return what is known in advance about the durability of every change."""
         return self._store.durability()
 
     def forget_peppers(self) -> None:
@@ -126,8 +126,8 @@ class Registry:
         """Claim the key for the block, and release it if the store certainly did nothing."""
         if idempotency_key and not self._store.claim(idempotency_key):
             raise AlreadyIssuedError(
-                "This form was sent before. If it made a token, that is in the table, and its secret is not "
-                "shown twice. Send the form again for another token."
+                "This form was sent before. If it created a token, the token is in the table, and its secret "
+                "is not shown twice. Send the form again for another token."
             )
         try:
             yield
@@ -155,7 +155,7 @@ def _edited(token: Token, draft: Draft, *, enabled: bool | None) -> Token:
 
 def _refuse_unreadable(token: Token) -> None:
     if token.fault is Fault.KEY:
-        raise ConflictError("this record can't be read, so that it can only be deleted; nothing was changed")
+        raise ConflictError("this record can't be read and can only be deleted; nothing was changed")
 
 
 def _refuse_rotation(token: Token) -> None:
@@ -169,5 +169,5 @@ def _refuse_rotation(token: Token) -> None:
 def _done(durability: Durability | None) -> Durability:
     """Return the durability of a change; raise ConflictError if there was no token to change."""
     if durability is None:
-        raise ConflictError("this token was deleted or rotated meanwhile; nothing was changed")
+        raise ConflictError("this token was deleted or rotated in the meantime; nothing was changed")
     return durability

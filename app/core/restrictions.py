@@ -8,11 +8,12 @@ To add a restriction:
 3. Add what it reads from the request to ``Attempt``, and read it in ``web/forwarded.py``.
 4. Add a row to RESTRICTIONS, in its place. Neither the gate, nor the ledger, nor ``take.lua`` changes.
 
-The candidates are the texts of which a token has to list one. If there are none, because a header is missing
-or malformed, a token with that restriction is refused. A candidate has no comma and at most 255 characters.
+A token must list at least one of the candidates. If there are none, because a header is missing or malformed,
+a token with that restriction is refused. A candidate has no comma and at most 255 characters.
 
 Hosts differ from the rest: a token that lists none opens nothing, and an older deployment stored them as they
 were typed, so case and blanks do not matter. Any other list that is missing or empty restricts nothing.
+See docs/decisions/0023.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an operator types to find tokens, and what a search returns."""
+"""Search queries and their results (docs/decisions/0011)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 class InvalidQueryError(ValueError):
-    """A query can match nothing; *shown* is the part of it that may be shown again."""
+    """A query that can match nothing; *shown* is the part of it that may be shown again."""
 
     def __init__(self, message: str, shown: str = "") -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class Found:
 
     @property
     def back_to(self) -> int | None:
-        """When the oldest token that the search reached was created; None if that is not known."""
+        """Return when the oldest token searched was created, in seconds since the epoch; None if unknown."""
         return tokens.id_time_ms(self.more) // 1000 if self.more and self.more > "1" else None
 
 

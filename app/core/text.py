@@ -1,4 +1,4 @@
-"""Untrusted text: what may be typed, and how it is shown on a page, in a terminal or in a log."""
+"""Validate untrusted text, and make it safe to show on a page, in a terminal or in a log."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _grammar(hidden: str) -> str:
     """Return a pattern that matches text without invisible characters.
 
     A joiner or a variation selector modifies the character before it, so one of each may follow a
-    character. A row of them would hide text.
+    character. A sequence of them would hide text.
     """
     return f"(?:(?:{FLAGS}|[^{hidden}{JOINERS}{SELECTORS}])[{SELECTORS}]?[{JOINERS}]?)*"
 
 
-# For programs that validate before they send, and may know nothing of surrogates.
+# For programs that validate before they send and may not support surrogates.
 LINE = _grammar(HIDDEN)
 
 _LINE = re.compile(_grammar(HIDDEN + SURROGATES))

@@ -1,4 +1,4 @@
-"""What the catalog and the registry require of a store of tokens."""
+"""The interface that the catalog and the registry require of a token store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TokenStore(Protocol):
         ...
 
     def release(self, idempotency_key: str) -> None:
-        """Let *idempotency_key* be used again, if the store can be reached."""
+        """Release *idempotency_key* for another use, if the store can be reached."""
         ...
 
     def add(self, token: Token) -> Durability:
@@ -68,11 +68,11 @@ class TokenStore(Protocol):
         ...
 
     def durability(self) -> Durability:
-        """Return what the store knows of every change before it is made: UNTOLD and NO_FILE hold for all."""
+        """Return what is known in advance about every change: UNTOLD and NO_FILE apply to all."""
         ...
 
     def usage(self, token: Token, now_s: int) -> Usage:
-        """Return how often *token* was used until *now_s*, seconds since the epoch."""
+        """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
         ...
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
@@ -88,7 +88,7 @@ class TokenStore(Protocol):
         ...
 
     def count_old_peppers(self) -> int:
-        """Return how many tokens have not been seen with the current pepper since PEPPER_PREVIOUS was set."""
+        """Return how many tokens have not been used with the current pepper since PEPPER_PREVIOUS was set."""
         ...
 
     def forget_peppers(self) -> None:

@@ -1,4 +1,4 @@
-"""Secrets, the ids of tokens, and a token as it is kept."""
+"""Secrets, token ids, and tokens as they are stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def mint(prefix: str) -> str:
 
 
 def mint_many(prefix: str) -> Iterator[str]:
-    """Yield secrets to take one of; all begin with the same 28 random characters, which are 166 bits."""
+    """Yield candidates for one secret; all begin with the same 28 random characters, which are 166 bits."""
     head = "".join(secrets.choice(BASE62) for _ in range(_SECRET_CHARS - _VARIED_CHARS))
     first, variants = secrets.randbelow(len(BASE62) ** _VARIED_CHARS), len(BASE62) ** _VARIED_CHARS
     for number in range(first, first + variants):
@@ -48,7 +48,7 @@ def checksum(body: str) -> str:
 
 
 def is_mistyped(secret: str, prefix: str) -> bool:
-    """Return whether *secret* has our prefix and a checksum that does not fit."""
+    """Return whether *secret* has our prefix and a checksum that does not match."""
     if not secret.startswith(f"{prefix}_"):
         return False
     body = secret[len(prefix) + 1 :]
@@ -93,10 +93,10 @@ class Status(StrEnum):
 
 
 class Fault(StrEnum):
-    """Why a record can't be read; /auth answers no request for its token."""
+    """Why a record can't be read; /auth allows no request with its token."""
 
     KEY = "its key holds no record"
-    FIELDS = "a field of its record makes no sense"
+    FIELDS = "a field of its record is invalid"
 
 
 EXPIRING_S = 7 * 86_400
@@ -104,9 +104,9 @@ EXPIRING_S = 7 * 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token(Terms):
-    """A token as it is kept, which is without its secret.
+    """A token as it is stored, which is without its secret.
 
-    Moments are seconds since the epoch, those of use to the minute.
+    Times are in seconds since the epoch; times of use are rounded down to the minute.
     """
 
     digest: str = field(repr=False)
@@ -130,7 +130,7 @@ class Token(Terms):
         return Status.ACTIVE
 
     def described(self, now_s: int) -> dict[str, Any]:
-        """Return everything that a program may see of the token, moments in seconds since the epoch."""
+        """Return the data of the token that programs may see, with times in seconds since the epoch."""
         return {
             "id": self.id,
             "sha256": self.digest,

@@ -1,4 +1,4 @@
-"""How often a token was used: the counters of an hour or a day, and which verdict adds to which."""
+"""Usage counters of a token by hour and day, and the verdicts that each one counts (docs/decisions/0006)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAYS = 90
 
 
 class Counts(NamedTuple):
-    """Requests of one hour or day by outcome, in the order of the stored counters (docs/decisions/0006)."""
+    """The requests of one hour or day, in the order of the stored counters."""
 
     allowed: int = 0
     wrong_host: int = 0
@@ -22,23 +22,23 @@ class Counts(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All requests, allowed or refused."""
+        """Return the number of all requests, allowed or refused."""
         return sum(self)
 
     @property
     def refused(self) -> int:
-        """All requests that were refused."""
+        """Return the number of refused requests."""
         return self.total - self.allowed
 
 
 class Counter(NamedTuple):
-    """The verdicts that add to one number of Counts, and the words for it on a page."""
+    """The verdicts that add to one number of Counts, and its label on a page."""
 
     verdicts: tuple[Verdict, ...]
     label: str
 
 
-# take.lua counts in the same numbers, and a test runs every verdict to compare.
+# take.lua has the same assignment, and a test compares the two for every verdict.
 COUNTERS: Mapping[str, Counter] = {
     "allowed": Counter((Verdict.ALLOWED,), "allowed"),
     "wrong_host": Counter((Verdict.WRONG_HOST,), "for another host"),

@@ -1,4 +1,4 @@
-"""The vocabulary of a decision: what a client presented, and every way in which that can end."""
+"""Attempts, decisions, and the table of verdicts (docs/decisions/0023)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.core.limits import Refusal
 
 
 class Verdict(StrEnum):
-    """Every outcome of an attempt; the one word for it in Lua, logs, metrics and usage counters."""
+    """The verdicts on an attempt, with the same names in Lua, logs, metrics and usage counters."""
 
     ALLOWED = auto()
     NO_CREDENTIAL = auto()
@@ -34,7 +34,7 @@ class Attempt(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Whose token it is; bytes, because an older deployment may have stored anything."""
+    """Identifies a token to a backend, in bytes, because an older deployment may have stored anything."""
 
     token_id: bytes
     email: bytes
@@ -42,7 +42,7 @@ class Identity(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A verdict; *identity* of a known token, *refusal* of one over its limit."""
+    """A verdict, with the *identity* of a known token and the *refusal* of one over its limit."""
 
     verdict: Verdict
     identity: Identity | None = None

@@ -1,1 +1,1 @@
-"""What remembers: the only package that speaks to Redis."""
+"""The only package that accesses Redis (docs/decisions/0001)."""

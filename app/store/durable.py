@@ -1,4 +1,4 @@
-"""Changes that an operator asks for, each followed by the question whether it is on disk."""
+"""Make an operator's changes, and ask Redis whether each one is on disk (docs/decisions/0010)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOST = (redis.RedisError, OSError, gevent.Timeout)
 
 
 class Disk:
-    """Makes changes, and asks on the same connection how durable each is: WAITAOF covers no other one."""
+    """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is."""
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client
@@ -28,32 +28,32 @@ class Disk:
     def change(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
 
-        Raises UnknownOutcomeError if Redis did not answer; a refusal passes as redis-py raises it.
+        Raises UnknownOutcomeError if Redis did not answer; a refusal is raised as redis-py raises it.
         """
-        with self._client.client() as own:
-            return _ask_in_time(own) if _run(script, own, keys, args) else None
+        with self._client.client() as pinned:
+            return _ask_in_time(pinned) if _run(script, pinned, keys, args) else None
 
     def glance(self) -> Durability:
-        """Return what the server says of its disk right now; UNTOLD and NO_FILE hold for every change."""
+        """Return the current durability of the server; UNTOLD and NO_FILE apply to every change."""
         return _ask(self._client, _GLANCE_MS)
 
 
-def _run(script: Script, own: Any, keys: Sequence[str], args: Sequence[str | int]) -> bool:
+def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[str | int]) -> bool:
     try:
-        changed = script.run(own, keys, args)
+        changed = script.run(pinned, keys, args)
     except redis.ResponseError:
         raise
     except _LOST as error:
-        raise UnknownOutcomeError("Redis fell silent before it answered") from error
+        raise UnknownOutcomeError("Redis stopped responding before it replied") from error
     if changed not in (0, 1):
-        raise UnknownOutcomeError("the answer of Redis makes no sense")
+        raise UnknownOutcomeError("Redis sent an invalid reply")
     return bool(changed)
 
 
-def _ask_in_time(own: Any) -> Durability:
-    """Ask; since the change is done, no answer is not a failure."""
+def _ask_in_time(pinned: Any) -> Durability:
+    """Return the durability of a change; a missing reply is not a failure, because the change is done."""
     try:
-        return _ask(own, _WAIT_MS)
+        return _ask(pinned, _WAIT_MS)
     except (*_LOST, TypeError, ValueError):
         return Durability.UNCONFIRMED
 
@@ -62,12 +62,12 @@ def _ask(client: Any, wait_ms: int) -> Durability:
     try:
         on_disk, _ = client.execute_command("WAITAOF", 1, 0, wait_ms)
     except redis.ResponseError:
-        return _look(client)
+        return _check_config(client)
     return Durability.CONFIRMED if on_disk else Durability.UNCONFIRMED
 
 
-def _look(client: Any) -> Durability:
-    """Return what holds on a server that refused WAITAOF."""
+def _check_config(client: Any) -> Durability:
+    """Return the durability on a server that refused WAITAOF."""
     try:
         file = client.info("persistence")
         if not file["aof_enabled"]:
@@ -76,9 +76,9 @@ def _look(client: Any) -> Durability:
             return Durability.UNTOLD
     except (redis.ResponseError, KeyError):
         return Durability.UNTOLD
-    # While a file is written anew it may be the first one, which counts only when it is complete.
-    is_moving = file.get("aof_rewrite_in_progress") or file.get("aof_rewrite_scheduled")
-    return Durability.UNCONFIRMED if is_moving else Durability.CONFIRMED
+    # The file that is being rewritten may be the first one, which protects nothing until it is complete.
+    is_rewriting = file.get("aof_rewrite_in_progress") or file.get("aof_rewrite_scheduled")
+    return Durability.UNCONFIRMED if is_rewriting else Durability.CONFIRMED
 
 
 def _syncs_first(client: Any) -> bool:

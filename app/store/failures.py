@@ -33,7 +33,7 @@ class RedisFailures(Failures):
         if not self._ends:
             return None
         left_s = max(self._left_s(name) for name in (client, *networks_of(client)))
-        # In whole seconds, so that few different answers, which are cached.
+        # In whole seconds, as Retry-After reports it.
         return Refusal(self._limit, ceil(left_s) * 1_000_000) if left_s > 0 else None
 
     def _left_s(self, name: str) -> float:
@@ -46,9 +46,9 @@ class RedisFailures(Failures):
         return left_s
 
     def note(self, client: str) -> Refusal | None:
-        networks, most = networks_of(client), self._limit.max_requests
+        networks, limit = networks_of(client), self._limit.max_requests
         names = [keys.failures(client), *_SHARED, *map(keys.network_failures, networks)]
-        limits = [most, *(network_limit(network, most) for network in networks)]
+        limits = [limit, *(network_limit(network, limit) for network in networks)]
         with bounded(self._deadline_s, DECISION):
             is_refused, *waits_us = self._fail.run(
                 self._client, names, [client, self._limit.window_s, MAX_CLIENTS, *limits]

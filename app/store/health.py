@@ -120,7 +120,7 @@ class EvictionPolicyCheck:
         try:
             policy = self._client.info("memory").get("maxmemory_policy", _SAFE_POLICY)
         except redis.ResponseError as error:
-            _log.info("the configuration of Redis can't be looked at: %s", error)
+            _log.info("the configuration of Redis can't be read: %s", error)
             policy = _SAFE_POLICY
         self._is_done = True
         if policy != _SAFE_POLICY:

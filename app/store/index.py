@@ -30,7 +30,7 @@ class Index:
         self._slice_script = Script("slice")
 
     def add(self, *entries: bytes) -> None:
-        """Add *entries*; those that exist are left alone."""
+        """Add *entries*; existing ones are left unchanged."""
         if entries:
             self._repaired(lambda: self._enroll.run(self._client, [keys.INDEX], [b"".join(entries)]))
 
@@ -97,7 +97,7 @@ class Index:
         except redis.ResponseError as error:
             if not is_wrong_type(error):
                 raise
-        _log.error("%s in Redis is no index; it is made anew", keys.INDEX)
+        _log.error("%s in Redis is not an index; rebuilding it", keys.INDEX)
         for name in (keys.INDEX, keys.BACKFILL_CURSOR, keys.BACKFILL_FINISHED):
             self._client.delete(name)
         return call()

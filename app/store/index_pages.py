@@ -86,14 +86,14 @@ class IndexPages:
         ]
 
     def _prune(self, start: int) -> int:
-        """Drop the entries of missing tokens, except young ones, whose records may not be written yet."""
+        """Drop the entries of missing tokens, except recent ones, whose records may not be written yet."""
         seconds, _ = self._client.time()
         entries = self._index.ranked(start, _PRUNE_BATCH)
         rows = self._reader.fields(_digests(entries), "id", "moved_to")
         expired = [
             entry
             for entry, values in zip(entries, rows, strict=True)
-            if not (_matches_record(entry, values) or _is_young(entry, seconds * 1000))
+            if not (_matches_record(entry, values) or _is_recent(entry, seconds * 1000))
         ]
         return self._index.drop(*expired)
 
@@ -114,7 +114,7 @@ def _matches_record(entry: bytes, values: Fields | None) -> bool:
     return not records.where(digest, moved_to) and records.id_of(digest, stored_id) == keys.id_of_entry(entry)
 
 
-def _is_young(entry: bytes, now_ms: int) -> bool:
+def _is_recent(entry: bytes, now_ms: int) -> bool:
     return abs(now_ms - id_time_ms(keys.id_of_entry(entry))) < _SETTLING_MS
 
 

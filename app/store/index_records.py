@@ -1,4 +1,4 @@
-"""Reads records in batches, from a dozen to thousands at a time."""
+"""Read records in batches, from a dozen to thousands at a time (docs/decisions/0005 and 0011)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every key name in Redis.
+"""The names of all keys in Redis.
 
 A Cluster runs a script only if all of its keys share a hash tag; those of one token share that of its record.
 """
@@ -31,7 +31,7 @@ FAILED_CLIENTS = "{acl:failures}:clients"
 # list, as those below: the bad tokens of all clients for which that set has no room; TTL: the window.
 FURTHER_FAILURES = "{acl:failures}:further"
 
-# How much longer than its token the marker of an expired token lives; take.lua has the same number.
+# How long an expiry marker outlives the record of its token; take.lua has the same number.
 REMEMBERED_MS = 30 * 86_400_000
 
 ENTRY_BYTES = 48
@@ -59,9 +59,9 @@ def usage(digest: str) -> str:
 
 
 def ended(digest: str) -> str:
-    """Return the key of the marker of an expired token: a string, its id; TTL: REMEMBERED_MS after it.
+    """Return the key of a token's expiry marker: a string, its id; TTL: the record's and REMEMBERED_MS.
 
-    The scripts derive the same name from the record's.
+    The scripts derive the same name from the record's. See docs/decisions/0019.
     """
     return f"{{tokens:{digest}}}:ended"
 
@@ -72,7 +72,7 @@ def all_of(digest: str) -> tuple[str, str, str]:
 
 
 def probes() -> Iterator[str]:
-    """Yield names that are no digests, so no token has them; their records are in varying slots."""
+    """Yield names that are not digests, so no token has them; their records are in varying slots."""
     return (f"probe-{number}" for number in count())
 
 
@@ -108,12 +108,12 @@ def is_entry(member: bytes) -> bool:
 
 
 def cursor_of(entry: bytes) -> str:
-    """Return *entry* as text, the inverse of ``entry_of``."""
+    """Return *entry* as a cursor, the inverse of ``entry_of``."""
     return id_of_entry(entry) + digest_of_entry(entry)
 
 
 def entry_of(cursor: str) -> bytes:
-    """Return the member of INDEX of a *cursor* from ``cursor_of``."""
+    """Return the member of INDEX that ``cursor_of`` returned *cursor* for."""
     return index_entry(cursor[: -2 * _DIGEST_BYTES], cursor[-2 * _DIGEST_BYTES :])
 
 

@@ -29,11 +29,11 @@ from app.store.transport.deadlines import DECISION, Deadlines, bounded
 from app.store.transport.pipeline import Pipeline
 from app.store.transport.scripts import Script
 
-# Neither a limit nor a window that others wrote has more digits.
+# take.lua accepts no limit or window with more digits, whichever program wrote it.
 _MAX_FIGURE = 10**12
-_NONSENSE = "the reply of Redis makes no sense, or the record moved to no digest"
+_INVALID_REPLY = "Redis sent an invalid reply, or the record redirects to an invalid digest"
 _ABSENT = {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
-# Those that take.lua returns with the identity and nothing else.
+# The verdicts that take.lua returns with the identity alone.
 _OF_IDENTITY = {
     verdict.encode(): verdict
     for verdict in (
@@ -69,7 +69,7 @@ class RedisLedger(Ledger):
         )
         self._take = Script("take")
         self._calls = count()
-        # Not confirmed to be on disk: a token that a crash puts back under its old pepper moves again.
+        # Not confirmed on disk: if a crash undoes the move, the token moves again at its next use.
         self._rekeyer: Rekeyer[bool] = Rekeyer(
             client, pepper_check, lambda script, names, args: script.run(client, names, args)
         )
@@ -102,7 +102,7 @@ class RedisLedger(Ledger):
         run_in_background(settle, concurrent=self.concurrent)
 
     def _settle_one(self, token_id: str, found: str, current: str) -> None:
-        """Move a token from a previous pepper to the current one, and note that the pepper is right."""
+        """Move a token from a previous pepper to the current one, and record that the pepper is right."""
         try:
             if found != current:
                 token_id = records.id_of(found, token_id)
@@ -116,7 +116,7 @@ class RedisLedger(Ledger):
         found, seen = self._ask(digest, args), [digest]
         while not isinstance(found, Decision):
             if found in seen or len(seen) == MAX_MOVES:
-                raise StoreUnavailableError("a record that moved in circles")
+                raise StoreUnavailableError("a record that redirects in circles")
             seen.append(found)
             found = self._ask(found, args)
         return found
@@ -126,21 +126,21 @@ class RedisLedger(Ledger):
         names, call = keys.all_of(digest), f"{next(self._calls)}"
         reply = self._take.run(self._client, names, [*args, call])
         if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
-            self._client.close()  # every later reply on it is out of order too
-            raise StoreUnavailableError("the answer belongs to another request")
+            self._client.close()  # every later reply on this connection would be wrong too
+            raise StoreUnavailableError("the reply belongs to another request")
         return _read(digest, reply[1:-1])
 
 
 def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
     """Return the decision in a reply, or the digest to which the record moved; raises StoreUnavailableError.
 
-    A reply that differs in any element from what ``take.lua`` documents is no decision.
+    A reply that differs in any element from what ``take.lua`` documents is not a decision.
     """
     match reply:
-        case [bytes() as word, bytes() as token_id, bytes() as email, bytes() as comment] if (
-            word in _OF_IDENTITY
+        case [bytes() as verdict, bytes() as token_id, bytes() as email, bytes() as comment] if (
+            verdict in _OF_IDENTITY
         ):
-            return Decision(_OF_IDENTITY[word], _identity(digest, token_id, email, comment))
+            return Decision(_OF_IDENTITY[verdict], _identity(digest, token_id, email, comment))
         case [b"unknown_token"]:
             return Decision(Verdict.UNKNOWN_TOKEN)
         case [b"rate_limited", bytes() as token_id, bytes() as email, bytes() as comment, *figures]:
@@ -150,17 +150,17 @@ def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
             return Decision(Verdict.EXPIRED_TOKEN, _identity(digest, token_id, b"", b""))
         case [b"moved", bytes() as where] if DIGEST.fullmatch(moved_to := where.decode("latin-1")):
             return moved_to
-    raise StoreUnavailableError(_NONSENSE)
+    raise StoreUnavailableError(_INVALID_REPLY)
 
 
 def _refusal(figures: Sequence[Any]) -> Refusal:
     """Return the limit and the wait in a reply; raises StoreUnavailableError."""
     match figures:
-        case [int() as most, int() as window_s, int() as wait_us] if (
-            0 < most <= _MAX_FIGURE and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MAX_FIGURE
+        case [int() as max_requests, int() as window_s, int() as wait_us] if (
+            0 < max_requests <= _MAX_FIGURE and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MAX_FIGURE
         ):
-            return Refusal(Limit(most, window_s), wait_us)
-    raise StoreUnavailableError(_NONSENSE)
+            return Refusal(Limit(max_requests, window_s), wait_us)
+    raise StoreUnavailableError(_INVALID_REPLY)
 
 
 def _identity(digest: str, token_id: bytes, email: bytes, comment: bytes) -> Identity:

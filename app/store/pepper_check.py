@@ -21,8 +21,8 @@ from app.store.transport.deadlines import is_wrong_type
 
 _RETRY_S = 1.0
 _MESSAGE = (
-    "PEPPER is not the one that the tokens in this Redis were made with. Set the right one, or the old one "
-    "as PEPPER_PREVIOUS. To give up all tokens made so far: flask --app wsgi tokens forget-pepper"
+    "PEPPER is not the one that the tokens in this Redis were created with. Set the right one, or the old "
+    "one as PEPPER_PREVIOUS. To give up all existing tokens: flask --app wsgi tokens forget-pepper"
 )
 _log = logging.getLogger(__name__)
 

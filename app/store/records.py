@@ -1,4 +1,4 @@
-"""A token and the hash that keeps it, both directions side by side."""
+"""Convert a token to the hash that stores it, and back (docs/decisions/0021)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.core.tokens import DIGEST, TOKEN_ID, Fault, Token, inherited_id
 
 _MAX_BYTES = 65_536
 _CUT_BYTES = 4096
-# What PEXPIRETIME says if there is no such key.
+# The reply of PEXPIRETIME if the key does not exist.
 NO_KEY = -2
 
 FIELDS = (
@@ -26,12 +26,12 @@ FIELDS = (
 
 # take.lua finds no token in a record without any of these, and reads no record in which they are longer.
 IDENTIFYING = ("id", "hosts", "email", "comment")
-# take.lua refuses to decide with another value than a number, or with one below its bound.
+# take.lua refuses to decide if one of these is not a number, or is below its bound.
 DECIDING = {field.name: field.kind.low for field in KEPT if isinstance(field.kind, Number | Moment)}
 
 
 def to_fields(spec: TokenSpec) -> dict[str, str]:
-    """Return the fields that an operator decides on; an empty value is not stored."""
+    """Return the stored form of the fields that an operator sets; an empty value is not stored."""
     return {field.name: field.kind.to_record(getattr(spec, field.name)) for field in KEPT}
 
 
@@ -53,40 +53,40 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         enabled=record.get("enabled", "1") == "1",
         first_used_at=_not_before(created_at, _number(record, "first_used_at")),
         last_used_at=_not_before(created_at, _number(record, "last_used_at")),
-        fault=None if is_short and _makes_sense(record) else Fault.FIELDS,
+        fault=None if is_short and _is_valid(record) else Fault.FIELDS,
     )
 
 
 def unreadable(digest: str, expires_at: int | None = None) -> Token:
-    """Return what stands for a key under *digest* that holds no record."""
+    """Return a token that stands for a key under *digest* that holds no record."""
     return Token(digest=digest, id=inherited_id(digest), hosts=(), expires_at=expires_at, fault=Fault.KEY)
 
 
 def moved_to(digest: str, values: Any) -> str | None:
-    """Return the digest to which the record of *digest* moved, that holds *values*; None if it did not."""
+    """Return the digest to which the record of *digest*, with these *values*, has moved; else None."""
     text = None if isinstance(values, Exception) else values[FIELDS.index("moved_to")]
     return where(digest, text.decode(errors="replace")) if text is not None else None
 
 
 def where(digest: str, text: str | None) -> str | None:
-    """Return the digest that a record under *digest* names by *text* as its new place, if it is one."""
+    """Return *text* if it is a valid redirect of the record under *digest*, else None."""
     return text if text and DIGEST.fullmatch(text) and text != digest else None
 
 
 def id_of(digest: str, kept: str | None) -> str:
-    """Return the id that a record keeps, or the one that a record without a proper one goes by."""
+    """Return the stored id *kept* if it is valid, else the id derived from *digest*."""
     return kept if kept and TOKEN_ID.fullmatch(kept) else inherited_id(digest)
 
 
 def _text(value: bytes, *, cut: bool) -> str:
-    """Return a value as text; if it is to be cut, what fits into a record with all others, up to a comma."""
+    """Return *value* as text; if *cut* is set, at most _CUT_BYTES of it, up to a comma."""
     if not cut or len(value) <= _CUT_BYTES:
         return value.decode(errors="replace")
     return value[:_CUT_BYTES].decode(errors="replace").rpartition(",")[0]
 
 
-def _makes_sense(record: Mapping[str, str]) -> bool:
-    """Return whether take.lua can decide with a record that is short enough."""
+def _is_valid(record: Mapping[str, str]) -> bool:
+    """Return whether take.lua can decide on a record that is short enough."""
     numbers = {name: _number(record, name) for name in DECIDING if name in record}
     return any(name in record for name in IDENTIFYING) and all(
         number is not None and number >= DECIDING[name] for name, number in numbers.items()
@@ -98,5 +98,5 @@ def _number(record: Mapping[str, str], name: str) -> int | None:
 
 
 def _not_before(created_at: int | None, used_at: int | None) -> int | None:
-    """Return a minute of use, but not before the token was made: in its first minute, or by another clock."""
+    """Return a time of use, raised to the creation if that is later: rounding or another clock causes it."""
     return used_at if used_at is None or created_at is None else max(used_at, created_at)

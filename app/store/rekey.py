@@ -1,4 +1,4 @@
-"""Tokens that get another digest, because the secret was rotated or the pepper changed.
+"""Move tokens to another digest, because the secret was rotated or the pepper changed.
 
 See docs/decisions/0005, and 0009 for Clusters.
 """
@@ -57,9 +57,9 @@ class Rekeyer(Generic[Outcome]):
     def move(self, token_id: str, old: str, new: str, grace_ends_at: int) -> Outcome | None:
         """Move all keys of digest *old* to *new*, and return the outcome of the script.
 
-        Returns None if the token is gone, or if the new digest lies in another slot of a Cluster. *old*
-        redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. The index
-        entry is added before the move, and again after it because a page view may prune it in between.
+        Returns None if the token no longer exists, or if the new digest lies in another slot of a Cluster.
+        *old* redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. The
+        index entry is added before the move, and again after it because a page view may prune it in between.
         """
         if not self.can_move(old, new):
             return None
@@ -78,6 +78,6 @@ class Rekeyer(Generic[Outcome]):
         return outcome
 
     def _is_there(self, digest: str) -> bool:
-        """Tell whether a token is kept under *digest*: another change may have moved or deleted it since."""
+        """Tell whether a token is stored under *digest*: a later change may have moved or deleted it."""
         token_id, moved_to = self._client.hmget(keys.record(digest), "id", "moved_to")
         return bool(token_id) and not moved_to

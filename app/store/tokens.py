@@ -1,4 +1,7 @@
-"""Tokens in Redis: their records, and an index that lists them by age and finds them by id."""
+"""Store tokens in Redis: their records, and an index that lists them by age and finds them by id.
+
+See docs/decisions/0002, 0010 and 0019.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ from app.store.transport.deadlines import best_effort, bounded
 from app.store.transport.scripts import Script, flat
 
 _CLAIM_TTL_S = 3600
-_MOST_NAMESAKES = 10
+_MAX_NAMESAKES = 10
 
 
 class RedisTokens(TokenStore):
-    """Keeps each token in a hash; a script makes each change, and Disk tells how durable it is."""
+    """Stores each token in a hash; a script makes each change, and Disk reports how durable it is."""
 
     def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float) -> None:
-        self._client: Any = client  # its stubs return the union of every protocol's answers
+        self._client: Any = client  # its stubs return the union of every protocol's replies
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
         self._disk = Disk(client)
@@ -59,7 +62,7 @@ class RedisTokens(TokenStore):
                 self._add, [keys.record(token.digest)], [*_end(token.expires_at), *flat(filled)]
             )
             if durability is None:
-                raise UnknownOutcomeError("the answer of Redis makes no sense")
+                raise UnknownOutcomeError("Redis sent an invalid reply")
             with best_effort():
                 self._pepper_check.record_current()
             return durability
@@ -70,7 +73,7 @@ class RedisTokens(TokenStore):
 
     def with_id(self, token_id: str) -> Sequence[Token]:
         with bounded(self._deadline_s):
-            return self._listing.tokens_of(self._index.entries_of(token_id, _MOST_NAMESAKES))
+            return self._listing.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
 
     def edit(
         self,
@@ -83,7 +86,7 @@ class RedisTokens(TokenStore):
     ) -> Durability | None:
         before, after = records.to_fields(token), records.to_fields(spec)
         changed = {name: value for name, value in after.items() if value != before[name]}
-        if token.fault:  # nothing that could be read may be relied upon
+        if token.fault:  # the fields that could be read may be wrong
             changed = after | {"id": token.id}
         return self._change(token, changed | _switch(enabled), expires_at, window_s)
 
@@ -159,11 +162,11 @@ class RedisTokens(TokenStore):
 
 
 def _end(expires_at: int | None) -> tuple[int, int]:
-    """Return an expiry and until when it is remembered, in milliseconds since the epoch; 0 is never."""
+    """Return the expiry and that of its marker, in milliseconds since the epoch; 0 is never."""
     return (0, 0) if expires_at is None else (expires_at * 1000, expires_at * 1000 + keys.REMEMBERED_MS)
 
 
-def _switch(enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 - it is the one thing asked
+def _switch(enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 - it is the only argument
     return {} if enabled is None else {"enabled": "" if enabled else "0"}
 
 

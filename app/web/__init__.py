@@ -1,1 +1,1 @@
-"""What speaks: the only package that knows HTTP."""
+"""The views: pages, API, health probes and metrics (docs/decisions/0001)."""

@@ -1,4 +1,4 @@
-"""The operator's pages."""
+"""The admin pages (docs/decisions/0004)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.web.messages import log_durability, why
 bp = Blueprint("admin", __name__)
 
 _PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-_MOST_TO_COUNT = 10_000
+_MAX_TO_COUNT = 10_000
 _PIECES_AT_ONCE = 64
 _NOT_CREATED = "No token was created"
 
@@ -57,10 +57,10 @@ def index() -> str:
     """Show all tokens and the form for a new one, or the tokens that match the search."""
     if typed := request.args.get("q", "").strip():
         return _search(typed)
-    asked = request.args.get("page", "1")
+    number = request.args.get("page", "1")
     catalog = services().catalog
-    page = catalog.page(int(asked) if _PAGE.fullmatch(asked) else 1)
-    old = catalog.count_old_peppers() if page.total <= _MOST_TO_COUNT else None
+    page = catalog.page(int(number) if _PAGE.fullmatch(number) else 1)
+    old = catalog.count_old_peppers() if page.total <= _MAX_TO_COUNT else None
     disk = request.args.get("disk") or _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE)
     return _render("index.html", page=page, form=forms.new_idempotency_key(), old_peppers=old, disk=disk)
 
@@ -75,13 +75,13 @@ def _search(typed: str) -> str:
 
 @bp.get("/tokens/<token_id>")
 def token_page(token_id: str) -> Shown:
-    """Show one token, its usage and all that can be done with it."""
+    """Show one token, its usage and the actions on it."""
     return _token_page(services().catalog.find_public(token_id))
 
 
 @bp.post("/create_token")
 def create_token() -> Shown:
-    """Create a token and show its secret, this one time."""
+    """Create a token and show its secret, only this once."""
     try:
         typed = forms.typed(request.form, forms.IDEMPOTENCY_KEY)
         issued = services().registry.issue(typed, request.form.get(forms.IDEMPOTENCY_KEY))
@@ -94,7 +94,7 @@ def create_token() -> Shown:
 
 @bp.post("/edit_token")
 def edit_token() -> Shown | Response:
-    """Change the fields of a token that are sent, and leave the rest."""
+    """Change the submitted fields of a token and leave the others unchanged."""
     token = services().catalog.find(forms.token(request.form))
     try:
         change = services().registry.edit(token, forms.typed(request.form, forms.TOKEN))
@@ -105,19 +105,19 @@ def edit_token() -> Shown | Response:
 
 @bp.post("/disable_token")
 def disable_token() -> Response:
-    """Switch a token off; it can be switched on again."""
+    """Disable a token; it can be enabled again."""
     return _done("disabled", services().registry.enable(_token(), enabled=False))
 
 
 @bp.post("/enable_token")
 def enable_token() -> Response:
-    """Switch a token on."""
+    """Enable a token."""
     return _done("enabled", services().registry.enable(_token(), enabled=True))
 
 
 @bp.post("/rotate_token")
 def rotate_token() -> Shown:
-    """Give a token a new secret and show it, this one time."""
+    """Give a token a new secret and show it, only this once."""
     grace = forms.only(request.form, forms.TOKEN, "grace_seconds").get("grace_seconds", "0")
     issued = services().registry.rotate(services().catalog.find(forms.token(request.form)), grace)
     return _issued(issued, grace=grace)
@@ -125,7 +125,7 @@ def rotate_token() -> Shown:
 
 @bp.post("/delete_token")
 def delete_token() -> Response:
-    """Delete a token for good."""
+    """Delete a token permanently."""
     change = services().registry.delete(_token())
     return redirect(url_for("admin.index", deleted=change.token.id, disk=_disk(change)), 303)
 

@@ -1,4 +1,4 @@
-"""The answers of /auth: one table from verdict to status, and the rendering of all headers."""
+"""The responses of /auth: one table from verdict to status, and all headers (docs/decisions/0023)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _body(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
 def _challenges(outcome: Outcome, settings: Settings) -> list[tuple[str, str]]:
     """Return a challenge for each accepted scheme.
 
-    A 403 is Bearer's alone (RFC 6750 section 3.1): other clients would ask their user for another password.
+    Only Bearer has one for a 403 (RFC 6750 section 3.1); with Basic, browsers would ask for another password.
     """
     accepted = schemes(settings.credential_sources)
     if outcome.status == HTTPStatus.FORBIDDEN:
@@ -95,12 +95,12 @@ def _identity_headers(identity: Identity) -> list[tuple[str, str]]:
 
 
 def header_text(value: bytes) -> str:
-    """Return *value* with every byte percent-encoded that is no printable ASCII."""
+    """Return *value* with every byte percent-encoded that is not printable ASCII."""
     return quote_from_bytes(value, safe=_PRINTABLE)
 
 
 def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
-    """RFC 9110 section 10.2.3, draft-ietf-httpapi-ratelimit-headers-11, and X- names (reset in seconds)."""
+    """Return Retry-After, draft-ietf-httpapi-ratelimit-headers-11, and the X- names; times in seconds."""
     limit, wait_s = refusal.limit, refusal.retry_after_s
     return [
         ("Retry-After", f"{wait_s}"),

@@ -1,4 +1,4 @@
-"""The JSON API: what the admin pages do, for programs."""
+"""The JSON API, which does for programs what the admin pages do (docs/decisions/0015)."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def list_tokens() -> Shown:
 
 @bp.post("/tokens")
 def create_token() -> Answer:
-    """Create a token and return its secret, this one time."""
+    """Create a token and return its secret, only this once."""
     return _issued(services().registry.issue(bodies.typed(bodies.read(request), _KINDS)))
 
 
 @bp.get("/tokens/<name>")
 def show_token(name: str) -> Shown:
-    """Return one token and its use."""
+    """Return one token and its usage."""
     token, now_s = _find(name), services().registry.now_s
     usage = services().catalog.usage(token, now_s)
     used = {"last_24_hours": _counts(total(usage.hours[-24:])), "last_90_days": _counts(total(usage.days))}
@@ -104,20 +104,20 @@ def show_token(name: str) -> Shown:
 
 @bp.patch("/tokens/<name>")
 def edit_token(name: str) -> Answer:
-    """Change the fields of a token that are sent, all or none, and leave the rest."""
+    """Change the sent fields of a token, all or none, and leave the others unchanged."""
     body = bodies.read(request)
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
     if "expires_at" in body and body["expires_at"] is None:
-        body.setdefault("ttl_seconds", 0)  # as it is shown of a token that never ends
+        body.setdefault("ttl_seconds", 0)  # null, as a token that never expires is shown
     change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
     return _shown(change.token, change.changed_at), 200, _headers(change)
 
 
 @bp.post("/tokens/<name>/rotate")
 def rotate_token(name: str) -> Answer:
-    """Give a token a new secret and return it, this one time."""
+    """Give a token a new secret and return it, only this once."""
     body = bodies.read(request) if request.get_data() else {}
     if unknown := body.keys() - {"grace_seconds"}:
         raise InvalidFieldsError(dict.fromkeys(unknown, "unknown field; known is grace_seconds"))
@@ -127,7 +127,7 @@ def rotate_token(name: str) -> Answer:
 
 @bp.delete("/tokens/<name>")
 def delete_token(name: str) -> Answer:
-    """Delete a token for good."""
+    """Delete a token permanently."""
     return "", 204, _headers(services().registry.delete(_find(name)))
 
 
@@ -154,14 +154,14 @@ def _counts(counts: Counts) -> dict[str, int]:
 
 
 def _find(name: str) -> Token:
-    """Return the token whose id or SHA-256 *name* is; a token itself does not belong in an address."""
+    """Return the token with *name* as its id or SHA-256; a secret does not belong in a URL."""
     return services().catalog.find_public(name)
 
 
 def _cursor() -> str | None:
     cursor = request.args.get("cursor")
     if cursor and not is_start(cursor):
-        raise InvalidFieldsError({"cursor": "the next_cursor of another answer"})
+        raise InvalidFieldsError({"cursor": "the next_cursor of another response"})
     return cursor or None
 
 

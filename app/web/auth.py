@@ -1,4 +1,4 @@
-"""The view of /auth, and the probes beside it; everything unforeseen around a decision is a 503 here."""
+"""The view of /auth and the health probes; any unforeseen failure around a decision becomes a 503 here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NO_REFUSAL = {Verdict.ALLOWED, Verdict.UNAVAILABLE}
 
 
 def respond(services: Services, headers: Headers, peer: str, render: Callable[[Decision], _T]) -> _T:
-    """Return what *render* makes of the decision, and count it.
+    """Return the decision as *render* renders it, and count it.
 
     This is the one place that fails closed: a failure to decide or to render becomes UNAVAILABLE.
     """
@@ -70,7 +70,7 @@ def _check(services: Services, headers: Headers) -> Decision:
 def _check_and_count(services: Services, failures: Failures, client: str, headers: Headers) -> Decision:
     """Return the decision and count a bad token, within one deadline.
 
-    Without the count there is no answer: an attacker must not learn whether a guess was right.
+    If counting fails, the decision fails: an attacker must not learn whether a guess was right.
     """
     with gevent.Timeout(services.settings.redis_deadline_ms / 1000):
         decision = _check(services, headers)
@@ -120,7 +120,7 @@ def healthz() -> Response:
 
 @bp.get("/livez", provide_automatic_options=False)
 def livez() -> Response:
-    """Answer 200, without Redis: its failure is no reason for an orchestrator to restart this process."""
+    """Answer 200, without Redis, whose failure must not make an orchestrator restart this process."""
     return _plain("ok", 200)
 
 

@@ -1,4 +1,7 @@
-"""The operator's password, by HTTP Basic (RFC 7617), and the limit on wrong guesses."""
+"""Check the operator's password (HTTP Basic, RFC 7617), and limit wrong guesses.
+
+See docs/decisions/0012 and 0020.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class _Basic(HTTPBasicAuth):  # type: ignore[misc]
-    """Accepts the scheme Basic alone; Flask-HTTPAuth takes a password behind any scheme, such as Bearer."""
+    """Accepts only the scheme Basic; Flask-HTTPAuth accepts a password with any scheme, such as Bearer."""
 
     def get_auth(self) -> Authorization | None:
         """Return the user and password that were sent."""

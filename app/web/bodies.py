@@ -1,4 +1,4 @@
-"""The JSON bodies of API requests."""
+"""Read the JSON bodies of API requests (docs/decisions/0015)."""
 
 from __future__ import annotations
 

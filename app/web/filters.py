@@ -1,4 +1,4 @@
-"""How pages show values."""
+"""Template filters that format values for pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CODE = re.compile("`([^`]+)`")
 
 
 def register(app: Flask) -> None:
-    """Give the templates of *app* our filters, and its static files a URL for each content."""
+    """Add our filters to the templates of *app*, and a content hash to the URLs of its static files."""
     app.jinja_env.finalize = shown
     app.jinja_env.filters |= _FILTERS
     app.add_template_test(is_token_id, "token_id")

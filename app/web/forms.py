@@ -1,4 +1,4 @@
-"""Form fields as they were sent, each once."""
+"""Read form fields, each sent once (docs/decisions/0004)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Form = MultiDict[str, str]
 
 
 def require(sent: Request) -> None:
-    """Refuse a change that is sent in another way than as a form, for what it says would be overlooked."""
+    """Refuse a change that is not sent as a form, because its fields would be ignored."""
     if sent.query_string:
         abort(400, "send the fields in the body; the address of a change takes none. Nothing was changed.")
     if sent.mimetype not in _KINDS and (sent.content_length or "Transfer-Encoding" in sent.headers):
@@ -29,7 +29,7 @@ def require(sent: Request) -> None:
 
 
 def typed(form: Form, *own: str) -> dict[str, str]:
-    """Return what *form* says besides the fields *own*, one text per field.
+    """Return the fields of *form* except *own*, one string per field.
 
     A list may be sent item by item; raises InvalidFieldsError for any other field sent twice.
     """
@@ -49,7 +49,7 @@ def as_typed(form: Form) -> dict[str, str]:
 
 
 def token(form: Form) -> str:
-    """Return which token is meant; raises InvalidFieldsError."""
+    """Return the name of the token that is meant; raises InvalidFieldsError."""
     values = form.getlist(TOKEN)
     if len(values) > 1:
         raise InvalidFieldsError({TOKEN: _TWICE})
@@ -60,12 +60,12 @@ def token(form: Form) -> str:
 
 def only(form: Form, *names: str) -> dict[str, str]:
     """Return the fields *names*, those that were sent; raises InvalidFieldsError for any other field."""
-    said = typed(form)
-    if unknown := said.keys() - set(names):
+    fields = typed(form)
+    if unknown := fields.keys() - set(names):
         raise InvalidFieldsError(dict.fromkeys(unknown, f"unknown field; known are {', '.join(names)}"))
-    return said
+    return fields
 
 
 def new_idempotency_key() -> str:
-    """Return a key that makes a form good for one token, however often its response is reloaded."""
+    """Return a key that limits a form to one token, however often its response is reloaded."""
     return secrets.token_urlsafe(18)

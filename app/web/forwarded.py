@@ -1,4 +1,4 @@
-"""What Traefik forwards of the original request.
+"""Read the headers in which Traefik forwards the original request.
 
 A client that reaches the service without passing through Traefik can forge every header that is read here:
 /auth must never be routed to the public.
@@ -22,7 +22,7 @@ class Headers(Protocol):
         ...
 
 
-# Every header that an answer of /auth depends on; X-Forwarded-For only if FAIL_LIMIT_MAX is set.
+# Every header that a response of /auth depends on; X-Forwarded-For only if FAIL_LIMIT_MAX is set.
 READ_HEADERS = (*headers_of(SOURCES), "X-Forwarded-Host", "X-Forwarded-For")
 
 

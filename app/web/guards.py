@@ -1,4 +1,4 @@
-"""Checks before every view but /auth, and the security headers of every other response."""
+"""Checks before every view but /auth, and security headers for its response (docs/decisions/0004)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OWN_PAGE = "Open the page of this service and send it from there"
 _OWN_PROXY = (
-    "If it was sent from a page of this service, a proxy in between has changed Host: it must hand on Host "
+    "If it was sent from a page of this service, a proxy in between has changed Host: it must pass on Host "
     "as the browser sent it, with its port (nginx: proxy_set_header Host $http_host;)"
 )
 _SECURITY_HEADERS = {
@@ -56,21 +56,21 @@ def guard(app: Flask) -> None:
 def _refuse_subrequest() -> None:
     # A 2xx to a ForwardAuth sub-request would open the backend behind it.
     if request.endpoint != "auth.check" and is_subrequest(request.headers):
-        abort(403, "this address answers no ForwardAuth; send it to /auth")
+        abort(403, "this address does not serve ForwardAuth; send it to /auth")
 
 
 def _refuse_malformed_host() -> None:
     if request.endpoint != "auth.check" and not _is_host(request.headers.get("Host")):
-        abort(400, "the Host header names no host")
+        abort(400, "the Host header is not a valid host")
 
 
 def _is_host(sent: str | None) -> bool:
-    # HTTP/1.0 may go without one (RFC 9112 section 3.2), and none is blank (RFC 9110 section 4.2.1).
+    # Only HTTP/1.0 may omit it (RFC 9112 section 3.2), and it is never blank (RFC 9110 section 4.2.1).
     if sent is None:
         return request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
     try:
         return normalize(sent) is not None and urlsplit(f"//{sent}").port != 0
-    except ValueError:  # beyond the last port
+    except ValueError:  # a port above 65535
         return False
 
 

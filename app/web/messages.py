@@ -1,4 +1,4 @@
-"""What pages, the API and the log say when Redis did not make a change, or may not have made it."""
+"""Messages for changes that Redis did not make, or may not have made (docs/decisions/0010)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 _UNDONE = {
     "create_token": "No token was created.",
     "edit_token": "Nothing was changed.",
-    "disable_token": "The token was not disabled: whoever uses it is let in as before.",
+    "disable_token": "The token was not disabled: requests with it are still allowed.",
     "enable_token": "The token was not enabled.",
     "rotate_token": "The token was not rotated: it has its old secret.",
-    "delete_token": "The token was not deleted: whoever uses it is let in as before.",
+    "delete_token": "The token was not deleted: requests with it are still allowed.",
 }
 _UNKNOWN = {
     "create_token": "Whether the token was created is not known. If it is in the table, delete it: "
@@ -39,7 +39,7 @@ def why(error: StoreUnavailableError, endpoint: str | None) -> str:
 
 
 def log_durability(durability: Durability) -> None:
-    """Log that a crash of Redis may undo a change; what holds for every change is logged once a process."""
+    """Log that a crash of Redis may undo a change; what holds for every change is logged once per process."""
     if durability is Durability.UNCONFIRMED:
         log.warning(WARNINGS[durability])
     elif durability in WARNINGS:

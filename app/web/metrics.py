@@ -32,7 +32,7 @@ def metrics() -> Response:
     """Return the counters of all workers since the service started."""
     registry = CollectorRegistry()
     registry.register(_Decisions(services()))
-    # Not the header itself: choose_encoder raises an exception for a version that is no number.
+    # Not the header itself: choose_encoder raises an exception for a version that is not a number.
     encode, kind = choose_encoder(_OPENMETRICS if _NAME in request.headers.get("Accept", "") else "")
     return Response(encode(registry), content_type=kind, headers={"Cache-Control": "no-store"})
 

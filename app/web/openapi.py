@@ -1,4 +1,4 @@
-"""What GET /api/v1/openapi.json returns: OpenAPI 3.1."""
+"""The OpenAPI 3.1 document of GET /api/v1/openapi.json (docs/decisions/0015)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _json(name: str, kind: str = "application/json") -> Schema:
     return {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
 
 
-# The password, other sites, guessing, Redis, and what is too long for a request.
+# From the password check, the cross-site guard, throttling, Redis, and limits on the size of a request.
 _ANYWHERE = (400, 401, 403, 414, 429, 431, 503)
 
 
@@ -68,20 +68,20 @@ DESCRIPTION: Schema = {
                 parameters=[
                     _query(
                         "q",
-                        "a host, an id or its beginning, a SHA-256, a part of an email",
+                        "a host, an id or its beginning, a SHA-256, part of an email address",
                         type="string",
                         anyOf=[{"pattern": f"^{QUERY}$"}, BEYOND_ASCII],
                         maxLength=MAX_CHARS,
                     ),
                     _query(
                         "cursor",
-                        "the next_cursor of another answer",
+                        "the next_cursor of another response",
                         type="string",
                         pattern=f"^(?:{TOKEN_ID.pattern})?$",
                     ),
                     _query(
                         "limit",
-                        "how many at most",
+                        "the maximum number of tokens to return",
                         type="integer",
                         minimum=1,
                         maximum=MAX_LIMIT,
@@ -91,8 +91,8 @@ DESCRIPTION: Schema = {
             ),
             "post": _operation(
                 "create_token",
-                "Make a token",
-                _change(201, "The token and its text", "IssuedToken"),
+                "Create a token",
+                _change(201, "The token and its secret", "IssuedToken"),
                 *(409, 413, 415),
                 requestBody=_body("NewToken"),
             ),
@@ -100,25 +100,25 @@ DESCRIPTION: Schema = {
         "/tokens/{name}": {
             "parameters": [_NAME],
             "get": _operation(
-                "show_token", "Show a token and its use", _answer(200, "The token", "UsedToken"), 404, 409
+                "show_token", "Show a token and its usage", _answer(200, "The token", "UsedToken"), 404, 409
             ),
             "patch": _operation(
                 "edit_token",
-                "Change what is sent of a token, and leave the rest",
+                "Change the sent fields of a token and leave the others unchanged",
                 _change(200, "The token as it is now", "Token"),
                 *(404, 409, 413, 415),
                 requestBody=_body("Change"),
             ),
             "delete": _operation(
-                "delete_token", "Delete a token for good", _change(204, "It is gone"), 404, 409
+                "delete_token", "Delete a token permanently", _change(204, "The token was deleted"), 404, 409
             ),
         },
         "/tokens/{name}/rotate": {
             "parameters": [_NAME],
             "post": _operation(
                 "rotate_token",
-                "Give a token a new text",
-                _change(201, "The token and its new text", "IssuedToken"),
+                "Give a token a new secret",
+                _change(201, "The token and its new secret", "IssuedToken"),
                 *(404, 409, 413, 415),
                 requestBody=_body("Rotation", required=False),
             ),
@@ -139,7 +139,10 @@ DESCRIPTION: Schema = {
     "components": {
         "securitySchemes": {"operator": {"type": "http", "scheme": "basic"}},
         "responses": {
-            "Problem": {"description": "Why not", "content": _json("Problem", "application/problem+json")}
+            "Problem": {
+                "description": "Why the request failed",
+                "content": _json("Problem", "application/problem+json"),
+            }
         },
         "schemas": SCHEMAS,
     },

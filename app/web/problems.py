@@ -1,4 +1,4 @@
-"""Errors as programs read them: ``application/problem+json`` (RFC 9457)."""
+"""Errors as programs read them: ``application/problem+json`` (RFC 9457; docs/decisions/0015)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API's bodies hold, as JSON Schema; those of a token come from the table of its fields."""
+"""The JSON Schemas of the API's bodies; a token's follow from its fields (docs/decisions/0015, 0023)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sent(kind: Kind) -> Schema:
 def shown(kind: Kind) -> Schema:
     """Return the schema of a value of *kind* in a response.
 
-    It has no bounds, because others may have written beyond those of a request.
+    It has no bounds, because another program may have stored a value outside those of a request.
     """
     raise NotImplementedError(kind)
 
@@ -117,13 +117,13 @@ _ONE_END: Schema = {
 _TOKEN: Schema = {
     "id": text("its public name", pattern=f"^{TOKEN_ID.pattern}$"),
     "sha256": text(
-        "what it is kept under: SHA-256 of its text and the pepper", pattern=f"^{DIGEST.pattern}$"
+        "what it is stored under: SHA-256 of its secret and the pepper", pattern=f"^{DIGEST.pattern}$"
     ),
     **{field.name: _shown(field) for field in KEPT},
     "enabled": {"type": "boolean"},
-    "status": text("how it stands", enum=[*Status]),
-    "created_at": _moment("when it was made; null if that is not known"),
-    "expires_at": _moment("when it ends; null is never"),
+    "status": text("its state", enum=[*Status]),
+    "created_at": _moment("when it was created; null if unknown"),
+    "expires_at": _moment("when it expires; null is never"),
     "first_used_at": _moment("when it was first used, to the minute"),
     "last_used_at": _moment("when it was last used, to the minute"),
 }
@@ -146,7 +146,7 @@ _PROBLEM = _object(
     ["type", "title", "status", "detail"],
     description="RFC 9457",
 )
-_SECRET = text("the token itself; in this one answer only")
+_SECRET = text("the secret, which only this response contains")
 
 DURABILITY: Schema = {"type": "string", "enum": [durability.value for durability in Durability]}
 SCHEMAS: Schema = {
@@ -163,7 +163,7 @@ SCHEMAS: Schema = {
         {**_SENT, "enabled": {"type": ["boolean", "null"]}}, [], additionalProperties=False, **_ONE_END
     ),
     "Rotation": _object(
-        {"grace_seconds": {**sent(GRACE), "description": "how long the old text stays valid"}},
+        {"grace_seconds": {**sent(GRACE), "description": "how many seconds the old secret stays valid"}},
         [],
         additionalProperties=False,
     ),
@@ -174,7 +174,7 @@ SCHEMAS: Schema = {
                 "type": ["string", "null"],
                 "description": "where the rest begins; null at the end",
             },
-            "total": {**COUNT, "description": "how many tokens there are, found or not"},
+            "total": {**COUNT, "description": "the number of all tokens, found or not"},
         },
         ["tokens", "next_cursor", "total"],
     ),

@@ -1,8 +1,8 @@
 """Connections that need a greenlet only while a request is answered (docs/decisions/0014).
 
 gevent's own server creates a socket with two watchers and a greenlet for each connection, whose stack is
-mapped and unmapped again. Under load Traefik opens a connection for nearly every request, so that would be
-paid for each response. Here an idle connection is an entry in a table with one watcher, and greenlets are
+mapped and unmapped again. Under load Traefik opens a connection for nearly every request, so it would do this
+for nearly every response. Here an idle connection is an entry in a table with one watcher, and greenlets are
 reused.
 """
 
@@ -28,7 +28,7 @@ _MAX_IDLE_GREENLETS = 100
 
 
 class Connection:
-    """A non-blocking socket; *listener* is the name it was accepted on, *address* is the client's.
+    """A non-blocking socket; *listener* names the socket that accepted it, *address* is the client's.
 
     ``unread`` holds what has arrived of an incomplete request.
     """
@@ -134,7 +134,7 @@ class Connections:
         self._heads.hold(connection, len(connection.unread))
 
     def take_unread(self, connection: Connection) -> bytes:
-        """Return what has arrived of a request, to be answered now, and keep none of it."""
+        """Return and drop the bytes that have arrived of a request, which is answered now."""
         self._incomplete.pop(connection, None)
         self._heads.begin_response(connection, len(connection.unread))
         data, connection.unread = bytes(connection.unread), b""
@@ -153,7 +153,7 @@ class Connections:
         self.release()
 
     def release(self) -> None:
-        """Count one connection less; if that makes room, resume accepting."""
+        """Count one connection fewer; if that makes room, resume accepting."""
         was_full = self.is_full
         self._count -= 1
         if was_full:

@@ -47,7 +47,7 @@ class ListenerName:
 
 
 class DrainingWorker(GeventWorker):
-    """gunicorn's gevent worker with another shutdown."""
+    """gunicorn's gevent worker with its own shutdown procedure."""
 
     def load_wsgi(self) -> None:
         """Load the app, and let its requests share a connection: here, each runs in a greenlet."""
@@ -118,13 +118,13 @@ class DrainingWorker(GeventWorker):
         return Heads()
 
     def handle(self, listener: Any, client: Any, addr: Any, read: bytes = b"") -> Any:
-        """Serve one connection, of which *read* was read before; return whether it is still open.
+        """Serve one connection, of which *read* has been read already; return whether it is still open.
 
         It is registered so that a drain can shut down reads on it.
         """
         this = gevent.getcurrent()
         self._reading[this] = client
-        # The name of a client's Unix socket is no address, though it may look like that of a proxy.
+        # The name of a client's Unix socket is not an address, even if it looks like a proxy's.
         peer = addr if isinstance(addr, tuple) else ""
         try:
             bounded: Any = HeadSocket(client, self.heads, read)

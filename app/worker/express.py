@@ -1,6 +1,6 @@
 """The express lane: a gunicorn worker that answers plain requests to /auth straight from their bytes.
 
-Requests that the recognizer accepts are put to the same gate and get the same response. Every other request
+Requests that the recognizer accepts pass through the same gate and get the same response. Every other request
 falls back, with all its bytes, to gunicorn and Flask. See docs/decisions/0007 and 0014.
 """
 

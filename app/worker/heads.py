@@ -66,7 +66,7 @@ class Heads:
         self._total += size - self._held.get(holder, 0)
         self._held[holder] = size
         while self._total > self._max_bytes and (oldest := self._oldest_except(holder)):
-            _log.warning("ended a connection whose request had begun first, to make room for others")
+            _log.warning("closed the connection with the oldest incomplete request head, to free memory")
             self.release(oldest)
             oldest.evict()
 

@@ -36,7 +36,7 @@ class Lane:
         self._cached = BoundedCache(self._render, _size, _MAX_CACHE_BYTES)
 
     def decide(self, fields: dict[str, str], peer: str) -> Rendered:
-        """Put the request to the gate; return the response without its version, date and Connection field."""
+        """Pass a request to the gate; return the response without its version, date and Connection field."""
         self._note_express()
         return respond(self._services, fields, peer, self._rendered)
 

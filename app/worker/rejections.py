@@ -32,7 +32,7 @@ def reject(client: HeadSocket, address: Any, error: errors.ParseException) -> No
     """Respond to a request that gunicorn's parser rejected with *error*; log only the class of *error*."""
     peer = address[0] if isinstance(address, tuple) else "unix"
     fields = {"client": peer, "error": type(error).__name__}
-    _log.warning("refused what is not HTTP, or too much of it: error=%(error)s client=%(client)s", fields)
+    _log.warning("rejected a malformed or oversized request: error=%(error)s client=%(client)s", fields)
     _send(client, _STATUSES.get(type(error), HTTPStatus.BAD_REQUEST))
 
 

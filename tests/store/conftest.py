@@ -1,4 +1,4 @@
-"""The same tests on the fake, on a real server and on a real Cluster: what passes here holds on all."""
+"""Fixtures that run the same tests on fakeredis, a real server and a real Cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from devkit.redis_server import RedisServer
 
 
 class FakeRedis(fakeredis.FakeRedis):
-    """fakeredis, which does not know the ``#!lua`` line of a script."""
+    """fakeredis, which does not support the ``#!lua`` line of a script."""
 
     def eval(self, script: str, *args: Any) -> Any:
         """Run *script* without its first line."""
@@ -29,13 +29,13 @@ def client(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(params=["fake", "real"])
 def single_client(request: pytest.FixtureRequest) -> Any:
-    """Return a client of an empty database of one server: in a Cluster tokens do not move to a new pepper."""
+    """Return a client of an empty database on one server, because tokens in a Cluster keep their pepper."""
     return request.getfixturevalue(f"{request.param}_client")
 
 
 @pytest.fixture
 def fake_client() -> Any:
-    """Return a client of an empty database of the fake."""
+    """Return a client of an empty fakeredis database."""
     return FakeRedis(server=fakeredis.FakeServer())
 
 

@@ -27,7 +27,7 @@ ROUNDS = 10
 TOKEN = make_token()
 
 
-def patient(server: RedisServer, deadline_ms: int = 5000) -> Any:
+def connected(server: RedisServer, deadline_ms: int = 5000) -> Any:
     """Return a client with a deadline long enough for tests."""
     return connect(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=deadline_ms), concurrent=False)
 
@@ -39,10 +39,10 @@ def _valkey() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def hasty(valkey: RedisServer) -> Iterator[RedisTokens]:
+def impatient(valkey: RedisServer) -> Iterator[RedisTokens]:
     """Return a store with one token and a deadline shorter than a slow disk needs."""
     valkey.client().flushall()
-    client = patient(valkey, 1400)
+    client = connected(valkey, 1400)
     store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
     store.add(TOKEN)
     yield store
@@ -53,7 +53,7 @@ def hasty(valkey: RedisServer) -> Iterator[RedisTokens]:
 def store(valkey: RedisServer) -> Iterator[RedisTokens]:
     """Return a store on a server that supports WAITAOF."""
     valkey.client().flushall()
-    client = patient(valkey)
+    client = connected(valkey)
     yield RedisTokens(client, PepperCheck(client, ["f"]), 2)
     client.connection_pool.disconnect()
 
@@ -66,23 +66,23 @@ SYNC_FIRST = ["--appendonly", "yes", "--save", "", "--appendfsync", "always"]
     [(valkey_binary, shipped_redis()), (redis_binary, SYNC_FIRST)],
     ids=["shipped", "installed"],
 )
-def test_nothing_comes_back(binary: Callable[[], str], options: list[str]) -> None:
+def test_acknowledged_changes_survive_a_crash(binary: Callable[[], str], options: list[str]) -> None:
     """A change confirmed right before SIGKILL survives, on servers with and without WAITAOF."""
     with RedisServer(options=options, binary=binary()) as server:
-        _nothing_comes_back(server)
+        _acknowledged_changes_survive_kills(server)
 
 
-def _nothing_comes_back(server: RedisServer) -> None:
-    replica = Replica(patient(server), "pepper")
+def _acknowledged_changes_survive_kills(server: RedisServer) -> None:
+    replica = Replica(connected(server), "pepper")
     for _ in range(ROUNDS):
-        made = [replica.issue() for _ in range(4)]
-        (deleted, a), (disabled, b), (rotated, c), (_, kept) = made
+        issued = [replica.issue() for _ in range(4)]
+        (deleted, a), (disabled, b), (rotated, c), (_, kept) = issued
         replica.delete(deleted)
         replica.enable(disabled, enabled=False)
         _, new = replica.rotate(rotated, "0")
         server.kill()
         server.start()
-        verdicts = [replica.ask(text) for text in (a, b, c, new, kept)]
+        verdicts = [replica.ask(secret) for secret in (a, b, c, new, kept)]
         assert verdicts == [
             Verdict.UNKNOWN_TOKEN,
             Verdict.DISABLED_TOKEN,
@@ -110,8 +110,8 @@ def test_every_change_is_confirmed(store: RedisTokens, change: Callable[[RedisTo
 
 
 @pytest.mark.parametrize("name", CHANGES.keys() - {"add"})
-def test_no_change(store: RedisTokens, name: str) -> None:
-    """A call that changed nothing reports nothing."""
+def test_call_that_changes_nothing(store: RedisTokens, name: str) -> None:
+    """A call that changed nothing reports no durability."""
     assert CHANGES[name](store) is None
 
 
@@ -126,7 +126,7 @@ def test_slow_disk(valkey: RedisServer, store: RedisTokens) -> None:
 
 
 @pytest.fixture(params=[valkey_binary, redis_binary], ids=["valkey", "installed"])
-def mute(request: Any) -> Iterator[RedisServer]:
+def without_waitaof(request: Any) -> Iterator[RedisServer]:
     """Return a server that syncs before it replies, but without a usable WAITAOF."""
     with RedisServer(options=SYNC_FIRST, binary=request.param()) as server:
         with suppress(redis.ResponseError):  # on servers without that command
@@ -134,18 +134,18 @@ def mute(request: Any) -> Iterator[RedisServer]:
         yield server
 
 
-def told_by(server: RedisServer) -> set[Durability]:
+def reported_by(server: RedisServer) -> set[Durability]:
     """Return what is reported for a change and for the server as a whole."""
-    client = patient(server)
+    client = connected(server)
     store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
-    told = {store.add(make_token()), store.durability()}
+    reported = {store.add(make_token()), store.durability()}
     client.connection_pool.disconnect()
-    return told
+    return reported
 
 
-def test_synced_before_the_answer(mute: RedisServer) -> None:
+def test_sync_before_the_reply(without_waitaof: RedisServer) -> None:
     """With ``appendfsync always``, an acknowledged change counts as confirmed even without WAITAOF."""
-    assert told_by(mute) == {Durability.CONFIRMED}
+    assert reported_by(without_waitaof) == {Durability.CONFIRMED}
 
 
 @pytest.mark.parametrize(
@@ -159,29 +159,29 @@ def test_synced_before_the_answer(mute: RedisServer) -> None:
         "ACL SETUSER default -info",
     ],
 )
-def test_untold(mute: RedisServer, command: str) -> None:
+def test_unknown_durability(without_waitaof: RedisServer, command: str) -> None:
     """A server that does not verifiably sync before it replies is reported as unknown."""
-    mute.client().execute_command(*command.split())
-    assert told_by(mute) == {Durability.UNTOLD}
+    without_waitaof.client().execute_command(*command.split())
+    assert reported_by(without_waitaof) == {Durability.UNTOLD}
 
 
-def test_first_file(mute: RedisServer) -> None:
+def test_first_append_only_file(without_waitaof: RedisServer) -> None:
     """Changes are unconfirmed while the first append-only file is still being written."""
-    client = mute.client()
+    client = without_waitaof.client()
     client.config_set("appendonly", "no")
     client.config_set("rdb-key-save-delay", 60_000_000)
     client.set("a key", "that takes long to write")
     client.config_set("appendonly", "yes")
-    assert told_by(mute) == {Durability.UNCONFIRMED}
+    assert reported_by(without_waitaof) == {Durability.UNCONFIRMED}
     client.config_set("appendonly", "no")
-    assert told_by(mute) == {Durability.NO_FILE}
+    assert reported_by(without_waitaof) == {Durability.NO_FILE}
 
 
 @pytest.mark.parametrize("binary", [valkey_binary, redis_binary], ids=["valkey", "installed"])
-def test_no_file(binary: Callable[[], str]) -> None:
+def test_no_append_only_file(binary: Callable[[], str]) -> None:
     """A server without an append-only file is reported as such, and logged once."""
     with RedisServer(binary=binary()) as server:
-        client = patient(server)
+        client = connected(server)
         store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
         assert [store.add(TOKEN), store.remove(TOKEN), store.durability()] == [Durability.NO_FILE] * 3
         server.client().config_set("appendonly", "yes")
@@ -189,21 +189,21 @@ def test_no_file(binary: Callable[[], str]) -> None:
         client.connection_pool.disconnect()
 
 
-def test_silence_before_the_answer(valkey: RedisServer, hasty: RedisTokens) -> None:
+def test_no_reply_to_a_change(valkey: RedisServer, impatient: RedisTokens) -> None:
     """If Redis stops answering during a change, the outcome is reported as unknown."""
     valkey.pause()
     try:
         with pytest.raises(UnknownOutcomeError):
-            hasty.enable(TOKEN, enabled=False)
+            impatient.enable(TOKEN, enabled=False)
     finally:
         valkey.resume()
 
 
-def test_silence_after_the_answer(valkey: RedisServer, hasty: RedisTokens) -> None:
+def test_no_confirmation_in_time(valkey: RedisServer, impatient: RedisTokens) -> None:
     """A change that Redis acknowledged is done, even if its confirmation does not arrive in time."""
     valkey.client().config_set("appendfsync", "no")
     try:
-        assert hasty.remove(TOKEN) is Durability.UNCONFIRMED
+        assert impatient.remove(TOKEN) is Durability.UNCONFIRMED
     finally:
         valkey.client().config_set("appendfsync", "everysec")
     assert valkey.client().zcard(keys.INDEX) == 0

@@ -25,12 +25,12 @@ def replica(client: Any) -> Replica:
     return Replica(client, "pepper")
 
 
-def kept_ms(replica: Replica, name: str) -> int:
+def expiry_ms(replica: Replica, name: str) -> int:
     """Return when a key expires, in milliseconds since the epoch."""
     return int(replica.client.execute_command("PEXPIRETIME", name))
 
 
-def hasty() -> Iterator[float]:
+def ticking() -> Iterator[float]:
     """Yield times 0.9 seconds apart, so that two readings of the clock usually differ in their second."""
     return count(int(time.time()) + 0.95, 0.9)
 
@@ -41,41 +41,41 @@ def rfc3339(seconds: int) -> str:
 
 
 @pytest.mark.parametrize("how", ["expires_at", "ttl_seconds", "default"])
-def test_end_of_a_new_token(client: Any, how: str) -> None:
+def test_expiry_of_a_new_token(client: Any, how: str) -> None:
     """The expiry in the answer, in the record and in later reads is exactly the one requested."""
-    clock = hasty()
+    clock = ticking()
     replica = Replica(client, "pepper", now=lambda: next(clock), ttl_s=700)
-    asked = int(time.time()) + 600
-    typed = {"expires_at": rfc3339(asked), "ttl_seconds": "600"}
+    requested = int(time.time()) + 600
+    typed = {"expires_at": rfc3339(requested), "ttl_seconds": "600"}
 
     issued = replica.registry.issue(
         {"hosts": "a.test"} | {name: typed[name] for name in typed if name == how}
     )
-    token, text = issued.token, issued.secret
+    token, secret = issued.token, issued.secret
 
-    made = token.created_at or 0
-    ends = {"expires_at": asked, "ttl_seconds": made + 600, "default": made + 700}[how]
-    assert token.expires_at == replica.catalog.find(token.id).expires_at == ends
-    assert kept_ms(replica, replica.record(text)) == ends * 1000
+    created_at = token.created_at or 0
+    expires_at = {"expires_at": requested, "ttl_seconds": created_at + 600, "default": created_at + 700}[how]
+    assert token.expires_at == replica.catalog.find(token.id).expires_at == expires_at
+    assert expiry_ms(replica, replica.record(secret)) == expires_at * 1000
 
 
 @pytest.mark.parametrize("how", ["expires_at", "ttl_seconds"])
-def test_end_of_an_edited_token(client: Any, how: str) -> None:
+def test_expiry_of_an_edited_token(client: Any, how: str) -> None:
     """After an edit, the answer, the record and its usage counters have the same expiry."""
-    clock = hasty()
+    clock = ticking()
     replica = Replica(client, "pepper", now=lambda: next(clock))
-    name, text = replica.issue()
-    replica.ask(text)
-    asked = int(time.time()) + 600
+    name, secret = replica.issue()
+    replica.ask(secret)
+    requested = int(time.time()) + 600
 
-    token = replica.edit(name, {how: rfc3339(asked) if how == "expires_at" else "600"})
+    token = replica.edit(name, {how: rfc3339(requested) if how == "expires_at" else "600"})
 
     assert token.expires_at == replica.catalog.find(name).expires_at
-    assert how == "ttl_seconds" or token.expires_at == asked
+    assert how == "ttl_seconds" or token.expires_at == requested
     for key in (keys.record(token.digest), keys.usage(token.digest)):
-        assert kept_ms(replica, key) == (token.expires_at or 0) * 1000
+        assert expiry_ms(replica, key) == (token.expires_at or 0) * 1000
     replica.edit(name, {"comment": "x"})
-    assert kept_ms(replica, replica.record(text)) == (token.expires_at or 0) * 1000
+    assert expiry_ms(replica, replica.record(secret)) == (token.expires_at or 0) * 1000
 
 
 def test_end_of_a_grace_period(client: Any) -> None:
@@ -86,26 +86,26 @@ def test_end_of_a_grace_period(client: Any) -> None:
 
     _, new = replica.rotate(name, "60")
 
-    assert kept_ms(replica, replica.record(old)) == (now + 60) * 1000
-    assert kept_ms(replica, replica.record(new)) == (now + 600) * 1000
+    assert expiry_ms(replica, replica.record(old)) == (now + 60) * 1000
+    assert expiry_ms(replica, replica.record(new)) == (now + 600) * 1000
 
 
-def test_end_by_another_clock(client: Any) -> None:
+def test_expiry_by_another_clock(client: Any) -> None:
     """An expiry is an absolute time, stored exactly even if the host's clock is wrong."""
     replica = Replica(client, "pepper", now=lambda: time.time() - 300)
-    asked = int(time.time()) + 600
+    requested = int(time.time()) + 600
 
-    _, text = replica.issue(expires_at=rfc3339(asked))
+    _, secret = replica.issue(expires_at=rfc3339(requested))
 
-    assert kept_ms(replica, replica.record(text)) == asked * 1000
+    assert expiry_ms(replica, replica.record(secret)) == requested * 1000
 
 
-def test_never_used_before_it_was_made(client: Any) -> None:
+def test_use_never_precedes_creation(client: Any) -> None:
     """Times of use come from the clock of Redis, and are never shown before the token's creation."""
     for ahead in (0, 30, 3_600):
         replica = Replica(client, "pepper", now=lambda ahead=ahead: time.time() + ahead)  # type: ignore[misc]
-        name, text = replica.issue()
-        replica.ask(text)
+        name, secret = replica.issue()
+        replica.ask(secret)
         token = replica.catalog.find(name)
 
         assert token.created_at <= token.first_used_at <= token.last_used_at  # type: ignore[operator]
@@ -114,58 +114,58 @@ def test_never_used_before_it_was_made(client: Any) -> None:
 def test_expired_token(real_client: Any) -> None:
     """An expired token is distinguished from an unknown one, and identified."""
     replica = Replica(real_client, "pepper")
-    name, text = replica.issue(ttl_seconds="1")
+    name, secret = replica.issue(ttl_seconds="1")
 
-    until(lambda: replica.ask(text) is Verdict.EXPIRED_TOKEN)
-    decision = replica.decide(text)
+    until(lambda: replica.ask(secret) is Verdict.EXPIRED_TOKEN)
+    decision = replica.decide(secret)
 
     assert (decision.verdict, decision.identity) == (Verdict.EXPIRED_TOKEN, Identity(name.encode(), b"", b""))
     assert replica.ask("never-was") is Verdict.UNKNOWN_TOKEN
 
 
-def test_end_is_remembered_for_30_days(replica: Replica) -> None:
-    """An expiry is remembered for 30 days after the token, as nothing but its id."""
-    name, text = replica.issue(ttl_seconds="600")
-    word = keys.ended(replica.peppers.digest(text))
-    ends_ms = kept_ms(replica, replica.record(text))
-    assert kept_ms(replica, word) == ends_ms + 30 * DAY_MS
+def test_expiry_is_remembered_for_30_days(replica: Replica) -> None:
+    """An expiry is remembered for 30 days after the token, with only its id."""
+    name, secret = replica.issue(ttl_seconds="600")
+    marker = keys.ended(replica.peppers.digest(secret))
+    expires_ms = expiry_ms(replica, replica.record(secret))
+    assert expiry_ms(replica, marker) == expires_ms + 30 * DAY_MS
 
-    replica.ask(text)
-    assert kept_ms(replica, word) == ends_ms + 30 * DAY_MS
+    replica.ask(secret)
+    assert expiry_ms(replica, marker) == expires_ms + 30 * DAY_MS
     replica.edit(name, {"ttl_seconds": "900"})
-    assert kept_ms(replica, word) == kept_ms(replica, replica.record(text)) + 30 * DAY_MS
-    replica.pass_end(text)
-    assert replica.ask(text) is Verdict.EXPIRED_TOKEN
-    assert replica.client.get(word) == name.encode()
-    replica.client.delete(word)  # simulates its expiry
-    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
+    assert expiry_ms(replica, marker) == expiry_ms(replica, replica.record(secret)) + 30 * DAY_MS
+    replica.pass_end(secret)
+    assert replica.ask(secret) is Verdict.EXPIRED_TOKEN
+    assert replica.client.get(marker) == name.encode()
+    replica.client.delete(marker)  # simulates its expiry
+    assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN
 
 
 def test_disabled_and_expired(replica: Replica) -> None:
     """A token that was disabled and then expired is reported as expired."""
-    name, text = replica.issue(ttl_seconds="600")
+    name, secret = replica.issue(ttl_seconds="600")
     replica.enable(name, enabled=False)
-    replica.pass_end(text)
+    replica.pass_end(secret)
 
-    assert replica.ask(text) is Verdict.EXPIRED_TOKEN
+    assert replica.ask(secret) is Verdict.EXPIRED_TOKEN
 
 
-@pytest.mark.parametrize("by", ["registry", "others", "edit"])
+@pytest.mark.parametrize("by", ["registry", "another program", "edit"])
 def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
     """A token that was deleted, or whose expiry was removed, is unknown rather than expired."""
-    name, text = replica.issue(ttl_seconds="600")
+    name, secret = replica.issue(ttl_seconds="600")
     if by == "registry":
         replica.delete(name)
         assert replica.client.keys("*tokens:*") == []
     elif by == "edit":
         replica.edit(name, {"ttl_seconds": "0"})
-        assert not replica.client.exists(keys.ended(replica.peppers.digest(text)))
-    replica.client.delete(replica.record(text))
+        assert not replica.client.exists(keys.ended(replica.peppers.digest(secret)))
+    replica.client.delete(replica.record(secret))
 
-    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
+    assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN
 
 
-def test_rotated_text_has_not_expired(replica: Replica) -> None:
+def test_replaced_secret_has_not_expired(replica: Replica) -> None:
     """A replaced secret is unknown after its grace period; the newest one expires with the token."""
     name, old = replica.issue(ttl_seconds="600")
     _, new = replica.rotate(name, "60")
@@ -177,7 +177,7 @@ def test_rotated_text_has_not_expired(replica: Replica) -> None:
     assert replica.decide(new).identity.token_id == name.encode()  # type: ignore[union-attr]
 
 
-def test_grace_beyond_a_shortened_life(replica: Replica) -> None:
+def test_grace_beyond_a_shortened_lifetime(replica: Replica) -> None:
     """If a token expires during a grace period, its old secret is reported as expired, too."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "600")
@@ -199,52 +199,52 @@ def test_expired_under_a_previous_pepper(single_client: Any) -> None:
     assert (after.ask(moved), after.ask(stayed)) == (Verdict.EXPIRED_TOKEN, Verdict.EXPIRED_TOKEN)
 
 
-def test_life_under_a_previous_pepper_wins(single_client: Any) -> None:
+def test_existing_token_outweighs_an_expiry_marker(single_client: Any) -> None:
     """An expiry remembered under one pepper does not affect a token stored under another."""
-    _, text = Replica(single_client, "old").issue()
+    _, secret = Replica(single_client, "old").issue()
     replica = Replica(single_client, "new", "old")
-    single_client.set(keys.ended(replica.peppers.digest(text)), "", px=DAY_MS)
+    single_client.set(keys.ended(replica.peppers.digest(secret)), "", px=DAY_MS)
 
-    assert replica.ask(text) is Verdict.ALLOWED
+    assert replica.ask(secret) is Verdict.ALLOWED
 
 
-def test_end_that_others_set(replica: Replica) -> None:
+def test_expiry_set_by_another_program(replica: Replica) -> None:
     """The first use of an older deployment's token records its expiry under its derived id."""
-    name, digest = replica.record("old-text"), replica.peppers.digest("old-text")
+    name, digest = replica.record("old-secret"), replica.peppers.digest("old-secret")
     replica.client.hset(name, "hosts", "a.test")
     replica.client.expire(name, 600)
-    assert replica.ask("old-text") is Verdict.ALLOWED
+    assert replica.ask("old-secret") is Verdict.ALLOWED
 
-    replica.pass_end("old-text")
-    decision = replica.decide("old-text")
+    replica.pass_end("old-secret")
+    decision = replica.decide("old-secret")
 
     assert decision.verdict is Verdict.EXPIRED_TOKEN
     assert decision.identity.token_id.decode() == inherited_id(digest)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("junk", ["string", "list", "for ever", "hash"])
-def test_word_of_an_end_opens_nothing(replica: Replica, junk: str) -> None:
+@pytest.mark.parametrize("junk", ["string", "list", "without expiry", "hash"])
+def test_invalid_expiry_marker_allows_nothing(replica: Replica, junk: str) -> None:
     """Invalid data in place of a remembered expiry never changes whether a token is allowed."""
-    name, text = replica.issue(ttl_seconds="600")
-    word = keys.ended(replica.peppers.digest(text))
-    replica.client.delete(word)
+    name, secret = replica.issue(ttl_seconds="600")
+    marker = keys.ended(replica.peppers.digest(secret))
+    replica.client.delete(marker)
     if junk == "list":
-        replica.client.rpush(word, "x")
+        replica.client.rpush(marker, "x")
     elif junk == "hash":
-        replica.client.hset(word, "hosts", "*")
+        replica.client.hset(marker, "hosts", "*")
     else:
-        replica.client.set(word, b"\xff" * 99, px=DAY_MS if junk == "string" else None)
+        replica.client.set(marker, b"\xff" * 99, px=DAY_MS if junk == "string" else None)
 
-    assert replica.ask(text) is Verdict.ALLOWED
+    assert replica.ask(secret) is Verdict.ALLOWED
     replica.edit(name, {"comment": "x"})
-    replica.client.delete(replica.record(text))
-    assert replica.ask(text) in {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
+    replica.client.delete(replica.record(secret))
+    assert replica.ask(secret) in {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
     assert replica.catalog.page(1).tokens == ()
 
 
-def test_memory_of_an_end(real_client: Any) -> None:
+def test_memory_of_an_expiry_marker(real_client: Any) -> None:
     """A remembered expiry takes less than 250 bytes of memory in Redis."""
     replica = Replica(real_client, "pepper")
-    _, text = replica.issue(ttl_seconds="600")
+    _, secret = replica.issue(ttl_seconds="600")
 
-    assert real_client.memory_usage(keys.ended(replica.peppers.digest(text))) < 250
+    assert real_client.memory_usage(keys.ended(replica.peppers.digest(secret))) < 250

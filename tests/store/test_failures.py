@@ -101,9 +101,9 @@ def test_block_ends(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_concurrent_failures(real_client: Any) -> None:
     """Concurrent failures are counted exactly like sequential ones."""
     with ThreadPoolExecutor(16) as pool:
-        answered = Counter(pool.map(lambda _: worker(real_client).note(ME) is None, range(200)))
+        counted = Counter(pool.map(lambda _: worker(real_client).note(ME) is None, range(200)))
 
-    assert answered == {True: 3, False: 197}
+    assert counted == {True: 3, False: 197}
 
 
 def test_memory_is_bounded(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +129,9 @@ def test_further_clients(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first_worker = worker(client)
     for number in range(2):
         first_worker.note(f"10.0.{number}.1")
-    answered = [first_worker.note(f"10.1.{number}.1") is None for number in range(5)]
+    counted = [first_worker.note(f"10.1.{number}.1") is None for number in range(5)]
 
-    assert answered == [True] * 3 + [False] * 2
+    assert counted == [True] * 3 + [False] * 2
     assert first_worker.blocking("10.1.4.1")
     assert first_worker.blocking("10.1.9.1") is None
     assert [first_worker.note("10.0.0.1") is None for _ in range(3)] == [True, True, False]
@@ -143,15 +143,15 @@ def test_further_clients(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_network(client: Any, pattern: str, prefix: str) -> None:
     """Addresses of one network share a higher limit, after which the network is blocked."""
-    first_worker, most = worker(client), NETWORK_FACTORS[prefix] * LIMIT.max_requests
-    answered = [first_worker.note(pattern.format(number)) is None for number in range(60)]
+    first_worker, limit = worker(client), NETWORK_FACTORS[prefix] * LIMIT.max_requests
+    counted = [first_worker.note(pattern.format(number)) is None for number in range(60)]
 
-    assert answered == [True] * most + [False] * (60 - most)
+    assert counted == [True] * limit + [False] * (60 - limit)
     assert (first_worker.blocking(pattern.format(99)) is not None) == is_one_customers(pattern)
     assert first_worker.blocking(pattern.format(59))
     assert worker(client).note(pattern.format(99))
     assert first_worker.blocking("198.51.100.1") is first_worker.note("198.51.100.1") is None
-    assert client.llen(keys.network_failures(networks_of(pattern.format(0))[-1])) == most
+    assert client.llen(keys.network_failures(networks_of(pattern.format(0))[-1])) == limit
 
 
 def test_clock_set_back(client: Any) -> None:

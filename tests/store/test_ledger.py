@@ -19,9 +19,9 @@ RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
 HOST = [("example.com", "*.com", "*")]
 
 
-def ledger(client: Any, most: int = 3, window_s: int = 60) -> RedisLedger:
+def ledger(client: Any, max_requests: int = 3, window_s: int = 60) -> RedisLedger:
     """Return a ledger with the given default limit."""
-    return RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, window_s), deadline_s=2)
+    return RedisLedger(client, PepperCheck(client, ["f"]), Limit(max_requests, window_s), deadline_s=2)
 
 
 def now_us(client: Any) -> int:
@@ -88,7 +88,7 @@ def test_allowed_host_lists(client: Any, hosts: str) -> None:
         "example.com:80",
     ],
 )
-def test_lists_that_do_not_open(client: Any, hosts: str) -> None:
+def test_lists_that_do_not_match(client: Any, hosts: str) -> None:
     """Patterns are compared in full, an empty list allows nothing, and a refusal uses no permit."""
     client.hset(RECORD, "hosts", hosts)
 
@@ -114,7 +114,7 @@ def test_disabled_token(client: Any, enabled: str) -> None:
 def test_limit(client: Any) -> None:
     """The limit is exact, and a refusal says how long to wait."""
     client.hset(RECORD, "hosts", "*")
-    gate = ledger(client, most=3)
+    gate = ledger(client, max_requests=3)
 
     began = time.monotonic()
     verdicts = [gate.take([DIGEST], HOST).verdict for _ in range(3)]
@@ -131,7 +131,7 @@ def test_limit(client: Any) -> None:
 def test_refusals_take_no_permit(client: Any) -> None:
     """Refusals use no permits, so they do not extend the wait."""
     client.hset(RECORD, "hosts", "*")
-    gate = ledger(client, most=1)
+    gate = ledger(client, max_requests=1)
     gate.take([DIGEST], HOST)
 
     waits = [decision.refusal.wait_us for _ in range(5) if (decision := gate.take([DIGEST], HOST)).refusal]
@@ -143,7 +143,7 @@ def test_refusals_take_no_permit(client: Any) -> None:
 def test_own_limit(client: Any) -> None:
     """A token's own limit overrides the default, including a limit of 0."""
     client.hset(RECORD, mapping={"hosts": "*", "rate_limit_max": "1", "rate_limit_window_sec": "300"})
-    gate = ledger(client, most=0)
+    gate = ledger(client, max_requests=0)
 
     assert [gate.take([DIGEST], HOST).verdict for _ in range(2)] == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
     client.hset(RECORD, "rate_limit_max", "0")
@@ -194,12 +194,12 @@ def test_window_is_bounded(client: Any) -> None:
     """After the limit is lowered, surplus timestamps are deleted."""
     client.hset(RECORD, "hosts", "*")
     for _ in range(10):
-        ledger(client, most=100).take([DIGEST], HOST)
+        ledger(client, max_requests=100).take([DIGEST], HOST)
 
     now = int(client.lindex(WINDOW, 0))
     client.delete(WINDOW)
     client.rpush(WINDOW, *(now - 61_000_000 for _ in range(10)))
-    ledger(client, most=2).take([DIGEST], HOST)
+    ledger(client, max_requests=2).take([DIGEST], HOST)
 
     assert client.llen(WINDOW) == 2
 
@@ -207,7 +207,7 @@ def test_window_is_bounded(client: Any) -> None:
 def test_clock_set_back_far(client: Any) -> None:
     """If the clock steps back by more than a window, counting starts again and locks no client out."""
     client.hset(RECORD, "hosts", "*")
-    gate = ledger(client, most=1)
+    gate = ledger(client, max_requests=1)
     gate.take([DIGEST], HOST)
     client.lset(WINDOW, 0, int(client.lindex(WINDOW, 0)) + 3_600_000_000)
 
@@ -217,7 +217,7 @@ def test_clock_set_back_far(client: Any) -> None:
 def test_clock_set_back_a_little(client: Any) -> None:
     """If the clock steps back within a window, no more than the limit is admitted."""
     client.hset(RECORD, "hosts", "*")
-    gate = ledger(client, most=2)
+    gate = ledger(client, max_requests=2)
     gate.take([DIGEST], HOST)
     client.lset(WINDOW, 0, int(client.lindex(WINDOW, 0)) + 30_000_000)
 
@@ -240,7 +240,7 @@ def test_two_tokens_share_nothing(client: Any) -> None:
     other_digest = "cd" * 32
     for digest in (DIGEST, other_digest):
         client.hset(keys.record(digest), "hosts", "*")
-    gate = ledger(client, most=1)
+    gate = ledger(client, max_requests=1)
 
     verdicts = [gate.take([digest], HOST).verdict for digest in (DIGEST, DIGEST, other_digest)]
 
@@ -250,7 +250,7 @@ def test_two_tokens_share_nothing(client: Any) -> None:
 def test_script_is_reloaded(client: Any) -> None:
     """A script that the server no longer has cached is loaded again, and no request is counted twice."""
     client.hset(RECORD, "hosts", "*")
-    gate = ledger(client, most=2)
+    gate = ledger(client, max_requests=2)
     for _ in range(2):
         client.script_flush()
         assert gate.take([DIGEST], HOST).verdict is Verdict.ALLOWED
@@ -258,7 +258,7 @@ def test_script_is_reloaded(client: Any) -> None:
     assert gate.take([DIGEST], HOST).verdict is Verdict.RATE_LIMITED
 
 
-def test_answer_for_another_key(client: Any) -> None:
+def test_reply_for_another_key(client: Any) -> None:
     """A reply that does not echo our key is an error."""
     client.hset(RECORD, "hosts", "*")
     gate = ledger(client)
@@ -274,6 +274,6 @@ def test_read_only_replica(real_client: Any) -> None:
     real_client.replicaof("127.0.0.1", 1)
     try:
         with pytest.raises(StoreUnavailableError, match=r"ReadOnlyError|MASTERDOWN"):
-            ledger(real_client, most=0).take([DIGEST], HOST)
+            ledger(real_client, max_requests=0).take([DIGEST], HOST)
     finally:
         real_client.replicaof("NO", "ONE")

@@ -30,56 +30,56 @@ def replica(client: Any) -> Replica:
 
 def test_disabled_and_enabled_again(replica: Replica) -> None:
     """A disabled token is refused until it is enabled again."""
-    name, text = replica.issue()
+    name, secret = replica.issue()
 
     replica.enable(name, enabled=False)
-    assert replica.ask(text) is Verdict.DISABLED_TOKEN
+    assert replica.ask(secret) is Verdict.DISABLED_TOKEN
     replica.enable(name, enabled=True)
-    assert replica.ask(text) is Verdict.ALLOWED
+    assert replica.ask(secret) is Verdict.ALLOWED
 
 
 def test_not_before(client: Any) -> None:
     """A token that is not valid yet is refused, and no permit is used."""
     replica = Replica(client, "pepper")
-    _, text = replica.issue(not_before="2999-01-01")
+    _, secret = replica.issue(not_before="2999-01-01")
 
-    assert replica.ask(text) is Verdict.TOKEN_NOT_YET_VALID
-    client.hset(replica.record(text), "not_before", NOW - 1)
-    assert replica.ask(text) is Verdict.ALLOWED
+    assert replica.ask(secret) is Verdict.TOKEN_NOT_YET_VALID
+    client.hset(replica.record(secret), "not_before", NOW - 1)
+    assert replica.ask(secret) is Verdict.ALLOWED
 
 
 def test_edit(replica: Replica) -> None:
     """An edit takes effect with the next request."""
-    name, text = replica.issue(comment="old")
+    name, secret = replica.issue(comment="old")
 
     token = replica.edit(name, {"hosts": "b.test", "comment": "", "email": "a@b.example"})
 
     assert (token.hosts, token.comment, token.email) == (("b.test",), "", "a@b.example")
-    assert (replica.ask(text), replica.ask(text, "b.test")) == (Verdict.WRONG_HOST, Verdict.ALLOWED)
+    assert (replica.ask(secret), replica.ask(secret, "b.test")) == (Verdict.WRONG_HOST, Verdict.ALLOWED)
 
 
 @pytest.mark.parametrize(("typed", "low", "high"), [("9000", 8000, 9000), ("0", -1, -1), ("", 1, 1000)])
-def test_edit_of_the_life(replica: Replica, typed: str, low: int, high: int) -> None:
+def test_edit_of_the_lifetime(replica: Replica, typed: str, low: int, high: int) -> None:
     """An edit replaces, removes or keeps the lifetime; record and usage counters expire together."""
-    name, text = replica.issue(ttl_seconds="1000")
-    replica.ask(text)
+    name, secret = replica.issue(ttl_seconds="1000")
+    replica.ask(secret)
     replica.edit(name, {"ttl_seconds": typed})
 
-    digest = replica.peppers.digest(text)
+    digest = replica.peppers.digest(secret)
     for key in (keys.record(digest), keys.usage(digest)):
         assert low <= replica.client.ttl(key) <= high
 
 
 def test_window_survives_an_edit(replica: Replica) -> None:
     """A new limit also counts requests admitted under the old one, over its own whole window."""
-    name, text = replica.issue(rate_limit_max="5", rate_limit_window_sec="300")
+    name, secret = replica.issue(rate_limit_max="5", rate_limit_window_sec="300")
     for _ in range(3):
-        replica.ask(text)
+        replica.ask(secret)
 
     replica.edit(name, {"rate_limit_max": "3", "rate_limit_window_sec": "3000"})
 
-    assert replica.ask(text) is Verdict.RATE_LIMITED
-    assert 2000 < replica.client.ttl(keys.window(replica.peppers.digest(text))) <= 3000
+    assert replica.ask(secret) is Verdict.RATE_LIMITED
+    assert 2000 < replica.client.ttl(keys.window(replica.peppers.digest(secret))) <= 3000
 
 
 def test_edit_of_a_deleted_token(replica: Replica) -> None:
@@ -129,19 +129,19 @@ def test_grace_ends_with_the_token(replica: Replica) -> None:
     assert 0 < replica.client.ttl(replica.record(old)) <= 300
 
 
-def test_both_secrets_share_one_quota(replica: Replica) -> None:
+def test_both_secrets_share_one_limit(replica: Replica) -> None:
     """The old secret, the new one and what was admitted before the rotation count together."""
     name, old = replica.issue(rate_limit_max="3")
     replica.ask(old)
     _, new = replica.rotate(name, "60")
 
-    verdicts = [replica.ask(text) for text in (old, new, old, new)]
+    verdicts = [replica.ask(secret) for secret in (old, new, old, new)]
 
     assert verdicts == [Verdict.ALLOWED] * 2 + [Verdict.RATE_LIMITED] * 2
 
 
 def test_changes_reach_both_secrets(replica: Replica) -> None:
-    """What is disabled or deleted during a grace period is so for both secrets."""
+    """Disabling or deleting a token during a grace period affects both secrets."""
     name, old = replica.issue()
     _, new = replica.rotate(name, "60")
 
@@ -157,7 +157,7 @@ def test_rotation_after_rotation(replica: Replica) -> None:
     _, second = replica.rotate(name, "60")
     _, third = replica.rotate(name, "60")
 
-    assert {replica.ask(text) for text in (first, second, third)} == {Verdict.ALLOWED}
+    assert {replica.ask(secret) for secret in (first, second, third)} == {Verdict.ALLOWED}
     assert len(replica.catalog.page(1).tokens) == 1
 
 
@@ -185,29 +185,29 @@ def test_rotation_keeps_usage(replica: Replica) -> None:
 
 def test_rotation_of_an_older_token(replica: Replica) -> None:
     """A rotated token of an older deployment keeps the id that it is listed under."""
-    replica.client.hset(replica.record("old-text"), "hosts", "a.test")
+    replica.client.hset(replica.record("old-secret"), "hosts", "a.test")
     (listed,) = replica.catalog.page(1).tokens
 
-    token, new = replica.rotate("old-text", "0")
+    token, new = replica.rotate("old-secret", "0")
 
     assert token.id == listed.id == replica.catalog.find(new).id
     assert [t.id for t in replica.catalog.page(1).tokens] == [listed.id]
     assert replica.decide(new).identity.token_id.decode() == listed.id  # type: ignore[union-attr]
 
 
-def test_rotation_of_what_is_not_there(replica: Replica) -> None:
+def test_rotation_of_a_disabled_or_missing_token(replica: Replica) -> None:
     """A disabled, deleted or unknown token cannot be rotated."""
-    name, text = replica.issue()
+    name, secret = replica.issue()
     replica.enable(name, enabled=False)
     with pytest.raises(ConflictError, match="disabled"):
         replica.rotate(name, "0")
     replica.delete(name)
-    for gone in (name, text, "never-was"):
+    for unknown in (name, secret, "never-was"):
         with pytest.raises(NoSuchTokenError):
-            replica.rotate(gone, "0")
+            replica.rotate(unknown, "0")
 
 
-def test_rotation_that_lost(replica: Replica) -> None:
+def test_later_of_two_rotations(replica: Replica) -> None:
     """The second of two concurrent rotations changes nothing and leaves nothing behind."""
     name, _ = replica.issue()
     stale = replica.catalog.find(name)
@@ -220,59 +220,59 @@ def test_rotation_that_lost(replica: Replica) -> None:
 
 
 @pytest.fixture
-def crowd(redis_server: RedisServer, real_client: Any) -> Any:
+def threaded_client(redis_server: RedisServer, real_client: Any) -> Any:
     """Return a client for many threads, on an empty database of a real server."""
     assert real_client.ping()
     return connect(make_settings(REDIS_PORT=redis_server.port, REDIS_DEADLINE_MS=10_000), concurrent=False)
 
 
-def at_once(*acts: Callable[[], Any]) -> list[Any]:
-    """Run all *acts* concurrently, and return their results or exceptions."""
-    with ThreadPoolExecutor(len(acts)) as pool:
-        futures = [pool.submit(act) for act in acts]
+def run_concurrently(*operations: Callable[[], Any]) -> list[Any]:
+    """Run all *operations* concurrently, and return their results or exceptions."""
+    with ThreadPoolExecutor(len(operations)) as pool:
+        futures = [pool.submit(operation) for operation in operations]
         return [future.exception() or future.result() for future in futures]
 
 
-def test_rotations_at_once(crowd: Any) -> None:
+def test_concurrent_rotations(threaded_client: Any) -> None:
     """Of ten concurrent rotations some succeed, and exactly one secret is the newest."""
-    replica = Replica(crowd, "pepper")
+    replica = Replica(threaded_client, "pepper")
     name, _ = replica.issue()
 
-    outcomes = at_once(*[lambda: replica.rotate(name, "0")] * 10)
-    texts = [outcome[1] for outcome in outcomes if isinstance(outcome, tuple)]
+    outcomes = run_concurrently(*[lambda: replica.rotate(name, "0")] * 10)
+    secrets = [outcome[1] for outcome in outcomes if isinstance(outcome, tuple)]
 
     assert {type(o) for o in outcomes} <= {tuple, ConflictError, NoSuchTokenError}
-    assert [replica.ask(text) for text in texts].count(Verdict.ALLOWED) == 1
-    assert len(crowd.keys("tokens:*")) == crowd.zcard(keys.INDEX) == 1
+    assert [replica.ask(secret) for secret in secrets].count(Verdict.ALLOWED) == 1
+    assert len(threaded_client.keys("tokens:*")) == threaded_client.zcard(keys.INDEX) == 1
 
 
-def test_edits_and_a_delete_at_once(crowd: Any) -> None:
+def test_concurrent_edits_and_delete(threaded_client: Any) -> None:
     """No concurrent edit recreates a deleted token."""
-    replica = Replica(crowd, "pepper")
+    replica = Replica(threaded_client, "pepper")
     for _ in range(20):
-        name, text = replica.issue()
+        name, secret = replica.issue()
         edit = partial(replica.edit, name, {"comment": "x", "ttl_seconds": "60"})
-        at_once(*[edit] * 4, partial(replica.delete, name))
-        assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
-    assert crowd.keys("*tokens:*") == []
+        run_concurrently(*[edit] * 4, partial(replica.delete, name))
+        assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN
+    assert threaded_client.keys("*tokens:*") == []
 
 
-def test_uses_and_a_delete_at_once(crowd: Any) -> None:
+def test_concurrent_uses_and_delete(threaded_client: Any) -> None:
     """No concurrent request recreates any part of a deleted token."""
-    replica = Replica(crowd, "pepper")
+    replica = Replica(threaded_client, "pepper")
     for _ in range(20):
-        name, text = replica.issue()
-        at_once(*[partial(replica.ask, text)] * 6, partial(replica.delete, name))
-        assert crowd.keys("*tokens:*") == []
+        name, secret = replica.issue()
+        run_concurrently(*[partial(replica.ask, secret)] * 6, partial(replica.delete, name))
+        assert threaded_client.keys("*tokens:*") == []
 
 
-def test_quota_is_shared_through_a_rotation(crowd: Any) -> None:
+def test_limit_is_shared_through_a_rotation(threaded_client: Any) -> None:
     """A rotation during a burst does not change how many requests are admitted."""
-    replica = Replica(crowd, "pepper", limit=Limit(20, 60))
+    replica = Replica(threaded_client, "pepper", limit=Limit(20, 60))
     name, old = replica.issue()
     uses = [lambda: replica.ask(old)] * 30
 
-    outcomes = at_once(*uses[:15], lambda: replica.rotate(name, "60"), *uses[15:])
+    outcomes = run_concurrently(*uses[:15], lambda: replica.rotate(name, "60"), *uses[15:])
 
     assert outcomes.count(Verdict.ALLOWED) == 20
     assert outcomes.count(Verdict.RATE_LIMITED) == 10
@@ -280,66 +280,66 @@ def test_quota_is_shared_through_a_rotation(crowd: Any) -> None:
 
 def test_new_pepper(single_client: Any) -> None:
     """A token used under a new pepper moves to it with its expiry, window and usage."""
-    name, text = Replica(single_client, "old").issue(ttl_seconds="600", rate_limit_max="2")
-    Replica(single_client, "old").ask(text)
+    name, secret = Replica(single_client, "old").issue(ttl_seconds="600", rate_limit_max="2")
+    Replica(single_client, "old").ask(secret)
     replica = Replica(single_client, "new", "old")
 
-    verdicts = [replica.ask(text) for _ in range(2)]
+    verdicts = [replica.ask(secret) for _ in range(2)]
 
     assert verdicts == [Verdict.ALLOWED, Verdict.RATE_LIMITED]
-    assert 500 < single_client.ttl(replica.record(text)) <= 600
-    assert replica.catalog.find(name).digest == replica.peppers.digest(text)
+    assert 500 < single_client.ttl(replica.record(secret)) <= 600
+    assert replica.catalog.find(name).digest == replica.peppers.digest(secret)
     assert len(replica.catalog.page(1).tokens) == 1
-    assert Replica(single_client, "new").ask(text) is Verdict.RATE_LIMITED
+    assert Replica(single_client, "new").ask(secret) is Verdict.RATE_LIMITED
 
 
 def test_only_use_moves_a_token(client: Any) -> None:
     """A refused request does not move a token to the new pepper."""
-    _, text = Replica(client, "old").issue()
+    _, secret = Replica(client, "old").issue()
     replica = Replica(client, "new", "old")
 
-    assert replica.ask(text, "b.test") is Verdict.WRONG_HOST
-    assert not client.exists(replica.record(text))
+    assert replica.ask(secret, "b.test") is Verdict.WRONG_HOST
+    assert not client.exists(replica.record(secret))
 
 
 def test_count_of_old_peppers(single_client: Any) -> None:
     """Tokens that have not moved to the new pepper are counted."""
-    texts = [Replica(single_client, "old").issue()[1] for _ in range(3)]
+    secrets = [Replica(single_client, "old").issue()[1] for _ in range(3)]
     replica = Replica(single_client, "new", "old")
     replica.issue()
-    replica.ask(texts[0])
-    replica.rotate(texts[1], "0")
+    replica.ask(secrets[0])
+    replica.rotate(secrets[1], "0")
 
     assert replica.catalog.count_old_peppers() == 1
     assert Replica(single_client, "old").catalog.count_old_peppers() == 0
 
 
-@pytest.mark.parametrize("waiting", [("old",), ("old", "new")])
-def test_rollout_of_a_pepper(client: Any, waiting: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("peppers_before", [("old",), ("old", "new")])
+def test_rollout_of_a_pepper(client: Any, peppers_before: tuple[str, ...]) -> None:
     """Replicas with the old and the new configuration both accept all earlier tokens during a rollout."""
-    before, after = Replica(client, *waiting), Replica(client, "new", "old")
-    texts = [before.issue()[1] for _ in range(3)]
-    verdicts = [replica.ask(text) for _ in range(4) for text in texts for replica in (after, before)]
+    before, after = Replica(client, *peppers_before), Replica(client, "new", "old")
+    secrets = [before.issue()[1] for _ in range(3)]
+    verdicts = [replica.ask(secret) for _ in range(4) for secret in secrets for replica in (after, before)]
 
     assert set(verdicts) == {Verdict.ALLOWED}
     assert len(after.catalog.page(1).tokens) == 3
 
 
-def test_tokens_made_during_a_rollout(client: Any) -> None:
+def test_tokens_created_during_a_rollout(client: Any) -> None:
     """Once every replica knows both peppers, each accepts the tokens that the other creates."""
     before, after = Replica(client, "old", "new"), Replica(client, "new", "old")
-    texts = [before.issue()[1], after.issue()[1]]
-    verdicts = [replica.ask(text) for _ in range(3) for text in texts for replica in (before, after)]
+    secrets = [before.issue()[1], after.issue()[1]]
+    verdicts = [replica.ask(secret) for _ in range(3) for secret in secrets for replica in (before, after)]
 
     assert set(verdicts) == {Verdict.ALLOWED}
 
 
-def test_rollout_under_load(crowd: Any) -> None:
+def test_rollout_under_load(threaded_client: Any) -> None:
     """Replicas that concurrently move the same tokens between peppers never report one as unknown."""
-    before, after = Replica(crowd, "old", "new"), Replica(crowd, "new", "old")
-    text = before.issue(rate_limit_max="0")[1]
+    before, after = Replica(threaded_client, "old", "new"), Replica(threaded_client, "new", "old")
+    secret = before.issue(rate_limit_max="0")[1]
 
-    outcomes = at_once(*[lambda: before.ask(text), lambda: after.ask(text)] * 40)
+    outcomes = run_concurrently(*[lambda: before.ask(secret), lambda: after.ask(secret)] * 40)
 
     assert set(outcomes) == {Verdict.ALLOWED}
 
@@ -347,24 +347,24 @@ def test_rollout_under_load(crowd: Any) -> None:
 def test_wrong_pepper(client: Any) -> None:
     """A replica with an unknown pepper refuses to work, and the error says what to do."""
     right, wrong = Replica(client, "right"), Replica(client, "wrong")
-    _, text = right.issue()
+    _, secret = right.issue()
 
-    for act in (lambda: wrong.ask(text), wrong.issue, lambda: wrong.ask(text)):
+    for operation in (lambda: wrong.ask(secret), wrong.issue, lambda: wrong.ask(secret)):
         with pytest.raises(WrongPepperError, match="PEPPER_PREVIOUS"):
-            act()
-    assert right.ask(text) is Verdict.ALLOWED
+            operation()
+    assert right.ask(secret) is Verdict.ALLOWED
 
 
-def test_first_come_is_not_right(client: Any) -> None:
+def test_only_a_token_proves_a_pepper(client: Any) -> None:
     """Only a token that was created or found proves a pepper; an unknown one writes nothing."""
     wrong, right = Replica(client, "wrong"), Replica(client, "right")
-    client.hset(right.record("old-text"), "hosts", "a.test")
+    client.hset(right.record("old-secret"), "hosts", "a.test")
 
-    assert wrong.ask("old-text") is Verdict.UNKNOWN_TOKEN
+    assert wrong.ask("old-secret") is Verdict.UNKNOWN_TOKEN
     assert not client.exists(keys.PEPPERS)
-    assert right.ask("old-text") is Verdict.ALLOWED
+    assert right.ask("old-secret") is Verdict.ALLOWED
     with pytest.raises(WrongPepperError):
-        Replica(client, "wrong").ask("old-text")
+        Replica(client, "wrong").ask("old-secret")
 
 
 def test_forgotten_pepper(client: Any) -> None:
@@ -372,14 +372,14 @@ def test_forgotten_pepper(client: Any) -> None:
     Replica(client, "right").issue()
     Replica(client, "wrong").registry.forget_peppers()
 
-    assert Replica(client, "wrong").ask("some-text") is Verdict.UNKNOWN_TOKEN
+    assert Replica(client, "wrong").ask("some-secret") is Verdict.UNKNOWN_TOKEN
 
 
 def test_pepper_that_was_replaced(single_client: Any) -> None:
     """Once no replica lists the old pepper, a replica still using it is refused."""
-    _, text = Replica(single_client, "old").issue()
+    _, secret = Replica(single_client, "old").issue()
     for peppers in (("old",), ("new", "old"), ("new",)):
-        assert Replica(single_client, *peppers).ask(text) is Verdict.ALLOWED
+        assert Replica(single_client, *peppers).ask(secret) is Verdict.ALLOWED
 
     with pytest.raises(WrongPepperError):
-        Replica(single_client, "old").ask("some-text")
+        Replica(single_client, "old").ask("some-secret")

@@ -61,7 +61,7 @@ def test_limit_of_one_client(logins: RedisLogins) -> None:
     assert limit_for(logins, "198.51.100.1", is_right=True) is None
 
 
-def test_wait_is_for_the_oldest(client: Any, logins: RedisLogins) -> None:
+def test_wait_depends_on_the_oldest(client: Any, logins: RedisLogins) -> None:
     """The wait depends on the oldest wrong password, and attempts while refused do not extend it."""
     began = time.monotonic()
     for _ in range(N):
@@ -114,15 +114,15 @@ def test_right_passwords_are_free(client: Any, logins: RedisLogins) -> None:
 def test_known_clients_share_one_limit(logins: RedisLogins) -> None:
     """Known clients together get no more guesses than the overall limit."""
     known = [f"10.0.{number}.1" for number in range(MAX_KNOWN)]
-    answered = 0
+    accepted = 0
     for address in known:
         logins.weigh(address, is_right=True)
-        answered += [limit_for(logins, address) for _ in range(N - 1)].count(None)
+        accepted += [limit_for(logins, address) for _ in range(N - 1)].count(None)
 
-    assert answered == ALL
+    assert accepted == ALL
 
 
-def test_beyond_the_limit_in_all(logins: RedisLogins) -> None:
+def test_known_clients_beyond_the_overall_limit(logins: RedisLogins) -> None:
     """After the overall limit is reached, known clients share one additional limit."""
     known = [f"10.9.{number}.1" for number in range(MAX_KNOWN)]
     for address in known:
@@ -163,8 +163,8 @@ def test_two_networks_cannot_exhaust_the_overall_limit() -> None:
     assert 2 * max(limit.max_requests for limit in WRONG_PER_NETWORK.values()) < ALL
 
 
-def test_wait_is_for_all_limits(client: Any, logins: RedisLogins) -> None:
-    """A client that exceeds several limits is told the longest wait."""
+def test_longest_wait_of_several_limits(client: Any, logins: RedisLogins) -> None:
+    """A client that exceeds several limits gets the longest wait."""
     for number in range(ALL - N):
         logins.weigh(f"10.0.{number}.1", is_right=False)
     advance(client, WINDOW_S / 2)
@@ -178,7 +178,7 @@ def test_wait_is_for_all_limits(client: Any, logins: RedisLogins) -> None:
     assert WINDOW_S * 3 / 4 - 5 < refusal.retry_after_s <= WINDOW_S * 3 / 4
 
 
-def test_limit_in_all(client: Any, logins: RedisLogins) -> None:
+def test_overall_limit(client: Any, logins: RedisLogins) -> None:
     """Once the overall limit is reached, only known clients may try, within their own limit."""
     logins.weigh(ME, is_right=True)
     flood(logins)
@@ -289,8 +289,8 @@ class Model:
         """Return what RedisLogins should return."""
         reached = self.reached(client)
         of_known = sum(beyond or whose in self.known for whose, beyond in self.recent())
-        may_go_on = client in self.known and of_known < WRONG_OF_KNOWN
-        if reached == WRONG_PER_CLIENT or (reached and not may_go_on):
+        may_still_try = client in self.known and of_known < WRONG_OF_KNOWN
+        if reached == WRONG_PER_CLIENT or (reached and not may_still_try):
             return reached
         if is_right:
             self.known.add(client)

@@ -19,7 +19,7 @@ from devkit.redis_server import RedisServer
 from devkit.replica import Replica
 
 HOSTS = st.sampled_from(["a.test", "b.test", "*.test", "*"])
-GONE = {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
+ABSENT = {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
 LIMITS = st.integers(0, 4)
 TTLS = st.sampled_from(["0", "3600", "7200"])
 WINDOW_S = 3600  # longer than any run
@@ -31,8 +31,8 @@ class Modeled:
 
     hosts: str
     limit: int
-    texts: list[str]
-    ends: bool
+    secrets: list[str]
+    expires: bool
     enabled: bool = True
     admitted: int = 0
     allowed: int = 0
@@ -65,28 +65,31 @@ class Life(RuleBasedStateMachine):
         self.client.flushall()
         self.replica = Replica(self.client, "pepper", limit=Limit(3, WINDOW_S))
         self.model: dict[str, Modeled] = {}
-        self.ever: dict[str, list[str]] = {}
+        self.all_secrets: dict[str, list[str]] = {}
         self.expired: dict[str, list[str]] = {}
-        self.meddled: set[str] = set()
+        self.tampered: set[str] = set()
 
     @rule(target=ids, hosts=HOSTS, limit=LIMITS, ttl=TTLS)
     def issue(self, hosts: str, limit: int, ttl: str) -> Any:
         """Create a token."""
-        name, text = self.replica.issue(hosts=hosts, rate_limit_max=str(limit), ttl_seconds=ttl)
-        self.model[name], self.ever[name] = Modeled(hosts, limit, [text], ends=ttl != "0"), [text]
+        name, secret = self.replica.issue(hosts=hosts, rate_limit_max=str(limit), ttl_seconds=ttl)
+        self.model[name], self.all_secrets[name] = (
+            Modeled(hosts, limit, [secret], expires=ttl != "0"),
+            [secret],
+        )
         return name
 
     @rule(name=ids, age=st.integers(0, 3), host=st.sampled_from(["a.test", "b.test", "other.example"]))
     def ask(self, name: str, age: int, host: str) -> None:
         """Use a token, existing or not, with any secret that it ever had."""
-        ever = self.ever[name]
-        text, known = ever[-1 - age % len(ever)], self.model.get(name)
-        expected = known.verdict(host) if known and text in known.texts else Verdict.UNKNOWN_TOKEN
-        if text in self.expired.get(name, []):
+        all_secrets = self.all_secrets[name]
+        secret, known = all_secrets[-1 - age % len(all_secrets)], self.model.get(name)
+        expected = known.verdict(host) if known and secret in known.secrets else Verdict.UNKNOWN_TOKEN
+        if secret in self.expired.get(name, []):
             expected = Verdict.EXPIRED_TOKEN
 
-        verdict = self.replica.ask(text, host)
-        assert verdict is expected or (name in self.meddled and {verdict, expected} == GONE)
+        verdict = self.replica.ask(secret, host)
+        assert verdict is expected or (name in self.tampered and {verdict, expected} == ABSENT)
         if known and expected is not Verdict.UNKNOWN_TOKEN:
             known.note(expected)
 
@@ -98,10 +101,10 @@ class Life(RuleBasedStateMachine):
             known.hosts, known.limit = hosts, limit
 
     @rule(name=ids, ttl=TTLS)
-    def set_end(self, name: str, ttl: str) -> None:
+    def set_expiry(self, name: str, ttl: str) -> None:
         """Change or remove a token's expiry."""
         if known := self.expect(name, lambda: self.replica.edit(name, {"ttl_seconds": ttl})):
-            known.ends = ttl != "0"
+            known.expires = ttl != "0"
 
     @rule(name=ids, enabled=st.booleans())
     def switch(self, name: str, *, enabled: bool) -> None:
@@ -117,9 +120,9 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(ConflictError):
                 self.replica.rotate(name, grace)
         elif known:
-            _, text = self.replica.rotate(name, grace)
-            known.texts = [*(known.texts if grace != "0" else []), text]
-            self.ever[name].append(text)
+            _, secret = self.replica.rotate(name, grace)
+            known.secrets = [*(known.secrets if grace != "0" else []), secret]
+            self.all_secrets[name].append(secret)
         else:
             with pytest.raises(NoSuchTokenError):
                 self.replica.rotate(name, grace)
@@ -128,24 +131,24 @@ class Life(RuleBasedStateMachine):
     def end_grace(self, name: str) -> None:
         """Simulate the end of a token's grace periods."""
         if known := self.model.get(name):
-            for text in known.texts[:-1]:
-                self.client.delete(self.replica.record(text))
-            del known.texts[:-1]
+            for secret in known.secrets[:-1]:
+                self.client.delete(self.replica.record(secret))
+            del known.secrets[:-1]
 
     @rule(name=ids)
     def expire(self, name: str) -> None:
         """Simulate the expiry of a token."""
         if known := self.model.pop(name, None):
-            self.replica.pass_end(known.texts[-1])
-            self.expired[name] = known.texts if known.ends else []
+            self.replica.pass_end(known.secrets[-1])
+            self.expired[name] = known.secrets if known.expires else []
 
-    @rule(name=ids, age=st.integers(0, 3), act=st.sampled_from(["DEL", "PERSIST", "SET"]))
-    def meddle(self, name: str, age: int, act: str) -> None:
+    @rule(name=ids, age=st.integers(0, 3), operation=st.sampled_from(["DEL", "PERSIST", "SET"]))
+    def tamper(self, name: str, age: int, operation: str) -> None:
         """Change the remembered expiry from outside, after which the reason of a refusal may be wrong."""
-        text = self.ever[name][-1 - age % len(self.ever[name])]
-        word = keys.ended(self.replica.peppers.digest(text))
-        self.client.execute_command(act, word, *(["?"] if act == "SET" else []))
-        self.meddled.add(name)
+        secret = self.all_secrets[name][-1 - age % len(self.all_secrets[name])]
+        marker = keys.ended(self.replica.peppers.digest(secret))
+        self.client.execute_command(operation, marker, *(["?"] if operation == "SET" else []))
+        self.tampered.add(name)
 
     @rule(name=ids)
     def delete(self, name: str) -> None:
@@ -161,20 +164,20 @@ class Life(RuleBasedStateMachine):
         assert shown == {name: ((known.hosts,), known.enabled) for name, known in self.model.items()}
 
     def teardown(self) -> None:
-        """Check that every use was counted by its outcome."""
+        """Check that every use was counted by its verdict."""
         now_s = int(self.client.time()[0])
         for name, known in self.model.items():
-            text = self.client.get(keys.usage(self.replica.catalog.find(name).digest))
-            counted = total(usage.parse(text, now_s).hours)
+            counters = self.client.get(keys.usage(self.replica.catalog.find(name).digest))
+            counted = total(usage.parse(counters, now_s).hours)
             assert (counted.allowed, counted.refused) == (known.allowed, known.refused)
 
-    def expect(self, name: str, act: Any) -> Modeled | None:
-        """Call *act*, which must fail if the model has no such token."""
+    def expect(self, name: str, operation: Any) -> Modeled | None:
+        """Call *operation*, which must fail if the model has no such token."""
         if name in self.model:
-            act()
+            operation()
             return self.model[name]
         with pytest.raises(NoSuchTokenError):
-            act()
+            operation()
         return None
 
 

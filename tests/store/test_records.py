@@ -1,4 +1,4 @@
-"""What a record holds."""
+"""The fields that records.py and take.lua read and write."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from app.core.fields import KEPT
 from app.store import records
 
 TAKE = (Path(records.__file__).parent / "lua/take.lua").read_text("utf-8")
-OF_THE_STATE = {"enabled", "moved_to", "last_used_at"}
+STATE = {"enabled", "moved_to", "last_used_at"}
 
 
-def test_what_the_script_reads() -> None:
-    """take.lua reads by name what identifies a token, what it decides with, and the token's state.
+def test_fields_that_the_script_reads() -> None:
+    """take.lua reads by name the fields that identify a token, those it decides by, and the state.
 
-    The hosts, which are a restriction, need not be named in the script. A number that no decision needs,
-    should there ever be one, is no reason to refuse a record.
+    The hosts are a restriction, so the script need not name them. A number that no decision needs would not
+    be a reason to refuse a record.
     """
     (listed,) = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)\n", TAKE, re.DOTALL)
     read = {*re.findall(r"'(\w+)'", listed)}
 
-    assert read | {"hosts"} == {*records.IDENTIFYING, *records.DECIDING} | OF_THE_STATE
+    assert read | {"hosts"} == {*records.IDENTIFYING, *records.DECIDING} | STATE
     assert read <= {*records.FIELDS}
 
 
-def test_what_the_script_writes() -> None:
-    """take.lua writes no field that is not read again."""
+def test_fields_that_the_script_writes() -> None:
+    """take.lua writes only fields that are read again."""
     written = {*re.findall(r"'HSET(?:NX)?', KEYS\[1\], '(\w+)'", TAKE)}
 
     assert written == {"first_used_at", "last_used_at"} <= {*records.FIELDS}
@@ -36,7 +36,7 @@ def test_what_the_script_writes() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in KEPT if field.name not in records.IDENTIFYING])
 def test_long_value(name: str) -> None:
-    """A value that others wrote at any length is cut, so that no page grows by it."""
+    """A value of any length that another program wrote is truncated, so that no page becomes too large."""
     values = {"hosts": b"a.test", name: b"x," * 1_000_000}
     token = records.from_fields("ab" * 32, [values.get(known) for known in records.FIELDS], None)
 

@@ -1,4 +1,4 @@
-"""What take.lua does with restrictions: any number of them, in the order given."""
+"""take.lua applies any number of restrictions, in the order given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL_MET = (",a.test,*.test,*,", ",GET,", ",/v1/models,/v1/*,/*,")
 
 
 def ask(client: Any, *candidates: str) -> str:
-    """Return the verdict on a request with those candidates, one text for each field."""
+    """Return the verdict on a request with those candidates, one string for each field."""
     args = [100, 60, *FIELDS, *VERDICTS, *candidates, "call"]
     reply = Script("take").run(client, keys.all_of(DIGEST), args)
     return str(reply[1].decode())
@@ -43,8 +43,8 @@ def ask(client: Any, *candidates: str) -> str:
         ({"methods": "POST", "not_before": "99999999999"}, "token_not_yet_valid"),
     ],
 )
-def test_the_first_that_is_not_met_decides(client: Any, record: dict[str, str], verdict: str) -> None:
-    """Restrictions apply in order; a missing or empty list is none, and case matters in all but hosts."""
+def test_first_unmet_restriction_decides(client: Any, record: dict[str, str], verdict: str) -> None:
+    """Restrictions apply in order; an empty list restricts nothing, and case matters in all but hosts."""
     client.hset(RECORD, mapping={"hosts": "A.test"} | record)
 
     assert ask(client, *ALL_MET) == verdict
@@ -56,7 +56,7 @@ def test_the_first_that_is_not_met_decides(client: Any, record: dict[str, str], 
 def test_no_candidates(client: Any, place: int, size: int) -> None:
     """A request without the header that a restriction needs is refused, whatever the token lists."""
     lists = {"hosts": "*", "methods": "GET", "paths": "/*"}
-    client.hset(RECORD, mapping={field: text + ",x" * size for field, text in lists.items()})
+    client.hset(RECORD, mapping={field: listed + ",x" * size for field, listed in lists.items()})
     candidates = [*ALL_MET]
     candidates[place] = ""
 
@@ -64,7 +64,7 @@ def test_no_candidates(client: Any, place: int, size: int) -> None:
 
 
 def test_only_hosts_are_required(client: Any) -> None:
-    """A token without hosts opens nothing, and one without any other list is not restricted by it."""
+    """A token without hosts allows nothing, and one without any other list is not restricted by it."""
     client.hset(RECORD, mapping={"id": "i", "methods": "GET", "paths": "/*"})
     assert ask(client, *ALL_MET) == "wrong_host"
     client.hset(RECORD, "hosts", "*")

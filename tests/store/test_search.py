@@ -80,7 +80,7 @@ def test_search_by_id(client: Any) -> None:
     assert ids(find(client, "2")) == []
 
 
-def test_search_in_an_old_list(client: Any) -> None:
+def test_search_in_a_list_as_typed(client: Any) -> None:
     """A host list that an older deployment stored as typed is matched as /auth matches it."""
     client.hset(keys.record("ab" * 32), "hosts", "b.test , *.A.Test")
     store_of(client).page(1, 10)
@@ -152,7 +152,7 @@ def test_full_backfill_starts_at_the_beginning(real_client: Any) -> None:
 
 
 def test_many_expired_tokens(client: Any) -> None:
-    """Thousands of entries of expired tokens do not fill the pages of an operator."""
+    """Thousands of entries of expired tokens do not fill pages."""
     added = add(client, 1, id=mint_id((NOW - 10_000_000) * 1000))
     for number in range(2, 2_500):
         entry = keys.index_entry(mint_id((NOW - number) * 1000), f"{number:064x}"[::-1])
@@ -164,7 +164,7 @@ def test_many_expired_tokens(client: Any) -> None:
 
 
 def test_count_of_old_peppers(client: Any) -> None:
-    """Every token without the mark of the current pepper counts."""
+    """Every token that is not marked with the current pepper is counted."""
     add_inherited(client, 600)
     client.hset(keys.record("0" * 64), "pepper", "f")
 

@@ -20,8 +20,8 @@ def tokens(client: Any) -> RedisTokens:
 
 def add(client: Any, number: int, **fields: Any) -> str:
     """Store a token created *number* seconds after NOW, and return its digest."""
-    made = {"id": mint_id((NOW + number) * 1000), "created_at": NOW + number}
-    token = make_token(f"{number:064x}", **made | fields)
+    defaults = {"id": mint_id((NOW + number) * 1000), "created_at": NOW + number}
+    token = make_token(f"{number:064x}", **defaults | fields)
     tokens(client).add(token)
     return token.digest
 
@@ -43,13 +43,13 @@ def test_added_token_reads_back(client: Any) -> None:
 
 def test_added_token_expires(client: Any) -> None:
     """A token has the requested expiry from the start, to the millisecond, and it is read back."""
-    ends = int(client.time()[0]) + 300
-    digest = add(client, 1, expires_at=ends)
+    expires_at = int(client.time()[0]) + 300
+    digest = add(client, 1, expires_at=expires_at)
 
-    assert client.execute_command("PEXPIRETIME", keys.record(digest)) == ends * 1000
+    assert client.execute_command("PEXPIRETIME", keys.record(digest)) == expires_at * 1000
     token = tokens(client).get(digest)
     assert token
-    assert token.expires_at == ends
+    assert token.expires_at == expires_at
 
 
 def test_unknown_digest(client: Any) -> None:
@@ -145,7 +145,7 @@ def test_token_of_an_older_deployment(client: Any, fields: dict[str, str]) -> No
     assert tokens(client).page(1, 10) == ([], 0)
 
 
-def test_listing_passes_over_what_is_no_token(client: Any) -> None:
+def test_listing_skips_what_is_not_a_token(client: Any) -> None:
     """Foreign keys and invalid values are not listed as tokens or fields."""
     client.set("tokens:xyz", 1)
     client.hset("tokens:" + "A" * 64, "hosts", "*")
@@ -159,7 +159,7 @@ def test_listing_passes_over_what_is_no_token(client: Any) -> None:
     assert token.rate_limit_max is None
 
 
-def test_search_for_older_tokens_goes_on(real_client: Any) -> None:
+def test_backfill_continues_on_the_next_page(real_client: Any) -> None:
     """A large database is searched in slices, each page continuing where the last one stopped."""
     pipe = real_client.pipeline(transaction=False)
     for number in range(9_000):
@@ -186,7 +186,7 @@ def test_restored_tokens_are_found_again(client: Any) -> None:
 
 
 def test_idempotency_key_is_claimed_once(client: Any) -> None:
-    """An idempotency key makes one token, and is remembered for an hour."""
+    """An idempotency key creates one token, and is remembered for an hour."""
     assert tokens(client).claim("key")
     assert not tokens(client).claim("key")
     assert 3_500 < client.ttl(keys.form("key")) <= 3_600

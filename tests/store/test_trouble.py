@@ -1,4 +1,4 @@
-"""The message about a Redis with which no decision can be made says what to do."""
+"""Error messages about an unusable Redis say what to do."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ RECORD, USAGE = keys.record(DIGEST), keys.usage(DIGEST)
 HOUR_S = 3600
 
 
-def take(client: Any, patterns: tuple[str, ...] = ("a.test",), most: int = 100) -> Verdict:
+def take(client: Any, patterns: tuple[str, ...] = ("a.test",), max_requests: int = 100) -> Verdict:
     """Make one request with the token, and return the verdict."""
-    ledger = RedisLedger(client, PepperCheck(client, ["f"]), Limit(most, 60), 2)
+    ledger = RedisLedger(client, PepperCheck(client, ["f"]), Limit(max_requests, 60), 2)
     return ledger.take([DIGEST], [patterns]).verdict
 
 
@@ -37,11 +37,11 @@ def _record(client: Any) -> None:
     until(lambda: client.time()[0] % HOUR_S < HOUR_S - 30)  # so that the hour does not end during a test
 
 
-def test_counts_by_outcome(client: Any) -> None:
-    """Every request with a known token is counted by outcome, per hour and per day."""
+def test_counts_by_verdict(client: Any) -> None:
+    """Every request with a known token is counted by its verdict, per hour and per day."""
     take(client)
     take(client, ("b.test",))
-    take(client, most=1)
+    take(client, max_requests=1)
     client.hset(RECORD, "enabled", "0")
     take(client)
 
@@ -50,7 +50,7 @@ def test_counts_by_outcome(client: Any) -> None:
     assert expected.refused == 3
 
 
-REFUSED_BY: dict[Verdict, dict[str, str]] = {
+CHANGES: dict[Verdict, dict[str, str]] = {
     Verdict.ALLOWED: {"enabled": "1"},
     Verdict.WRONG_HOST: {"hosts": "b.test"},
     Verdict.RATE_LIMITED: {"rate_limit_max": "1"},
@@ -65,7 +65,7 @@ REFUSED_BY: dict[Verdict, dict[str, str]] = {
 def test_counter_of_each_verdict(client: Any, verdict: Verdict) -> None:
     """take.lua adds to the counter that core/usage.py declares for the verdict, by hour and by day."""
     take(client)
-    client.hset(RECORD, mapping=REFUSED_BY[verdict])
+    client.hset(RECORD, mapping=CHANGES[verdict])
     before = read(client)
     assert take(client) is verdict
 
@@ -161,7 +161,7 @@ def test_usage_is_bounded(client: Any) -> None:
     assert client.strlen(USAGE) <= 4 + (HOURS + DAYS) * 16
 
 
-def test_usage_ends_with_the_token(client: Any) -> None:
+def test_usage_expires_with_the_token(client: Any) -> None:
     """The counters expire with the token, and requests extend neither."""
     client.expire(RECORD, 60)
     take(client)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.store.test_bad_records import BAD_FIELDS, BAD_TEXT, OTHER_TYPES
+from tests.store.test_bad_records import BAD_FIELDS, BAD_SECRET, OTHER_TYPES
 from tests.web.conftest import Operator
 from tests.web.test_admin import create, record_of
 from tests.web.test_api import Api
 from tests.web.test_auth import ask
 
 BAD = OTHER_TYPES | BAD_FIELDS
-DIGEST = record_of(BAD_TEXT).removeprefix("tokens:")
+DIGEST = record_of(BAD_SECRET).removeprefix("tokens:")
 VERBS = ("edit", "disable", "enable", "rotate", "delete")
 
 
@@ -37,7 +37,7 @@ def action(page: str, form: str) -> str:
 def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, kind: str) -> None:
     """The table lists an unreadable record by its SHA-256; its page offers only what is possible."""
     secret = create(operator)
-    BAD[kind](database, record_of(BAD_TEXT))
+    BAD[kind](database, record_of(BAD_SECRET))
     table = operator.get()
 
     assert table.status_code == 200
@@ -47,7 +47,7 @@ def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, 
     assert ("It can only be deleted" in page) == (kind in OTHER_TYPES)
     assert ("Save it below" in page) == (kind in BAD_FIELDS)
     assert operator.post("/delete_token", {"token": action(page, "delete")}).status_code == 303
-    assert not database.exists(record_of(BAD_TEXT))
+    assert not database.exists(record_of(BAD_SECRET))
     assert ask(client, secret).status_code == 200
 
 
@@ -73,7 +73,7 @@ def test_hostile_text(operator: Operator, database: Any) -> None:
 def test_api(api: Api, database: Any, kind: str) -> None:
     """The API returns an unreadable record as described, and deletes it by its SHA-256."""
     created = api.make()
-    BAD[kind](database, record_of(BAD_TEXT))
+    BAD[kind](database, record_of(BAD_SECRET))
 
     statuses = {token["sha256"]: token["status"] for token in api("GET", "/tokens").json["tokens"]}
     assert statuses == {created["sha256"]: "active", DIGEST: "unreadable"}
@@ -90,7 +90,7 @@ def test_api(api: Api, database: Any, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["list", "moved to itself", "rate_limit_max is b'maybe'"])
 def test_shell(client: FlaskClient, database: Any, kind: str) -> None:
     """The shell lists, shows and deletes an unreadable record by its SHA-256."""
-    BAD[kind](database, record_of(BAD_TEXT))
+    BAD[kind](database, record_of(BAD_SECRET))
     runner = client.application.test_cli_runner()
 
     assert runner.invoke(args=["tokens", "list"]).output.split("\t")[:2] == [DIGEST, "unreadable"]
@@ -102,10 +102,10 @@ def test_shell(client: FlaskClient, database: Any, kind: str) -> None:
 
 def test_bad_record_at_auth(client: FlaskClient, database: Any) -> None:
     """An unreadable record is a 503, a key that is not a record a 401, and other tokens are unaffected."""
-    database.rpush(record_of(BAD_TEXT), "*")
+    database.rpush(record_of(BAD_SECRET), "*")
     database.hset(record_of("good"), "hosts", "example.com")
 
-    assert [ask(client, name).status_code for name in (BAD_TEXT, "good", "none") * 3] == [503, 200, 401] * 3
+    assert [ask(client, name).status_code for name in (BAD_SECRET, "good", "none") * 3] == [503, 200, 401] * 3
     assert "acl_auth_redis_up 1.0" in client.get("/metrics").text
 
 
@@ -114,10 +114,10 @@ def test_forms_act_on_one_record(operator: Operator, database: Any, verb: str) -
     """If two records have the same id, each page's forms change only the record shown."""
     secret = create(operator)
     name, real = database.hget(record_of(secret), "id"), record_of(secret).removeprefix("tokens:")
-    database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com", "id": name, "comment": "decoy"})
+    database.hset(record_of(BAD_SECRET), mapping={"hosts": "example.com", "id": name, "comment": "decoy"})
     if verb == "enable":
         database.hset(record_of(secret), "enabled", "0")
-    before = database.hgetall(record_of(BAD_TEXT))
+    before = database.hgetall(record_of(BAD_SECRET))
     table = operator.get().text
     assert {f"/tokens/{real}", f"/tokens/{DIGEST}"} <= set(re.findall('href="(/tokens/[^"]+)"', table))
 
@@ -127,7 +127,7 @@ def test_forms_act_on_one_record(operator: Operator, database: Any, verb: str) -
     assert sent == real
     assert answer.status_code == (200 if verb == "rotate" else 303)
     assert "=" + name not in answer.headers.get("Location", "") or verb == "delete"
-    assert database.hgetall(record_of(BAD_TEXT)) == before
+    assert database.hgetall(record_of(BAD_SECRET)) == before
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -135,7 +135,7 @@ def test_ambiguous_id(operator: Operator, api: Api, database: Any, verb: str) ->
     """An id that two records share is refused everywhere, with both SHA-256s to choose from."""
     secret = create(operator)
     name, real = database.hget(record_of(secret), "id"), record_of(secret).removeprefix("tokens:")
-    database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com", "id": name})
+    database.hset(record_of(BAD_SECRET), mapping={"hosts": "example.com", "id": name})
     operator.get()
     before = database.hgetall(record_of(secret))
 
@@ -166,8 +166,8 @@ def test_readable_records_of_other_programs(
     operator: Operator, api: Api, database: Any, fields: dict[str, Any]
 ) -> None:
     """Readable values that we would not write ourselves are shown as described."""
-    database.hset(record_of(BAD_TEXT), mapping={"hosts": "example.com"} | fields)
-    database.execute_command("PEXPIREAT", record_of(BAD_TEXT), 2**61)
+    database.hset(record_of(BAD_SECRET), mapping={"hosts": "example.com"} | fields)
+    database.execute_command("PEXPIREAT", record_of(BAD_SECRET), 2**61)
 
     (listed,) = api("GET", "/tokens").json["tokens"]
     shown = api("GET", f"/tokens/{DIGEST}").json

@@ -114,12 +114,14 @@ def after(first: Callable[[Service], Any], then: Act) -> Act:
 N = WRONG_PER_CLIENT.max_requests
 # The act that produces each text.
 ANSWERS: dict[str, Act] = {
-    "this address answers no ForwardAuth": lambda service: service.get("/", headers={"X-Forwarded-Uri": "/"}),
+    "this address does not serve ForwardAuth": lambda service: service.get(
+        "/", headers={"X-Forwarded-Uri": "/"}
+    ),
     "forbidden for host": lambda service: service.auth(service.issue()),
     "redis unavailable": after(Service.lose_redis, lambda service: service.auth("x")),
     "came from another site": Service.post_from_elsewhere,
     "too many wrong passwords": lambda service: service.get("/", N + 1, auth=WRONG),
-    "the Host header names no host": lambda service: service.get("/", headers={"Host": "a..b"}),
+    "the Host header is not a valid host": lambda service: service.get("/", headers={"Host": "a..b"}),
     "proxy_set_header Host $http_host;": Service.post_from_elsewhere,
 }
 LINES: dict[str, Act] = {

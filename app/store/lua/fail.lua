@@ -2,8 +2,8 @@
 -- Count a bad token of one client, unless there were too many in the window.
 -- KEYS[1]  the client's bad tokens    list of microseconds, newest first; written here
 -- KEYS[2]  the clients                zset; score: second in which its list expires; written here
--- KEYS[3]  those of further clients   one list as KEYS[1] for all of them; written here
--- KEYS[4+] those of the networks around the client, each a list as KEYS[1]; written here
+-- KEYS[3]  those of further clients   one list like KEYS[1], shared by all of them; written here
+-- KEYS[4+] those of the networks around the client, each a list like KEYS[1]; written here
 -- ARGV[1]  the client
 -- ARGV[2]  the window                 seconds
 -- ARGV[3]  how many clients have lists of their own, and their networks
@@ -13,7 +13,7 @@
 --              wait_us: until the client, or a client of the network, may send another; 0 if it may now
 -- One script, because no other request may read the times between reading them and adding one.
 
-local client, window_s, most_clients = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local client, window_s, max_clients = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local window_us = window_s * 1000000
 
 local time = redis.call('TIME')
@@ -24,7 +24,7 @@ local now = clock
 for place, key in ipairs(KEYS) do
   local found = redis.call('TYPE', key).ok
   if found ~= (place == 2 and 'zset' or 'list') and found ~= 'none' then
-    redis.call('DEL', key) -- written by others: start again, or no bad token would be answered
+    redis.call('DEL', key) -- another program wrote it: start again, or every count would fail
   end
 end
 
@@ -33,17 +33,17 @@ local function time_at(key, index)
 end
 
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second)
-local has_room = redis.call('EXISTS', KEYS[1]) == 1 or redis.call('ZCARD', KEYS[2]) < most_clients
+local has_room = redis.call('EXISTS', KEYS[1]) == 1 or redis.call('ZCARD', KEYS[2]) < max_clients
 
-local lists, most = {}, {} -- that this one counts in, the client's first
+local lists, limits = {}, {} -- those that this bad token counts in, the client's first
 local function count_in(key, limit)
   table.insert(lists, key)
-  most[key] = tonumber(limit)
+  limits[key] = tonumber(limit)
   local newest = time_at(key, 0)
   if newest > clock + window_us then
     redis.call('DEL', key) -- the clock was set back: start again rather than lock out
   else
-    now = math.max(now, newest) -- never back, whatever the clock does
+    now = math.max(now, newest) -- never before the newest entry, even if the clock was set back
   end
 end
 
@@ -55,7 +55,7 @@ end
 local function waits()
   local found, is_any = {}, 0
   for place, key in ipairs(lists) do
-    local oldest = time_at(key, most[key] - 1)
+    local oldest = time_at(key, limits[key] - 1)
     local is_full = oldest + window_us > now
     found[place] = is_full and math.max(1, oldest + window_us - clock) or 0
     is_any = is_full and 1 or is_any
@@ -71,7 +71,7 @@ end
 for place, key in ipairs(lists) do
   if place == 1 or has_room or redis.call('EXISTS', key) == 1 then
     redis.call('LPUSH', key, string.format('%.0f', now))
-    redis.call('LTRIM', key, 0, most[key] - 1)
+    redis.call('LTRIM', key, 0, limits[key] - 1)
     redis.call('PEXPIRE', key, window_us / 1000)
   end
 end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Count a right or a wrong password, unless too many were wrong in the window.
 -- KEYS[1]  the wrong ones       list of "microseconds name name ... ", newest first; written here. The names are the
---                               scopes in which it counts, the client first; "+" marks one beyond the limits of others
+--                               scopes in which it counts, the client first; "+": beyond a limit that others reached
 -- KEYS[2]  the known clients    zset; score: second of the last right password; written here
 -- ARGV[1]  1 if the password is right, else 0
 -- ARGV[2]  the window           seconds
@@ -20,7 +20,7 @@
 
 local is_right = ARGV[1] == '1'
 local window_us = tonumber(ARGV[2]) * 1000000
-local most_known, known_s, most_of_known = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_known, known_s, max_of_known = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local scopes, limits = {}, {}
 for place = 6, #ARGV, 2 do
   table.insert(scopes, ARGV[place])
@@ -35,23 +35,23 @@ local clock = second * 1000000 + tonumber(time[2])
 for place, kind in ipairs({ 'list', 'zset' }) do
   local found = redis.call('TYPE', KEYS[place]).ok
   if found ~= kind and found ~= 'none' then
-    redis.call('DEL', KEYS[place]) -- written by others: start again rather than lock out
+    redis.call('DEL', KEYS[place]) -- another program wrote it: start again rather than lock everyone out
   end
 end
 
 local entries = redis.call('LRANGE', KEYS[1], 0, -1)
 local newest = entries[1] and tonumber(entries[1]:match('^%d+')) or 0
 if newest > clock + window_us then
-  redis.call('DEL', KEYS[1]) -- the clock was set back: start again rather than lock out
+  redis.call('DEL', KEYS[1]) -- the clock was set back: start again rather than lock everyone out
   entries, newest = {}, 0
 end
-local now = math.max(clock, newest) -- never back, whatever the clock does
+local now = math.max(clock, newest) -- never before the newest entry, even if the clock was set back
 
 local function ends(place)
   return (tonumber(entries[place]:match('^%d+')) or 0) + window_us
 end
 
-local recent, beyond = 0, #entries + 1 -- by halves, for parsing every time would take longer than all the rest
+local recent, beyond = 0, #entries + 1 -- binary search: parsing every time would take longer than the rest
 while beyond - recent > 1 do
   local middle = math.floor((recent + beyond) / 2)
   if ends(middle) > now then
@@ -82,7 +82,7 @@ if recent >= limits[all] then
 end
 
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', second - known_s)
-local function may_go_on()
+local function may_still_try()
   if not redis.call('ZSCORE', KEYS[2], client) then
     return false
   end
@@ -95,16 +95,16 @@ local function may_go_on()
       of_known = of_known + 1
     end
   end
-  return of_known < most_of_known
+  return of_known < max_of_known
 end
-local is_beyond = reached > 1 and may_go_on()
+local is_beyond = reached > 1 and may_still_try()
 if reached > 0 and not is_beyond then
   return { reached, wait_us }
 end
 
 if is_right then
   redis.call('ZADD', KEYS[2], second, client)
-  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -most_known - 1)
+  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -max_known - 1)
   redis.call('EXPIRE', KEYS[2], known_s)
 else
   local names = table.concat(scopes, ' ', 1, all - 1) .. (is_beyond and ' +' or '')

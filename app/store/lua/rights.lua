@@ -2,7 +2,7 @@
 -- Check whether the user may run every command of take.lua, without running those that write.
 -- KEYS[1]  the record of a token that does not exist
 -- KEYS[2]  its admitted times
--- KEYS[3]  its usage; the marker of its end is not in KEYS for the reason in take.lua
+-- KEYS[3]  its usage; the expiry marker is not in KEYS for the reason given in take.lua
 -- Returns  false, or the error of a command that the user may not run
 -- One script, because one round trip is what a decision costs too. Redis checks the rights to a command before it
 -- refuses the command for the flag above. With that flag, Redis runs this script where it would not run take.lua: to

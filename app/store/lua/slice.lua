@@ -9,9 +9,9 @@
 -- One script, because parsing one long reply takes a fraction of the time for hundreds of short ones. It is atomic
 -- because it is a single read.
 
-local cut = redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[2], 'BYLEX', 'REV', 'LIMIT', 0, ARGV[3])
+local members = redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[2], 'BYLEX', 'REV', 'LIMIT', 0, ARGV[3])
 local length, entries, reply = tonumber(ARGV[4]), {}, { '' }
-for _, member in ipairs(cut) do
+for _, member in ipairs(members) do
   local into = #member == length and entries or reply
   into[#into + 1] = member
 end

@@ -8,9 +8,9 @@
 -- then, for the restrictions of core/restrictions.py in the order in which they apply:
 --          the field of each in the record, a list with commas in between
 --          the verdict of each if nothing of the request is listed
---          the candidates of each in one text, ",example.com,*.com,*,", of which one has to be listed; "" if none
--- ARGV[-1] the call              text that no other call on this connection has
--- Returns  { KEYS[1], verdict, ..., call }; the words are those of core/verdicts.py
+--          the candidates of each in one string, ",example.com,*.com,*,", of which one must be listed; "" if none
+-- ARGV[-1] the call              text that differs for each call on a connection
+-- Returns  { KEYS[1], verdict, ..., call }; the verdicts are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
 --          { KEYS[1], "expired_token", id, call }
 --          { KEYS[1], "rate_limited", id, email, comment, limit, window_s, wait_us, call }
@@ -20,9 +20,9 @@
 -- One script, because no other request may read the times between reading them and adding one, and no use may be
 -- noted for a token that was deleted meanwhile. KEYS[1] comes back first and the call last, so that the caller can
 -- tell its own reply from another's or from parts of two. Without flags in the first line, Redis refuses to run it
--- wherever it could not write, so a replica or a full server never decides by stale data.
--- The marker of an expired token is a string with its id that outlives the record by 30 days: read if there is no
--- record, written at the first use. It is not in KEYS, because a Cluster runs no script while a slot moves and one of
+-- wherever it could not write, so a replica or a full server never decides on stale data.
+-- The expiry marker is a string with the token's id that outlives the record by 30 days: read if there is no record,
+-- written at the first use. It is not in KEYS, because a Cluster runs no script while a slot moves and one of
 -- the keys is missing. In such a slot the marker can't be reached, and the token is as unknown as a deleted one.
 
 -- Functions get what they use as arguments, and numbers go to Redis as text where they can: each local that a
@@ -30,12 +30,12 @@
 
 local function whole(text, low)
   local number = #text <= 12 and text:match('^%d+$') and tonumber(text)
-  return assert(number and number >= low and number, 'a number in the record of this token can not be read')
+  return assert(number and number >= low and number, 'a number in the record of this token cannot be read')
 end
 
 -- Returns whether an item of the list is among the candidates. An older deployment stored hosts as they were typed,
--- with blanks and capitals. What is long is neither copied nor searched by a pattern of Lua, which takes a hundred
--- times as long as to look for one text after the other.
+-- with blanks and capitals. A long list is neither copied nor searched with a Lua pattern, which takes a hundred times
+-- as long as searching for one candidate after another.
 local function lists(list, candidates, ignores_case)
   local LONG, MANY, LONGEST = 300, 10, 260 -- no candidate is longer than 255
   if #list < LONG then
@@ -97,7 +97,7 @@ local function decide(record, restrictions, second, time)
   if not_before and second < whole(not_before, 0) then
     return 'token_not_yet_valid'
   end
-  for i = 1, restrictions do -- every token has hosts, if only none; without another list it is not restricted by it
+  for i = 1, restrictions do -- hosts always apply, even if there are none; any other list only if it is not empty
     local list, is_hosts = record[9 + i], ARGV[2 + i] == 'hosts'
     if is_hosts or (list and list ~= '') then
       local candidates = ARGV[2 + 2 * restrictions + i]
@@ -120,7 +120,7 @@ local function decide(record, restrictions, second, time)
     redis.call('DEL', KEYS[2]) -- the clock was set back: one new window rather than a lockout
     newest = nil
   end
-  local now = math.max(clock, newest or 0) -- never back, whatever the clock does
+  local now = math.max(clock, newest or 0) -- never before the newest entry, even if the clock was set back
 
   local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
   if oldest and oldest + window_us > now then
@@ -151,7 +151,7 @@ local function count(verdict, second, id)
   if last == hour then
     return
   end
-  if not last or last > hour + HOURS then -- no usage at all, or one of the far future: start again
+  if not last or last > hour + HOURS then -- no usage yet, or a last use in the far future: start again
     redis.call('DEL', KEYS[3])
     last, counted = 0, { 0, 1, 1 }
   elseif last > hour then
@@ -172,7 +172,7 @@ local function count(verdict, second, id)
     'SET', 'u32', in_day, last_day < day and 1 or counted[3])
   if last == 0 then
     local expires = redis.call('PEXPIRETIME', KEYS[1])
-    if expires > 0 and expires < 1e15 then -- what is beyond prints as no integer, and ends after everything
+    if expires > 0 and expires < 1e15 then -- Lua prints no larger integer, and the usage need not expire
       redis.call('PEXPIREAT', KEYS[3], expires)
       redis.pcall('SET', '{' .. KEYS[1] .. '}:ended', id, 'PXAT', expires + 2592000000)
     end
@@ -197,7 +197,7 @@ if not is_token then
   local expired_id = redis.pcall('GET', marker)
   if type(expired_id) == 'string' then
     local remembered_ms = redis.call('PTTL', marker)
-    if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- the record was not deleted by others before its end
+    if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- longer: another program deleted the record
       return { KEYS[1], 'expired_token', expired_id, call }
     end
   end

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class SingleFlight(Generic[T]):
-    """Runs *work* at most once at a time, and gives its outcome to every caller that needs it meanwhile.
+    """Runs *work* at most once at a time, and gives its outcome to every caller that waits for it.
 
     "Single flight" is the standard term for this. If *concurrent*, the work runs in its own greenlet,
     continues when callers give up, and fails after *limit_s* seconds. If not, each caller runs it itself.
@@ -50,7 +50,9 @@ class SingleFlight(Generic[T]):
         except gevent.Timeout:
             raise StillConnectingError from None
         if isinstance(outcome, Exception):
-            raise outcome.with_traceback(None)  # or every caller would add its own frames to the traceback
+            raise outcome.with_traceback(
+                None
+            )  # so that callers do not add their frames to a shared traceback
         return outcome
 
     def _run(self) -> T | Exception:

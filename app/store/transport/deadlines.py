@@ -1,4 +1,7 @@
-"""Deadlines, and the one place that turns every failure of Redis into StoreUnavailableError."""
+"""Deadlines, and the one place that turns every failure of Redis into StoreUnavailableError.
+
+See docs/decisions/0018.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +64,8 @@ def bounded(deadline_s: float, setting: str = "") -> Iterator[None]:
     except (redis.RedisError, OSError) as error:
         raise _unavailable(error, deadline_s, setting) from error
     except _PARSE_ERRORS as error:
-        _log.error("an answer of Redis makes no sense", exc_info=error)
-        raise StoreUnavailableError("an answer of Redis makes no sense") from error
+        _log.error("Redis sent an invalid reply", exc_info=error)
+        raise StoreUnavailableError("Redis sent an invalid reply") from error
 
 
 class Deadlines:
@@ -138,7 +141,7 @@ def _missed_deadline(deadline_s: float, setting: str) -> StoreUnavailableError:
 def _unavailable(error: Exception, deadline_s: float, setting: str) -> StoreUnavailableError:
     if isinstance(error, StillConnectingError):
         text = f"Redis was not reached within {deadline_s * 1000:.0f} ms"
-        return StoreUnavailableError(f"{text}{f' ({setting})' if setting else ''}; connecting goes on")
+        return StoreUnavailableError(f"{text}{f' ({setting})' if setting else ''}; connecting continues")
     if isinstance(error, TooOldError):
         return StoreUnavailableError(f"Redis is too old: {error}")
     verb = "refused" if isinstance(error, redis.ResponseError) else "is unavailable"

@@ -13,7 +13,7 @@ import gevent
 import redis
 
 T = TypeVar("T")
-_TOO_LATE = redis.TimeoutError("no answer soon after another's")
+_TOO_LATE = redis.TimeoutError("no reply soon after the first one")
 
 
 def fan_out(calls: Sequence[Callable[[], T]], grace_s: float | None = None) -> Iterator[T | Exception]:

@@ -51,7 +51,7 @@ class Pipeline:
     def close(self) -> None:
         """Close the connection and fail the commands in progress; the next command opens a new one."""
         if self._connection:
-            self._connection.close(redis.ConnectionError("the connection was given up"))
+            self._connection.close(redis.ConnectionError("the connection was closed by the service"))
 
     def execute_command(self, *parts: Any) -> Any:
         """Send one command and return its reply undecoded; raises redis.ResponseError."""

@@ -1,4 +1,4 @@
-"""The primary that the sentinels name, looked up for each new connection (docs/decisions/0009).
+"""Look up the primary that the sentinels name, for each new connection (docs/decisions/0009).
 
 A worker also polls the sentinels twice a second. In a failover that an operator starts, the old primary stays
 up and accepts writes, all of which are lost, until a sentinel makes it a replica.
@@ -125,7 +125,7 @@ class PrimaryConnection(redis.Connection):
         self.send_command("ROLE")  # type: ignore[no-untyped-call]
         role, *_ = self.read_response()
         if role != b"master":
-            raise redis.ConnectionError(f"{self.host}:{self.port} is no primary")
+            raise redis.ConnectionError(f"{self.host}:{self.port} is not a primary")
         self._sentinels.watch(self)
 
     def shut_down(self) -> None:

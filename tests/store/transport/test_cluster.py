@@ -111,9 +111,9 @@ def test_rotation_keeps_the_slot(replica: Replica) -> None:
 
 def test_token_of_an_old_pepper(cluster_client: Any) -> None:
     """A token keeps the pepper that it was created with until it is rotated."""
-    name, text = Replica(cluster_client, "old").issue()
+    name, secret = Replica(cluster_client, "old").issue()
     replica = Replica(cluster_client, "new", "old")
-    assert (replica.ask(text), replica.ask(text)) == (Verdict.ALLOWED, Verdict.ALLOWED)
+    assert (replica.ask(secret), replica.ask(secret)) == (Verdict.ALLOWED, Verdict.ALLOWED)
     assert replica.catalog.count_old_peppers() == 1
 
     _, new = replica.rotate(name, "0")
@@ -125,10 +125,10 @@ def test_token_of_an_old_pepper(cluster_client: Any) -> None:
 class Move:
     """The slot of one token while it moves from one node to another."""
 
-    def __init__(self, nodes: Nodes, replica: Replica, text: str) -> None:
+    def __init__(self, nodes: Nodes, replica: Replica, secret: str) -> None:
         self._nodes = nodes
-        self.key = replica.record(text)
-        digest = replica.peppers.digest(text)
+        self.key = replica.record(secret)
+        digest = replica.peppers.digest(secret)
         self.record, self.window, self.usage = keys.all_of(digest)
         self.source: Node = nodes.owner(self.key)
         self.target: Node = nodes.other(self.source)
@@ -154,19 +154,19 @@ class Move:
 
 def test_rate_limit_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     """A token keeps its one rate limit throughout a move, and gets no decision while its keys are split."""
-    name, text = replica.issue()
-    verdicts = [replica.ask(text)]
-    move = Move(nodes, replica, text)
+    name, secret = replica.issue()
+    verdicts = [replica.ask(secret)]
+    move = Move(nodes, replica, secret)
 
     move.begin()
-    verdicts.append(replica.ask(text))
+    verdicts.append(replica.ask(secret))
     move.carry(move.record)
     with pytest.raises(StoreUnavailableError):
-        replica.ask(text)
+        replica.ask(secret)
     move.carry(move.window, move.usage)
-    verdicts.append(replica.ask(text))
+    verdicts.append(replica.ask(secret))
     move.end()
-    verdicts.append(replica.ask(text))
+    verdicts.append(replica.ask(secret))
 
     assert verdicts == [Verdict.ALLOWED] * 3 + [Verdict.RATE_LIMITED]
     assert replica.catalog.find(name).hosts == ("a.test",)
@@ -175,26 +175,26 @@ def test_rate_limit_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
 def test_decision_waits_for_a_moving_slot(nodes: Nodes, cluster_client: Any) -> None:
     """A decision waits until its deadline for the remaining keys of a slot."""
     replica = Replica(cluster_client, "pepper", limit=Limit(3, 60))
-    _, text = replica.issue()
-    replica.ask(text)
-    move = Move(nodes, replica, text)
+    _, secret = replica.issue()
+    replica.ask(secret)
+    move = Move(nodes, replica, secret)
     move.begin()
     move.carry(move.record)
 
     before = move.refusals
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(replica.ask, text)
+        decision = pool.submit(replica.ask, secret)
         until(lambda: move.refusals > before)
         move.carry(move.window, move.usage)
         move.end()
-        assert asked.result() is Verdict.ALLOWED
+        assert decision.result() is Verdict.ALLOWED
 
 
 def test_changes_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     """An edit and a delete follow a token to the node that its slot moves to."""
-    name, text = replica.issue()
-    replica.ask(text)
-    move = Move(nodes, replica, text)
+    name, secret = replica.issue()
+    replica.ask(secret)
+    move = Move(nodes, replica, secret)
     move.begin()
     move.carry(move.record, move.window, move.usage)
 
@@ -203,22 +203,22 @@ def test_changes_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     replica.delete(name)
     move.end()
 
-    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
+    assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN
 
 
 def test_expiry_marker_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     """While a slot moves, decisions, edits and deletes work on whichever node the expiry marker is."""
-    name, text = replica.issue(ttl_seconds="600")
-    replica.ask(text)
-    marker = keys.ended(replica.peppers.digest(text))
-    move = Move(nodes, replica, text)
+    name, secret = replica.issue(ttl_seconds="600")
+    replica.ask(secret)
+    marker = keys.ended(replica.peppers.digest(secret))
+    move = Move(nodes, replica, secret)
     move.begin()
     move.carry(move.record, move.window, move.usage)
 
-    assert replica.ask(text) is Verdict.ALLOWED
+    assert replica.ask(secret) is Verdict.ALLOWED
     replica.edit(name, {"ttl_seconds": "900"})
-    assert replica.ask(text) is Verdict.ALLOWED
+    assert replica.ask(secret) is Verdict.ALLOWED
     replica.delete(name)
     move.carry(marker)
     move.end()
-    assert replica.ask(text) is Verdict.UNKNOWN_TOKEN
+    assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN

@@ -38,17 +38,17 @@ def test_replies(redis_server: RedisServer, script: str, expected: str) -> None:
 
 
 def test_unknown_script(redis_server: RedisServer) -> None:
-    """A script that Redis has not loaded is told apart from other errors."""
+    """A script that Redis has not loaded is distinguished from other errors."""
     assert "NOSCRIPT" in drill("pipeline", "unknown_script", redis_server)
 
 
 def test_lost_connection(redis_server: RedisServer) -> None:
-    """A connection that is cut fails what was on it, and the next caller gets a new one."""
+    """A lost connection fails the commands in progress, and the next caller gets a new one."""
     assert drill("connections", "lost_connection", redis_server) == "ConnectionError"
 
 
 def test_failed_connection(redis_server: RedisServer) -> None:
-    """Callers who wait for a connection fail with it, rather than try one after the other."""
+    """Callers that wait for a connection all fail with it, rather than retry one after another."""
     assert drill("connections", "failed_connection", redis_server) == "1 ConnectionError"
 
 
@@ -58,12 +58,12 @@ def test_slow_connection(redis_server: RedisServer) -> None:
 
 
 def test_late_connection(redis_server: RedisServer) -> None:
-    """A connection that was late serves on until another one is open."""
+    """A connection that missed a deadline stays in use until another one is open."""
     assert drill("connections", "late_connection", redis_server) == "1 True"
 
 
-def test_slow_answer_harms_no_other_caller(redis_server: RedisServer) -> None:
-    """A caller whose time is over leaves; those behind it keep their places, and new ones are served."""
+def test_slow_reply_harms_no_other_caller(redis_server: RedisServer) -> None:
+    """A caller that gives up does not affect the replies of the callers behind it or of new ones."""
     assert drill("pipeline", "slow_answer", redis_server) == "Timeout"
 
 
