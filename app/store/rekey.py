@@ -73,11 +73,10 @@ class Rekeyer(Generic[Outcome]):
         with best_effort():
             self._index.add(entry)
             self._index.drop(keys.index_entry(token_id, old))
-            if not self._is_there(new):
+            if not self._is_stored(new):
                 self._index.drop(entry)
         return outcome
 
-    def _is_there(self, digest: str) -> bool:
-        """Tell whether a token is stored under *digest*: a later change may have moved or deleted it."""
-        token_id, moved_to = self._client.hmget(keys.record(digest), "id", "moved_to")
-        return bool(token_id) and not moved_to
+    def _is_stored(self, digest: str) -> bool:
+        """Tell whether a record is under *digest*: another change may have moved or deleted it meanwhile."""
+        return self._client.hget(keys.record(digest), "id") is not None  # a pointer has no id

@@ -62,7 +62,7 @@ def tokens_command(operator: Operator, *args: str) -> Any:
     """Run ``flask tokens`` and return its JSON output."""
     result = operator._client.application.test_cli_runner().invoke(args=["tokens", *args])
     assert result.exit_code == 0, result.output
-    return json.loads(result.output)
+    return json.loads(result.stdout)
 
 
 def api(operator: Operator, method: str, path: str, body: Any = None) -> Any:
