@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 import pytest
 
+from app.core.credentials import IDENTITY_HEADERS
 from devkit.backend import Backend
-from devkit.http import Headers, bearer, forwarded
+from devkit.http import bearer, forwarded
 from devkit.process import ROOT, Process
 from devkit.programs import program
 from devkit.proxies import Caddy, Envoy, Nginx, Proxy, recipe
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
-from devkit.traefik import Traefik
+from devkit.traefik import EntryPoint, Traefik
 from devkit.waiting import until
 from devkit.wire import exchange
 
@@ -55,16 +56,16 @@ def _keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return keys
 
 
-@pytest.fixture(scope="module", name="redis_server")
-def _redis_server() -> Iterator[RedisServer]:
+@pytest.fixture(scope="module", name="logging_redis")
+def _logging_redis() -> Iterator[RedisServer]:
     with RedisServer(aof=True, options=["--loglevel", "debug"]) as redis:
         yield redis
 
 
 @pytest.fixture(scope="module", name="service")
-def _service(redis_server: RedisServer, keys: Keys) -> Iterator[Gunicorn]:
+def _service(logging_redis: RedisServer, keys: Keys) -> Iterator[Gunicorn]:
     options = {"web_concurrency": 1, "rate_limit_max": 0, "log_level": "debug"}
-    with Gunicorn(redis_server.port, backends_file=keys.file, **options) as service:
+    with Gunicorn(logging_redis.port, backends_file=keys.file, **options) as service:
         yield service
 
 
@@ -73,16 +74,21 @@ def _token(service: Gunicorn) -> str:
     return service.issue(HOST, PLAIN_HOST)
 
 
-def authorization(backend: Backend) -> list[str]:
-    """Return all values of Authorization in the last request that the backend received."""
-    return [value for name, value in backend.seen[-1].headers if name.lower() == "authorization"]
+def values(backend: Backend, name: str) -> list[str]:
+    """Return the values of a header in the last request that the backend received."""
+    return [value for each, value in backend.seen[-1].headers if each.lower() == name]
+
+
+def words(backend: Backend) -> set[str]:
+    """Return all words in the requests that the backend received."""
+    return set(re.findall(r"[\w-]+", str(backend.seen)))
 
 
 @pytest.fixture(scope="module", name="lanes")
-def _lanes(redis_server: RedisServer, service: Gunicorn, keys: Keys) -> Iterator[tuple[int, int]]:
+def _lanes(logging_redis: RedisServer, service: Gunicorn, keys: Keys) -> Iterator[tuple[int, int]]:
     """Run plain gunicorn beside the express lane, and return their ports."""
     options = {"web_concurrency": 1, "rate_limit_max": 0, "express_lane": "false"}
-    with Gunicorn(redis_server.port, backends_file=keys.file, **options) as plain:
+    with Gunicorn(logging_redis.port, backends_file=keys.file, **options) as plain:
         yield service.port, plain.port
 
 
@@ -110,29 +116,31 @@ def test_two_hosts_in_turn(service: Gunicorn, token: str) -> None:
 
 @pytest.fixture(scope="module", name="traefik")
 def _traefik(service: Gunicorn, echo: Backend) -> Iterator[Traefik]:
-    with Traefik(service.port, echo.port, log_level="DEBUG") as traefik:
+    copied = ["Authorization", "X-Org", *IDENTITY_HEADERS]
+    entry_points = {"web": EntryPoint(options={"authResponseHeaders": copied})}
+    with Traefik(service.port, echo.port, entry_points, log_level="DEBUG") as traefik:
         yield traefik
 
 
-CLAIMS: list[Headers] = [[], [("X-Org", "forged")], [("x_org", "forged")]]
-
-
-@pytest.mark.parametrize("headers", CLAIMS)
-def test_traefik(traefik: Traefik, backend: Backend, token: str, headers: Headers) -> None:
-    """Traefik replaces the client's token by the key; a header that it does not copy does not arrive."""
-    answer = traefik.call(token, HOST, headers)
+@pytest.mark.parametrize("claim", ["X-Org", "x-org", "X_Org", "X.Org"])
+def test_traefik(traefik: Traefik, backend: Backend, token: str, claim: str) -> None:
+    """Traefik replaces the client's token by the key, and a client's header by the one of the file."""
+    answer = traefik.call(token, HOST, [(claim, "forged")])
 
     assert answer.status == 200
-    assert authorization(backend) == [f"Bearer {KEY}"]
-    assert token not in str(backend.seen)
+    assert values(backend, "authorization") == [f"Bearer {KEY}"]
+    assert values(backend, "x-org") == ["acme"]
+    assert not {token, "forged"} & words(backend)
     assert KEY not in str(answer.all)
 
 
-def test_traefik_without_an_entry(traefik: Traefik, backend: Backend, token: str) -> None:
-    """A backend without an entry receives neither the client's token nor another backend's key."""
-    assert traefik.call(token, PLAIN_HOST).status == 200
-    assert authorization(backend) == []
-    assert not {token, KEY} & set(re.findall(r"[\w-]+", str(backend.seen)))
+@pytest.mark.parametrize("claim", ["X-Org", "x-org", "X_Org", "X.Org"])
+def test_traefik_without_an_entry(traefik: Traefik, backend: Backend, token: str, claim: str) -> None:
+    """A backend without an entry receives no token, no key, and nothing that a client claims."""
+    assert traefik.call(token, PLAIN_HOST, [(claim, "forged")]).status == 200
+
+    assert values(backend, "authorization") == []
+    assert not {token, KEY, "acme", "forged"} & words(backend)
 
 
 def test_refusals(traefik: Traefik, service: Gunicorn, backend: Backend) -> None:
@@ -187,7 +195,7 @@ def test_other_proxies(kind: type[Proxy], service: Gunicorn, backend: Backend, t
         assert proxy.call(token).status == 200
         assert proxy.call("wrong").status == 401
 
-    assert authorization(backend) == [f"Bearer {KEY}"]
+    assert values(backend, "authorization") == [f"Bearer {KEY}"]
     assert token not in str(backend.seen)
 
 
@@ -198,7 +206,7 @@ def test_other_proxies_without_an_entry(
     with kind(service.port, backend.port, PROXIES[kind], PLAIN_HOST) as proxy:
         assert proxy.call(token).status == 200
 
-    assert authorization(backend) == ([f"Bearer {token}"] if kind is Envoy else [])
+    assert values(backend, "authorization") == ([f"Bearer {token}"] if kind is Envoy else [])
 
 
 class TestReload:
@@ -212,10 +220,10 @@ class TestReload:
 
     @pytest.fixture(name="reloaded", params=["true", "false"], ids=["express", "plain"])
     def _reloaded(
-        self, redis_server: RedisServer, own: Keys, request: pytest.FixtureRequest
+        self, logging_redis: RedisServer, own: Keys, request: pytest.FixtureRequest
     ) -> Iterator[Gunicorn]:
         options = {"web_concurrency": 2, "express_lane": request.param}
-        with Gunicorn(redis_server.port, backends_file=own.file, **options) as service:
+        with Gunicorn(logging_redis.port, backends_file=own.file, **options) as service:
             yield service
 
     @staticmethod
@@ -278,16 +286,16 @@ class TestSecrecy:
     """A backend's key is in the 200 for its host and nowhere else."""
 
     @pytest.fixture(scope="class", name="used")
-    def _used(self, redis_server: RedisServer, service: Gunicorn, token: str) -> Gunicorn:
+    def _used(self, logging_redis: RedisServer, service: Gunicorn, token: str) -> Gunicorn:
         """Return the service after requests of all kinds, in both lanes and without Redis."""
         for host in (HOST, PLAIN_HOST):
             service.auth(token, host)
             service.auth(token, host, [("Expect", "100-continue")])
             service.auth("wrong", host)
-        redis_server.pause()
+        logging_redis.pause()
         service.auth(token, HOST)
-        redis_server.resume()
-        redis_server.client().save()
+        logging_redis.resume()
+        logging_redis.client().save()
         return service
 
     @pytest.mark.parametrize(
@@ -299,7 +307,7 @@ class TestSecrecy:
         assert page.status == 200
         assert KEY not in f"{page.all} {page.text}"
 
-    @pytest.mark.parametrize("name", ["used", "redis_server", "traefik"])
+    @pytest.mark.parametrize("name", ["used", "logging_redis", "traefik"])
     def test_files(self, request: pytest.FixtureRequest, name: str, token: str) -> None:
         """No log and no dump has a key."""
         process: Process = request.getfixturevalue(name)
@@ -309,13 +317,13 @@ class TestSecrecy:
         assert len(written) > 500
         assert KEY.encode() not in written
 
-    def test_refused_file(self, redis_server: RedisServer, keys: Keys, tmp_path: Path) -> None:
+    def test_refused_file(self, logging_redis: RedisServer, keys: Keys, tmp_path: Path) -> None:
         """The message that stops the start has every problem and no value."""
         file = tmp_path / "bad.toml"
         file.write_text(
             keys.file.read_text() + f'\n[[backend]]\nhost = 1\nheaders = {{ Date = "{KEY}", X = "{KEY}\\n" }}'
         )
-        service = Gunicorn(redis_server.port, backends_file=file)
+        service = Gunicorn(logging_redis.port, backends_file=file)
         with pytest.raises(RuntimeError) as caught, service:
             pass
 
