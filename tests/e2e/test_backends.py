@@ -282,52 +282,48 @@ def _crash_a_worker(service: Gunicorn) -> None:
     until(service.is_ready)
 
 
-class TestSecrecy:
-    """A backend's key is in the 200 for its host and nowhere else."""
+@pytest.fixture(scope="module", name="used")
+def _used(logging_redis: RedisServer, service: Gunicorn, traefik: Traefik, token: str) -> Gunicorn:
+    """Return the service after requests of all kinds, in both lanes and through Traefik."""
+    for host in (HOST, PLAIN_HOST):
+        service.auth(token, host)
+        service.auth(token, host, [("Expect", "100-continue")])
+        service.auth("wrong", host)
+        assert traefik.call(token, host).status == 200
+    logging_redis.client().save()
+    return service
 
-    @pytest.fixture(scope="class", name="used")
-    def _used(self, logging_redis: RedisServer, service: Gunicorn, token: str) -> Gunicorn:
-        """Return the service after requests of all kinds, in both lanes and without Redis."""
-        for host in (HOST, PLAIN_HOST):
-            service.auth(token, host)
-            service.auth(token, host, [("Expect", "100-continue")])
-            service.auth("wrong", host)
-        logging_redis.pause()
-        service.auth(token, HOST)
-        logging_redis.resume()
-        logging_redis.client().save()
-        return service
 
-    @pytest.mark.parametrize(
-        "target", ["/", "/metrics", "/api/v1/tokens", "/api/v1/openapi.json", "/healthz"]
+@pytest.mark.parametrize("target", ["/", "/metrics", "/api/v1/tokens", "/api/v1/openapi.json", "/healthz"])
+def test_pages_show_no_key(used: Gunicorn, target: str) -> None:
+    """No page and no metric shows a key."""
+    page = used.page(target)
+    assert page.status == 200
+    assert KEY not in f"{page.all} {page.text}"
+
+
+@pytest.mark.parametrize("name", ["service", "logging_redis", "traefik"])
+def test_files_have_no_key(request: pytest.FixtureRequest, used: Gunicorn, name: str) -> None:
+    """No log and no dump has a key."""
+    assert used.is_alive
+    process: Process = request.getfixturevalue(name)
+    written = b"\n".join(path.read_bytes() for path in process.dir.rglob("*") if path.is_file())
+
+    assert len(written) > 500
+    assert KEY.encode() not in written
+
+
+def test_refused_file_is_not_repeated(logging_redis: RedisServer, keys: Keys, tmp_path: Path) -> None:
+    """The message that stops the start has every problem and no value."""
+    file = tmp_path / "bad.toml"
+    file.write_text(
+        keys.file.read_text() + f'\n[[backend]]\nhost = 1\nheaders = {{ Date = "{KEY}", X = "{KEY}\\n" }}'
     )
-    def test_pages(self, used: Gunicorn, target: str) -> None:
-        """No page and no metric shows a key."""
-        page = used.page(target)
-        assert page.status == 200
-        assert KEY not in f"{page.all} {page.text}"
+    service = Gunicorn(logging_redis.port, backends_file=file)
+    with pytest.raises(RuntimeError) as caught, service:
+        pass
 
-    @pytest.mark.parametrize("name", ["used", "logging_redis", "traefik"])
-    def test_files(self, request: pytest.FixtureRequest, name: str, token: str) -> None:
-        """No log and no dump has a key."""
-        process: Process = request.getfixturevalue(name)
-        written = b"\n".join(path.read_bytes() for path in process.dir.rglob("*") if path.is_file())
-
-        assert token
-        assert len(written) > 500
-        assert KEY.encode() not in written
-
-    def test_refused_file(self, logging_redis: RedisServer, keys: Keys, tmp_path: Path) -> None:
-        """The message that stops the start has every problem and no value."""
-        file = tmp_path / "bad.toml"
-        file.write_text(
-            keys.file.read_text() + f'\n[[backend]]\nhost = 1\nheaders = {{ Date = "{KEY}", X = "{KEY}\\n" }}'
-        )
-        service = Gunicorn(logging_redis.port, backends_file=file)
-        with pytest.raises(RuntimeError) as caught, service:
-            pass
-
-        problems = re.findall(r"^  BACKENDS_FILE: (.*)$", str(caught.value), re.MULTILINE)
-        assert len(problems) == 4
-        assert "Traceback" not in str(caught.value)
-        assert KEY not in str(caught.value)
+    problems = re.findall(r"^  BACKENDS_FILE: (.*)$", str(caught.value), re.MULTILINE)
+    assert len(problems) == 4
+    assert "Traceback" not in str(caught.value)
+    assert KEY not in str(caught.value)
