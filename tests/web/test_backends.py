@@ -15,9 +15,9 @@ ADDED = (("Authorization", "Bearer hush"), ("X-Org", "acme"))
 @pytest.mark.parametrize("verdict", Verdict)
 def test_verdicts(verdict: Verdict) -> None:
     """The answer to an allowed request has them last, and no refusal has them."""
-    settings = make_settings()
-    decision = Decision(verdict, Identity(b"id", b"", b""), Refusal(settings.limit, 1))
+    settings, is_allowed = make_settings(), verdict is Verdict.ALLOWED
+    refusal = None if is_allowed else Refusal(settings.limit, 1)
+    decision = Decision(verdict, Identity(b"id", b"", b""), refusal)
     plain, answer = render(decision, settings), render(decision, settings, ADDED)
 
-    added = list(ADDED) if verdict is Verdict.ALLOWED else []
-    assert answer == plain._replace(headers=[*plain.headers, *added])
+    assert answer == plain._replace(headers=[*plain.headers, *(ADDED if is_allowed else ())])
