@@ -15,6 +15,7 @@ from app.core.verdicts import Decision, Verdict
 from app.services import Services
 from app.web.answers import render
 from app.web.auth import respond
+from app.web.forwarded import Headers
 from app.worker.recognizer import Request
 
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")  # by minor version
@@ -53,7 +54,7 @@ class Lane:
             (_VERSIONS[request.version], before, _date(int(time.time())), connection, after, body)
         )
 
-    def _rendered_for_host(self, decision: Decision, fields: dict[str, str]) -> Rendered:
+    def _rendered_for_host(self, decision: Decision, fields: Headers) -> Rendered:
         """Return the response with the headers of the backend that was requested, if it has any."""
         if decision.verdict is Verdict.ALLOWED and (
             added := self._backends.headers_for(fields.get("X-Forwarded-Host"))
@@ -61,7 +62,7 @@ class Lane:
             return self._cached_for_backend((decision, added))
         return self._rendered_for_any(decision, fields)
 
-    def _rendered_for_any(self, decision: Decision, _: object) -> Rendered:
+    def _rendered_for_any(self, decision: Decision, _: Headers) -> Rendered:
         """Return the response from the cache, if it may be cached.
 
         A refusal is cached once for each verdict, and never if it has a Retry-After, which differs each time.
