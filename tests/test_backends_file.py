@@ -12,6 +12,7 @@ from app.backends_file import BackendsFile, read
 from app.core.backends import MAX_BYTES, MAX_HEADERS
 from app.settings import InvalidSettingsError
 from devkit.builders import make_settings
+from devkit.proxies import recipe
 
 HUSH = "hush-hush"
 
@@ -58,6 +59,18 @@ def test_headers(path: Path) -> None:
     assert backends.headers_for("b.example.com") == (("X-Api-Key", HUSH),)
     assert backends.headers_for("xn--bcher-kva.test") == (("X-Api-Key", HUSH),)
     assert backends.headers_for("example.com") == ()
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "value"),
+    [("The file", "openai", "Bearer"), ("A container registry", "registry", "Basic")],
+)
+def test_documented_files(path: Path, title: str, name: str, value: str) -> None:
+    """The examples in docs/backends.md give a backend what it expects."""
+    (path.parent / name).write_text(HUSH)
+    path.write_text(recipe(title, "toml", "docs/backends.md").replace("/run/secrets/", ""))
+
+    assert read(str(path)).headers_for(f"{name}.example.com")[0] == ("Authorization", f"{value} {HUSH}")
 
 
 @pytest.mark.parametrize("contents", [HUSH, f"{HUSH}\n", f"{HUSH}\r\n", f"\ufeff{HUSH}\n"])
