@@ -11,9 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app import listening, logs, settings, tally
+from app import backends_file, listening, logs, settings, tally
 from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
+# gunicorn executes this file again on SIGHUP. Only the master reads BACKENDS_FILE; workers inherit the table.
+backends_file.SHARED.expire()
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
 wsgi_app = "wsgi:app"

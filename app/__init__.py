@@ -110,6 +110,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     return Services(
         settings=settings,
         gate=Gate(ledger, peppers, settings.token_prefix),
+        backends=settings.backends_file,
         catalog=Catalog(store, peppers, settings.token_prefix),
         registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),

@@ -28,7 +28,7 @@ def value(name: str, environ: Mapping[str, str], *, is_secret: bool) -> str:
             raise ValueError(f"only secrets are read from files; set {name} rather than {name}_FILE")
         if found:
             raise ValueError(f"is set twice, also as {name}_FILE; keep one")
-        found = _contents(path)
+        found = contents(path)
     if not _is_encodable(found):
         raise ValueError("is not UTF-8 text")
     return found
@@ -39,9 +39,10 @@ def _without_line_end(text: str) -> str:
     return _LAST_LINE_END.sub("", text)
 
 
-def _contents(path: str) -> str:
+def contents(path: str) -> str:
+    """Return the text in *path* without one trailing line end; raises ValueError, naming the file."""
     try:
-        return _without_line_end(_read(path))
+        return _without_line_end(read(path))
     except ValueError as error:
         raise ValueError(f"its file {path!r} {error}") from None
 
@@ -52,7 +53,7 @@ def _is_encodable(text: str) -> bool:
     )  # os.environ decodes bytes that are not UTF-8 to these
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
     """Return the text in *path*; raises ValueError with a message that follows the file's name."""
     try:
         mode = Path(path).stat().st_mode  # before open(), which blocks on a pipe
@@ -92,7 +93,7 @@ def literal() -> dict[str, str]:
     found: dict[str, str] = {}
     if not os.path.lexists(_DOTENV):
         return found
-    for binding in parse_stream(StringIO(_read(_DOTENV), newline=None)):
+    for binding in parse_stream(StringIO(read(_DOTENV), newline=None)):
         if binding.error or (binding.key and binding.value is None):
             raise ValueError(f"line {_line(binding)} is neither NAME=value nor a comment")
         if binding.key:

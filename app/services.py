@@ -8,6 +8,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from app.core.backends import Backends
 from app.core.catalog import Catalog
 from app.core.failures import Failures
 from app.core.gate import Gate
@@ -25,6 +26,7 @@ class Services:
 
     settings: Settings
     gate: Gate
+    backends: Backends
     catalog: Catalog
     registry: Registry
     logins: Logins

@@ -14,8 +14,9 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app import listening, origins
+from app import backends_file, listening, origins
 from app.contradictions import contradictions
+from app.core.backends import Backends
 from app.core.clients import Proxies, parse_proxies
 from app.core.credentials import SOURCES
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
@@ -210,6 +211,11 @@ class Settings:
     fail_limit_window_sec: int = _setting(
         _integer(1, MAX_FAILURES_WINDOW_S), "60", "Length of that window in seconds"
     )
+    backends_file: Backends = _setting(  # noqa: RUF009 - it makes a field
+        backends_file.SHARED.load,
+        "",
+        "TOML file with the headers that backends receive, such as their own API keys",
+    )
     auth_realm: str = _setting(
         _matching(r"[ !#-\[\]-~]{1,100}", "printable ASCII without quotes and backslashes"),
         "acl-auth-service",
@@ -258,7 +264,7 @@ class Settings:
                     given.add(declared.name)
                 values[declared.name] = declared.metadata["parse"](raw or declared.metadata["default"])
             except ValueError as error:
-                problems.append((declared.name.upper(), str(error)))
+                problems += ((declared.name.upper(), problem) for problem in str(error).splitlines())
         problems += ((name.upper(), problem) for name, problem in contradictions(values, given))
         if problems:
             raise InvalidSettingsError(*problems)

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
+from app.core.backends import Added
 from app.core.credentials import BEARER, IDENTITY_HEADERS, Scheme, schemes
 from app.core.limits import Refusal
 from app.core.verdicts import Decision, Identity, Verdict
@@ -53,14 +54,14 @@ class Answer(NamedTuple):
     body: str
 
 
-def render(decision: Decision, settings: Settings) -> Answer:
-    """Return the answer to *decision*."""
+def render(decision: Decision, settings: Settings, added: Added = ()) -> Answer:
+    """Return the answer to *decision*; *added* are the headers that the backend receives if it is allowed."""
     outcome = OUTCOMES[decision.verdict]
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
     if outcome.error is not None:
         headers += _challenges(outcome, settings)
     if decision.verdict is Verdict.ALLOWED and decision.identity:
-        headers += _identity_headers(decision.identity)
+        headers += [*_identity_headers(decision.identity), *added]
     if decision.refusal:
         headers += _limit_headers(decision.refusal)
     if decision.verdict is Verdict.UNAVAILABLE:

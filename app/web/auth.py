@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from app.core.verdicts import Decision, Verdict
 from app.repeats import LazyText
 from app.services import Services, services
 from app.settings import Settings
-from app.web.answers import header_text, render
+from app.web.answers import Answer, header_text, render
 from app.web.forwarded import Headers, read_attempt
 
 _T = TypeVar("_T")
@@ -31,18 +32,18 @@ log = logging.getLogger(__name__)
 _NO_REFUSAL = {Verdict.ALLOWED, Verdict.UNAVAILABLE}
 
 
-def respond(services: Services, headers: Headers, peer: str, render: Callable[[Decision], _T]) -> _T:
-    """Return the decision as *render* renders it, and count it.
+def respond(services: Services, headers: Headers, peer: str, render: Callable[[Decision, Headers], _T]) -> _T:
+    """Return the decision as *render* renders it for a request with *headers*, and count it.
 
     This is the one place that fails closed: a failure to decide or to render becomes UNAVAILABLE.
     """
     began = time.perf_counter()
     try:
         decision = _decide(services, headers, peer)
-        rendered = render(decision)
+        rendered = render(decision, headers)
     except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - the one place that fails closed
         decision = _undecided(error)
-        rendered = render(decision)
+        rendered = render(decision, headers)
     services.tally.note(decision.verdict, time.perf_counter() - began)
     if decision.verdict not in _NO_REFUSAL:
         _log_refusal(decision, headers, peer, services.settings)
@@ -99,11 +100,16 @@ def _log_refusal(decision: Decision, headers: Headers, peer: str, settings: Sett
     log.info("refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s", fields)
 
 
+def _answer(services: Services, decision: Decision, headers: Headers) -> Answer:
+    is_allowed = decision.verdict is Verdict.ALLOWED
+    added = services.backends.headers_for(headers.get("X-Forwarded-Host")) if is_allowed else ()
+    return render(decision, services.settings, added)
+
+
 def check(**_: str) -> Response:
     """Answer a ForwardAuth sub-request."""
     current = services()
-    peer = request.remote_addr or ""
-    answer = respond(current, request.headers, peer, lambda decision: render(decision, current.settings))
+    answer = respond(current, request.headers, request.remote_addr or "", partial(_answer, current))
     return Response(answer.body, answer.status, answer.headers)
 
 

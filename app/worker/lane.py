@@ -9,11 +9,13 @@ from http import HTTPStatus
 from gunicorn import SERVER
 from gunicorn.util import http_date
 
+from app.core.backends import Added
 from app.core.cache import BoundedCache
 from app.core.verdicts import Decision, Verdict
 from app.services import Services
 from app.web.answers import render
 from app.web.auth import respond
+from app.web.forwarded import Headers
 from app.worker.recognizer import Request
 
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")  # by minor version
@@ -33,7 +35,10 @@ class Lane:
         self._services = services
         self._settings = services.settings
         self._note_express = services.tally.note_express
+        self._backends = services.backends
         self._cached = BoundedCache(self._render, _size, _MAX_CACHE_BYTES)
+        self._cached_for_backend = BoundedCache(self._render_for_backend, _size_for_backend, _MAX_CACHE_BYTES)
+        self._rendered = self._rendered_for_host if services.backends else self._rendered_for_any
 
     def decide(self, fields: dict[str, str], peer: str) -> Rendered:
         """Pass a request to the gate; return the response without its version, date and Connection field."""
@@ -49,7 +54,15 @@ class Lane:
             (_VERSIONS[request.version], before, _date(int(time.time())), connection, after, body)
         )
 
-    def _rendered(self, decision: Decision) -> Rendered:
+    def _rendered_for_host(self, decision: Decision, fields: Headers) -> Rendered:
+        """Return the response with the headers of the backend that was requested, if it has any."""
+        if decision.verdict is Verdict.ALLOWED and (
+            added := self._backends.headers_for(fields.get("X-Forwarded-Host"))
+        ):
+            return self._cached_for_backend((decision, added))
+        return self._rendered_for_any(decision, fields)
+
+    def _rendered_for_any(self, decision: Decision, _: Headers) -> Rendered:
         """Return the response from the cache, if it may be cached.
 
         A refusal is cached once for each verdict, and never if it has a Retry-After, which differs each time.
@@ -60,8 +73,11 @@ class Lane:
             return self._render(decision)
         return self._cached(_PLAIN[decision.verdict])
 
-    def _render(self, decision: Decision) -> Rendered:
-        response = render(decision, self._settings)
+    def _render_for_backend(self, key: tuple[Decision, Added]) -> Rendered:
+        return self._render(*key)
+
+    def _render(self, decision: Decision, added: Added = ()) -> Rendered:
+        response = render(decision, self._settings, added)
         status = f"{response.status} {HTTPStatus(response.status).phrase.upper()}"
         fields = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
         return (
@@ -73,6 +89,10 @@ class Lane:
 
 def _size(decision: Decision, rendered: Rendered) -> int:
     return _CACHE_ENTRY_BYTES + sum(map(len, rendered)) + sum(map(len, decision.identity or ()))
+
+
+def _size_for_backend(key: tuple[Decision, Added], rendered: Rendered) -> int:
+    return _size(key[0], rendered)
 
 
 @lru_cache(maxsize=1)

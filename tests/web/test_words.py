@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from app.backends_file import BackendsFile, read
 from app.core.limits import Refusal
 from app.core.logins import WRONG_PER_CLIENT
 from app.core.verdicts import Decision, Identity, Verdict
@@ -101,6 +102,14 @@ class Service:
 Act = Callable[[Service], None]
 
 
+def reload_without_a_file() -> None:
+    """Reload a BACKENDS_FILE that is no longer there."""
+    file = BackendsFile(read)
+    file.load("")
+    file.expire()
+    file.load("/nowhere")
+
+
 def after(first: Callable[[Service], Any], then: Act) -> Act:
     """Return one act after another."""
 
@@ -133,6 +142,7 @@ LINES: dict[str, Act] = {
     ),
     "wrong user name or password client=": lambda service: service.get("/", auth=WRONG),
     "too many wrong passwords client=": lambda service: service.get("/", N + 1, auth=WRONG),
+    "BACKENDS_FILE is not valid, the last table stays in use: ": lambda _: reload_without_a_file(),
     "refused verdict=throttled_client": after(
         Service.limit_failures, lambda service: service.auth("x", times=2)
     ),
