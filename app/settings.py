@@ -17,7 +17,7 @@ from typing import Any
 from app import listening, origins
 from app.contradictions import contradictions
 from app.core.clients import Proxies, parse_proxies
-from app.core.credentials import SOURCES
+from app.core.credentials import NAMES, Source, parse_sources
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
 from app.core.fields import MAX_TTL_S
 from app.core.kinds import whole_number
@@ -114,13 +114,6 @@ def _redis_url(value: str) -> Location | None:
     return parse_url(value) if value else None
 
 
-def _sources(value: str) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in value.split(","))
-    if not set(names) <= set(SOURCES) or len(set(names)) < len(names):
-        raise ValueError(f"a list of {', '.join(SOURCES)}, each at most once, not {value!r}")
-    return names
-
-
 def _file(value: str) -> str:
     if value and not (Path(value).is_file() and os.access(value, os.R_OK)):
         raise ValueError(f"is not a file that can be read: {value!r}")
@@ -194,8 +187,10 @@ class Settings:
     rate_limit_window_sec: int = _setting(
         _integer(1, MAX_WINDOW_S), "1", "Length of the sliding window in seconds"
     )
-    credential_sources: tuple[str, ...] = _setting(
-        _sources, "authorization", f"Where clients may send a token, in order: {', '.join(SOURCES)}"
+    credential_sources: tuple[Source, ...] = _setting(
+        parse_sources,
+        "authorization",
+        f"Where clients may send a token, in order: {', '.join(f'`{name}`' for name in NAMES)}",
     )
     trusted_proxies: Proxies = _setting(  # noqa: RUF009 - it makes a field
         parse_proxies,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.core.clients import parse_proxies
+from app.core.credentials import SOURCES
 from app.core.limits import Limit
 from app.redis_url import Login
 from app.settings import InvalidSettingsError, Settings
@@ -169,6 +170,7 @@ def test_numbers(name: str, value: str) -> None:
         ("TOKEN_PREFIX", "ü"),
         ("CREDENTIAL_SOURCES", "cookie"),
         ("CREDENTIAL_SOURCES", "basic,basic"),
+        ("CREDENTIAL_SOURCES", "header:Host"),
         ("PEPPER_PREVIOUS", "a,,b"),
         ("FAIL_LIMIT_MAX", "1001"),
         ("FAIL_LIMIT_MAX", "5"),
@@ -217,7 +219,11 @@ def test_flags(value: str, *, flag: bool) -> None:
         ("LOG_LEVEL", "INFO", "info"),
         ("LOG_LEVEL", "Warning\n", "warning"),
         ("LOG_FORMAT", "JSON", "json"),
-        ("CREDENTIAL_SOURCES", "Authorization, X-Api-Key,BASIC", ("authorization", "x-api-key", "basic")),
+        (
+            "CREDENTIAL_SOURCES",
+            "Authorization, X-Api-Key,BASIC",
+            (SOURCES["authorization"], SOURCES["x-api-key"], SOURCES["basic"]),
+        ),
         ("TRUSTED_PROXIES", "Private,UNIX", parse_proxies("private,unix")),
         ("EXPRESS_LANE", "Off", False),
         ("METRICS_ENABLED", "No", False),
