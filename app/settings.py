@@ -179,7 +179,10 @@ class Settings:
     token_ttl_seconds: int = _setting(
         _integer(0, MAX_TTL_S),
         "0",
-        "Lifetime in seconds of a token that is created without one; 0 is forever",
+        "Lifetime in seconds of a token that is created without one; 0 is forever, or MAX_TTL_SECONDS",
+    )
+    max_ttl_seconds: int = _setting(
+        _integer(0, MAX_TTL_S), "0", "Longest lifetime in seconds that a token can be given; 0 is no bound"
     )
     rate_limit_max: int = _setting(
         _integer(0, MAX_REQUESTS), "100", "Requests admitted per token and window; 0 is unlimited"
@@ -231,6 +234,11 @@ class Settings:
         in_url = self.redis_url.login
         login = Login(in_url.username or self.redis_username, in_url.password or self.redis_password)
         return replace(self.redis_url, login=login)
+
+    @property
+    def default_ttl_s(self) -> int:
+        """The lifetime in seconds of a token that is created without one; 0 is forever."""
+        return self.token_ttl_seconds or self.max_ttl_seconds
 
     @property
     def limit(self) -> Limit:

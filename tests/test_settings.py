@@ -151,7 +151,7 @@ def test_bytes_that_are_no_text(name: str) -> None:
     assert f"  {name}: is not UTF-8" in complaint(ENVIRON | {name: os.fsdecode(b"a\xff")})
 
 
-@pytest.mark.parametrize("name", ["RATE_LIMIT_MAX", "TOKEN_TTL_SECONDS", "REDIS_DB"])
+@pytest.mark.parametrize("name", ["RATE_LIMIT_MAX", "TOKEN_TTL_SECONDS", "MAX_TTL_SECONDS", "REDIS_DB"])
 @pytest.mark.parametrize(
     "value", ["-1", "1.5", "1e3", "nan", "inf", "0x10", "1_000", "١٢", "9" * 30, " 5", "+7"]
 )
@@ -235,6 +235,22 @@ def test_flags(value: str, *, flag: bool) -> None:
 def test_words_in_any_case(name: str, value: str, meant: object) -> None:
     """A word is the same in capitals."""
     assert getattr(make_settings(**{name: value}), name.lower()) == meant
+
+
+@pytest.mark.parametrize(
+    ("ttl", "most", "default"),
+    [("0", "0", 0), ("0", "60", 60), ("60", "60", 60), ("5", "60", 5), ("60", "0", 60)],
+)
+def test_default_lifetime(ttl: str, most: str, default: int) -> None:
+    """A token without a lifetime of its own has TOKEN_TTL_SECONDS, else as much as there may be."""
+    assert make_settings(TOKEN_TTL_SECONDS=ttl, MAX_TTL_SECONDS=most).default_ttl_s == default
+
+
+def test_default_lifetime_beyond_the_longest() -> None:
+    """A default that no token may have stops the start."""
+    message = complaint(ENVIRON | {"TOKEN_TTL_SECONDS": "61", "MAX_TTL_SECONDS": "60"})
+
+    assert "  TOKEN_TTL_SECONDS: is longer than MAX_TTL_SECONDS" in message
 
 
 def test_secrets_stay_out_of_sight() -> None:

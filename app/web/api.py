@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,7 +73,8 @@ def _shown_name(name: str) -> str:
 @bp.get("/openapi.json")
 def openapi() -> Shown:
     """Describe this API."""
-    return describe(datetime.fromtimestamp(services().registry.now_s, UTC).date())
+    today = datetime.fromtimestamp(services().registry.now_s, UTC).date()
+    return describe(today, services().settings.max_ttl_seconds)
 
 
 @bp.get("/tokens")
@@ -109,10 +112,22 @@ def edit_token(name: str) -> Answer:
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
-    if "expires_at" in body and body["expires_at"] is None:
-        body.setdefault("ttl_seconds", 0)  # as it is shown of a token that never ends
-    change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
+    ends_never = "expires_at" in body and body["expires_at"] is None and "ttl_seconds" not in body
+    if ends_never:
+        body["ttl_seconds"] = 0  # as it is shown of a token that never ends
+    with _naming("expires_at" if ends_never else "ttl_seconds"):
+        change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
     return _shown(change.token, change.changed_at), 200, _headers(change)
+
+
+@contextmanager
+def _naming(sent: str) -> Iterator[None]:
+    """Report what is wrong with ``ttl_seconds`` under the name of the field that was *sent* for it."""
+    try:
+        yield
+    except InvalidFieldsError as error:
+        named = {sent if name == "ttl_seconds" else name: text for name, text in error.problems.items()}
+        raise type(error)(named) from None
 
 
 @bp.post("/tokens/<name>/rotate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import singledispatch
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from app.core.durability import Durability
 from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
 from app.core.hosts import BEYOND_ASCII as BEYOND, MAX_PATTERNS, PATTERN, PATTERNS
-from app.core.kinds import Hosts, Kind, Moment, Number, Text
+from app.core.kinds import Hosts, Kind, Lifetime, Moment, Number, Text
 from app.core.moments import MOMENT, within
 from app.core.tokens import DIGEST, TOKEN_ID, Status
 
@@ -182,10 +183,15 @@ SCHEMAS: Schema = {
 }
 
 
-def schemas(today: date) -> Schema:
-    """Return the schemas as they hold on *today*: an end is in the future, within a hundred years."""
-    ends = within(timedelta(seconds=MAX_TTL_S).days, today)
+def schemas(today: date, max_ttl_s: int = 0) -> Schema:
+    """Return the schemas as they hold on *today*: an end is in the future, within *max_ttl_s* seconds.
+
+    0 stands for a hundred years, and for tokens that never end.
+    """
+    ends = within(timedelta(seconds=max_ttl_s or MAX_TTL_S).days, today)
     end = {"expires_at": {**_SENT["expires_at"], "pattern": f"^(?:{ends})$"}}
+    if max_ttl_s:
+        end["ttl_seconds"] = _sent(replace(FIELDS["ttl_seconds"], kind=Lifetime(1, max_ttl_s)))
     ending = {
         name: SCHEMAS[name] | {"properties": SCHEMAS[name]["properties"] | end}
         for name in ("NewToken", "Change")
