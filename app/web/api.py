@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -112,22 +110,9 @@ def edit_token(name: str) -> Answer:
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
-    ends_never = "expires_at" in body and body["expires_at"] is None and "ttl_seconds" not in body
-    if ends_never:
-        body["ttl_seconds"] = 0  # as it is shown of a token that never ends
-    with _naming("expires_at" if ends_never else "ttl_seconds"):
+    with bodies.null_end(body):
         change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
     return _shown(change.token, change.changed_at), 200, _headers(change)
-
-
-@contextmanager
-def _naming(sent: str) -> Iterator[None]:
-    """Report what is wrong with ``ttl_seconds`` under the name of the field that was *sent* for it."""
-    try:
-        yield
-    except InvalidFieldsError as error:
-        named = {sent if name == "ttl_seconds" else name: text for name, text in error.problems.items()}
-        raise type(error)(named) from None
 
 
 @bp.post("/tokens/<name>/rotate")
