@@ -174,7 +174,12 @@ class Settings:
         _integer(10, 10_000), "250", "Deadline of a decision in milliseconds; then 503"
     )
     token_prefix: str = _setting(
-        _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "Prefix of new tokens"
+        _matching(
+            "[A-Za-z0-9]{1,16}|[A-Za-z0-9][A-Za-z0-9_-]{0,14}[_-]",
+            "1 to 16 letters and digits, also with - and _ if it ends in one of them",
+        ),
+        "acl",
+        "Prefix of new tokens; `_` follows it unless it ends in `-` or `_`",
     )
     token_ttl_seconds: int = _setting(
         _integer(0, MAX_TTL_S),

@@ -8,6 +8,7 @@ from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from app.core.fields import KEPT, Terms
@@ -26,8 +27,14 @@ _ID_TIME_CHARS = 9  # 45 bits of milliseconds: until the year 3084
 _ID_RANDOM_CHARS = 7
 
 
+@lru_cache
+def beginning(prefix: str) -> str:
+    """Return what secrets with *prefix* begin with: a prefix that ends in ``-`` or ``_`` needs no ``_``."""
+    return prefix if prefix.endswith(("-", "_")) else f"{prefix}_"
+
+
 def mint(prefix: str) -> str:
-    """Return a new secret ``<prefix>_<32 random base62 characters><checksum>``."""
+    """Return a new secret ``<beginning><32 random base62 characters><checksum>``."""
     return next(mint_many(prefix))
 
 
@@ -37,7 +44,7 @@ def mint_many(prefix: str) -> Iterator[str]:
     first, variants = secrets.randbelow(len(BASE62) ** _VARIED_CHARS), len(BASE62) ** _VARIED_CHARS
     for number in range(first, first + variants):
         body = head + _encode(number % variants, BASE62, _VARIED_CHARS)
-        yield f"{prefix}_{body}{checksum(body)}"
+        yield f"{beginning(prefix)}{body}{checksum(body)}"
 
 
 def checksum(body: str) -> str:
@@ -49,9 +56,10 @@ def checksum(body: str) -> str:
 
 def is_mistyped(secret: str, prefix: str) -> bool:
     """Return whether *secret* has our prefix and a checksum that does not fit."""
-    if not secret.startswith(f"{prefix}_"):
+    ours = beginning(prefix)
+    if not secret.startswith(ours):
         return False
-    body = secret[len(prefix) + 1 :]
+    body = secret[len(ours) :]
     return body[-_CHECKSUM_CHARS:] != checksum(body[:-_CHECKSUM_CHARS])
 
 

@@ -34,6 +34,19 @@ def test_minted_token() -> None:
     assert not tokens.is_mistyped(token, "acl")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "begins"), [("acl", "acl_"), ("sk-", "sk-"), ("acl_", "acl_"), ("sk-a_b-", "sk-a_b-")]
+)
+def test_prefix(prefix: str, begins: str) -> None:
+    """A prefix that ends in - or _ is taken as it is, and its secrets have a checksum like all others."""
+    token = tokens.mint(prefix)
+    body = token.removeprefix(begins)
+
+    assert (token[: -len(body)], len(body), set(body) <= set(tokens.BASE62)) == (begins, 38, True)
+    assert not tokens.is_mistyped(token, prefix)
+    assert tokens.is_mistyped(token[:-1] + ("A" if token[-1] != "A" else "B"), prefix)
+
+
 def test_minted_tokens_differ() -> None:
     """Ten thousand tokens are ten thousand."""
     assert len({tokens.mint("acl") for _ in range(10_000)}) == 10_000
