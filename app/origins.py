@@ -19,7 +19,7 @@ _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
 
 def value(name: str, environ: Mapping[str, str], *, is_secret: bool) -> str:
     """Return the raw value of *name*, "" if it is not set or blank; raises ValueError."""
-    found = _without_line_end(environ.get(name, ""))
+    found = without_line_end(environ.get(name, ""))
     if path := environ.get(f"{name}_FILE", ""):
         if not is_secret:
             raise ValueError(f"only secrets are read from files; set {name} rather than {name}_FILE")
@@ -31,14 +31,14 @@ def value(name: str, environ: Mapping[str, str], *, is_secret: bool) -> str:
     return found
 
 
-def _without_line_end(text: str) -> str:
+def without_line_end(text: str) -> str:
     """Return *text* without one trailing line end, which editors and ``echo`` add to a secret."""
     return _LAST_LINE_END.sub("", text)
 
 
 def _contents(path: str) -> str:
     try:
-        return _without_line_end(_read(path))
+        return without_line_end(_read(path))
     except ValueError as error:
         raise ValueError(f"its file {path!r} {error}") from None
 

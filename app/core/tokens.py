@@ -19,6 +19,7 @@ CREDENTIAL = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 TOKEN_ID = re.compile(f"[{BASE32}]{{16}}", re.ASCII)
 
+MIN_SECRET_CHARS = 20
 _SECRET_CHARS = 32  # 190 bits
 _VARIED_CHARS = 4
 _CHECKSUM_CHARS = 6  # 62**6 > 2**32
@@ -61,6 +62,21 @@ def is_mistyped(secret: str, prefix: str) -> bool:
         return False
     body = secret[len(ours) :]
     return body[-_CHECKSUM_CHARS:] != checksum(body[:-_CHECKSUM_CHARS])
+
+
+def refuse_unusable(secret: str, prefix: str, *, allow_weak: bool) -> None:
+    """Raise ValueError, whose text holds no part of *secret*, if no token can have it.
+
+    A short secret can be guessed, and is refused unless *allow_weak*.
+    """
+    if not CREDENTIAL.fullmatch(secret):
+        raise ValueError("1 to 512 characters, each a letter, a digit or one of . _ ~ + / = -")
+    if is_mistyped(secret, prefix):
+        raise ValueError(
+            f"begins with {beginning(prefix)} but its checksum is wrong, so that /auth refuses it"
+        )
+    if len(secret) < MIN_SECRET_CHARS and not allow_weak:
+        raise ValueError(f"at least {MIN_SECRET_CHARS} characters, unless a weak one is allowed")
 
 
 def mint_id(now_ms: int) -> str:

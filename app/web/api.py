@@ -90,8 +90,11 @@ def list_tokens() -> Shown:
 
 @bp.post("/tokens")
 def create_token() -> Answer:
-    """Create a token and return its secret, this one time."""
-    return _issued(services().registry.issue(bodies.typed(bodies.read(request), _KINDS)))
+    """Create a token, of an existing secret if one is sent, and return its secret, this one time."""
+    body = bodies.read(request)
+    secret, allow_weak = bodies.existing_secret(body)
+    typed = bodies.typed(body, _KINDS)
+    return _issued(services().registry.issue(typed, secret=secret, allow_weak=allow_weak))
 
 
 @bp.get("/tokens/<name>")

@@ -41,6 +41,16 @@ def typed(body: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, str]:
     return texts
 
 
+def existing_secret(body: dict[str, Any]) -> tuple[str | None, bool]:
+    """Take ``secret`` and ``allow_weak`` out of *body*; raise InvalidFieldsError for wrong types."""
+    secret, allow_weak = body.pop("secret", None), body.pop("allow_weak", None)
+    if not isinstance(secret, str | None):
+        raise InvalidFieldsError({"secret": "a text, or null"})
+    if not isinstance(allow_weak, bool | None):
+        raise InvalidFieldsError({"allow_weak": "true or false"})
+    return secret, bool(allow_weak)
+
+
 @contextmanager
 def null_end(body: dict[str, Any]) -> Iterator[None]:
     """Change an ``expires_at`` of null, as shown of a token that never ends, to a lifetime of 0.

@@ -12,7 +12,7 @@ from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
 from app.core.hosts import BEYOND_ASCII as BEYOND, MAX_PATTERNS, PATTERN, PATTERNS
 from app.core.kinds import Hosts, Kind, Lifetime, Moment, Number, Text
 from app.core.moments import MOMENT, within
-from app.core.tokens import DIGEST, TOKEN_ID, Status
+from app.core.tokens import CREDENTIAL, DIGEST, MIN_SECRET_CHARS, TOKEN_ID, Status
 
 Schema = dict[str, Any]
 
@@ -147,6 +147,23 @@ _PROBLEM = _object(
     ["type", "title", "status", "detail"],
     description="RFC 9457",
 )
+_EXISTING: Schema = {
+    "secret": {
+        "type": ["string", "null"],
+        "pattern": f"^{CREDENTIAL.pattern}$",
+        "description": "an existing secret for the token; null generates one",
+    },
+    "allow_weak": {
+        "type": ["boolean", "null"],
+        "description": f"whether that secret may be shorter than {MIN_SECRET_CHARS} characters",
+    },
+}
+_STRONG: Schema = {
+    "anyOf": [
+        {"properties": {"secret": {"minLength": MIN_SECRET_CHARS}}},
+        {"properties": {"allow_weak": {"const": True}}, "required": ["allow_weak"]},
+    ]
+}
 _SECRET = text("the token itself; in this one answer only")
 
 DURABILITY: Schema = {"type": "string", "enum": [durability.value for durability in Durability]}
@@ -155,10 +172,11 @@ SCHEMAS: Schema = {
     "UsedToken": _object(_TOKEN | {"usage": _USAGE}, [*_TOKEN, "usage"]),
     "IssuedToken": _object({"token": _SECRET} | _TOKEN, ["token", *_TOKEN]),
     "NewToken": _object(
-        _SENT,
+        _SENT | _EXISTING,
         [field.name for field in FIELDS.values() if field.is_required],
         additionalProperties=False,
         **_ONE_END,
+        **_STRONG,
     ),
     "Change": _object(
         {**_SENT, "enabled": {"type": ["boolean", "null"]}}, [], additionalProperties=False, **_ONE_END

@@ -134,7 +134,7 @@ def mute(request: Any) -> Iterator[RedisServer]:
         yield server
 
 
-def told_by(server: RedisServer) -> set[Durability]:
+def told_by(server: RedisServer) -> set[Durability | None]:
     """Return what is reported for a change and for the server as a whole."""
     client = patient(server)
     store = RedisTokens(client, PepperCheck(client, ["f"]), 2)

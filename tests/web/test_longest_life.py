@@ -97,7 +97,7 @@ def test_hints(client: FlaskClient, database: Any) -> None:
 
 def test_description(client: FlaskClient) -> None:
     """The description of the API has the bound."""
-    schemas = client.get("/api/v1/openapi.json", auth=OPERATOR).json["components"]["schemas"]
+    schemas = client.get("/api/v1/openapi.json", auth=OPERATOR).get_json()["components"]["schemas"]
     for name in ("NewToken", "Change"):
         schema = Draft202012Validator(schemas[name])
         usual = {"hosts": ["a.test"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.credentials import SOURCES, parse_sources
+from app.core.credentials import SOURCES, Source, parse_sources
 from app.web.forwarded import READ_HEADERS
 from app.worker import recognizer
 from app.worker.recognizer import field_names, recognize
@@ -30,7 +30,7 @@ def test_header_of_no_source() -> None:
 def test_fields_with_a_meaning_are_no_sources() -> None:
     """No source reads a field that the lane reads for another reason."""
     taken = {*READ_HEADERS, *recognizer._FRAMING, *(name.decode() for name in recognizer._UNSUPPORTED)}
-    readable = []
+    readable: list[Source] = []
     for name in taken:
         try:
             readable += parse_sources(f"header:{name}")
