@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ def told_by(server: RedisServer) -> set[Durability | None]:
     """Return what is reported for a change and for the server as a whole."""
     client = patient(server)
     store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
-    told = {store.add(make_token()), store.durability()}
+    told = {store.add(make_token(token_hex(32))), store.durability()}
     client.connection_pool.disconnect()
     return told
 
