@@ -159,10 +159,8 @@ _EXISTING: Schema = {
     },
 }
 _STRONG: Schema = {
-    "anyOf": [
-        {"properties": {"secret": {"minLength": MIN_SECRET_CHARS}}},
-        {"properties": {"allow_weak": {"const": True}}, "required": ["allow_weak"]},
-    ]
+    "if": {"properties": {"allow_weak": {"const": True}}, "required": ["allow_weak"]},
+    "else": {"properties": {"secret": {"minLength": MIN_SECRET_CHARS}}},
 }
 _SECRET = text("the token itself; in this one answer only")
 
