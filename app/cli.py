@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from app import stdin
 from app.core.changes import Change, Issued
 from app.core.durability import WARNINGS
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
@@ -55,11 +55,13 @@ def _help(field: Field) -> str:
 @tokens.command("create")
 @click.argument("hosts", nargs=-1, required=True)
 @_options(*(name for name in FIELDS if name != "hosts"))
+@stdin.existing_secret
 @_as_json
-def create(hosts: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
+def create(hosts: tuple[str, ...], *, as_json: bool, secret: str | None, weak: bool, **options: Any) -> None:
     """Create a token for HOSTS and print its secret; it is not shown again."""
+    typed = {"hosts": "\n".join(hosts)} | _given(options)
     with _complaints():
-        issued = services().registry.issue({"hosts": "\n".join(hosts)} | _given(options))
+        issued = services().registry.issue(typed, secret=secret, allow_weak=weak)
     _print_issued(issued, as_json=as_json)
 
 
@@ -155,10 +157,8 @@ def reset() -> None:
 
 def _find(name: str) -> Token:
     """Return the token that *name* identifies; for ``-``, read the token from standard input."""
-    if name != "-":
-        return services().catalog.find_public(name)
-    typed = click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
-    return services().catalog.find(str(typed).strip())
+    catalog = services().catalog
+    return catalog.find(stdin.read("Token").strip()) if name == "-" else catalog.find_public(name)
 
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:

@@ -26,6 +26,8 @@ def contradictions(values: Mapping[str, Any], given: Collection[str]) -> Iterato
         yield "redis_tls_ca_file", "verifies nothing beside REDIS_TLS_SKIP_VERIFY=true; keep one of them"
     if {"redis_tls_cert_file", "redis_tls_key_file"} <= values.keys():
         yield from _certificate(values["redis_tls_cert_file"], values["redis_tls_key_file"])
+    if 0 < values.get("max_ttl_seconds", 0) < values.get("token_ttl_seconds", 0):
+        yield "token_ttl_seconds", "is longer than MAX_TTL_SECONDS; lower it, or leave it out"
     if values.get("fail_limit_max") and values.get("trusted_proxies") == Proxies():
         yield (
             "fail_limit_max",

@@ -22,7 +22,7 @@ _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
 
 def value(name: str, environ: Mapping[str, str], *, is_secret: bool) -> str:
     """Return the raw value of *name*, "" if it is not set or blank; raises ValueError."""
-    found = _without_line_end(environ.get(name, ""))
+    found = without_line_end(environ.get(name, ""))
     if path := environ.get(f"{name}_FILE", ""):
         if not is_secret:
             raise ValueError(f"only secrets are read from files; set {name} rather than {name}_FILE")
@@ -34,7 +34,7 @@ def value(name: str, environ: Mapping[str, str], *, is_secret: bool) -> str:
     return found
 
 
-def _without_line_end(text: str) -> str:
+def without_line_end(text: str) -> str:
     """Return *text* without one trailing line end, which editors and ``echo`` add to a secret."""
     return _LAST_LINE_END.sub("", text)
 
@@ -42,7 +42,7 @@ def _without_line_end(text: str) -> str:
 def contents(path: str) -> str:
     """Return the text in *path* without one trailing line end; raises ValueError, naming the file."""
     try:
-        return _without_line_end(read(path))
+        return without_line_end(read(path))
     except ValueError as error:
         raise ValueError(f"its file {path!r} {error}") from None
 

@@ -18,7 +18,7 @@ from app import backends_file, listening, origins
 from app.contradictions import contradictions
 from app.core.backends import Backends
 from app.core.clients import Proxies, parse_proxies
-from app.core.credentials import SOURCES
+from app.core.credentials import NAMES, Source, parse_sources
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
 from app.core.fields import MAX_TTL_S
 from app.core.kinds import whole_number
@@ -115,13 +115,6 @@ def _redis_url(value: str) -> Location | None:
     return parse_url(value) if value else None
 
 
-def _sources(value: str) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in value.split(","))
-    if not set(names) <= set(SOURCES) or len(set(names)) < len(names):
-        raise ValueError(f"a list of {', '.join(SOURCES)}, each at most once, not {value!r}")
-    return names
-
-
 def _file(value: str) -> str:
     if value and not (Path(value).is_file() and os.access(value, os.R_OK)):
         raise ValueError(f"is not a file that can be read: {value!r}")
@@ -182,12 +175,20 @@ class Settings:
         _integer(10, 10_000), "250", "Deadline of a decision in milliseconds; then 503"
     )
     token_prefix: str = _setting(
-        _matching("[A-Za-z0-9]{1,16}", "1 to 16 letters and digits"), "acl", "Prefix of new tokens"
+        _matching(
+            "[A-Za-z0-9]{1,16}|[A-Za-z0-9][A-Za-z0-9_-]{0,14}[_-]",
+            "1 to 16 letters and digits, also with - and _ if it ends in one of them",
+        ),
+        "acl",
+        "Prefix of new tokens; `_` follows it unless it ends in `-` or `_`",
     )
     token_ttl_seconds: int = _setting(
         _integer(0, MAX_TTL_S),
         "0",
-        "Lifetime in seconds of a token that is created without one; 0 is forever",
+        "Lifetime in seconds of a token that is created without one; 0 is forever, or MAX_TTL_SECONDS",
+    )
+    max_ttl_seconds: int = _setting(
+        _integer(0, MAX_TTL_S), "0", "Longest lifetime in seconds that a token can be given; 0 is no bound"
     )
     rate_limit_max: int = _setting(
         _integer(0, MAX_REQUESTS), "100", "Requests admitted per token and window; 0 is unlimited"
@@ -195,8 +196,10 @@ class Settings:
     rate_limit_window_sec: int = _setting(
         _integer(1, MAX_WINDOW_S), "1", "Length of the sliding window in seconds"
     )
-    credential_sources: tuple[str, ...] = _setting(
-        _sources, "authorization", f"Where clients may send a token, in order: {', '.join(SOURCES)}"
+    credential_sources: tuple[Source, ...] = _setting(
+        parse_sources,
+        "authorization",
+        f"Where clients may send a token, in order: {', '.join(f'`{name}`' for name in NAMES)}",
     )
     trusted_proxies: Proxies = _setting(  # noqa: RUF009 - it declares a field
         parse_proxies,
@@ -242,6 +245,11 @@ class Settings:
         in_url = self.redis_url.login
         login = Login(in_url.username or self.redis_username, in_url.password or self.redis_password)
         return replace(self.redis_url, login=login)
+
+    @property
+    def default_ttl_s(self) -> int:
+        """The lifetime in seconds of a token that is created without one; 0 is forever."""
+        return self.token_ttl_seconds or self.max_ttl_seconds
 
     @property
     def limit(self) -> Limit:

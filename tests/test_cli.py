@@ -67,6 +67,55 @@ def test_create(run: Run) -> None:
     assert re.fullmatch("acl_[A-Za-z0-9]{38}\n", run("create", "a.example").stdout)
 
 
+EXISTING = "a-key-that-people-already-have"
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_create_with_an_existing_secret(run: Run, end: str) -> None:
+    """The secret on standard input, without the line end of an editor, becomes that of the token."""
+    result = run("create", "a.example", "--secret", "-", input=EXISTING + end)
+
+    assert (result.exit_code, result.stdout) == (0, f"{EXISTING}\n")
+    assert json.loads(run("show", "-", input=EXISTING).stdout)["hosts"] == ["a.example"]
+
+
+@pytest.mark.parametrize(
+    ("args", "typed", "said"),
+    [
+        (["--secret", EXISTING], EXISTING, "takes only -"),
+        (["--secret", ""], EXISTING, "takes only -"),
+        (["--secret", "-"], "short", "at least 20 characters"),
+        (["--secret", "-"], "", "1 to 512 characters"),
+        (["--secret", "-", "--weak"], "two words", "1 to 512 characters"),
+        (["--secret", "-"], EXISTING + "\n\n", "1 to 512 characters"),
+        (["--secret", "-"], b"\xff\xfe" * 20, "not UTF-8 text"),
+        (["--secret", "-"], "acl_" + "a" * 38, "begins with acl_"),
+    ],
+)
+def test_existing_secret_that_is_refused(run: Run, args: list[str], typed: str | bytes, said: str) -> None:
+    """A secret among the arguments, or one that no token can have, is refused and not repeated."""
+    result = run("create", "a.example", *args, input=typed)
+
+    assert result.exit_code
+    assert said in result.output
+    assert not typed or str(typed).strip() not in result.output
+    assert run("list").output == ""
+
+
+def test_existing_secret_that_is_weak(run: Run) -> None:
+    """A short secret is accepted with --weak."""
+    assert run("create", "a.example", "--secret", "-", "--weak", input="short").stdout == "short\n"
+
+
+def test_existing_secret_that_is_taken(run: Run) -> None:
+    """A secret opens one token; the other one is not changed."""
+    run("create", "a.example", "--secret", "-", input=EXISTING)
+    again = run("create", "b.example", "--secret", "-", input=EXISTING)
+
+    assert (again.exit_code, "exists already" in again.output, EXISTING in again.output) == (1, True, False)
+    assert json.loads(run("list", "--json").output)["hosts"] == ["a.example"]
+
+
 def test_life_of_a_token(run: Run) -> None:
     """A token is listed and shown without its secret, and deleted by its id."""
     token = created(run, "a.example", "*.b.example", "--email", "a@b.example", "--ttl-seconds", "60")

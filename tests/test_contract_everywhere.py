@@ -13,14 +13,14 @@ import pytest
 from flask import render_template_string
 
 from app import create_app
-from app.core.credentials import IDENTITY_HEADERS, SOURCES, headers
+from app.core.credentials import IDENTITY_HEADERS, NAMES, SOURCES, headers, parse_sources
 from devkit.builders import make_settings
 
 ROOT = Path(__file__).parents[1]
 PATTERNS = ("*.md", "docs/**/*.md", "*.yml", "deploy/**/*.y*ml", "k8s/**/*.y*ml", "app/templates/**/*.html")
 NO_SNIPPETS = {"CHANGELOG.md", "decisions"}
 IDENTITY = tuple(IDENTITY_HEADERS)
-ACCEPTED = (*SOURCES, ",".join(SOURCES), "basic,authorization")
+ACCEPTED = (*SOURCES, ",".join(SOURCES), "basic,authorization", "header:api-key,authorization")
 DEFAULT = make_settings().credential_sources
 
 # Both lists of ForwardAuth: [A, B] or one line per header in YAML, =A,B in a label or a flag.
@@ -72,7 +72,7 @@ def forward_auth_snippets() -> Iterator[Snippet]:
     for place, text in texts():
         for match in _FORWARD_AUTH.finditer(text):
             named = _SOURCES.search(block_around(text, match.start()))
-            credentials = headers(named[1].split(",") if named else DEFAULT)
+            credentials = headers(parse_sources(named[1]) if named else DEFAULT)
             listed = match["flow"] or match["block"] or match["label"]
             found = tuple(re.findall(r"[\w-]*\w", listed))
             expected = credentials if match[1].lower() == "request" else credentials + IDENTITY
@@ -158,7 +158,8 @@ def test_table_of_sources() -> None:
     """The documents list every source in the table's order, with its header and its scheme."""
     described = rows(lambda line: line.startswith("| Source | The client sends"))
 
-    assert [row[0].strip("`") for row in described] == [*SOURCES]
+    assert [row[0].strip("`") for row in described] == [*NAMES]
+    assert described.pop()[1] == "`<Name>: <token>`"
     for row, source in zip(described, SOURCES.values(), strict=True):
         scheme = "" if source.scheme.is_fallback else f" {source.scheme.name}"
         assert row[1].startswith(f"`{source.header}:{scheme}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.core.clients import parse_proxies
+from app.core.credentials import SOURCES
 from app.core.limits import Limit
 from app.redis_url import Login
 from app.settings import InvalidSettingsError, Settings
@@ -151,7 +152,7 @@ def test_undecodable_bytes(name: str) -> None:
     assert f"  {name}: is not UTF-8" in complaint(ENVIRON | {name: os.fsdecode(b"a\xff")})
 
 
-@pytest.mark.parametrize("name", ["RATE_LIMIT_MAX", "TOKEN_TTL_SECONDS", "REDIS_DB"])
+@pytest.mark.parametrize("name", ["RATE_LIMIT_MAX", "TOKEN_TTL_SECONDS", "MAX_TTL_SECONDS", "REDIS_DB"])
 @pytest.mark.parametrize(
     "value", ["-1", "1.5", "1e3", "nan", "inf", "0x10", "1_000", "١٢", "9" * 30, " 5", "+7"]
 )
@@ -167,9 +168,14 @@ def test_numbers(name: str, value: str) -> None:
         ("REDIS_PORT", "65536"),
         ("REDIS_DEADLINE_MS", "9"),
         ("TOKEN_PREFIX", "a_b"),
+        ("TOKEN_PREFIX", "-"),
+        ("TOKEN_PREFIX", "-a-"),
+        ("TOKEN_PREFIX", "sk- "),
+        ("TOKEN_PREFIX", "a" * 16 + "-"),
         ("TOKEN_PREFIX", "ü"),
         ("CREDENTIAL_SOURCES", "cookie"),
         ("CREDENTIAL_SOURCES", "basic,basic"),
+        ("CREDENTIAL_SOURCES", "header:Host"),
         ("PEPPER_PREVIOUS", "a,,b"),
         ("FAIL_LIMIT_MAX", "1001"),
         ("FAIL_LIMIT_MAX", "5"),
@@ -218,8 +224,13 @@ def test_flags(value: str, *, flag: bool) -> None:
         ("LOG_LEVEL", "INFO", "info"),
         ("LOG_LEVEL", "Warning\n", "warning"),
         ("LOG_FORMAT", "JSON", "json"),
-        ("CREDENTIAL_SOURCES", "Authorization, X-Api-Key,BASIC", ("authorization", "x-api-key", "basic")),
+        (
+            "CREDENTIAL_SOURCES",
+            "Authorization, X-Api-Key,BASIC",
+            (SOURCES["authorization"], SOURCES["x-api-key"], SOURCES["basic"]),
+        ),
         ("TRUSTED_PROXIES", "Private,UNIX", parse_proxies("private,unix")),
+        ("TOKEN_PREFIX", "sk-Proj-", "sk-Proj-"),
         ("EXPRESS_LANE", "Off", False),
         ("METRICS_ENABLED", "No", False),
         ("BIND", "UNIX:/run/A.sock", "unix:/run/A.sock"),
@@ -230,6 +241,22 @@ def test_flags(value: str, *, flag: bool) -> None:
 def test_words_in_any_case(name: str, value: str, meant: object) -> None:
     """Words are case-insensitive."""
     assert getattr(make_settings(**{name: value}), name.lower()) == meant
+
+
+@pytest.mark.parametrize(
+    ("ttl", "most", "default"),
+    [("0", "0", 0), ("0", "60", 60), ("60", "60", 60), ("5", "60", 5), ("60", "0", 60)],
+)
+def test_default_lifetime(ttl: str, most: str, default: int) -> None:
+    """A token without a lifetime of its own has TOKEN_TTL_SECONDS, else as much as there may be."""
+    assert make_settings(TOKEN_TTL_SECONDS=ttl, MAX_TTL_SECONDS=most).default_ttl_s == default
+
+
+def test_default_lifetime_beyond_the_longest() -> None:
+    """A default that no token may have stops the start."""
+    message = complaint(ENVIRON | {"TOKEN_TTL_SECONDS": "61", "MAX_TTL_SECONDS": "60"})
+
+    assert "  TOKEN_TTL_SECONDS: is longer than MAX_TTL_SECONDS" in message
 
 
 def test_repr_hides_the_secrets() -> None:

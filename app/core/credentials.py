@@ -10,6 +10,7 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ IDENTITY_HEADERS: Mapping[str, Callable[[Identity], bytes]] = {
 # RFC 9110 section 11.4, RFC 6750 section 2.1. Repeated headers arrive joined by a comma, which no secret has.
 _BEARER = re.compile(f"(?i:bearer) +({CREDENTIAL.pattern})", re.ASCII)
 _BASIC = re.compile("(?i:basic) +([A-Za-z0-9+/]+={0,2})", re.ASCII)
+_EXPANDED = re.compile("[$`]")  # by a shell, within double quotes
 
 
 def _read_bearer(value: str) -> str | None:
@@ -67,8 +69,12 @@ BEARER = Scheme("Bearer", reports_errors=True)
 BASIC = Scheme("Basic", 'charset="UTF-8"')
 
 
-class Source(NamedTuple):
-    """A header that may carry the secret, how to read it there, its scheme, and the option of curl."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A header that may carry the secret, how to read it there, its scheme, and the option of curl.
+
+    A source equals only itself, so that hashing one costs a request nothing.
+    """
 
     header: str
     read: Callable[[str], str | None]
@@ -82,9 +88,11 @@ def _bearer_in(header: str) -> Source:
 
 def _bare_in(header: str) -> Source:
     scheme = Scheme("ApiKey", f'header="{header}"', is_fallback=True)
-    return Source(header, _read_bare, scheme, f'-H "{header}: {{}}"')
+    quoted = _EXPANDED.sub(r"\\\g<0>", header)
+    return Source(header, _read_bare, scheme, f'-H "{quoted}: {{}}"')
 
 
+# The sources with names of their own; ``parse_sources`` builds those that read another header.
 # Of several accepted sources that share a header, the first reads the values of any other scheme.
 SOURCES: Mapping[str, Source] = {
     "authorization": _bearer_in("Authorization"),
@@ -94,11 +102,58 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
+NAMES = (*SOURCES, "header:<Name>")
+MAX_SOURCES = 10
+_HEADER = "header:"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110 section 5.6.2, without _
+# Headers with another meaning: to HTTP, to the proxies in front, or to this service.
+_TAKEN = re.compile(
+    "accept|connection|cookie|date|expect|forwarded|from|host|keep-alive|max-forwards|origin|pragma|range|"
+    "proxy-connection|referer|set-cookie|te|trailer|transfer-encoding|upgrade|user-agent|via|"
+    "www-authenticate|x-real-ip|(?:accept|access-control|cache|content|if|sec|x-auth|x-forwarded)-.*"
+)
+
+
+def parse_sources(text: str) -> tuple[Source, ...]:
+    """Return the sources that *text* lists, separated by commas; raise ValueError."""
+    sources = tuple(_parse_source(name.strip()) for name in text.split(","))
+    if len({(source.header, source.scheme) for source in sources}) < len(sources):
+        raise ValueError(f"a list of {', '.join(NAMES)}, each at most once, not {text!r}")
+    if len(sources) > MAX_SOURCES:
+        raise ValueError(f"at most {MAX_SOURCES} sources, not {len(sources)}")
+    return sources
+
+
+def _parse_source(name: str) -> Source:
+    if name.lower() in SOURCES:
+        return SOURCES[name.lower()]
+    if not name.lower().startswith(_HEADER):
+        raise ValueError(f"a list of {', '.join(NAMES)}, each at most once, not {name!r}")
+    header = name[len(_HEADER) :]
+    if problem := _problem_with(header):
+        raise ValueError(f"{name!r}: {problem}")
+    return _bare_in("-".join(part.capitalize() for part in header.split("-")))
+
+
+def _problem_with(header: str) -> str:
+    """Return why no source may read *header*, which is empty if one may."""
+    lower = header.lower()
+    if not _HEADER_NAME.fullmatch(header):
+        return (
+            "not the name of a header that gunicorn keeps: at most 64 characters, no space and no underscore"
+        )
+    if own := [name for name, source in SOURCES.items() if source.header.lower() == lower]:
+        return f"write {' or '.join(own)}"
+    if _TAKEN.fullmatch(lower):
+        return "this header has another meaning; choose one that only carries the token"
+    return ""
+
+
 @lru_cache
-def accepted(names: tuple[str, ...]) -> tuple[tuple[Source, tuple[Source, ...]], ...]:
-    """Return the sources *names* in that order, each with those that share its header, if any do."""
-    table = [source for name, source in SOURCES.items() if name in names]
-    return tuple((SOURCES[name], _sharing(SOURCES[name].header, table)) for name in names)
+def accepted(sources: tuple[Source, ...]) -> tuple[tuple[Source, tuple[Source, ...]], ...]:
+    """Return *sources* in their order, each with those that share its header, if any do."""
+    table = [source for source in SOURCES.values() if source in sources]
+    return tuple((source, _sharing(source.header, table)) for source in sources)
 
 
 def _sharing(header: str, table: Iterable[Source]) -> tuple[Source, ...]:
@@ -112,18 +167,18 @@ def owner(value: str, sharing: Sequence[Source]) -> Source:
     return next((source for source in sharing if source.scheme.name.lower() == scheme), sharing[0])
 
 
-def headers(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the headers of the sources *names*, each once."""
-    return tuple(dict.fromkeys(SOURCES[name].header for name in names))
+def headers(sources: Iterable[Source]) -> tuple[str, ...]:
+    """Return the headers of *sources*, each once."""
+    return tuple(dict.fromkeys(source.header for source in sources))
 
 
-def schemes(names: Iterable[str]) -> tuple[Scheme, ...]:
-    """Return the schemes to challenge for, each once and in the order of *names*."""
-    found = tuple(dict.fromkeys(SOURCES[name].scheme for name in names))
+def schemes(sources: Iterable[Source]) -> tuple[Scheme, ...]:
+    """Return the schemes to challenge for, each once and in the order of *sources*."""
+    found = tuple(dict.fromkeys(source.scheme for source in sources))
     return tuple(scheme for scheme in found if not scheme.is_fallback) or found
 
 
-def curl(names: Iterable[str], secret: str, url: str) -> str:
-    """Return the command that sends *secret* to *url* in the first of the sources *names*."""
-    first = SOURCES[next(iter(names))]
+def curl(sources: Iterable[Source], secret: str, url: str) -> str:
+    """Return the command that sends *secret* to *url* in the first of *sources*."""
+    first = next(iter(sources))
     return f"curl {first.curl.format(secret)} {url}"

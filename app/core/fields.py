@@ -67,7 +67,7 @@ FIELDS: Mapping[str, Field] = {
             "ttl_seconds",
             "Expires after",
             Lifetime(0, MAX_TTL_S, zero="never"),
-            "Seconds from now until it expires, instead of `expires_at`",
+            "Seconds from now until it expires, instead of `expires_at`; `MAX_TTL_SECONDS` bounds both",
             hint="A day is 86400, 30 days are 2592000",
             aside="seconds, optional",
             setting="token_ttl_seconds",
@@ -169,21 +169,29 @@ class Draft:
     expires_at: int | Leave | None
 
 
-def parse_new(typed: Mapping[str, str], default_ttl_s: int, now_s: int) -> Draft:
-    """Return the draft of a new token from what was *typed*; raise InvalidFieldsError for every bad field."""
+def parse_new(typed: Mapping[str, str], default_ttl_s: int, now_s: int, max_ttl_s: int = 0) -> Draft:
+    """Return the draft of a new token from what was *typed*; raise InvalidFieldsError for every bad field.
+
+    It ends at most *max_ttl_s* from *now_s*; 0 is no bound.
+    """
     parsed, problems = _parse(typed, FIELDS)
     end = _end(parsed, problems, now_s)
+    if end is not Leave.LEAVE:
+        _refuse_beyond(max_ttl_s, end, parsed, problems, now_s)
     expires_at = _after(default_ttl_s, now_s) if end is Leave.LEAVE else end
     return _draft(parsed, problems, expires_at, expires_at)
 
 
-def parse_edit(token: Terms, typed: Mapping[str, str], now_s: int) -> Draft:
+def parse_edit(token: Terms, typed: Mapping[str, str], now_s: int, max_ttl_s: int = 0) -> Draft:
     """Return the draft of *token* after an edit, which keeps what *typed* leaves out.
 
+    A new end is at most *max_ttl_s* from *now_s*, 0 being no bound; the end that the token has may be later.
     Raises InvalidFieldsError.
     """
     changed, problems = _parse(typed, [name for name in FIELDS if name in typed])
     end = _end(changed, problems, now_s)
+    if end not in (Leave.LEAVE, token.expires_at):
+        _refuse_beyond(max_ttl_s, end, changed, problems, now_s)
     return _draft(values(token) | changed, problems, end, token.expires_at if end is Leave.LEAVE else end)
 
 
@@ -216,6 +224,15 @@ def _end(parsed: Mapping[str, Any], problems: dict[str, str], now_s: int) -> int
     elif not now_s < expires_at <= now_s + MAX_TTL_S:
         problems["expires_at"] = "a moment in the future, within a hundred years"
     return int(expires_at)
+
+
+def _refuse_beyond(
+    max_ttl_s: int, end: int | Leave | None, parsed: Mapping[str, Any], problems: dict[str, str], now_s: int
+) -> None:
+    """Add a problem if *end*, which *parsed* asks for, is later than *max_ttl_s* from *now_s*."""
+    if max_ttl_s and (not isinstance(end, int) or end > now_s + max_ttl_s):
+        name = "ttl_seconds" if parsed.get("expires_at") is None else "expires_at"
+        problems.setdefault(name, f"at most {max_ttl_s} seconds from now on, which is MAX_TTL_SECONDS")
 
 
 def _after(ttl_s: int, now_s: int) -> int | None:

@@ -48,14 +48,14 @@ def rfc3339(seconds: int | None) -> str:
 
 
 def within(days: int, today: date) -> str:
-    """Return a regular expression for times after *today* and within *days* of it, in every time zone."""
+    """Return a regular expression for times after *today* and within *days* of it, in every time zone.
+
+    If that is no whole day, it matches every time.
+    """
     first, last = today + timedelta(days=2), today + timedelta(days=days - 2)
-    years = [*range(first.year + 1, last.year)]
-    leaps = [year for year in years if year % 4 == 0 and (year % 100 or year % 400 == 0)]
-    left = [first + timedelta(days=more) for more in range((date(first.year + 1, 1, 1) - first).days)]
-    days_left = "|".join(f"{first.year}-{day:%m-%d}" for day in left)
-    return f"(?:{days_left}|(?:{_any_of(years)})-(?:{_MONTH_AND_DAY})|(?:{_any_of(leaps)})-02-29){_CLOCK}"
-
-
-def _any_of(years: list[int]) -> str:
-    return "|".join(map(str, years))
+    span = [first + timedelta(days=more) for more in range((last - first).days + 1)]
+    years = [f"{year}" for year in range(first.year + 1, last.year)]
+    dates = [f"{day}" for day in span if day.year in {first.year, last.year}]
+    dates += [f"(?:{'|'.join(years)})-(?:{_MONTH_AND_DAY})"] if years else []
+    dates += [f"{day}" for day in span if f"{day.year}" in years and (day.month, day.day) == (2, 29)]
+    return f"(?:{'|'.join(dates)}){_CLOCK}" if dates else MOMENT

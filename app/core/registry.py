@@ -17,18 +17,21 @@ from app.core.errors import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
-from app.core.fields import Draft, Leave
+from app.core.fields import ClashingFieldsError, Draft, InvalidFieldsError, Leave
 from app.core.peppers import Peppers
 from app.core.token_store import TokenStore
 from app.core.tokens import Fault, Token
 
+_TAKEN = {"secret": "a token with this secret exists already; nothing was changed"}
+
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The defaults for a token that does not set its own values."""
+    """The defaults for a token that does not set its own values, and the longest lifetime; 0 is no bound."""
 
     ttl_s: int
     window_s: int
+    max_ttl_s: int = 0
 
 
 class Registry:
@@ -57,17 +60,26 @@ class Registry:
         """Return the current time, in seconds since the epoch."""
         return int(self._now())
 
-    def issue(self, typed: Mapping[str, str], idempotency_key: str | None = None) -> Issued:
-        """Issue a token with a new secret, at most one per *idempotency_key*.
+    def issue(
+        self,
+        typed: Mapping[str, str],
+        idempotency_key: str | None = None,
+        *,
+        secret: str | None = None,
+        allow_weak: bool = False,
+    ) -> Issued:
+        """Issue a token with a new secret, or with an existing one, at most one per *idempotency_key*.
 
-        Raises InvalidFieldsError and AlreadyIssuedError.
+        An existing *secret* may be short if *allow_weak*. Raises InvalidFieldsError and AlreadyIssuedError.
         """
         now = self._now()
-        draft = fields.parse_new(typed, self._defaults.ttl_s, int(now))
-        secret = tokens.mint(self._prefix)
+        draft = fields.parse_new(typed, self._defaults.ttl_s, int(now), self._defaults.max_ttl_s)
+        secret = tokens.mint(self._prefix) if secret is None else self._usable(secret, allow_weak=allow_weak)
         token = self._new(draft, secret, now)
         with self._claimed(idempotency_key):
-            return Issued(token, int(now), self._store.add(token), secret)
+            if durability := self._store.add(token):
+                return Issued(token, int(now), durability, secret)
+        raise ClashingFieldsError(_TAKEN)
 
     def edit(self, token: Token, typed: Mapping[str, str], *, enabled: bool | None = None) -> Change:
         """Change the fields of *token* that *typed* names, and enable or disable it unless *enabled* is None.
@@ -76,7 +88,7 @@ class Registry:
         """
         now_s = self.now_s
         _refuse_unreadable(token)
-        draft = fields.parse_edit(token, typed, now_s)
+        draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
@@ -111,6 +123,16 @@ class Registry:
     def forget_peppers(self) -> None:
         """Accept whichever pepper comes next as the right one; the tokens of any other pepper are lost."""
         self._store.forget_peppers()
+
+    def _usable(self, secret: str, *, allow_weak: bool) -> str:
+        """Return *secret*; raise InvalidFieldsError if no token can have it, or if one has it already."""
+        try:
+            tokens.refuse_unusable(secret, self._prefix, allow_weak=allow_weak)
+        except ValueError as error:
+            raise InvalidFieldsError({"secret": str(error)}) from None
+        if any(map(self._store.get, self._peppers.digests(secret))):
+            raise ClashingFieldsError(_TAKEN)
+        return secret
 
     def _new(self, draft: Draft, secret: str, now: float) -> Token:
         return Token(

@@ -112,7 +112,9 @@ def by_host(text: str) -> Query:
 
 def may_be_secret(text: str, prefix: str) -> bool:
     """Tell whether *text* may be or contain a secret, so that nothing may repeat it."""
-    if re.search(f"(?<![A-Za-z0-9]){prefix}_", text):
+    ours = tokens.beginning(prefix)
+    is_host = ours.endswith("-") and _is_host_like(text.removeprefix("*."))
+    if re.search(f"(?<![A-Za-z0-9]){ours}", text) and not is_host:
         return True
     parts = () if "@" in text else _SEPARATORS.split(text)
     return any(_is_secret_like(part) for part in (text, *(part.strip(".") for part in parts)))

@@ -27,8 +27,8 @@ class TokenStore(Protocol):
         """Release *idempotency_key* for another use, if the store can be reached."""
         ...
 
-    def add(self, token: Token) -> Durability:
-        """Store a new token together with its expiry, or nothing at all."""
+    def add(self, token: Token) -> Durability | None:
+        """Store a new token together with its expiry, or nothing; return None if its digest is taken."""
         ...
 
     def get(self, digest: str) -> Token | None:

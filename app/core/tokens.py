@@ -8,6 +8,7 @@ from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from app.core.fields import KEPT, Terms
@@ -18,6 +19,7 @@ CREDENTIAL = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 TOKEN_ID = re.compile(f"[{BASE32}]{{16}}", re.ASCII)
 
+MIN_SECRET_CHARS = 20
 _SECRET_CHARS = 32  # 190 bits
 _VARIED_CHARS = 4
 _CHECKSUM_CHARS = 6  # 62**6 > 2**32
@@ -26,8 +28,14 @@ _ID_TIME_CHARS = 9  # 45 bits of milliseconds: until the year 3084
 _ID_RANDOM_CHARS = 7
 
 
+@lru_cache
+def beginning(prefix: str) -> str:
+    """Return what secrets with *prefix* begin with: a prefix that ends in ``-`` or ``_`` needs no ``_``."""
+    return prefix if prefix.endswith(("-", "_")) else f"{prefix}_"
+
+
 def mint(prefix: str) -> str:
-    """Return a new secret ``<prefix>_<32 random base62 characters><checksum>``."""
+    """Return a new secret ``<beginning><32 random base62 characters><checksum>``."""
     return next(mint_many(prefix))
 
 
@@ -37,7 +45,7 @@ def mint_many(prefix: str) -> Iterator[str]:
     first, variants = secrets.randbelow(len(BASE62) ** _VARIED_CHARS), len(BASE62) ** _VARIED_CHARS
     for number in range(first, first + variants):
         body = head + _encode(number % variants, BASE62, _VARIED_CHARS)
-        yield f"{prefix}_{body}{checksum(body)}"
+        yield f"{beginning(prefix)}{body}{checksum(body)}"
 
 
 def checksum(body: str) -> str:
@@ -49,10 +57,26 @@ def checksum(body: str) -> str:
 
 def is_mistyped(secret: str, prefix: str) -> bool:
     """Return whether *secret* has our prefix and a checksum that does not match."""
-    if not secret.startswith(f"{prefix}_"):
+    ours = beginning(prefix)
+    if not secret.startswith(ours):
         return False
-    body = secret[len(prefix) + 1 :]
+    body = secret[len(ours) :]
     return body[-_CHECKSUM_CHARS:] != checksum(body[:-_CHECKSUM_CHARS])
+
+
+def refuse_unusable(secret: str, prefix: str, *, allow_weak: bool) -> None:
+    """Raise ValueError, whose text holds no part of *secret*, if no token can have it.
+
+    A short secret can be guessed, and is refused unless *allow_weak*.
+    """
+    if not CREDENTIAL.fullmatch(secret):
+        raise ValueError("1 to 512 characters, each a letter, a digit or one of . _ ~ + / = -")
+    if is_mistyped(secret, prefix):
+        raise ValueError(
+            f"begins with {beginning(prefix)} but its checksum is wrong, so that /auth refuses it"
+        )
+    if len(secret) < MIN_SECRET_CHARS and not allow_weak:
+        raise ValueError(f"at least {MIN_SECRET_CHARS} characters, unless a weak one is allowed")
 
 
 def mint_id(now_ms: int) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.core.durability import Durability
-from app.core.errors import UnknownOutcomeError
 from app.core.fields import Leave, TokenSpec
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
@@ -51,20 +50,22 @@ class RedisTokens(TokenStore):
         with best_effort():
             self._client.delete(keys.form(idempotency_key))
 
-    def add(self, token: Token) -> Durability:
+    def add(self, token: Token) -> Durability | None:
+        entry = keys.index_entry(token.id, token.digest)
         fields = records.to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
         with bounded(self._deadline_s):
             self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
-            self._index.add(keys.index_entry(token.id, token.digest))
+            self._index.add(entry)
             filled = _without_blanks(fields | self._pepper_check.label)
             durability = self._disk.change(
                 self._add, [keys.record(token.digest)], [*_end(token.expires_at), *flat(filled)]
             )
-            if durability is None:
-                raise UnknownOutcomeError("Redis sent an invalid reply")
             with best_effort():
-                self._pepper_check.record_current()
+                if durability:
+                    self._pepper_check.record_current()
+                else:
+                    self._index.drop(entry)
             return durability
 
     def get(self, digest: str) -> Token | None:

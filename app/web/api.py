@@ -71,7 +71,8 @@ def _shown_name(name: str) -> str:
 @bp.get("/openapi.json")
 def openapi() -> Shown:
     """Describe this API."""
-    return describe(datetime.fromtimestamp(services().registry.now_s, UTC).date())
+    today = datetime.fromtimestamp(services().registry.now_s, UTC).date()
+    return describe(today, services().settings.max_ttl_seconds)
 
 
 @bp.get("/tokens")
@@ -89,8 +90,11 @@ def list_tokens() -> Shown:
 
 @bp.post("/tokens")
 def create_token() -> Answer:
-    """Create a token and return its secret, only this once."""
-    return _issued(services().registry.issue(bodies.typed(bodies.read(request), _KINDS)))
+    """Create a token, of an existing secret if one is sent, and return its secret, only this once."""
+    body = bodies.read(request)
+    secret, allow_weak = bodies.existing_secret(body)
+    typed = bodies.typed(body, _KINDS)
+    return _issued(services().registry.issue(typed, secret=secret, allow_weak=allow_weak))
 
 
 @bp.get("/tokens/<name>")
@@ -109,9 +113,8 @@ def edit_token(name: str) -> Answer:
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
-    if "expires_at" in body and body["expires_at"] is None:
-        body.setdefault("ttl_seconds", 0)  # null, as a token that never expires is shown
-    change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
+    with bodies.null_end(body):
+        change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
     return _shown(change.token, change.changed_at), 200, _headers(change)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Request, abort
@@ -38,6 +39,32 @@ def typed(body: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, str]:
     if problems:
         raise InvalidFieldsError(problems)
     return texts
+
+
+def existing_secret(body: dict[str, Any]) -> tuple[str | None, bool]:
+    """Take ``secret`` and ``allow_weak`` out of *body*; raise InvalidFieldsError for wrong types."""
+    secret, allow_weak = body.pop("secret", None), body.pop("allow_weak", None)
+    if not isinstance(secret, str | None):
+        raise InvalidFieldsError({"secret": "a text, or null"})
+    if not isinstance(allow_weak, bool | None):
+        raise InvalidFieldsError({"allow_weak": "true or false"})
+    return secret, bool(allow_weak)
+
+
+@contextmanager
+def null_end(body: dict[str, Any]) -> Iterator[None]:
+    """Change an ``expires_at`` of null, as shown of a token that never ends, to a lifetime of 0.
+
+    Problems with that lifetime are reported under the name that was sent.
+    """
+    is_null = "expires_at" in body and body["expires_at"] is None and "ttl_seconds" not in body
+    body.update({"ttl_seconds": 0} if is_null else {})
+    try:
+        yield
+    except InvalidFieldsError as error:
+        name = "expires_at" if is_null else "ttl_seconds"
+        problems = {name if known == "ttl_seconds" else known: p for known, p in error.problems.items()}
+        raise type(error)(problems) from None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from app.core import credentials
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339
 from app.core.text import visible
-from app.core.tokens import TOKEN_ID
+from app.core.tokens import TOKEN_ID, beginning
 from app.core.usage import COUNTERS, total
 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -35,6 +35,7 @@ def register(app: Flask) -> None:
     app.add_template_test(is_token_id, "token_id")
     app.add_template_global(credentials.headers, "credential_headers")
     app.add_template_global(credentials.curl)
+    app.add_template_global(beginning, "beginning_of_secrets")
     app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.jinja_env.globals["usage_counters"] = COUNTERS

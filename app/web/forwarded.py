@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.core.credentials import SOURCES, accepted, headers as headers_of, owner
+from app.core.credentials import SOURCES, Source, accepted, headers as headers_of, owner
 from app.core.verdicts import Attempt, Verdict
 
 SUBREQUEST_HEADERS = ("X-Forwarded-Method", "X-Forwarded-Uri")
@@ -22,11 +22,12 @@ class Headers(Protocol):
         ...
 
 
-# Every header that a response of /auth depends on; X-Forwarded-For only if FAIL_LIMIT_MAX is set.
-READ_HEADERS = (*headers_of(SOURCES), "X-Forwarded-Host", "X-Forwarded-For")
+# Every header that a response of /auth depends on, besides those that CREDENTIAL_SOURCES adds; X-Forwarded-For
+# only if FAIL_LIMIT_MAX is set.
+READ_HEADERS = (*headers_of(SOURCES.values()), "X-Forwarded-Host", "X-Forwarded-For")
 
 
-def read_attempt(headers: Headers, sources: tuple[str, ...]) -> Attempt:
+def read_attempt(headers: Headers, sources: tuple[Source, ...]) -> Attempt:
     """Return what the client presented in the first of *sources* that it sent, good or bad; raise nothing."""
     host = headers.get("X-Forwarded-Host")
     for source, sharing in accepted(sources):

@@ -150,6 +150,6 @@ DESCRIPTION: Schema = {
 
 
 @lru_cache(maxsize=1)
-def describe(today: date) -> Schema:
-    """Return the description of the API as it holds on *today*."""
-    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": schemas(today)}}
+def describe(today: date, max_ttl_s: int = 0) -> Schema:
+    """Return the description of the API as it holds on *today* with that MAX_TTL_SECONDS."""
+    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": schemas(today, max_ttl_s)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import singledispatch
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 from app.core.durability import Durability
 from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
 from app.core.hosts import BEYOND_ASCII as BEYOND, MAX_PATTERNS, PATTERN, PATTERNS
-from app.core.kinds import Hosts, Kind, Moment, Number, Text
+from app.core.kinds import Hosts, Kind, Lifetime, Moment, Number, Text
 from app.core.moments import MOMENT, within
-from app.core.tokens import DIGEST, TOKEN_ID, Status
+from app.core.tokens import CREDENTIAL, DIGEST, MIN_SECRET_CHARS, TOKEN_ID, Status
 
 Schema = dict[str, Any]
 
@@ -146,6 +147,21 @@ _PROBLEM = _object(
     ["type", "title", "status", "detail"],
     description="RFC 9457",
 )
+_EXISTING: Schema = {
+    "secret": {
+        "type": ["string", "null"],
+        "pattern": f"^{CREDENTIAL.pattern}$",
+        "description": "an existing secret for the token; null generates one",
+    },
+    "allow_weak": {
+        "type": ["boolean", "null"],
+        "description": f"whether that secret may be shorter than {MIN_SECRET_CHARS} characters",
+    },
+}
+_STRONG: Schema = {
+    "if": {"properties": {"allow_weak": {"const": True}}, "required": ["allow_weak"]},
+    "else": {"properties": {"secret": {"minLength": MIN_SECRET_CHARS}}},
+}
 _SECRET = text("the secret, which only this response contains")
 
 DURABILITY: Schema = {"type": "string", "enum": [durability.value for durability in Durability]}
@@ -154,10 +170,11 @@ SCHEMAS: Schema = {
     "UsedToken": _object(_TOKEN | {"usage": _USAGE}, [*_TOKEN, "usage"]),
     "IssuedToken": _object({"token": _SECRET} | _TOKEN, ["token", *_TOKEN]),
     "NewToken": _object(
-        _SENT,
+        _SENT | _EXISTING,
         [field.name for field in FIELDS.values() if field.is_required],
         additionalProperties=False,
         **_ONE_END,
+        **_STRONG,
     ),
     "Change": _object(
         {**_SENT, "enabled": {"type": ["boolean", "null"]}}, [], additionalProperties=False, **_ONE_END
@@ -182,10 +199,15 @@ SCHEMAS: Schema = {
 }
 
 
-def schemas(today: date) -> Schema:
-    """Return the schemas as they hold on *today*: an end is in the future, within a hundred years."""
-    ends = within(timedelta(seconds=MAX_TTL_S).days, today)
+def schemas(today: date, max_ttl_s: int = 0) -> Schema:
+    """Return the schemas as they hold on *today*: an end is in the future, within *max_ttl_s* seconds.
+
+    0 stands for a hundred years, and for tokens that never end.
+    """
+    ends = within(timedelta(seconds=max_ttl_s or MAX_TTL_S).days, today)
     end = {"expires_at": {**_SENT["expires_at"], "pattern": f"^(?:{ends})$"}}
+    if max_ttl_s:
+        end["ttl_seconds"] = _sent(replace(FIELDS["ttl_seconds"], kind=Lifetime(1, max_ttl_s)))
     ending = {
         name: SCHEMAS[name] | {"properties": SCHEMAS[name]["properties"] | end}
         for name in ("NewToken", "Change")

@@ -88,7 +88,7 @@ class ExpressWorker(DrainingWorker):
     def _answer(self, connection: Connection, data: bytes) -> None:
         lane, closing = cast(Lane, self._lane), False
         while data and not closing:
-            request = recognize(data)
+            request = recognize(data, lane.names)
             if request is None:
                 return self._wait_or_fall_back(connection, data)
             data = data[request.end :]

@@ -16,7 +16,7 @@ from app.services import Services
 from app.web.answers import render
 from app.web.auth import respond
 from app.web.forwarded import Headers
-from app.worker.recognizer import Request
+from app.worker.recognizer import Request, field_names
 
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")  # by minor version
 _KEEP_ALIVE, _CLOSE = b"\r\nConnection: keep-alive\r\n", b"\r\nConnection: close\r\n"
@@ -34,6 +34,7 @@ class Lane:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._settings = services.settings
+        self.names = field_names(self._settings.credential_sources)
         self._note_express = services.tally.note_express
         self._backends = services.backends
         self._cached = BoundedCache(self._render, _size, _MAX_CACHE_BYTES)

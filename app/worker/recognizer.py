@@ -7,8 +7,10 @@ whole is left to gunicorn.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from app.core.credentials import Source, headers
 from app.web.forwarded import READ_HEADERS
 from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
@@ -17,9 +19,7 @@ _FIELD_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n"  # RFC 911
 _REQUEST_LINE = re.compile(rb"%b(?:[/?][!-~]*+)? HTTP/1\.([01])\r\n" % _START.pattern)
 _HEAD = re.compile(rb"%b((?:%b){1,%d}+)\r\n" % (_REQUEST_LINE.pattern, _FIELD_LINE, MAX_FIELDS))
 _END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # of a head; or a bare LF, which no match contains
-# The fields that the response depends on, and those that frame the request; Flask ignores all others too.
 _FRAMING = ("Host", "Connection", "Content-Length", "Content-Type")
-_NAMES = {name.lower().encode(): name for name in (*READ_HEADERS, *_FRAMING)}
 _UNSUPPORTED = {b"transfer-encoding", b"expect"}
 _PERSISTENCE = ("close", "keep-alive")  # defaults of Connection by minor version, and its supported values
 
@@ -34,12 +34,23 @@ class Request(NamedTuple):
     end: int  # offset of the next request
 
 
-def recognize(data: bytes) -> Request | None:
-    """Return the request at the start of *data*, or None if it does not match the supported subset."""
+def field_names(sources: Iterable[Source]) -> Mapping[bytes, str]:
+    """Return the names of the fields with a meaning, by their lower-case bytes.
+
+    The response depends on them, or they frame the request; Flask ignores all others too.
+    """
+    return {name.lower().encode(): name for name in (*READ_HEADERS, *headers(sources), *_FRAMING)}
+
+
+def recognize(data: bytes, names: Mapping[bytes, str]) -> Request | None:
+    """Return the request at the start of *data*, or None if it does not match the supported subset.
+
+    *names* are those that ``field_names`` returns.
+    """
     head = _HEAD.match(data, 0, MAX_HEAD_BYTES)
     if not head:
         return None
-    fields, version = _read_fields(head[3]), int(head[2])
+    fields, version = _read_fields(head[3], names), int(head[2])
     if fields is None:
         return None
     persistence = fields.get("Connection", _PERSISTENCE[version]).lower()
@@ -48,13 +59,13 @@ def recognize(data: bytes) -> Request | None:
     return Request(fields, version, head[1] == b"HEAD", persistence == "close", head.end())
 
 
-def _read_fields(lines: bytes) -> dict[str, str] | None:
+def _read_fields(lines: bytes, names: Mapping[bytes, str]) -> dict[str, str] | None:
     """Return the fields with a meaning; None if one of them is repeated, or if any field is unsupported."""
     fields: dict[str, str] = {}
     for line in lines.split(b"\r\n"):
         sent, _, value = line.partition(b":")
         sent = sent.lower()
-        if name := _NAMES.get(sent):
+        if name := names.get(sent):
             if name in fields:
                 return None
             fields[name] = value.strip(b" \t").decode("latin-1")

@@ -15,6 +15,7 @@ from app.core.fields import (
     parse_grace,
     parse_new,
 )
+from app.core.moments import rfc3339
 from devkit.builders import NOW, make_token
 
 
@@ -288,6 +289,59 @@ def test_edit_to_no_expiry() -> None:
     """A lifetime of 0 means no expiry, so any start is valid."""
     typed = {"ttl_seconds": "0", "not_before": "2027-01-01"}
     assert parse_edit(make_token(expires_at=NOW + 60), typed, NOW).expires_at is None
+
+
+BOUND = 3600
+LATE, LATEST = "2026-11-24T05:03:03Z", "2026-11-24T05:03:02Z"
+
+
+@pytest.mark.parametrize(
+    ("typed", "ends"),
+    [
+        ({}, NOW + 60),
+        ({"ttl_seconds": "", "expires_at": ""}, NOW + 60),
+        ({"ttl_seconds": "3600"}, NOW + BOUND),
+        ({"expires_at": LATEST}, NOW + BOUND),
+    ],
+)
+def test_end_within_the_bound(typed: dict[str, str], ends: int) -> None:
+    """A token may live as long as the bound; without an end it has the default."""
+    assert parse_new({"hosts": "*"} | typed, 60, NOW, BOUND).expires_at == ends
+
+
+BEYOND = [
+    ({"ttl_seconds": "3601"}, "ttl_seconds"),
+    ({"ttl_seconds": "0"}, "ttl_seconds"),
+    ({"ttl_seconds": "0", "expires_at": ""}, "ttl_seconds"),
+    ({"expires_at": LATE}, "expires_at"),
+    ({"expires_at": "2030-01-31"}, "expires_at"),
+]
+
+
+@pytest.mark.parametrize(("typed", "field"), BEYOND)
+@pytest.mark.parametrize("ends", [None, NOW + 10 * BOUND, NOW + 60])
+def test_end_beyond_the_bound(typed: dict[str, str], field: str, ends: int | None) -> None:
+    """Neither a new token nor an edit gets an end beyond the bound; the problem names field and bound."""
+    token = make_token(expires_at=ends)
+    with pytest.raises(InvalidFieldsError) as new:
+        parse_new({"hosts": "*"} | typed, 60, NOW, BOUND)
+    assert new.value.problems == {field: "at most 3600 seconds from now on, which is MAX_TTL_SECONDS"}
+
+    if ends or field == "expires_at":  # the end of a token that never ends may stay as it is
+        with pytest.raises(InvalidFieldsError) as edit:
+            parse_edit(token, typed, NOW, BOUND)
+        assert edit.value.problems == new.value.problems
+
+
+@pytest.mark.parametrize("ends", [None, NOW + 10 * BOUND])
+def test_edit_keeps_an_end_beyond_the_bound(ends: int | None) -> None:
+    """A token that lived longer before there was a bound keeps its end, left out or sent as it is."""
+    token = make_token(expires_at=ends)
+    as_shown = {"expires_at": rfc3339(ends)} if ends else {"ttl_seconds": "0"}
+
+    assert parse_edit(token, {"comment": "x"}, NOW, BOUND).expires_at is Leave.LEAVE
+    assert parse_edit(token, {"comment": "x"} | as_shown, NOW, BOUND).expires_at == ends
+    assert parse_edit(token, {"ttl_seconds": "3600"}, NOW, BOUND).expires_at == NOW + BOUND
 
 
 def test_grace() -> None:

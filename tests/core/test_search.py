@@ -68,6 +68,22 @@ def test_secrets_are_not_repeated(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "secret",
+    [tokens.mint("sk-"), "sk-", "sk-proj", f"Bearer {tokens.mint('sk-')}", "sk-" + "aB" * 10 + ".test"],
+)
+def test_secrets_with_a_prefix_taken_as_it_is(secret: str) -> None:
+    """What begins with such a prefix may be a token, however short it is."""
+    with pytest.raises(InvalidQueryError, match="may be a token"):
+        understand(secret, "sk-")
+
+
+@pytest.mark.parametrize("host", ["sk-shop.example.com", "*.sk-shop.example.com", "a.sk-shop.example.com"])
+def test_hosts_that_begin_like_secrets(host: str) -> None:
+    """A host may begin with a prefix that ends in a hyphen."""
+    assert understand(host, "sk-").text == host
+
+
+@pytest.mark.parametrize(
     "typed",
     [
         "*.apps.internal-platform.example.com",

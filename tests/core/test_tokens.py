@@ -34,6 +34,19 @@ def test_minted_token() -> None:
     assert not tokens.is_mistyped(token, "acl")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "begins"), [("acl", "acl_"), ("sk-", "sk-"), ("acl_", "acl_"), ("sk-a_b-", "sk-a_b-")]
+)
+def test_prefix(prefix: str, begins: str) -> None:
+    """A prefix that ends in - or _ is taken as it is, and its secrets have a checksum like all others."""
+    token = tokens.mint(prefix)
+    body = token.removeprefix(begins)
+
+    assert (token[: -len(body)], len(body), set(body) <= set(tokens.BASE62)) == (begins, 38, True)
+    assert not tokens.is_mistyped(token, prefix)
+    assert tokens.is_mistyped(token[:-1] + ("A" if token[-1] != "A" else "B"), prefix)
+
+
 def test_minted_tokens_differ() -> None:
     """Ten thousand minted secrets are distinct."""
     assert len({tokens.mint("acl") for _ in range(10_000)}) == 10_000
@@ -64,6 +77,37 @@ def test_our_prefix_needs_our_checksum(token: str) -> None:
 def test_other_shapes_are_left_to_redis(token: str) -> None:
     """Secrets of an older deployment have no checksum, so they are always plausible."""
     assert not tokens.is_mistyped(token, "acl")
+
+
+OURS = tokens.mint("acl")
+WRONG = OURS[:-1] + ("A" if OURS[-1] != "A" else "B")
+
+
+@pytest.mark.parametrize(
+    ("secret", "weak"),
+    [("a" * 20, False), ("a" * 512, False), ("._~+/=-" * 3, False), ("a", True), (OURS, False)],
+)
+def test_usable_secrets(secret: str, *, weak: bool) -> None:
+    """A token can have any secret that a client can send; a short one must be allowed."""
+    tokens.refuse_unusable(secret, "acl", allow_weak=weak)
+
+
+@pytest.mark.parametrize("weak", [False, True])
+@pytest.mark.parametrize(
+    "secret", ["", "a" * 513, "a" * 19 + " ", "a" * 20 + "\n", "ü" * 20, "a,b" * 9, WRONG, "acl_" + "k" * 20]
+)
+def test_unusable_secrets(secret: str, *, weak: bool) -> None:
+    """A secret that no client can send, or that /auth takes for mistyped, is refused and not repeated."""
+    with pytest.raises(ValueError, match=r"1 to 512 characters|begins with acl_") as caught:
+        tokens.refuse_unusable(secret, "acl", allow_weak=weak)
+
+    assert not secret or secret not in str(caught.value)
+
+
+def test_weak_secrets() -> None:
+    """A secret of fewer than 20 characters is refused unless it is allowed to be weak."""
+    with pytest.raises(ValueError, match="at least 20 characters"):
+        tokens.refuse_unusable("a" * 19, "acl", allow_weak=False)
 
 
 def test_ids_sort_by_age() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from app.core.credentials import parse_sources
 from app.worker.heads import MAX_HEAD_BYTES
-from app.worker.recognizer import is_incomplete, recognize
+from app.worker.recognizer import field_names, is_incomplete, recognize
 from devkit import subrequests
 from devkit.http import Connection
 from devkit.redis_server import RedisServer
@@ -22,6 +23,8 @@ from devkit.wire import exchange
 pytestmark = pytest.mark.e2e
 
 TOKEN = "from-an-older-deployment"
+SOURCES = "authorization,header:api-key"
+READ = field_names(parse_sources(SOURCES))
 NAMES = [
     *(
         "Host",
@@ -42,6 +45,7 @@ NAMES = [
         "Upgrade",
     ),
     *("X_Forwarded_Host", "X-Forwarded-Ssl", "SCRIPT_NAME", "Proxy-Authorization", "If-None-Match", "Range"),
+    "Api-Key",
 ]
 VALUES = [
     *("a.test", "A.TEST:80", "b.test", "", "*", "a,b", "x y", "a\tb", " a.test ", "\x01", "\x7f", "\xe9"),
@@ -145,6 +149,7 @@ def heads(draw: Any) -> bytes:
 def lanes() -> Iterator[tuple[int, int]]:
     """Run the express lane and plain gunicorn on the same Redis, and return their ports."""
     options = {"rate_limit_max": 0, "web_concurrency": 1, "log_level": "error"}
+    options |= {"credential_sources": SOURCES}
     with RedisServer() as redis, Gunicorn(redis.port, **options) as lane:
         redis.client().hset(record_key(TOKEN), mapping={"hosts": "a.test", "comment": "100% \x01"})
         with Gunicorn(redis.port, express_lane="false", **options) as plain:
@@ -164,7 +169,7 @@ def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> N
 
     A head that the lane does not recognize goes to gunicorn in both; only half of those are sent.
     """
-    if recognize(data) is None and crc32(data) % 2:
+    if recognize(data, READ) is None and crc32(data) % 2:
         return
     lane, plain = lanes
 
@@ -220,7 +225,27 @@ def test_proxy_requests_take_the_express_lane(proxy: str) -> None:
     heads = [data for name, _, data in subrequests.heads() if name == proxy and not DOUBTFUL.search(data)]
 
     assert len(heads) > 20
-    assert [data for data in heads if not ((request := recognize(data)) and request.end == len(data))] == []
+    assert [
+        data for data in heads if not ((request := recognize(data, READ)) and request.end == len(data))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (f"api-KEY: {TOKEN}\r\n", b"200 OK"),
+        (f"Api-Key: {TOKEN}\r\nApi-Key: {TOKEN}\r\n", b"401 UNAUTHORIZED"),
+        (f"Api_Key: {TOKEN}\r\n", b"401 UNAUTHORIZED"),
+        (f"Api-Key: {TOKEN}\r\nAuthorization: Bearer wrong\r\n", b"401 UNAUTHORIZED"),
+    ],
+)
+def test_header_of_a_source(lanes: tuple[int, int], fields: str, status: bytes) -> None:
+    """Both lanes read the header that CREDENTIAL_SOURCES names, and give the same response."""
+    head = f"GET /auth HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Host: a.test\r\n{fields}\r\n"
+    lane, plain = (undated(port, head.encode()) for port in lanes)
+
+    assert lane == plain
+    assert lane[0].startswith(b"HTTP/1.1 " + status)
 
 
 def test_connection_returns_to_the_express_lane() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.core.credentials import headers, parse_sources
 from devkit.backend import Backend
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
@@ -61,6 +62,7 @@ def run_curl(command: str, port: int) -> str:
     [
         *("authorization", "proxy-authorization", "x-api-key", "basic"),
         *("x-api-key,authorization", "basic,proxy-authorization,authorization"),
+        *("header:api-key", "header:x-goog-api-key,authorization"),
     ],
 )
 def test_copied_snippets_work(redis_server: RedisServer, backend: Backend, sources: str) -> None:
@@ -75,4 +77,5 @@ def test_copied_snippets_work(redis_server: RedisServer, backend: Backend, sourc
 
     (received,) = backend.seen
     assert "X-Auth-Token-Id" in dict(received.headers)
-    assert not {"Authorization", "Proxy-Authorization", "X-Api-Key"} & dict(received.headers).keys()
+    assert not {*headers(parse_sources(sources))} & dict(received.headers).keys()
+    assert not _SECRET.search(str(received.headers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -134,11 +135,11 @@ def without_waitaof(request: Any) -> Iterator[RedisServer]:
         yield server
 
 
-def reported_by(server: RedisServer) -> set[Durability]:
+def reported_by(server: RedisServer) -> set[Durability | None]:
     """Return what is reported for a change and for the server as a whole."""
     client = connected(server)
     store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
-    reported = {store.add(make_token()), store.durability()}
+    reported = {store.add(make_token(token_hex(32))), store.durability()}
     client.connection_pool.disconnect()
     return reported
 

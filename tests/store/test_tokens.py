@@ -26,6 +26,13 @@ def add(client: Any, number: int, **fields: Any) -> str:
     return token.digest
 
 
+def kept(client: Any, digest: str) -> tuple[Any, ...]:
+    """Return everything that is stored of the token with that digest, and the index."""
+    name = keys.record(digest)
+    expiry, marker = client.execute_command("PEXPIRETIME", name), client.get(keys.ended(digest))
+    return client.hgetall(name), expiry, marker, client.zrange(keys.INDEX, 0, -1)
+
+
 def test_added_token_reads_back(client: Any) -> None:
     """A stored token is read back unchanged."""
     token = make_token(
@@ -50,6 +57,38 @@ def test_added_token_expires(client: Any) -> None:
     token = tokens(client).get(digest)
     assert token
     assert token.expires_at == expires_at
+
+
+@pytest.mark.parametrize("ends_in_s", [None, 300])
+def test_taken_digest(client: Any, ends_in_s: int | None) -> None:
+    """A token never replaces another one with its digest; nothing of the other is changed."""
+    now_s = int(client.time()[0])
+    digest = add(client, 1, comment="first", expires_at=now_s + 600)
+    before = kept(client, digest)
+    other = make_token(digest, id=mint_id((NOW + 2) * 1000), expires_at=ends_in_s and now_s + ends_in_s)
+
+    assert tokens(client).add(other) is None
+    assert kept(client, digest) == before
+
+
+def test_digest_of_a_redirect(client: Any) -> None:
+    """A token does not take the digest under which a rotated token is still found, either."""
+    digest = f"{1:064x}"
+    client.hset(keys.record(digest), mapping={"moved_to": f"{2:064x}"})
+
+    assert tokens(client).add(make_token(digest)) is None
+    assert client.hgetall(keys.record(digest)) == {b"moved_to": f"{2:064x}".encode()}
+
+
+@pytest.mark.parametrize("ends_in_s", [None, 300])
+def test_digest_of_an_expired_token(client: Any, ends_in_s: int | None) -> None:
+    """A new token may take the digest of an expired one, and its marker is not left behind."""
+    digest = f"{1:064x}"
+    client.set(keys.ended(digest), "0" * 16, px=keys.REMEMBERED_MS)
+    token = make_token(digest, expires_at=ends_in_s and int(client.time()[0]) + ends_in_s)
+
+    assert tokens(client).add(token)
+    assert client.get(keys.ended(digest)) == (token.id.encode() if ends_in_s else None)
 
 
 def test_unknown_digest(client: Any) -> None:

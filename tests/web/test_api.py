@@ -105,7 +105,11 @@ def test_description(api: Api) -> None:
     }
 
     assert routes == {(method, path) for method, path, _ in operations()}
-    assert {*DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]} == {*fields.FIELDS}
+    assert {*DESCRIPTION["components"]["schemas"]["NewToken"]["properties"]} == {
+        *fields.FIELDS,
+        "secret",
+        "allow_weak",
+    }
     for schema in DESCRIPTION["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     days = [datetime.now(UTC).date()]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from flask.testing import FlaskClient
 
 from app.core import tokens
 from tests.web.conftest import Operator
@@ -57,6 +59,13 @@ def test_token_is_not_repeated(operator: Operator, secret: str) -> None:
     assert "flask --app wsgi tokens show" in page
     assert f'value="{secret}' not in page
     assert secret not in page.replace("(?!acl_)", "")
+
+
+def test_prefix_of_the_field(make_client: Callable[..., FlaskClient]) -> None:
+    """The browser sends nothing that begins like a token; a host may begin with a prefix such as sk-."""
+    for prefix, pattern in [("key", "(?!key_).*"), ("key_", "(?!key_).*"), ("sk-", "(?!sk-[^.]*$).*")]:
+        page = look(Operator(make_client(TOKEN_PREFIX=prefix)), "x")
+        assert f'pattern="{pattern}"' in page
 
 
 @pytest.mark.parametrize(

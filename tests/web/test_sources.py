@@ -63,6 +63,12 @@ def ask(make_client: Callable[..., FlaskClient], database: Any) -> Callable[...,
         ("basic,authorization", {"Authorization": BEARER}, 200),
         ("basic,x-api-key,authorization", {"Authorization": BEARER, "X_Api_Key": "wrong"}, 401),
         ("authorization", {"Authorization": basic(f"x:{TOKEN}")}, 401),
+        ("header:api-key", {"Api_Key": TOKEN}, 200),
+        ("header:api-key", {"Api_Key": BEARER}, 401),
+        ("header:api-key", {"Api_Key": f"{TOKEN},{TOKEN}"}, 401),
+        ("header:api-key", {"X_Api_Key": TOKEN, "Authorization": BEARER}, 401),
+        ("header:x-goog-api-key,authorization", {"X_Goog_Api_Key": "wrong", "Authorization": BEARER}, 401),
+        ("authorization,header:x-goog-api-key", {"X_Goog_Api_Key": TOKEN}, 200),
     ],
 )
 def test_first_source_decides(
@@ -75,6 +81,7 @@ def test_first_source_decides(
 BEARER_ASKS = 'Bearer realm="acl-auth-service"'
 BASIC_ASKS = 'Basic realm="acl-auth-service", charset="UTF-8"'
 KEY_ASKS = 'ApiKey realm="acl-auth-service", header="X-Api-Key"'
+HEADER_ASKS = 'ApiKey realm="acl-auth-service", header="Api-Key"'
 
 
 def challenges(answer: TestResponse) -> list[str]:
@@ -96,6 +103,10 @@ def challenges(answer: TestResponse) -> list[str]:
         ("x-api-key,basic", "missing token", [BASIC_ASKS]),
         ("x-api-key", "missing token", [KEY_ASKS]),
         ("x-api-key,authorization", "missing bearer token", [BEARER_ASKS]),
+        ("header:api-key", "missing token", [HEADER_ASKS]),
+        ("header:api-key,x-api-key", "missing token", [HEADER_ASKS, KEY_ASKS]),
+        ("header:api-key,authorization", "missing bearer token", [BEARER_ASKS]),
+        ("header:api-key,basic", "missing token", [BASIC_ASKS]),
     ],
 )
 def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, expected: list[str]) -> None:
@@ -111,6 +122,7 @@ def test_challenges(ask: Callable[..., TestResponse], sources: str, body: str, e
         ("basic", {"Authorization": basic("x:wrong")}, [BASIC_ASKS]),
         ("basic", {"Authorization": BEARER}, [BASIC_ASKS]),
         ("x-api-key", {"X_Api_Key": "wrong"}, [KEY_ASKS]),
+        ("header:api-key", {"Api_Key": "wrong"}, [HEADER_ASKS]),
         (
             "basic,authorization",
             {"Authorization": OTHER},
@@ -137,6 +149,7 @@ def test_refused_credential(
     [
         ("basic", {"Authorization": basic(f"x:{TOKEN}")}, []),
         ("x-api-key", {"X_Api_Key": TOKEN}, []),
+        ("header:api-key", {"Api_Key": TOKEN}, []),
         (
             "basic,authorization",
             {"Authorization": basic(f"x:{TOKEN}")},
