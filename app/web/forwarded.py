@@ -22,8 +22,8 @@ class Headers(Protocol):
         ...
 
 
-# Every header that a response of /auth depends on, besides those that CREDENTIAL_SOURCES adds; X-Forwarded-For
-# only if FAIL_LIMIT_MAX is set.
+# Every header that a response of /auth depends on, besides those that CREDENTIAL_SOURCES adds.
+# X-Forwarded-For matters only if FAIL_LIMIT_MAX is set.
 READ_HEADERS = (*headers_of(SOURCES.values()), "X-Forwarded-Host", "X-Forwarded-For")
 
 

@@ -91,7 +91,7 @@ def test_hints(client: FlaskClient, database: Any) -> None:
     new, edit = (Operator(client).get(path).text for path in ("/", f"/tokens/{OLD}"))
 
     assert "At most 30 days. Blank is 30 days." in new
-    assert "Blank leaves it as it is; at most 30 days." in edit
+    assert "Blank leaves it unchanged; at most 30 days." in edit
     assert re.findall(r'<option value="(\d+)"', new) == [f"{days * DAY_S}" for days in (1, 7, 30)]
 
 
