@@ -27,9 +27,9 @@ def whole_number(text: str, low: int, high: int) -> int:
     return int(text)
 
 
-def kept_number(kept: str) -> int | None:
+def kept_number(kept: str, max_digits: int = _MAX_KEPT_DIGITS) -> int | None:
     """Return the number that a record keeps as *kept*, None if that is not a number of usual length."""
-    is_number = kept.isascii() and kept.isdigit() and len(kept) <= _MAX_KEPT_DIGITS
+    is_number = kept.isascii() and kept.isdigit() and len(kept) <= max_digits
     return int(kept) if is_number else None
 
 
@@ -171,7 +171,7 @@ class Number(Kind):
 
     def from_record(self, kept: str) -> int | None:
         """Return the number, which others may have written beyond the bounds."""
-        return kept_number(kept)
+        return kept_number(kept, max(_MAX_KEPT_DIGITS, len(str(self.high))))
 
     def from_json(self, value: Any) -> str:
         """Return a number that is whole as JSON Schema defines it: 60.0 is, and true is not a number."""
@@ -216,3 +216,32 @@ class Moment(Kind):
         if value == "":
             raise ValueError(f"a moment such as {moments.EXAMPLE}, or null")
         return super().from_json(value)
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of a few words, or none."""
+
+    words: tuple[str, ...]
+
+    name = "choice"
+
+    def __str__(self) -> str:
+        return " or ".join(f"`{word}`" for word in self.words)
+
+    def parse(self, typed: str) -> str | None:
+        """Return the word, None for blank."""
+        word = typed.strip()
+        if word and word not in self.words:
+            raise ValueError(f"{' or '.join(self.words)}, not {word!r}")
+        return word or None
+
+    def from_record(self, kept: str) -> str | None:
+        """Return the word, None for any other that others may have written."""
+        return kept if kept in self.words else None
+
+    def from_json(self, value: Any) -> str:
+        """Return the word as it would have been typed; null is none."""
+        if value is not None and value not in self.words:
+            raise ValueError(f"{' or '.join(self.words)}, or null")
+        return value or ""

@@ -11,6 +11,7 @@ from app.core.fields import KEPT
 from app.store import records
 
 TAKE = (Path(records.__file__).parent / "lua/take.lua").read_text("utf-8")
+OF_THE_QUOTA = {"quota_period", "quota_used"}
 OF_THE_STATE = {"enabled", "moved_to", "last_used_at"}
 
 
@@ -20,10 +21,10 @@ def test_what_the_script_reads() -> None:
     The hosts, which are a restriction, need not be named in the script. A number that no decision needs,
     should there ever be one, is no reason to refuse a record.
     """
-    (listed,) = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)\n", TAKE, re.DOTALL)
-    read = {*re.findall(r"'(\w+)'", listed)}
+    listed = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)\n", TAKE, re.DOTALL)
+    read = {*re.findall(r"'(\w+)'", "".join(listed))}
 
-    assert read | {"hosts"} == {*records.IDENTIFYING, *records.DECIDING} | OF_THE_STATE
+    assert read | {"hosts"} == {*records.IDENTIFYING, *records.DECIDING, *OF_THE_QUOTA} | OF_THE_STATE
     assert read <= {*records.FIELDS}
 
 
@@ -31,7 +32,7 @@ def test_what_the_script_writes() -> None:
     """take.lua writes no field that is not read again."""
     written = {*re.findall(r"'HSET(?:NX)?', KEYS\[1\], '(\w+)'", TAKE)}
 
-    assert written == {"first_used_at", "last_used_at"} <= {*records.FIELDS}
+    assert written == {"first_used_at", "last_used_at", "quota_used"} <= {*records.FIELDS}
 
 
 @pytest.mark.parametrize("name", [field.name for field in KEPT if field.name not in records.IDENTIFYING])
