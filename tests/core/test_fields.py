@@ -304,20 +304,29 @@ def test_edit_that_can_not_be(typed: dict[str, str]) -> None:
         ({"quota_max": ""}, (None, None)),
         ({"quota_max": "0"}, (0, None)),
         ({"quota_max": "", "quota_period": ""}, (None, None)),
+    ],
+)
+def test_edit_of_a_quota(typed: dict[str, str], after: object) -> None:
+    """Either half of a quota may change alone, and clearing the number clears the period with it."""
+    spec = parse_edit(make_token(quota_max=5, quota_period="day"), typed, NOW).spec
+
+    assert (spec.quota_max, spec.quota_period) == after
+
+
+@pytest.mark.parametrize(
+    ("typed", "missing"),
+    [
         ({"quota_max": "", "quota_period": "day"}, "quota_max"),
         ({"quota_max": "0", "quota_period": "day"}, "quota_max"),
         ({"quota_period": ""}, "quota_period"),
     ],
 )
-def test_edit_of_a_quota(typed: dict[str, str], after: object) -> None:
-    """Either half of a quota may change alone; clearing the number clears both, a period alone is no quota."""
-    token = make_token(quota_max=5, quota_period="day")
-    try:
-        spec = parse_edit(token, typed, NOW).spec
-    except ClashingFieldsError as error:
-        assert {*error.problems} == {after}
-    else:
-        assert (spec.quota_max, spec.quota_period) == after
+def test_half_of_a_quota(typed: dict[str, str], missing: str) -> None:
+    """An edit that would leave half of a quota is refused, and names the half that is missing."""
+    with pytest.raises(ClashingFieldsError) as caught:
+        parse_edit(make_token(quota_max=5, quota_period="day"), typed, NOW)
+
+    assert {*caught.value.problems} == {missing}
 
 
 def test_period_that_others_left() -> None:

@@ -19,6 +19,7 @@ from app.store.pepper_check import PepperCheck
 from app.store.transport.scripts import Script
 from devkit.builders import NOW
 from devkit.replica import Replica
+from devkit.waiting import until
 
 DIGEST = "cd" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
@@ -193,26 +194,24 @@ BAD = [
 
 
 @pytest.mark.parametrize(("field", "text"), BAD)
-def test_unreadable_quota(client: Any, field: str, text: str) -> None:
+def test_unreadable_quota(replica: Replica, field: str, text: str) -> None:
     """What can't be read of a quota is an error and not an unlimited token; an edit writes it anew."""
-    replica = Replica(client, "pepper")
     name, secret = replica.issue(quota_max="2", quota_period="day")
-    client.hset(replica.record(secret), field, text)
+    replica.client.hset(replica.record(secret), field, text)
 
     with pytest.raises(StoreUnavailableError):
         replica.ask(secret)
-    assert not client.exists(keys.window(replica.peppers.digest(secret)))
+    assert not replica.client.exists(keys.window(replica.peppers.digest(secret)))
     token = replica.catalog.find(name)
     assert (token.fault, token.quota(NOW)) == (Fault.FIELDS, None)
     replica.edit(name, {"quota_max": "1", "quota_period": "day"})
     assert [replica.ask(secret) for _ in range(2)] == [ALLOWED, EXCEEDED]
 
 
-def test_missing_period(client: Any) -> None:
+def test_missing_period(replica: Replica) -> None:
     """A quota whose period others left out is an error, too, until an edit says which it is."""
-    replica = Replica(client, "pepper")
     name, secret = replica.issue(quota_max="2", quota_period="day")
-    client.hdel(replica.record(secret), "quota_period")
+    replica.client.hdel(replica.record(secret), "quota_period")
 
     with pytest.raises(StoreUnavailableError):
         replica.ask(secret)
@@ -221,7 +220,8 @@ def test_missing_period(client: Any) -> None:
 
 @pytest.fixture
 def replica(client: Any) -> Replica:
-    """Return a replica on an empty database."""
+    """Return a replica on an empty database, on a day that does not end during a test."""
+    until(lambda: client.time()[0] % DAY_S < DAY_S - 30)
     return Replica(client, "pepper")
 
 
