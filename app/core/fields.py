@@ -232,7 +232,7 @@ def _parse(typed: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, An
     return parsed, problems
 
 
-def _edited(token: Terms, changed: Mapping[str, Any]) -> dict[str, Any]:
+def _edited(token: Terms, changed: dict[str, Any]) -> dict[str, Any]:
     """Return the values of *token* after *changed*; a quota that is cleared takes its period along."""
     kept = values(token)
     if not changed.get("quota_max", token.quota_max):

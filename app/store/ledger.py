@@ -163,7 +163,7 @@ def _refusal(verdict: Verdict, figures: Sequence[Any]) -> Refusal:
         case [most, window_s, int() as wait_us, *others] if (
             _are_limits([most, window_s, *others]) and 0 < wait_us <= 2_000_000 * window_s
         ):
-            other = Limit(*others, other_name) if others else None
+            other = Limit(others[0], others[1], other_name) if others else None
             return Refusal(Limit(most, window_s, name), wait_us, other)
     raise StoreUnavailableError(_NONSENSE)
 

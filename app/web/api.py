@@ -155,7 +155,7 @@ def _counts(counts: Counts) -> dict[str, int]:
 
 def _quota(token: Token, now_s: int) -> Shown | None:
     quota = token.quota(now_s)
-    return quota and quota.described() | {"resets_at": rfc3339(quota.resets_at)}
+    return quota.described() | {"resets_at": rfc3339(quota.resets_at)} if quota else None
 
 
 def _find(name: str) -> Token:

@@ -49,7 +49,7 @@ def test_exactly_the_quota(replicas: list[Gunicorn], redis: Any) -> None:
 
     assert before.result() + after == {200: _QUOTA, 429: 600}
     assert [replica.auth(secret).status for replica in replicas for secret in (old, new)] == [429] * 4
-    assert redis.hget(record_key(new), "quota_used") == f"{_FOREVER} {_QUOTA}".encode()
+    assert redis.hget(record_key(new), "quota_used") == f"{_FOREVER} {_QUOTA}"
 
 
 def test_both_lanes(replicas: list[Gunicorn], redis: Any) -> None:
