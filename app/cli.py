@@ -80,11 +80,9 @@ def show(name: str) -> None:
     """Show the token with that id or SHA-256, its use and its quota; - reads the token itself."""
     with _complaints():
         token, now_s = _find(name), services().registry.now_s
-        day = total(services().catalog.usage(token, now_s).hours[-24:])
-    used = {"allowed_24h": day.allowed, "refused_24h": day.refused}
-    quota = token.quota(now_s)
-    left = {"quota": quota and quota.described()}
-    click.echo(json.dumps(token.described(now_s) | used | left, indent=2))
+        day, quota = total(services().catalog.usage(token, now_s).hours[-24:]), token.quota(now_s)
+    used = {"allowed_24h": day.allowed, "refused_24h": day.refused, "quota": quota and quota.described()}
+    click.echo(json.dumps(token.described(now_s) | used, indent=2))
 
 
 @tokens.command("edit")

@@ -13,7 +13,8 @@ from enum import Enum, auto
 from typing import Any
 
 from app.core import quotas
-from app.core.kinds import Choice, Email, Hosts, Kind, Lifetime, Moment, Number, Text
+from app.core.choices import Choice
+from app.core.kinds import Email, Hosts, Kind, Lifetime, Moment, Number, Text
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
 
 MAX_TTL_S = 100 * 365 * 86_400

@@ -6,10 +6,11 @@ from datetime import date, timedelta
 from functools import singledispatch
 from typing import Any
 
+from app.core.choices import Choice
 from app.core.durability import Durability
 from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
 from app.core.hosts import BEYOND_ASCII as BEYOND, MAX_PATTERNS, PATTERN, PATTERNS
-from app.core.kinds import Choice, Hosts, Kind, Moment, Number, Text
+from app.core.kinds import Hosts, Kind, Moment, Number, Text
 from app.core.moments import MOMENT, within
 from app.core.quotas import PERIODS
 from app.core.tokens import DIGEST, TOKEN_ID, Status

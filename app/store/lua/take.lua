@@ -1,7 +1,7 @@
 #!lua
 -- Read one token's record, decide on a request, take a permit and note the use.
--- KEYS[1]  the token's record    hash; written by store/tokens.py; this script writes the times of use, and what is used
---                                of the quota: "<first second of the period> <that of the next one> <requests>"
+-- KEYS[1]  the token's record    hash; written by store/tokens.py; this script writes the times of use and the count of
+--                                the quota: "<first second of the period> <that of the next one> <requests>"
 -- KEYS[2]  the admitted times    list of microseconds, newest first; written here
 -- KEYS[3]  the usage             string, laid out in store/usage.py; written here
 -- ARGV[1]  the default limit     requests per window; 0 is unlimited
@@ -15,8 +15,8 @@
 --          { KEYS[1], "unknown_token", call }
 --          { KEYS[1], "expired_token", id, call }
 --          { KEYS[1], "rate_limited" or "quota_exceeded", id, email, comment, limit, window_s, wait_us, call }
---          { KEYS[1], the same, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call } if the
---            token has both a rate limit and a quota, whose window is its period
+--          { KEYS[1], the same, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call } if
+--            the token has both a rate limit and a quota, whose window is its period
 --          { KEYS[1], any other verdict, id, email, comment, call }
 --          { KEYS[1], "moved", digest, call } if the record is under that digest now
 --          an error if the record can't be read
