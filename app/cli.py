@@ -79,11 +79,11 @@ def list_(host: str | None, *, as_json: bool) -> None:
 @tokens.command("show")
 @_token
 def show(name: str) -> None:
-    """Show a token and its usage in the last 24 hours."""
+    """Show a token, its usage in the last 24 hours and its quota."""
     with _complaints():
         token, now_s = _find(name), services().registry.now_s
-        day = total(services().catalog.usage(token, now_s).hours[-24:])
-    used = {"allowed_24h": day.allowed, "refused_24h": day.refused}
+        day, quota = total(services().catalog.usage(token, now_s).hours[-24:]), token.quota(now_s)
+    used = {"allowed_24h": day.allowed, "refused_24h": day.refused, "quota": quota and quota.described()}
     click.echo(json.dumps(token.described(now_s) | used, indent=2))
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from app.core import quotas
+from app.core.choices import Choice
 from app.core.kinds import Email, Hosts, Kind, Lifetime, Moment, Number, Text
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
 
@@ -27,8 +29,9 @@ class Field:
     """One field of a token, under the name that it has everywhere.
 
     *help* is a phrase in Markdown; in the form *hint* replaces it, and *aside* is shown beside the label. A
-    blank value means the value of *setting*, if there is one. A folded field is in the collapsed part of the
-    form. A field that is not kept is not stored in the record: the expiry of a token is the TTL of its key.
+    blank value means the value of *setting*, if there is one. Neither a field nor its *partner* is set
+    without the other. A folded field is in the collapsed part of the form. A field that is not kept is not
+    stored in the record: the expiry of a token is the TTL of its key.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Field:
     hint: str = ""
     aside: str = "optional"
     setting: str = ""
+    partner: str = ""
     is_folded: bool = False
     is_kept: bool = True
     is_required: bool = False
@@ -109,6 +113,25 @@ FIELDS: Mapping[str, Field] = {
             setting="rate_limit_window_sec",
             is_folded=True,
         ),
+        Field(
+            "quota_max",
+            "Quota",
+            Number(0, quotas.MAX_REQUESTS, zero="none"),
+            "Requests per calendar day or month, beside the rate limit",
+            hint="Requests per day or month; blank or 0 is none",
+            aside="requests, optional",
+            partner="quota_period",
+            is_folded=True,
+        ),
+        Field(
+            "quota_period",
+            "Quota per",
+            Choice(quotas.PERIODS),
+            "The period of the quota, in UTC",
+            hint="When the quota starts anew, at midnight UTC",
+            partner="quota_max",
+            is_folded=True,
+        ),
     )
 }
 KEPT = tuple(field for field in FIELDS.values() if field.is_kept)
@@ -124,6 +147,8 @@ class TokenSpec:
     not_before: int | None = None
     rate_limit_max: int | None = None
     rate_limit_window_sec: int | None = None
+    quota_max: int | None = None
+    quota_period: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +217,8 @@ def parse_edit(token: Terms, typed: Mapping[str, str], now_s: int, max_ttl_s: in
     end = _end(changed, problems, now_s)
     if end not in (Leave.LEAVE, token.expires_at):
         _refuse_beyond(max_ttl_s, end, changed, problems, now_s)
-    return _draft(values(token) | changed, problems, end, token.expires_at if end is Leave.LEAVE else end)
+    ends_at = token.expires_at if end is Leave.LEAVE else end
+    return _draft(_edited(token, changed), problems, end, ends_at)
 
 
 def parse_grace(typed: str) -> int:
@@ -212,6 +238,14 @@ def _parse(typed: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, An
         except ValueError as error:
             problems[name] = str(error)
     return parsed, problems
+
+
+def _edited(token: Terms, changed: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of *token* after *changed*; a quota that is cleared takes its period along."""
+    kept = values(token)
+    if not changed.get("quota_max", token.quota_max):
+        kept["quota_period"] = None
+    return kept | changed
 
 
 def _end(parsed: Mapping[str, Any], problems: dict[str, str], now_s: int) -> int | Leave | None:
@@ -248,4 +282,11 @@ def _draft(
     starts = parsed.get("not_before")
     if starts and ends_at and starts >= ends_at:
         raise ClashingFieldsError({"not_before": "after the token's expiry"})
+    if missing := [field for field in KEPT if field.partner and _is_missing(field, parsed)]:
+        problem = "needed with {}; set both or neither"
+        raise ClashingFieldsError({field.name: problem.format(field.partner) for field in missing})
     return Draft(TokenSpec(**{field.name: parsed[field.name] for field in KEPT}), expires_at)
+
+
+def _is_missing(field: Field, parsed: Mapping[str, Any]) -> bool:
+    return bool(parsed[field.partner]) and not parsed[field.name]

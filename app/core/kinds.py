@@ -27,9 +27,9 @@ def whole_number(text: str, low: int, high: int) -> int:
     return int(text)
 
 
-def kept_number(kept: str) -> int | None:
+def kept_number(kept: str, max_digits: int = _MAX_KEPT_DIGITS) -> int | None:
     """Return the number stored as *kept*, or None if that is not a number of at most 12 digits."""
-    is_number = kept.isascii() and kept.isdigit() and len(kept) <= _MAX_KEPT_DIGITS
+    is_number = kept.isascii() and kept.isdigit() and len(kept) <= max_digits
     return int(kept) if is_number else None
 
 
@@ -171,7 +171,7 @@ class Number(Kind):
 
     def from_record(self, kept: str) -> int | None:
         """Return the number, which may be out of bounds if another program wrote it."""
-        return kept_number(kept)
+        return kept_number(kept, max(_MAX_KEPT_DIGITS, len(str(self.high))))
 
     def from_json(self, value: Any) -> str:
         """Return a whole number as JSON Schema defines it: 60.0 is one, and true is not; raise ValueError."""

@@ -1,4 +1,4 @@
-"""A rate limit (docs/decisions/0003), and the refusal of a client that reached it."""
+"""A limit (docs/decisions/0003 and 0024), and the refusal of a client that reached it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,40 @@ from dataclasses import dataclass
 MAX_REQUESTS = 10_000
 MAX_WINDOW_S = 86_400 * 31
 
+RATE, QUOTA = "default", "quota"
+
 _MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most *max_requests* in any *window_s* seconds; 0 requests means unlimited."""
+    """At most *max_requests* in any *window_s* seconds; 0 requests means unlimited.
+
+    *name* is the limit's name in RateLimit-Policy. The window of a quota is its calendar period.
+    """
 
     max_requests: int
     window_s: int
+    name: str = RATE
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A limit that was reached, and the microseconds until it admits one more request."""
+    """A limit that was reached, and the microseconds until it admits one more request.
+
+    *other* is the second limit of a token that has both a rate limit and a quota.
+    """
 
     limit: Limit
     wait_us: int
+    other: Limit | None = None
 
     @property
     def retry_after_s(self) -> int:
         """Return the whole seconds to wait: at least 1, and the smallest number that is enough."""
         return max(1, -(-self.wait_us // _MICROSECONDS))
+
+    @property
+    def policies(self) -> list[Limit]:
+        """Every limit of the token, the rate limit first."""
+        return sorted(filter(None, (self.limit, self.other)), key=lambda limit: limit.name != RATE)

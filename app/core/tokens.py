@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.fields import KEPT, Terms
+from app.core.quotas import Count, Quota, quota_at
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -140,6 +141,7 @@ class Token(Terms):
     last_used_at: int | None = None
     enabled: bool = True
     fault: Fault | None = None
+    quota_used: Count | None = None
 
     def status(self, now_s: int) -> Status:
         """Return the status at *now_s*; an expired token is no longer in Redis and has none."""
@@ -152,6 +154,12 @@ class Token(Terms):
         if self.expires_at is not None and self.expires_at - now_s <= EXPIRING_S:
             return Status.EXPIRING
         return Status.ACTIVE
+
+    def quota(self, now_s: int) -> Quota | None:
+        """Return the token's quota and what of it is used at *now_s*, None for a token without a quota."""
+        if self.fault or not (self.quota_max and self.quota_period):
+            return None
+        return quota_at(self.quota_max, self.quota_period, self.quota_used, now_s)
 
     def described(self, now_s: int) -> dict[str, Any]:
         """Return the data of the token that programs may see, with times in seconds since the epoch."""

@@ -42,7 +42,7 @@ class Counter(NamedTuple):
 COUNTERS: Mapping[str, Counter] = {
     "allowed": Counter((Verdict.ALLOWED,), "allowed"),
     "wrong_host": Counter((Verdict.WRONG_HOST,), "for another host"),
-    "rate_limited": Counter((Verdict.RATE_LIMITED,), "over the rate limit"),
+    "rate_limited": Counter((Verdict.RATE_LIMITED, Verdict.QUOTA_EXCEEDED), "over a limit"),
     "inactive": Counter((Verdict.DISABLED_TOKEN, Verdict.TOKEN_NOT_YET_VALID), "while it was off"),
 }
 

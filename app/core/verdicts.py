@@ -21,6 +21,7 @@ class Verdict(StrEnum):
     TOKEN_NOT_YET_VALID = auto()
     WRONG_HOST = auto()
     RATE_LIMITED = auto()
+    QUOTA_EXCEEDED = auto()
     THROTTLED_CLIENT = auto()
     UNAVAILABLE = auto()
 

@@ -14,7 +14,7 @@ from typing import Any
 from app.core.errors import StoreUnavailableError
 from app.core.fields import MAX_GRACE_S
 from app.core.gate import Ledger
-from app.core.limits import Limit, Refusal
+from app.core.limits import QUOTA, RATE, Limit, Refusal
 from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import DIGEST, inherited_id
 from app.core.verdicts import Decision, Identity, Verdict
@@ -30,7 +30,7 @@ from app.store.transport.pipeline import Pipeline
 from app.store.transport.scripts import Script
 
 # take.lua accepts no limit or window with more digits, whichever program wrote it.
-_MAX_FIGURE = 10**12
+_MAX_FIGURE = 10**13
 _INVALID_REPLY = "Redis sent an invalid reply, or the record redirects to an invalid digest"
 _ABSENT = {Verdict.UNKNOWN_TOKEN, Verdict.EXPIRED_TOKEN}
 # The verdicts that take.lua returns with the identity alone.
@@ -43,6 +43,7 @@ _OF_IDENTITY = {
         *(restriction.verdict for restriction in RESTRICTIONS),
     )
 }
+_OF_LIMITS = {verdict.value.encode(): verdict for verdict in (Verdict.RATE_LIMITED, Verdict.QUOTA_EXCEEDED)}
 
 
 class RedisLedger(Ledger):
@@ -143,9 +144,11 @@ def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
             return Decision(_OF_IDENTITY[verdict], _identity(digest, token_id, email, comment))
         case [b"unknown_token"]:
             return Decision(Verdict.UNKNOWN_TOKEN)
-        case [b"rate_limited", bytes() as token_id, bytes() as email, bytes() as comment, *figures]:
+        case [bytes() as word, bytes() as token_id, bytes() as email, bytes() as comment, *figures] if (
+            word in _OF_LIMITS
+        ):
             identity = _identity(digest, token_id, email, comment)
-            return Decision(Verdict.RATE_LIMITED, identity, _refusal(figures))
+            return Decision(_OF_LIMITS[word], identity, _refusal(_OF_LIMITS[word], figures))
         case [b"expired_token", bytes() as token_id]:
             return Decision(Verdict.EXPIRED_TOKEN, _identity(digest, token_id, b"", b""))
         case [b"moved", bytes() as where] if DIGEST.fullmatch(moved_to := where.decode("latin-1")):
@@ -153,14 +156,23 @@ def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
     raise StoreUnavailableError(_INVALID_REPLY)
 
 
-def _refusal(figures: Sequence[Any]) -> Refusal:
-    """Return the limit and the wait in a reply; raises StoreUnavailableError."""
+def _refusal(verdict: Verdict, figures: Sequence[Any]) -> Refusal:
+    """Return the limits and the wait in a reply; raises StoreUnavailableError."""
+    name, other_name = (QUOTA, RATE) if verdict is Verdict.QUOTA_EXCEEDED else (RATE, QUOTA)
     match figures:
-        case [int() as max_requests, int() as window_s, int() as wait_us] if (
-            0 < max_requests <= _MAX_FIGURE and 0 < wait_us <= 2_000_000 * window_s <= 2_000_000 * _MAX_FIGURE
+        case [max_requests, window_s, int() as wait_us, *others] if (
+            _are_limits([max_requests, window_s, *others]) and 0 < wait_us <= 2_000_000 * window_s
         ):
-            return Refusal(Limit(max_requests, window_s), wait_us)
+            other = Limit(others[0], others[1], other_name) if others else None
+            return Refusal(Limit(max_requests, window_s, name), wait_us, other)
     raise StoreUnavailableError(_INVALID_REPLY)
+
+
+def _are_limits(figures: Sequence[Any]) -> bool:
+    """Return whether *figures* are one or two limits, each followed by its window."""
+    return len(figures) in {2, 4} and all(
+        isinstance(figure, int) and 0 < figure <= _MAX_FIGURE for figure in figures
+    )
 
 
 def _identity(digest: str, token_id: bytes, email: bytes, comment: bytes) -> Identity:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.fields import KEPT, TokenSpec
 from app.core.kinds import Moment, Number, kept_number
+from app.core.quotas import PERIODS, Count
 from app.core.tokens import DIGEST, TOKEN_ID, Fault, Token, inherited_id
 
 _MAX_BYTES = 65_536
 _CUT_BYTES = 4096
+_COUNT = re.compile("([0-9]{1,12}) ([0-9]{1,12}) ([0-9]{1,13})", re.ASCII)
 # The reply of PEXPIRETIME if the key does not exist.
 NO_KEY = -2
 
@@ -22,12 +25,13 @@ FIELDS = (
     "first_used_at",
     "last_used_at",
     "moved_to",
+    "quota_used",
 )
 
 # take.lua finds no token in a record without any of these, and reads no record in which they are longer.
 IDENTIFYING = ("id", "hosts", "email", "comment")
 # take.lua refuses to decide if one of these is not a number, or is below its bound.
-DECIDING = {field.name: field.kind.low for field in KEPT if isinstance(field.kind, Number | Moment)}
+DECIDING = {field.name: field.kind for field in KEPT if isinstance(field.kind, Number | Moment)}
 
 
 def to_fields(spec: TokenSpec) -> dict[str, str]:
@@ -53,6 +57,7 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         enabled=record.get("enabled", "1") == "1",
         first_used_at=_not_before(created_at, _number(record, "first_used_at")),
         last_used_at=_not_before(created_at, _number(record, "last_used_at")),
+        quota_used=_count(record),
         fault=None if is_short and _is_valid(record) else Fault.FIELDS,
     )
 
@@ -87,10 +92,24 @@ def _text(value: bytes, *, cut: bool) -> str:
 
 def _is_valid(record: Mapping[str, str]) -> bool:
     """Return whether take.lua can decide on a record that is short enough."""
-    numbers = {name: _number(record, name) for name in DECIDING if name in record}
-    return any(name in record for name in IDENTIFYING) and all(
-        number is not None and number >= DECIDING[name] for name, number in numbers.items()
+    numbers = {name: kind.from_record(record[name]) for name, kind in DECIDING.items() if name in record}
+    return (
+        any(name in record for name in IDENTIFYING)
+        and all(number is not None and number >= DECIDING[name].low for name, number in numbers.items())
+        and (not numbers.get("quota_max") or _can_be_counted(record))
     )
+
+
+def _can_be_counted(record: Mapping[str, str]) -> bool:
+    """Return whether take.lua can count requests against the quota in a record."""
+    is_counted = "quota_used" in record
+    return record.get("quota_period") in PERIODS and (not is_counted or _count(record) is not None)
+
+
+def _count(record: Mapping[str, str]) -> Count | None:
+    """Return the count of a quota, which take.lua keeps as the bounds of the period and the requests."""
+    numbers = _COUNT.fullmatch(record.get("quota_used", ""))
+    return Count(*map(int, numbers.groups())) if numbers else None
 
 
 def _number(record: Mapping[str, str], name: str) -> int | None:

@@ -88,7 +88,7 @@ class RedisTokens(TokenStore):
         before, after = records.to_fields(token), records.to_fields(spec)
         changed = {name: value for name, value in after.items() if value != before[name]}
         if token.fault:  # the fields that could be read may be wrong
-            changed = after | {"id": token.id}
+            changed = after | {"id": token.id, "quota_used": ""}
         return self._change(token, changed | _switch(enabled), expires_at, window_s)
 
     def enable(self, token: Token, *, enabled: bool) -> Durability | None:

@@ -41,6 +41,7 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.TOKEN_NOT_YET_VALID: Outcome(401, "invalid token", _INVALID),
     Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
     Verdict.RATE_LIMITED: Outcome(429, "rate limit exceeded"),
+    Verdict.QUOTA_EXCEEDED: Outcome(429, "quota exceeded"),
     Verdict.THROTTLED_CLIENT: Outcome(429, "rate limit exceeded"),
     Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
 }
@@ -103,10 +104,11 @@ def header_text(value: bytes) -> str:
 def _limit_headers(refusal: Refusal) -> list[tuple[str, str]]:
     """Return Retry-After, draft-ietf-httpapi-ratelimit-headers-11, and the X- names; times in seconds."""
     limit, wait_s = refusal.limit, refusal.retry_after_s
+    policies = [f'"{policy.name}";q={policy.max_requests};w={policy.window_s}' for policy in refusal.policies]
     return [
         ("Retry-After", f"{wait_s}"),
-        ("RateLimit-Policy", f'"default";q={limit.max_requests};w={limit.window_s}'),
-        ("RateLimit", f'"default";r=0;t={wait_s}'),
+        ("RateLimit-Policy", ", ".join(policies)),
+        ("RateLimit", f'"{limit.name}";r=0;t={wait_s}'),
         ("X-RateLimit-Limit", f"{limit.max_requests}"),
         ("X-RateLimit-Remaining", "0"),
         ("X-RateLimit-Reset", f"{wait_s}"),

@@ -99,11 +99,11 @@ def create_token() -> Answer:
 
 @bp.get("/tokens/<name>")
 def show_token(name: str) -> Shown:
-    """Return one token and its usage."""
+    """Return one token, its usage and its quota."""
     token, now_s = _find(name), services().registry.now_s
     usage = services().catalog.usage(token, now_s)
     used = {"last_24_hours": _counts(total(usage.hours[-24:])), "last_90_days": _counts(total(usage.days))}
-    return _shown(token, now_s) | {"usage": used}
+    return _shown(token, now_s) | {"usage": used, "quota": _quota(token, now_s)}
 
 
 @bp.patch("/tokens/<name>")
@@ -154,6 +154,11 @@ def _shown(token: Token, now_s: int) -> Shown:
 
 def _counts(counts: Counts) -> dict[str, int]:
     return counts._asdict()
+
+
+def _quota(token: Token, now_s: int) -> Shown | None:
+    quota = token.quota(now_s)
+    return quota.described() | {"resets_at": rfc3339(quota.resets_at)} if quota else None
 
 
 def _find(name: str) -> Token:

@@ -7,11 +7,13 @@ from datetime import date, timedelta
 from functools import singledispatch
 from typing import Any
 
+from app.core.choices import Choice
 from app.core.durability import Durability
 from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
 from app.core.hosts import BEYOND_ASCII as BEYOND, MAX_PATTERNS, PATTERN, PATTERNS
 from app.core.kinds import Hosts, Kind, Lifetime, Moment, Number, Text
 from app.core.moments import MOMENT, within
+from app.core.quotas import PERIODS
 from app.core.tokens import CREDENTIAL, DIGEST, MIN_SECRET_CHARS, TOKEN_ID, Status
 
 Schema = dict[str, Any]
@@ -85,6 +87,16 @@ def _(_: Moment) -> Schema:
     return {"type": ["string", "null"], "format": "date-time"}
 
 
+@sent.register
+def _(kind: Choice) -> Schema:
+    return {"enum": [*kind.words, None]}
+
+
+@shown.register
+def _(_: Choice) -> Schema:
+    return {"type": ["string", "null"]}
+
+
 def text(description: str, **more: Any) -> Schema:
     """Return the schema of a string."""
     return {"type": "string", "description": description, **more}
@@ -132,6 +144,20 @@ _COUNTS = _object(
     dict.fromkeys(counted := ["allowed", "wrong_host", "rate_limited", "inactive"], COUNT), counted
 )
 _USAGE = _object({"last_24_hours": _COUNTS, "last_90_days": _COUNTS}, ["last_24_hours", "last_90_days"])
+_QUOTA: Schema = {
+    **_object(
+        {
+            "max": COUNT,
+            "period": {"enum": [*PERIODS]},
+            "used": COUNT,
+            "remaining": COUNT,
+            "resets_at": _moment("when the period ends"),
+        },
+        ["max", "period", "used", "remaining", "resets_at"],
+    ),
+    "type": ["object", "null"],
+    "description": "its quota and what is left of it; null if it has none",
+}
 _PROBLEM = _object(
     {
         "type": {"type": "string"},
@@ -167,7 +193,7 @@ _SECRET = text("the secret, which only this response contains")
 DURABILITY: Schema = {"type": "string", "enum": [durability.value for durability in Durability]}
 SCHEMAS: Schema = {
     "Token": _object(_TOKEN, [*_TOKEN]),
-    "UsedToken": _object(_TOKEN | {"usage": _USAGE}, [*_TOKEN, "usage"]),
+    "UsedToken": _object(_TOKEN | {"usage": _USAGE, "quota": _QUOTA}, [*_TOKEN, "usage", "quota"]),
     "IssuedToken": _object({"token": _SECRET} | _TOKEN, ["token", *_TOKEN]),
     "NewToken": _object(
         _SENT | _EXISTING,

@@ -8,6 +8,7 @@ from app.core.fields import (
     KEPT,
     MAX_GRACE_S,
     MAX_TTL_S,
+    ClashingFieldsError,
     InvalidFieldsError,
     Leave,
     TokenSpec,
@@ -29,11 +30,13 @@ def test_whole_spec() -> None:
         "not_before": "2026-11-24T04:03:03Z",
         "rate_limit_max": "0",
         "rate_limit_window_sec": "5",
+        "quota_max": "1000000000000",
+        "quota_period": " month ",
     }
 
     draft = parse_new(typed, 0, NOW)
 
-    assert draft.spec == TokenSpec(("example.com",), "a@b.example", "x y", NOW + 1, 0, 5)
+    assert draft.spec == TokenSpec(("example.com",), "a@b.example", "x y", NOW + 1, 0, 5, 10**12, "month")
     assert draft.expires_at == NOW + 60
 
 
@@ -255,6 +258,14 @@ def test_expiry_as_a_moment() -> None:
         ({"rate_limit_max": "9" * 30}, "rate_limit_max"),
         ({"rate_limit_window_sec": "0"}, "rate_limit_window_sec"),
         ({"rate_limit_window_sec": "1.5"}, "rate_limit_window_sec"),
+        ({"quota_max": "-1", "quota_period": "day"}, "quota_max"),
+        ({"quota_max": "1000000000001", "quota_period": "day"}, "quota_max"),
+        ({"quota_max": f"{10**15}", "quota_period": "day"}, "quota_max"),
+        ({"quota_max": "5", "quota_period": "week"}, "quota_period"),
+        ({"quota_max": "5", "quota_period": "DAY"}, "quota_period"),
+        ({"quota_max": "5"}, "quota_period"),
+        ({"quota_period": "day"}, "quota_max"),
+        ({"quota_max": "0", "quota_period": "day"}, "quota_max"),
     ],
 )
 def test_invalid_combinations(typed: dict[str, str], field: str) -> None:
@@ -283,6 +294,47 @@ def test_invalid_edit(typed: dict[str, str]) -> None:
     """An edit is validated together with the fields that it keeps."""
     with pytest.raises(InvalidFieldsError):
         parse_edit(make_token(expires_at=NOW + 60), typed, NOW)
+
+
+@pytest.mark.parametrize(
+    ("typed", "after"),
+    [
+        ({"comment": "x"}, (5, "day")),
+        ({"quota_max": "7"}, (7, "day")),
+        ({"quota_period": "month"}, (5, "month")),
+        ({"quota_max": ""}, (None, None)),
+        ({"quota_max": "0"}, (0, None)),
+        ({"quota_max": "", "quota_period": ""}, (None, None)),
+    ],
+)
+def test_edit_of_a_quota(typed: dict[str, str], after: object) -> None:
+    """Either half of a quota may change alone, and clearing the number clears the period with it."""
+    spec = parse_edit(make_token(quota_max=5, quota_period="day"), typed, NOW).spec
+
+    assert (spec.quota_max, spec.quota_period) == after
+
+
+@pytest.mark.parametrize(
+    ("typed", "missing"),
+    [
+        ({"quota_max": "", "quota_period": "day"}, "quota_max"),
+        ({"quota_max": "0", "quota_period": "day"}, "quota_max"),
+        ({"quota_period": ""}, "quota_period"),
+    ],
+)
+def test_half_of_a_quota(typed: dict[str, str], missing: str) -> None:
+    """An edit that would leave half of a quota is refused, and names the half that is missing."""
+    with pytest.raises(ClashingFieldsError) as caught:
+        parse_edit(make_token(quota_max=5, quota_period="day"), typed, NOW)
+
+    assert {*caught.value.problems} == {missing}
+
+
+def test_period_that_others_left() -> None:
+    """A period without a number, which only others write, hinders no edit."""
+    spec = parse_edit(make_token(quota_period="day"), {"comment": "x"}, NOW).spec
+
+    assert (spec.quota_max, spec.quota_period) == (None, None)
 
 
 def test_edit_to_no_expiry() -> None:

@@ -34,7 +34,9 @@ class Modeled:
     secrets: list[str]
     expires: bool
     enabled: bool = True
+    quota: int = 0
     admitted: int = 0
+    used: int = 0
     allowed: int = 0
     refused: int = 0
 
@@ -44,12 +46,15 @@ class Modeled:
             return Verdict.DISABLED_TOKEN
         if self.hosts not in {host, "*", f"*.{host.split('.')[1]}"}:
             return Verdict.WRONG_HOST
-        return Verdict.RATE_LIMITED if 0 < self.limit <= self.admitted else Verdict.ALLOWED
+        if 0 < self.limit <= self.admitted:
+            return Verdict.RATE_LIMITED
+        return Verdict.QUOTA_EXCEEDED if 0 < self.quota <= self.used else Verdict.ALLOWED
 
     def note(self, verdict: Verdict) -> None:
         """Record a request that got *verdict*."""
         allowed = verdict is Verdict.ALLOWED
         self.admitted += allowed and self.limit > 0
+        self.used += allowed and self.quota > 0
         self.allowed += allowed
         self.refused += not allowed
 
@@ -99,6 +104,13 @@ class Life(RuleBasedStateMachine):
         typed = {"hosts": hosts, "rate_limit_max": str(limit)}
         if known := self.expect(name, lambda: self.replica.edit(name, typed)):
             known.hosts, known.limit = hosts, limit
+
+    @rule(name=ids, quota=LIMITS)
+    def set_quota(self, name: str, quota: int) -> None:
+        """Give a token a quota per month, change it or take it away."""
+        typed = {"quota_max": str(quota)} | ({"quota_period": "month"} if quota else {})
+        if known := self.expect(name, lambda: self.replica.edit(name, typed)):
+            known.quota = quota
 
     @rule(name=ids, ttl=TTLS)
     def set_expiry(self, name: str, ttl: str) -> None:

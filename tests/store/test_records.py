@@ -11,6 +11,7 @@ from app.core.fields import KEPT
 from app.store import records
 
 TAKE = (Path(records.__file__).parent / "lua/take.lua").read_text("utf-8")
+QUOTA = {"quota_period", "quota_used"}
 STATE = {"enabled", "moved_to", "last_used_at"}
 
 
@@ -20,10 +21,10 @@ def test_fields_that_the_script_reads() -> None:
     The hosts are a restriction, so the script need not name them. A number that no decision needs would not
     be a reason to refuse a record.
     """
-    (listed,) = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)\n", TAKE, re.DOTALL)
-    read = {*re.findall(r"'(\w+)'", listed)}
+    listed = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)\n", TAKE, re.DOTALL)
+    read = {*re.findall(r"'(\w+)'", "".join(listed))}
 
-    assert read | {"hosts"} == {*records.IDENTIFYING, *records.DECIDING} | STATE
+    assert read | {"hosts"} == {*records.IDENTIFYING, *records.DECIDING, *QUOTA} | STATE
     assert read <= {*records.FIELDS}
 
 
@@ -31,7 +32,7 @@ def test_fields_that_the_script_writes() -> None:
     """take.lua writes only fields that are read again."""
     written = {*re.findall(r"'HSET(?:NX)?', KEYS\[1\], '(\w+)'", TAKE)}
 
-    assert written == {"first_used_at", "last_used_at"} <= {*records.FIELDS}
+    assert written == {"first_used_at", "last_used_at", "quota_used"} <= {*records.FIELDS}
 
 
 @pytest.mark.parametrize("name", [field.name for field in KEPT if field.name not in records.IDENTIFYING])

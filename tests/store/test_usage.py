@@ -54,6 +54,7 @@ CHANGES: dict[Verdict, dict[str, str]] = {
     Verdict.ALLOWED: {"enabled": "1"},
     Verdict.WRONG_HOST: {"hosts": "b.test"},
     Verdict.RATE_LIMITED: {"rate_limit_max": "1"},
+    Verdict.QUOTA_EXCEEDED: {"quota_max": "1", "quota_period": "month", "quota_used": "0 99999999999 1"},
     Verdict.DISABLED_TOKEN: {"enabled": "0"},
     Verdict.TOKEN_NOT_YET_VALID: {"not_before": "99999999999"},
 }

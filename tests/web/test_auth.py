@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -189,6 +190,42 @@ def test_over_its_limit(make_client: Callable[..., FlaskClient]) -> None:
         "0",
         "60",
     ]
+
+
+@pytest.mark.parametrize(("rate_limit", "others"), [(0, ""), (5, '"default";q=5;w=60, ')])
+def test_over_its_quota(
+    make_client: Callable[..., FlaskClient], database: Any, rate_limit: int, others: str
+) -> None:
+    """Over its quota a token is told when the period ends, and both of its limits."""
+    at = int(time.time())
+    used = f"{at - 82_800} {at + 3_600} 1"
+    quota = {"quota_max": "1", "quota_period": "day", "quota_used": used}
+    database.hset(RECORD, mapping={"hosts": "example.com"} | quota)
+    answer = ask(make_client(RATE_LIMIT_MAX=rate_limit, RATE_LIMIT_WINDOW_SEC=60))
+
+    wait_s = answer.headers["Retry-After"]
+    assert (answer.status_code, answer.text) == (429, "quota exceeded")
+    assert 3_600 - (time.time() - at) <= int(wait_s) <= 3_600
+    assert answer.headers["RateLimit-Policy"] == f'{others}"quota";q=1;w=86400'
+    assert answer.headers["RateLimit"] == f'"quota";r=0;t={wait_s}'
+    assert [answer.headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")] == [
+        "1",
+        "0",
+        wait_s,
+    ]
+    assert database.hget(RECORD, "quota_used") == used
+
+
+def test_over_its_rate_limit_with_a_quota(client: FlaskClient, database: Any) -> None:
+    """A token over its rate limit is told its quota, too."""
+    limits = {"rate_limit_max": "1", "rate_limit_window_sec": "600", "quota_max": "9", "quota_period": "day"}
+    database.hset(RECORD, mapping={"hosts": "example.com"} | limits)
+    answers = [ask(client) for _ in range(2)]
+
+    assert [answer.text for answer in answers] == ["OK", "rate limit exceeded"]
+    assert answers[1].headers["RateLimit-Policy"] == '"default";q=1;w=600, "quota";q=9;w=86400'
+    assert answers[1].headers["RateLimit"] == '"default";r=0;t=600'
+    assert answers[1].headers["X-RateLimit-Limit"] == "1"
 
 
 @pytest.mark.usefixtures("record")

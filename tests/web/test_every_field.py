@@ -24,6 +24,7 @@ TYPED = {
     "number": "7",
     "lifetime": "600",
     "moment": "2030-01-31T18:00:00Z",
+    "choice": "day",
 }
 SENT: dict[str, Any] = TYPED | {"hosts": ["b.test", "*.c.test"], "number": 7, "lifetime": 600}
 KEPT_AS = TYPED | {"hosts": "b.test,*.c.test", "moment": "1896112800"}
@@ -34,9 +35,19 @@ every_field = pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field
 every_stored_field = pytest.mark.parametrize("field", KEPT, ids=lambda field: field.name)
 
 
+def pair(field: Field) -> list[Field]:
+    """Return *field*, and the one that is not set without it."""
+    return [field, *(FIELDS[name] for name in (field.partner,) if name)]
+
+
+def sent(field: Field) -> dict[str, Any]:
+    """Return a value of *field* and of its partner as JSON."""
+    return {known.name: SENT[known.kind.name] for known in pair(field)}
+
+
 def typed(field: Field, *others: str) -> dict[str, str]:
     """Return a form value of *field*, with the other fields that a token needs."""
-    return dict.fromkeys(others, "a.test") | {field.name: TYPED[field.kind.name]}
+    return dict.fromkeys(others, "a.test") | {known.name: TYPED[known.kind.name] for known in pair(field)}
 
 
 def record(database: Any) -> Any:
@@ -47,7 +58,8 @@ def record(database: Any) -> Any:
 
 def keep(database: Any, field: Field) -> str:
     """Store a token with a value of *field*; return its digest."""
-    database.hset(f"tokens:{'ab' * 32}", mapping={"hosts": "a.test", field.name: KEPT_AS[field.kind.name]})
+    kept = {known.name: KEPT_AS[known.kind.name] for known in pair(field)}
+    database.hset(f"tokens:{'ab' * 32}", mapping={"hosts": "a.test"} | kept)
     return "ab" * 32
 
 
@@ -55,7 +67,9 @@ def shown(page: str, name: str) -> str:
     """Return the value of the input with that name."""
     inputs = re.findall(r'<input\b[^>]*\bvalue="([^"]*)"[^>]*\bid="(\w+)"', page)
     areas = re.findall(r'<textarea\b[^>]*\bid="(\w+)"[^>]*>\n([^<]*)', page)
-    return unescape(({id_: value for value, id_ in inputs} | dict(areas))[name])
+    selects = re.findall(r'<select\b[^>]*\bid="(\w+)"[^>]*>(.*?)</select>', page, re.DOTALL)
+    chosen = {id_: "".join(re.findall(r'value="([^"]*)" selected', options)) for id_, options in selects}
+    return unescape(({id_: value for value, id_ in inputs} | dict(areas) | chosen)[name])
 
 
 def tokens_command(operator: Operator, *args: str) -> Any:
@@ -85,6 +99,7 @@ def beyond(field: Field) -> list[Any]:
     others: dict[str, list[Any]] = {
         "hosts": [[], ["a.test"] * (MAX_PATTERNS + 1)],
         "moment": ["2030-02-30"],
+        "choice": ["hour", ""],
     }
     return others[field.kind.name]
 
@@ -155,7 +170,7 @@ def test_order_of_problems(operator: Operator) -> None:
 @every_field
 def test_api(operator: Operator, field: Field) -> None:
     """A value sent as JSON is in every response, and requests and responses match their schemas."""
-    body = {"hosts": ["a.test"], field.name: SENT[field.kind.name]}
+    body = {"hosts": ["a.test"]} | sent(field)
     created = api(operator, "POST", "/tokens", body)
     name = output(field)
 
@@ -172,11 +187,11 @@ def test_api(operator: Operator, field: Field) -> None:
 def test_api_edit(operator: Operator, field: Field) -> None:
     """A PATCH changes the field, and null clears it if it is optional."""
     created = api(operator, "POST", "/tokens", {"hosts": ["a.test"]})
-    path, body = f"/tokens/{created['id']}", {field.name: SENT[field.kind.name]}
+    path, body = f"/tokens/{created['id']}", sent(field)
 
     Draft202012Validator(SCHEMAS["Change"]).validate(body)
     assert holds(field, api(operator, "PATCH", path, body)[output(field)])
-    after = api(operator, "PATCH", path, {field.name: None})
+    after = api(operator, "PATCH", path, dict.fromkeys(sent(field)))
     assert field.name in after["errors"] if field.is_required else True
     assert after.get(field.name) == (created.get(field.name) if not field.is_required else None)
 
@@ -194,7 +209,7 @@ def test_api_type(operator: Operator, field: Field) -> None:
 @every_field
 def test_commands(operator: Operator, field: Field) -> None:
     """Every command has an option for the field and prints its value as JSON."""
-    option = f"--{field.name.replace('_', '-')}", TYPED[field.kind.name]
+    option = [arg for name, text in typed(field).items() for arg in (f"--{name.replace('_', '-')}", text)]
     arguments = option[1].split("\n") if field.is_required else ("a.test", *option)
     created = tokens_command(operator, "create", "--json", *arguments)
     other = tokens_command(operator, "create", "--json", "a.test")
@@ -215,6 +230,20 @@ def test_bounds(operator: Operator, field: Field) -> None:
         assert not Draft202012Validator(SCHEMAS["Change"]).is_valid(body)
 
 
+@pytest.mark.parametrize("field", [field for field in KEPT if field.partner], ids=lambda field: field.name)
+def test_partner(operator: Operator, field: Field) -> None:
+    """A field that has a partner is refused without it, in a new token and in an edit, and both are named."""
+    alone = {field.name: SENT[field.kind.name]}
+    made = api(operator, "POST", "/tokens", {"hosts": ["a.test"]})
+    for method, path, body in (
+        ("POST", "/tokens", {"hosts": ["a.test"]} | alone),
+        ("PATCH", f"/tokens/{made['id']}", alone),
+    ):
+        refused = api(operator, method, path, body)
+        assert refused["status"] == 409
+        assert refused["errors"] == {field.partner: f"needed with {field.name}; set both or neither"}
+
+
 @pytest.mark.parametrize("command", ["create", "edit"])
 def test_help(operator: Operator, command: str) -> None:
     """The help of each command lists every option with the meaning of its field."""
@@ -231,7 +260,7 @@ def test_help(operator: Operator, command: str) -> None:
 @every_stored_field
 def test_record(field: Field) -> None:
     """The field is written to a record and read back."""
-    kept = {"hosts": "a.test", field.name: KEPT_AS[field.kind.name]}
+    kept = {"hosts": "a.test"} | {known.name: KEPT_AS[known.kind.name] for known in pair(field)}
     token = records.from_fields(
         "ab" * 32, [kept[name].encode() if name in kept else None for name in records.FIELDS], None
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 
-from tests.web.conftest import Operator
+from tests.web.conftest import OPERATOR, Operator
 from tests.web.test_admin import NEW_TOKEN, create, record_of
 
 
@@ -46,6 +47,41 @@ def test_page_after_use(operator: Operator, token_id: str, secret: str) -> None:
 
     page = " ".join(operator.get(f"/tokens/{token_id}").text.split())
     assert "Last 24 hours: 2 allowed, 1 refused (1 for another host" in page
+
+
+def test_page_with_a_quota(operator: Operator, database: Any) -> None:
+    """Page, API and command show what is used of a quota, what is left and when it starts anew."""
+    text = create(operator, quota_max="1000", quota_period="month")
+    name = database.hget(record_of(text), "id")
+    assert "0 of 1000 used this month, 1000 left" in operator.get(f"/tokens/{name}").text
+    database.hset(record_of(text), "quota_used", "0 99999999999 7")
+
+    page = operator.get(f"/tokens/{name}").text
+    assert "7 of 1000 used this month, 993 left; starts anew in" in page
+    assert re.search(r'<option value="month" selected>', page)
+    shown = operator._client.get(f"/api/v1/tokens/{name}", auth=OPERATOR).json
+    assert shown
+    ends = {"resets_at": "5138-11-16T09:46:39Z"}
+    assert shown["quota"] == {"max": 1000, "period": "month", "used": 7, "remaining": 993} | ends
+    printed = operator._client.application.test_cli_runner().invoke(args=["tokens", "show", name]).stdout
+    assert json.loads(printed)["quota"] == shown["quota"] | {"resets_at": 99_999_999_999}
+
+
+def test_page_without_a_quota(operator: Operator, name: str) -> None:
+    """A token without a quota shows none."""
+    assert "<dt>Quota" not in operator.get(f"/tokens/{name}").text
+    shown = operator._client.get(f"/api/v1/tokens/{name}", auth=OPERATOR).json
+    assert shown
+    assert shown["quota"] is None
+
+
+def test_half_of_a_quota(operator: Operator) -> None:
+    """A form with one half of a quota is shown again, open, with the other half named."""
+    page = operator.post("/create_token", {"hosts": "example.com", "quota_max": "5"})
+
+    assert page.status_code == 400
+    assert '<a href="#quota_period">Quota per</a>: needed with quota_max; set both or neither' in page.text
+    assert '<details class="field more-fields" open>' in page.text
 
 
 def test_edit(operator: Operator, database: Any, token_id: str, secret: str) -> None:

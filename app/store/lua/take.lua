@@ -1,6 +1,7 @@
 #!lua
 -- Read one token's record, decide on a request, take a permit and note the use.
--- KEYS[1]  the token's record    hash; written by store/tokens.py; this script writes the times of use
+-- KEYS[1]  the token's record    hash; written by store/tokens.py; this script writes the times of use and the count of
+--                                the quota: "<first second of the period> <that of the next one> <requests>"
 -- KEYS[2]  the admitted times    list of microseconds, newest first; written here
 -- KEYS[3]  the usage             string, laid out in store/usage.py; written here
 -- ARGV[1]  the default limit     requests per window; 0 is unlimited
@@ -13,14 +14,17 @@
 -- Returns  { KEYS[1], verdict, ..., call }; the verdicts are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
 --          { KEYS[1], "expired_token", id, call }
---          { KEYS[1], "rate_limited", id, email, comment, limit, window_s, wait_us, call }
+--          { KEYS[1], "rate_limited" or "quota_exceeded", id, email, comment, limit, window_s, wait_us, call }
+--          { KEYS[1], the same, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call } if
+--            the token has both a rate limit and a quota, whose window is its period
 --          { KEYS[1], any other verdict, id, email, comment, call }
 --          { KEYS[1], "moved", digest, call } if the record is under that digest now
 --          an error if the record can't be read
--- One script, because no other request may read the times between reading them and adding one, and no use may be
--- noted for a token that was deleted meanwhile. KEYS[1] comes back first and the call last, so that the caller can
--- tell its own reply from another's or from parts of two. Without flags in the first line, Redis refuses to run it
--- wherever it could not write, so a replica or a full server never decides on stale data.
+-- One script, because no other request may read the times or the count between reading and adding to them, because a
+-- request takes from the rate limit and from the quota or from neither, and because no use may be noted for a token that
+-- was deleted meanwhile. KEYS[1] comes back first and the call last, so that the caller can tell its own reply from
+-- another's or from parts of two. Without flags in the first line, Redis refuses to run it wherever it could not write,
+-- so a replica or a full server never decides on stale data.
 -- The expiry marker is a string with the token's id that outlives the record by 30 days: read if there is no record,
 -- written at the first use. It is not in KEYS, because a Cluster runs no script while a slot moves and one of
 -- the keys is missing. In such a slot the marker can't be reached, and the token is as unknown as a deleted one.
@@ -28,8 +32,8 @@
 -- Functions get what they use as arguments, and numbers go to Redis as text where they can: each local that a
 -- function captures is an allocation, and Redis prints each number with 17 digits.
 
-local function whole(text, low)
-  local number = #text <= 12 and text:match('^%d+$') and tonumber(text)
+local function whole(text, low, digits)
+  local number = #text <= (digits or 12) and text:match('^%d+$') and tonumber(text)
   return assert(number and number >= low and number, 'a number in the record of this token cannot be read')
 end
 
@@ -88,7 +92,48 @@ local function lists(list, candidates, ignores_case)
   end
 end
 
--- Returns the verdict; for "rate_limited" also the limit, the window and the time to wait.
+-- Returns the first second of the calendar day or month (UTC) of a second, and that of the next one.
+local function period_of(period, second)
+  local today = (second - second % 86400) / 86400
+  if period == 'day' then
+    return today * 86400, (today + 1) * 86400
+  end
+
+  -- Days are counted in years that begin on March 1, in eras of 400 years (H. Hinnant, days_from_civil): so the leap day
+  -- is the last of its year, and all months before it have the same lengths in every year.
+  local function first_of_month(day)
+    local of_era = (day + 719468) % 146097
+    local year = math.floor((of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524)
+      - math.floor(of_era / 146096)) / 365)
+    local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+    local month = math.floor((5 * of_year + 2) / 153)
+    return day - of_year + math.floor((153 * month + 2) / 5)
+  end
+  local first = first_of_month(today)
+  return first * 86400, first_of_month(first + 31) * 86400
+end
+
+-- Returns the bounds of the period in which the quota counts now, and how many requests it has admitted. If the clock
+-- was set back by less than a period, that is still the period last counted; if by more, counting starts anew.
+local function quota_count(second)
+  local record = redis.call('HMGET', KEYS[1], 'quota_period', 'quota_used')
+  local period, used = record[1], record[2]
+  assert(period == 'day' or period == 'month', 'the period of the quota of this token can not be read')
+  if used then
+    local starts, ends, admitted = used:match('^(%d+) (%d+) (%d+)$')
+    assert(starts, 'the count of the quota of this token can not be read')
+    starts, ends, admitted = whole(starts, 0), whole(ends, 0), whole(admitted, 0, 13)
+    local length = ends - starts
+    if (period == 'day') == (length == 86400) and second >= starts - length and second < ends then
+      return starts, ends, admitted
+    end
+  end
+  local starts, ends = period_of(period, second)
+  return starts, ends, 0
+end
+
+-- Returns the verdict; for a limit that was reached also its figures as in the reply, with 0 for a limit that the token
+-- does not have.
 local function decide(record, restrictions, second, time)
   local enabled, not_before = record[4], record[8]
   if enabled and enabled ~= '1' then
@@ -98,7 +143,7 @@ local function decide(record, restrictions, second, time)
     return 'token_not_yet_valid'
   end
   for i = 1, restrictions do -- hosts always apply, even if there are none; any other list only if it is not empty
-    local list, is_hosts = record[9 + i], ARGV[2 + i] == 'hosts'
+    local list, is_hosts = record[10 + i], ARGV[2 + i] == 'hosts'
     if is_hosts or (list and list ~= '') then
       local candidates = ARGV[2 + 2 * restrictions + i]
       if not (list and lists(list, candidates, is_hosts)) then
@@ -107,31 +152,43 @@ local function decide(record, restrictions, second, time)
     end
   end
 
+  local quota, starts, ends, used = record[10] and whole(record[10], 0, 13) or 0, 0, 0, 0
+  if quota > 0 then
+    starts, ends, used = quota_count(second)
+  end
+
   local own_limit, own_window_s = record[6], record[7]
-  local limit = own_limit and whole(own_limit, 0) or tonumber(ARGV[1])
-  if limit == 0 then
-    return 'allowed'
-  end
-  local window_s = own_window_s and whole(own_window_s, 1) or tonumber(ARGV[2])
-  local window_us = window_s * 1000000
-  local clock = second * 1000000 + time[2]
-  local newest = redis.call('LINDEX', KEYS[2], '0')
-  if newest and newest - window_us > clock then
-    redis.call('DEL', KEYS[2]) -- the clock was set back: one new window rather than a lockout
-    newest = nil
-  end
-  local now = math.max(clock, newest or 0) -- never before the newest entry, even if the clock was set back
+  local limit, window_s, stamp = own_limit and whole(own_limit, 0) or tonumber(ARGV[1]), 0
+  if limit > 0 then
+    window_s = own_window_s and whole(own_window_s, 1) or tonumber(ARGV[2])
+    local window_us = window_s * 1000000
+    local clock = second * 1000000 + time[2]
+    local newest = redis.call('LINDEX', KEYS[2], '0')
+    if newest and newest - window_us > clock then
+      redis.call('DEL', KEYS[2]) -- the clock was set back: one new window rather than a lockout
+      newest = nil
+    end
+    local now = math.max(clock, newest or 0) -- never before the newest entry, even if the clock was set back
 
-  local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
-  if oldest and oldest + window_us > now then
-    return 'rate_limited', limit, window_s, oldest + window_us - clock
+    local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
+    if oldest and oldest + window_us > now then
+      return 'rate_limited', limit, window_s, oldest + window_us - clock, quota, ends - starts
+    end
+    stamp = now == clock and time[1] .. ('00000' .. time[2]):sub(-6) or newest
   end
 
-  local stamp = now == clock and time[1] .. ('00000' .. time[2]):sub(-6) or newest
-  local admitted = redis.call('LPUSH', KEYS[2], stamp)
-  redis.call('PEXPIRE', KEYS[2], window_s * 1000)
-  if admitted > limit then
-    redis.call('LTRIM', KEYS[2], '0', limit - 1)
+  if quota > 0 then
+    if used >= quota then
+      return 'quota_exceeded', quota, ends - starts, (ends - second) * 1000000 - time[2], limit, window_s
+    end
+    redis.call('HSET', KEYS[1], 'quota_used', ('%d %d %d'):format(starts, ends, used + 1))
+  end
+  if stamp then
+    local admitted = redis.call('LPUSH', KEYS[2], stamp)
+    redis.call('PEXPIRE', KEYS[2], window_s * 1000)
+    if admitted > limit then
+      redis.call('LTRIM', KEYS[2], '0', limit - 1)
+    end
   end
   return 'allowed'
 end
@@ -140,7 +197,8 @@ end
 -- verdict adds to which counter is declared in core/usage.py.
 local function count(verdict, second, id)
   local HOURS, DAYS, HOURLY, DAILY = 48, 90, 1, 193
-  local counter = verdict == 'allowed' and 0 or verdict == 'wrong_host' and 1 or verdict == 'rate_limited' and 2 or 3
+  local counter = verdict == 'allowed' and 0 or verdict == 'wrong_host' and 1
+    or (verdict == 'rate_limited' or verdict == 'quota_exceeded') and 2 or 3
   local hour = (second - second % 3600) / 3600
   local day = (hour - hour % 24) / 24
   local in_hour, in_day = '#' .. HOURLY + hour % HOURS * 4 + counter, '#' .. DAILY + day % DAYS * 4 + counter
@@ -181,13 +239,13 @@ end
 
 local restrictions = (#ARGV - 3) / 3
 local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
-  'rate_limit_window_sec', 'not_before', 'last_used_at', unpack(ARGV, 3, 2 + restrictions))
+  'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', unpack(ARGV, 3, 2 + restrictions))
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
 if moved_to then
   return { KEYS[1], 'moved', moved_to, call }
 end
 local is_token, length = id or email or comment, 0
-for i = 10, 9 + restrictions do
+for i = 11, 10 + restrictions do
   if record[i] then
     is_token, length = true, length + #record[i]
   end
@@ -208,9 +266,12 @@ id, email, comment = id or '', email or '', comment or ''
 assert(#id + #email + #comment + length <= 65536, 'the record of this token is too long')
 local time = redis.call('TIME')
 local second = tonumber(time[1])
-local verdict, limit, window_s, wait_us = decide(record, restrictions, second, time)
+local verdict, limit, window_s, wait_us, other_limit, other_window_s = decide(record, restrictions, second, time)
 count(verdict, second, id)
-if verdict == 'rate_limited' then
+if wait_us then
+  if other_limit > 0 then
+    return { KEYS[1], verdict, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call }
+  end
   return { KEYS[1], verdict, id, email, comment, limit, window_s, wait_us, call }
 end
 
