@@ -63,14 +63,14 @@ def test_page_with_a_quota(operator: Operator, database: Any) -> None:
     assert shown
     ends = {"resets_at": "5138-11-16T09:46:39Z"}
     assert shown["quota"] == {"max": 1000, "period": "month", "used": 7, "remaining": 993} | ends
-    printed = operator._client.application.test_cli_runner().invoke(args=["tokens", "show", name]).stdout
+    printed = operator._client.application.test_cli_runner().invoke(args=["tokens", "show", token_id]).stdout
     assert json.loads(printed)["quota"] == shown["quota"] | {"resets_at": 99_999_999_999}
 
 
-def test_page_without_a_quota(operator: Operator, name: str) -> None:
+def test_page_without_a_quota(operator: Operator, token_id: str) -> None:
     """A token without a quota shows none."""
-    assert "<dt>Quota" not in operator.get(f"/tokens/{name}").text
-    shown = operator._client.get(f"/api/v1/tokens/{name}", auth=OPERATOR).json
+    assert "<dt>Quota" not in operator.get(f"/tokens/{token_id}").text
+    shown = operator._client.get(f"/api/v1/tokens/{token_id}", auth=OPERATOR).json
     assert shown
     assert shown["quota"] is None
 
