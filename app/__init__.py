@@ -105,7 +105,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     # A client of its own, because a change may wait longer for the disk than /auth may wait for anything.
     patient = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
     store = RedisTokens(patient, pepper_check, _ADMIN_DEADLINE_MS / 1000)
-    defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec)
+    defaults = Defaults(settings.token_ttl_seconds, settings.rate_limit_window_sec, settings.unset)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,

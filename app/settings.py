@@ -238,6 +238,11 @@ class Settings:
         return replace(self.redis_url, login=login)
 
     @property
+    def unset(self) -> frozenset[str]:
+        """The names of the settings that are empty, off or 0."""
+        return frozenset(declared.name for declared in fields(self) if not getattr(self, declared.name))
+
+    @property
     def limit(self) -> Limit:
         """The rate limit of tokens that do not have their own."""
         return Limit(self.rate_limit_max, self.rate_limit_window_sec)

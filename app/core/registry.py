@@ -25,10 +25,11 @@ from app.core.tokens import Fault, Token
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What applies to a token that sets nothing of its own."""
+    """What applies to a token that sets nothing of its own, and the names of settings without a value."""
 
     ttl_s: int
     window_s: int
+    unset: frozenset[str] = frozenset()
 
 
 class Registry:
@@ -63,7 +64,7 @@ class Registry:
         Raises InvalidFieldsError and AlreadyIssuedError.
         """
         now = self._now()
-        draft = fields.parse_new(typed, self._defaults.ttl_s, int(now))
+        draft = fields.parse_new(typed, self._defaults.ttl_s, int(now), self._defaults.unset)
         secret = tokens.mint(self._prefix)
         token = self._new(draft, secret, now)
         with self._claimed(idempotency_key):
@@ -76,7 +77,7 @@ class Registry:
         """
         now_s = self.now_s
         _refuse_unreadable(token)
-        draft = fields.parse_edit(token, typed, now_s)
+        draft = fields.parse_edit(token, typed, now_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))

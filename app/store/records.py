@@ -7,10 +7,12 @@ from typing import Any
 
 from app.core.fields import KEPT, TokenSpec
 from app.core.kinds import Moment, Number, kept_number
+from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import DIGEST, TOKEN_ID, Fault, Token, inherited_id
 
 _MAX_BYTES = 65_536
 _CUT_BYTES = 4096
+_LEFT_CHARS = 100
 # What PEXPIRETIME says if there is no such key.
 NO_KEY = -2
 
@@ -25,7 +27,7 @@ FIELDS = (
 )
 
 # take.lua finds no token in a record without any of these, and reads no record in which they are longer.
-IDENTIFYING = ("id", "hosts", "email", "comment")
+IDENTIFYING = ("id", "email", "comment", *(restriction.field for restriction in RESTRICTIONS))
 # take.lua refuses to decide with another value than a number, or with one below its bound.
 DECIDING = {field.name: field.kind.low for field in KEPT if isinstance(field.kind, Number | Moment)}
 
@@ -79,10 +81,14 @@ def id_of(digest: str, kept: str | None) -> str:
 
 
 def _text(value: bytes, *, cut: bool) -> str:
-    """Return a value as text; if it is to be cut, what fits into a record with all others, up to a comma."""
+    """Return a value as text; if it is to be cut, what fits into a record with all others, up to a comma.
+
+    Something remains of every value, because a list that is empty restricts nothing.
+    """
     if not cut or len(value) <= _CUT_BYTES:
         return value.decode(errors="replace")
-    return value[:_CUT_BYTES].decode(errors="replace").rpartition(",")[0]
+    start = value[:_CUT_BYTES].decode(errors="replace")
+    return start.rpartition(",")[0] or start[:_LEFT_CHARS]
 
 
 def _makes_sense(record: Mapping[str, str]) -> bool:

@@ -71,7 +71,8 @@ def _shown_name(name: str) -> str:
 @bp.get("/openapi.json")
 def openapi() -> Shown:
     """Describe this API."""
-    return describe(datetime.fromtimestamp(services().registry.now_s, UTC).date())
+    today = datetime.fromtimestamp(services().registry.now_s, UTC).date()
+    return describe(today, services().settings.unset)
 
 
 @bp.get("/tokens")

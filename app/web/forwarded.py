@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from app.core.clients import Proxies, reported_address
 from app.core.credentials import SOURCES, accepted, headers as headers_of, owner
 from app.core.verdicts import Attempt, Verdict
 
@@ -22,19 +23,26 @@ class Headers(Protocol):
         ...
 
 
-# Every header that an answer of /auth depends on; X-Forwarded-For only if FAIL_LIMIT_MAX is set.
-READ_HEADERS = (*headers_of(SOURCES), "X-Forwarded-Host", "X-Forwarded-For")
+# Every header that an answer of /auth depends on; X-Forwarded-For only if TRUSTED_PROXIES is set.
+READ_HEADERS = (*headers_of(SOURCES), "X-Forwarded-Host", *SUBREQUEST_HEADERS, "X-Forwarded-For")
 
 
-def read_attempt(headers: Headers, sources: tuple[str, ...]) -> Attempt:
-    """Return what the client presented in the first of *sources* that it sent, good or bad; raise nothing."""
+def read_attempt(headers: Headers, sources: tuple[str, ...], peer: str, trusted: Proxies) -> Attempt:
+    """Return what the client presented in the first of *sources* that it sent, good or bad; raise nothing.
+
+    The address of the client is looked up only if there are *trusted* proxies that could report it.
+    """
     host = headers.get("X-Forwarded-Host")
     for source, sharing in accepted(sources):
         value = headers.get(source.header)
         if value is None or (sharing and owner(value, sharing) is not source):
             continue
         secret = source.read(value)
-        return Attempt("", host, Verdict.MALFORMED_CREDENTIAL) if secret is None else Attempt(secret, host)
+        if secret is None:
+            return Attempt("", host, Verdict.MALFORMED_CREDENTIAL)
+        address = reported_address(peer, headers.get("X-Forwarded-For"), trusted) if trusted else None
+        method, uri = headers.get("X-Forwarded-Method"), headers.get("X-Forwarded-Uri")
+        return Attempt(secret, host, None, method, uri, address)
     return Attempt("", host, Verdict.NO_CREDENTIAL)
 
 

@@ -147,6 +147,6 @@ DESCRIPTION: Schema = {
 
 
 @lru_cache(maxsize=1)
-def describe(today: date) -> Schema:
-    """Return the description of the API as it holds on *today*."""
-    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": schemas(today)}}
+def describe(today: date, unset: frozenset[str]) -> Schema:
+    """Return the description of the API as it holds on *today*, without the settings *unset*."""
+    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": schemas(today, unset)}}

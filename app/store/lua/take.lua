@@ -8,7 +8,8 @@
 -- then, for the restrictions of core/restrictions.py in the order in which they apply:
 --          the field of each in the record, a list with commas in between
 --          the verdict of each if nothing of the request is listed
---          the candidates of each in one text, ",example.com,*.com,*,", of which one has to be listed; "" if none
+--          the candidates of each in one text, ",example.com,*.com,*,", of which one has to be listed; "" if none.
+--          For "paths" it is the request's path between two commas, with at most 501 characters of it
 -- ARGV[-1] the call              text that no other call on this connection has
 -- Returns  { KEYS[1], verdict, ..., call }; the words are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
@@ -88,6 +89,25 @@ local function lists(list, candidates, ignores_case)
   end
 end
 
+-- Returns whether a path, sent between two commas, is listed: as it is, or below an item that ends in "/*". What no
+-- operator can write matches nothing, in particular an item so long that the path may have been cut within it.
+local function covers(list, sent)
+  local LONGEST, path, at = 500, sent:sub(2, -2), 1
+  while path ~= '' and at do
+    at = list:find('[^,%s]', at)
+    local comma = at and list:find(',', at, true) or #list + 1
+    local item = at and list:sub(at, comma - 1):match('.*%S') or ''
+    local fixed = item:sub(-2) == '/*' and item:sub(1, -2) or item
+    if #item <= LONGEST and not fixed:find('*', 1, true) then
+      if path == item or (fixed ~= item and path:sub(1, #fixed) == fixed) then
+        return true
+      end
+    end
+    at = at and comma + 1
+  end
+  return false
+end
+
 -- Returns the verdict; for "rate_limited" also the limit, the window and the time to wait.
 local function decide(record, restrictions, second, time)
   local enabled, not_before = record[4], record[8]
@@ -100,8 +120,8 @@ local function decide(record, restrictions, second, time)
   for i = 1, restrictions do -- every token has hosts, if only none; without another list it is not restricted by it
     local list, is_hosts = record[9 + i], ARGV[2 + i] == 'hosts'
     if is_hosts or (list and list ~= '') then
-      local candidates = ARGV[2 + 2 * restrictions + i]
-      if not (list and lists(list, candidates, is_hosts)) then
+      local candidates, is_listed = ARGV[2 + 2 * restrictions + i], ARGV[2 + i] == 'paths' and covers or lists
+      if not (list and is_listed(list, candidates, is_hosts)) then
         return ARGV[2 + restrictions + i]
       end
     end
@@ -140,7 +160,8 @@ end
 -- verdict adds to which counter is declared in core/usage.py.
 local function count(verdict, second, id)
   local HOURS, DAYS, HOURLY, DAILY = 48, 90, 1, 193
-  local counter = verdict == 'allowed' and 0 or verdict == 'wrong_host' and 1 or verdict == 'rate_limited' and 2 or 3
+  local is_outside = verdict ~= 'allowed' and verdict:sub(1, 6) == 'wrong_'
+  local counter = verdict == 'allowed' and 0 or is_outside and 1 or verdict == 'rate_limited' and 2 or 3
   local hour = (second - second % 3600) / 3600
   local day = (hour - hour % 24) / 24
   local in_hour, in_day = '#' .. HOURLY + hour % HOURS * 4 + counter, '#' .. DAILY + day % DAYS * 4 + counter
