@@ -27,6 +27,7 @@ def make_token(digest: str = "ab" * 32, **fields: Any) -> Token:
     return Token(digest=digest, **defaults | fields)
 
 
-def candidates(**texts: Sequence[str]) -> list[Sequence[str]]:
+def candidates(**texts: Sequence[str]) -> list[str]:
     """Return the candidates of a request by the names of the restrictions, none for those left out."""
-    return [texts.get(restriction.field, ()) for restriction in RESTRICTIONS]
+    found = (texts.get(restriction.field) for restriction in RESTRICTIONS)
+    return [f",{','.join(each)}," if each else "" for each in found]

@@ -6,17 +6,19 @@ To add a restriction:
    and has no such field where the token is not restricted.
 2. Add its verdict to ``core/verdicts.py``, and the status, body and challenge to ``web/answers.py``.
 3. Add what it reads from the request to ``Attempt``, and read it in ``web/forwarded.py``.
-4. Add a row to RESTRICTIONS, in its place. Neither the gate nor the ledger changes, and ``take.lua`` only for
-   a list that is compared in another way than for equality.
+4. Add a row to RESTRICTIONS, in its place, and the comparison to ``take.lua``. Neither the gate nor the
+   ledger changes. The script names the fields and the verdicts itself, because to send them with each request
+   costs more than the comparison; a test holds them against the table.
 
 The candidates are the texts of which a token has to list one. If there are none, because a header is missing
-or malformed, a token with that restriction is refused. No candidate has more than 255 characters, and none
-contains a comma; several may come as one text with commas between them.
+or malformed, a token with that restriction is refused. No candidate for a host or a method has a comma or
+more than 255 characters.
 
-Two lists differ from the rest. A token that lists no hosts opens nothing, and an older deployment stored
-hosts as they were typed, so case and blanks do not matter. A path is sent as it is, with its commas, and
-``take.lua`` compares it with each listed one: a candidate for each slash in it would let a client send
-megabytes to Redis. Any list but the hosts restricts nothing if it is missing or empty.
+A path and an address are sent as they are, and ``take.lua`` compares them with each listed item: a candidate
+for each slash in a path or each network around an address would let a client send megabytes to Redis.
+
+Hosts differ from the rest: a token that lists none opens nothing, and an older deployment stored them as they
+were typed, so case and blanks do not matter. Any other list that is missing or empty restricts nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +26,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from app.core.cache import BoundedCache
 from app.core.hosts import covering_patterns
 from app.core.methods import covering_methods
-from app.core.networks import covering_networks
+from app.core.networks import digits
 from app.core.paths import covering_paths
 from app.core.verdicts import Attempt, Verdict
+
+# An attempt without its secret.
+Presented = tuple[str | None, Verdict | None, str | None, str | None, str | None]
+_MAX_CACHE_BYTES = 1024 * 1024
+_ENTRY_BYTES = 1000  # of overhead
 
 
 class Restriction(NamedTuple):
@@ -43,5 +51,26 @@ RESTRICTIONS = (
     Restriction("hosts", Verdict.WRONG_HOST, lambda attempt: covering_patterns(attempt.host)),
     Restriction("methods", Verdict.WRONG_METHOD, lambda attempt: covering_methods(attempt.method)),
     Restriction("paths", Verdict.WRONG_PATH, lambda attempt: covering_paths(attempt.uri)),
-    Restriction("networks", Verdict.WRONG_NETWORK, lambda attempt: covering_networks(attempt.address)),
+    Restriction("networks", Verdict.WRONG_NETWORK, lambda attempt: digits(attempt.address)),
 )
+
+
+def candidates(attempt: Attempt) -> tuple[str, ...]:
+    """Return the candidates of each restriction in one text, between commas; an empty text if there are none.
+
+    They are cached, because most requests to a service are alike in all but the secret.
+    """
+    return _cached(attempt[1:])
+
+
+def _texts(presented: Presented) -> tuple[str, ...]:
+    attempt = Attempt("", *presented)
+    found = (restriction.candidates(attempt) for restriction in RESTRICTIONS)
+    return tuple(f",{','.join(texts)}," if texts else "" for texts in found)
+
+
+def _size(presented: Presented, texts: tuple[str, ...]) -> int:
+    return _ENTRY_BYTES + sum(map(len, texts)) + sum(len(text) for text in presented if text)
+
+
+_cached = BoundedCache(_texts, _size, _MAX_CACHE_BYTES)

@@ -40,8 +40,9 @@ def read_attempt(headers: Headers, sources: tuple[str, ...], peer: str, trusted:
         secret = source.read(value)
         if secret is None:
             return Attempt("", host, Verdict.MALFORMED_CREDENTIAL)
-        address = reported_address(peer, headers.get("X-Forwarded-For"), trusted) if trusted else None
         method, uri = headers.get("X-Forwarded-Method"), headers.get("X-Forwarded-Uri")
+        is_known = trusted.networks or trusted.is_unix_trusted
+        address = reported_address(peer, headers.get("X-Forwarded-For"), trusted) if is_known else None
         return Attempt(secret, host, None, method, uri, address)
     return Attempt("", host, Verdict.NO_CREDENTIAL)
 

@@ -5,11 +5,10 @@
 -- KEYS[3]  the usage             string, laid out in store/usage.py; written here
 -- ARGV[1]  the default limit     requests per window; 0 is unlimited
 -- ARGV[2]  the default window    seconds
--- then, for the restrictions of core/restrictions.py in the order in which they apply:
---          the field of each in the record, a list with commas in between
---          the verdict of each if nothing of the request is listed
---          the candidates of each in one text, ",example.com,*.com,*,", of which one has to be listed; "" if none.
---          For "paths" it is the request's path between two commas, with at most 501 characters of it
+-- then, for each restriction of core/restrictions.py, in the order in which they apply:
+--          the candidates of which the record has to list one, in one text, ",example.com,*.com,*,"; "" if there are
+--          none. For paths it is the path of the request, at most 501 characters of it, and for networks the address
+--          of the client in 8 or 32 hexadecimal digits, both between commas too
 -- ARGV[-1] the call              text that no other call on this connection has
 -- Returns  { KEYS[1], verdict, ..., call }; the words are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
@@ -89,19 +88,63 @@ local function lists(list, candidates, ignores_case)
   end
 end
 
--- Returns whether a path, sent between two commas, is listed: as it is, or below an item that ends in "/*". What no
--- operator can write matches nothing, in particular an item so long that the path may have been cut within it.
-local function covers(list, sent)
-  local LONGEST, path, at = 500, sent:sub(2, -2), 1
-  while path ~= '' and at do
+-- Returns whether an item of the list, without blanks around it, covers the path or contains the address that was sent
+-- between two commas. What no operator can write matches nothing. The functions in here cost nothing until they are
+-- needed.
+local function matches(list, sent, is_path)
+  local LONGEST, IPV4_DIGITS, IPV6_DIGITS = 500, 8, 32
+
+  local function covers(item, path) -- an item that is too long to be written may end where the path was cut
+    local is_wild = item:sub(-2) == '/*'
+    local fixed = is_wild and item:sub(1, -2) or item
+    if #item > LONGEST or fixed:find('*', 1, true) then
+      return false
+    end
+    return is_wild and path:sub(1, #fixed) == fixed or path == item
+  end
+
+  local function padded(groups) -- of an IPv6 address, or of a part of one; with four digits each
+    if groups == '' or (groups .. ':'):gsub('%x%x?%x?%x?:', '') ~= '' then
+      return groups == '' and '' or nil
+    end
+    return ((groups .. ':'):gsub('(%x+):', function(group) return ('0000'):sub(#group + 1) .. group end))
+  end
+
+  local function digits_of(text) -- hexadecimal ones; nothing for a malformed address
+    if not text:find(':', 1, true) then
+      local a, b, c, d = text:match('^(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)$')
+      return a and not ('.' .. text):find('%.0%d') and ('%02x%02x%02x%02x'):format(a, b, c, d)
+    end
+    local head, tail = text:match('^(.-)::(.*)$')
+    local before, after = padded(head or text), padded(tail or '')
+    local missing = before and after and IPV6_DIGITS - #before - #after or -1
+    if missing >= 0 and (missing > 0) == (head ~= nil) then
+      return before .. ('0'):rep(missing) .. after
+    end
+  end
+
+  local function contains(item, address) -- a network with bits behind its prefix is none
+    if (#address == IPV4_DIGITS) == (item:find(':', 1, true) ~= nil) then
+      return false
+    end
+    local text, prefix = item:match('^(.*)/(%d+)$')
+    local base, bits = digits_of(text or item), tonumber(prefix or 4 * #address)
+    if not base or #base ~= #address or bits > 4 * #address or (prefix and prefix ~= tostring(bits)) then
+      return false
+    end
+    local whole, step = math.floor(bits / 4), 2 ^ (4 - bits % 4)
+    local at = whole + 1
+    local own, digit = tonumber(base:sub(at, at), 16) or 0, tonumber(address:sub(at, at), 16) or 0
+    return base:sub(1, whole) == address:sub(1, whole) and own == digit - digit % step and not base:find('[^0]', at + 1)
+  end
+
+  local at, is_match = 1, is_path and covers or contains
+  sent = sent:sub(2, -2)
+  while at and sent ~= '' do
     at = list:find('[^,%s]', at)
     local comma = at and list:find(',', at, true) or #list + 1
-    local item = at and list:sub(at, comma - 1):match('.*%S') or ''
-    local fixed = item:sub(-2) == '/*' and item:sub(1, -2) or item
-    if #item <= LONGEST and not fixed:find('*', 1, true) then
-      if path == item or (fixed ~= item and path:sub(1, #fixed) == fixed) then
-        return true
-      end
+    if at and is_match(list:sub(at, comma - 1):match('.*%S'), sent) then
+      return true
     end
     at = at and comma + 1
   end
@@ -109,7 +152,7 @@ local function covers(list, sent)
 end
 
 -- Returns the verdict; for "rate_limited" also the limit, the window and the time to wait.
-local function decide(record, restrictions, second, time)
+local function decide(record, second, time)
   local enabled, not_before = record[4], record[8]
   if enabled and enabled ~= '1' then
     return 'disabled_token'
@@ -117,14 +160,19 @@ local function decide(record, restrictions, second, time)
   if not_before and second < whole(not_before, 0) then
     return 'token_not_yet_valid'
   end
-  for i = 1, restrictions do -- every token has hosts, if only none; without another list it is not restricted by it
-    local list, is_hosts = record[9 + i], ARGV[2 + i] == 'hosts'
-    if is_hosts or (list and list ~= '') then
-      local candidates, is_listed = ARGV[2 + 2 * restrictions + i], ARGV[2 + i] == 'paths' and covers or lists
-      if not (list and is_listed(list, candidates, is_hosts)) then
-        return ARGV[2 + restrictions + i]
-      end
-    end
+  -- Every token has hosts, if only none; without another list it is not restricted by it.
+  local hosts, methods, paths, networks = record[10], record[11], record[12], record[13]
+  if not (hosts and lists(hosts, ARGV[3], true)) then
+    return 'wrong_host'
+  end
+  if methods and methods ~= '' and not lists(methods, ARGV[4]) then
+    return 'wrong_method'
+  end
+  if paths and paths ~= '' and not matches(paths, ARGV[5], true) then
+    return 'wrong_path'
+  end
+  if networks and networks ~= '' and not matches(networks, ARGV[6], false) then
+    return 'wrong_network'
   end
 
   local own_limit, own_window_s = record[6], record[7]
@@ -200,15 +248,14 @@ local function count(verdict, second, id)
   end
 end
 
-local restrictions = (#ARGV - 3) / 3
 local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
-  'rate_limit_window_sec', 'not_before', 'last_used_at', unpack(ARGV, 3, 2 + restrictions))
+  'rate_limit_window_sec', 'not_before', 'last_used_at', 'hosts', 'methods', 'paths', 'networks')
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
 if moved_to then
   return { KEYS[1], 'moved', moved_to, call }
 end
 local is_token, length = id or email or comment, 0
-for i = 10, 9 + restrictions do
+for i = 10, 13 do
   if record[i] then
     is_token, length = true, length + #record[i]
   end
@@ -229,7 +276,7 @@ id, email, comment = id or '', email or '', comment or ''
 assert(#id + #email + #comment + length <= 65536, 'the record of this token is too long')
 local time = redis.call('TIME')
 local second = tonumber(time[1])
-local verdict, limit, window_s, wait_us = decide(record, restrictions, second, time)
+local verdict, limit, window_s, wait_us = decide(record, second, time)
 count(verdict, second, id)
 if verdict == 'rate_limited' then
   return { KEYS[1], verdict, id, email, comment, limit, window_s, wait_us, call }
