@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import product
 
@@ -34,15 +33,14 @@ _ANY = ("0[.]0[.]0[.]0/0", "::/0")
 PATTERN = f"(?:{'|'.join([IPV4, IPV6, *_ANY, *_networks_in_ipv4(), *_NETWORKS_IN_IPV6])})"
 
 
-@lru_cache(maxsize=1024)
-def digits(address: str | None) -> tuple[str, ...]:
-    """Return *address* in 8 or 32 hexadecimal digits, none for None.
+def comparable(address: str | None) -> tuple[str, ...]:
+    """Return *address*, which is canonical, as ``take.lua`` compares it: IPv6 in 32 digits; none for None.
 
-    A candidate for each network around it would be as simple for ``take.lua``, but 3 kB for an IPv6 address.
+    A candidate for each network around it would be simpler, but 3 kB for an IPv6 address.
     """
     if not address:
         return ()
-    return (ip_address(address).packed.hex(),)
+    return (IPv6Address(address).packed.hex() if ":" in address else address,)
 
 
 def parse_network(text: str) -> str:

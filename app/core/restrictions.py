@@ -29,7 +29,7 @@ from typing import NamedTuple
 from app.core.cache import BoundedCache
 from app.core.hosts import covering_patterns
 from app.core.methods import covering_methods
-from app.core.networks import digits
+from app.core.networks import comparable
 from app.core.paths import covering_paths
 from app.core.verdicts import Attempt, Verdict
 
@@ -51,7 +51,7 @@ RESTRICTIONS = (
     Restriction("hosts", Verdict.WRONG_HOST, lambda attempt: covering_patterns(attempt.host)),
     Restriction("methods", Verdict.WRONG_METHOD, lambda attempt: covering_methods(attempt.method)),
     Restriction("paths", Verdict.WRONG_PATH, lambda attempt: covering_paths(attempt.uri)),
-    Restriction("networks", Verdict.WRONG_NETWORK, lambda attempt: digits(attempt.address)),
+    Restriction("networks", Verdict.WRONG_NETWORK, lambda attempt: comparable(attempt.address)),
 )
 
 

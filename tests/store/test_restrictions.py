@@ -19,7 +19,7 @@ from devkit.replica import Replica
 DIGEST = "cd" * 32
 RECORD = keys.record(DIGEST)
 VERDICTS = [restriction.verdict for restriction in RESTRICTIONS]
-ALL_MET = (",a.test,*.test,*,", ",GET,", ",/v1/models,", ",c0000207,")
+ALL_MET = (",a.test,*.test,*,", ",GET,", ",/v1/models,", ",192.0.2.7,")
 
 
 def ask(client: Any, *candidates: str) -> str:

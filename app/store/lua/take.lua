@@ -8,7 +8,7 @@
 -- then, for each restriction of core/restrictions.py, in the order in which they apply:
 --          the candidates of which the record has to list one, in one text, ",example.com,*.com,*,"; "" if there are
 --          none. For paths it is the path of the request, at most 501 characters of it, and for networks the address
---          of the client in 8 or 32 hexadecimal digits, both between commas too
+--          of the client, if it is IPv6 in 32 hexadecimal digits; both between commas too
 -- ARGV[-1] the call              text that no other call on this connection has
 -- Returns  { KEYS[1], verdict, ..., call }; the words are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
@@ -88,65 +88,84 @@ local function lists(list, candidates, ignores_case)
   end
 end
 
--- Returns whether an item of the list, without blanks around it, covers the path or contains the address that was sent
--- between two commas. What no operator can write matches nothing. The functions in here cost nothing until they are
--- needed.
-local function matches(list, sent, is_path)
-  local LONGEST, IPV4_DIGITS, IPV6_DIGITS = 500, 8, 32
-
-  local function covers(item, path) -- an item that is too long to be written may end where the path was cut
-    local is_wild = item:sub(-2) == '/*'
-    local fixed = is_wild and item:sub(1, -2) or item
-    if #item > LONGEST or fixed:find('*', 1, true) then
-      return false
+-- Returns whether an item of the list, without blanks around it, is the path that was sent between two commas, or ends
+-- in "/*" and has it below. What no operator can write matches nothing, in particular an item so long that the path may
+-- have been cut within it.
+local function covers(list, sent)
+  local LONGEST, SLASH, STAR, SPACE = 500, 47, 42, 32
+  local path, at = sent:sub(2, -2), 1
+  while path ~= '' and at <= #list do
+    local comma = list:find(',', at, true) or #list + 1
+    local item = list:sub(at, comma - 1)
+    if item:byte() ~= SLASH or item:byte(-1) <= SPACE then
+      item = (item:match('%S.*') or ''):match('.*%S') or ''
     end
-    return is_wild and path:sub(1, #fixed) == fixed or path == item
-  end
-
-  local function padded(groups) -- of an IPv6 address, or of a part of one; with four digits each
-    if groups == '' or (groups .. ':'):gsub('%x%x?%x?%x?:', '') ~= '' then
-      return groups == '' and '' or nil
-    end
-    return ((groups .. ':'):gsub('(%x+):', function(group) return ('0000'):sub(#group + 1) .. group end))
-  end
-
-  local function digits_of(text) -- hexadecimal ones; nothing for a malformed address
-    if not text:find(':', 1, true) then
-      local a, b, c, d = text:match('^(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)$')
-      return a and not ('.' .. text):find('%.0%d') and ('%02x%02x%02x%02x'):format(a, b, c, d)
-    end
-    local head, tail = text:match('^(.-)::(.*)$')
-    local before, after = padded(head or text), padded(tail or '')
-    local missing = before and after and IPV6_DIGITS - #before - #after or -1
-    if missing >= 0 and (missing > 0) == (head ~= nil) then
-      return before .. ('0'):rep(missing) .. after
-    end
-  end
-
-  local function contains(item, address) -- a network with bits behind its prefix is none
-    if (#address == IPV4_DIGITS) == (item:find(':', 1, true) ~= nil) then
-      return false
-    end
-    local text, prefix = item:match('^(.*)/(%d+)$')
-    local base, bits = digits_of(text or item), tonumber(prefix or 4 * #address)
-    if not base or #base ~= #address or bits > 4 * #address or (prefix and prefix ~= tostring(bits)) then
-      return false
-    end
-    local whole, step = math.floor(bits / 4), 2 ^ (4 - bits % 4)
-    local at = whole + 1
-    local own, digit = tonumber(base:sub(at, at), 16) or 0, tonumber(address:sub(at, at), 16) or 0
-    return base:sub(1, whole) == address:sub(1, whole) and own == digit - digit % step and not base:find('[^0]', at + 1)
-  end
-
-  local at, is_match = 1, is_path and covers or contains
-  sent = sent:sub(2, -2)
-  while at and sent ~= '' do
-    at = list:find('[^,%s]', at)
-    local comma = at and list:find(',', at, true) or #list + 1
-    if at and is_match(list:sub(at, comma - 1):match('.*%S'), sent) then
+    local fixed = item:byte(-1) == STAR and item:sub(1, -2) or item
+    local is_met = item == path or (fixed ~= item and fixed:byte(-1) == SLASH and path:sub(1, #fixed) == fixed)
+    if is_met and #item <= LONGEST and not fixed:find('*', 1, true) and (fixed == item or fixed:byte(-1) == SLASH) then
       return true
     end
-    at = at and comma + 1
+    at = comma + 1
+  end
+  return false
+end
+
+-- Returns whether an item of the list, without blanks around it, is the address that was sent between two commas, or a
+-- network around it in canonical form: an IPv4 address as text, an IPv6 address in 32 hexadecimal digits.
+local function contains(list, sent)
+  local SPACE, DIGITS = 32, 32
+  local address = sent:sub(2, -2)
+  local a, b, c, d = address:match('^(%d+)%.(%d+)%.(%d+)%.(%d+)$')
+  local number = a and ((a * 256 + b) * 256 + c) * 256 + d
+
+  local is_around
+  if number then
+    is_around = function(item) -- the network of that size around the address reads the same
+      local bits = tonumber(item:match('/(%d%d?)$'))
+      if not bits or bits > 32 then
+        return item == address
+      end
+      local base = number - number % 2 ^ (32 - bits)
+      local high, low = math.floor(base / 65536), base % 65536
+      local a, c = math.floor(high / 256), math.floor(low / 256)
+      return item == ('%d.%d.%d.%d/%d'):format(a, high % 256, c, low % 256, bits)
+    end
+  else
+    local function padded(groups) -- with four digits each; nothing if they are malformed
+      if groups == '' or (groups .. ':'):gsub('%x%x?%x?%x?:', '') ~= '' then
+        return groups == '' and '' or nil
+      end
+      return ((groups .. ':'):gsub('(%x+):', function(group) return ('0000'):sub(#group + 1) .. group end))
+    end
+
+    is_around = function(item) -- a network with bits behind its prefix is none
+      local text, prefix = item:match('^(.*)/(%d+)$')
+      local bits = tonumber(prefix or 4 * DIGITS)
+      local head, tail = (text or item):match('^(.-)::(.*)$')
+      local before, after = padded(head or text or item), padded(tail or '')
+      local missing = before and after and DIGITS - #before - #after or -1
+      local is_address = missing >= 0 and (missing > 0) == (head ~= nil)
+      if not is_address or bits > 4 * DIGITS or (prefix and prefix ~= tostring(bits)) then
+        return false
+      end
+      local base, at = before .. ('0'):rep(missing) .. after, math.floor(bits / 4) + 1
+      local own, digit = tonumber(base:sub(at, at), 16) or 0, tonumber(address:sub(at, at), 16) or 0
+      return base:sub(1, at - 1) == address:sub(1, at - 1) and own == digit - digit % 2 ^ (4 - bits % 4)
+        and not base:find('[^0]', at + 1)
+    end
+  end
+
+  local at = 1
+  while address ~= '' and at <= #list do
+    local comma = list:find(',', at, true) or #list + 1
+    local item = list:sub(at, comma - 1)
+    if (item:byte() or 0) <= SPACE or item:byte(-1) <= SPACE then
+      item = (item:match('%S.*') or ''):match('.*%S') or ''
+    end
+    if (item:find(':', 1, true) == nil) == (number ~= nil) and is_around(item) then
+      return true
+    end
+    at = comma + 1
   end
   return false
 end
@@ -168,10 +187,10 @@ local function decide(record, second, time)
   if methods and methods ~= '' and not lists(methods, ARGV[4]) then
     return 'wrong_method'
   end
-  if paths and paths ~= '' and not matches(paths, ARGV[5], true) then
+  if paths and paths ~= '' and not covers(paths, ARGV[5]) then
     return 'wrong_path'
   end
-  if networks and networks ~= '' and not matches(networks, ARGV[6], false) then
+  if networks and networks ~= '' and not contains(networks, ARGV[6]) then
     return 'wrong_network'
   end
 
