@@ -73,7 +73,7 @@ class RedisLedger(Ledger):
         )
 
     def take(self, digests: Sequence[str], candidates: Sequence[str]) -> Decision:
-        args = [*self._default, *candidates]
+        args: list[str | int] = [*self._default, *candidates]
         with self._within():
             self._pepper_check.check()
             absent = Decision(Verdict.UNKNOWN_TOKEN)
