@@ -141,6 +141,39 @@ def test_lists_of_other_programs(client: Any, record: dict[str, str], is_allowed
     assert decide(client, WHOLE, **record) is expected
 
 
+@pytest.mark.parametrize(
+    "text", ["2001:db8::7", "2001:DB8::/32 ", "2001:db8::/32", "2001:db8:0:0::/33", "2001:db8::/127"]
+)
+@pytest.mark.parametrize("is_client", [True, False])
+def test_ipv6_networks(client: Any, text: str, is_client: bool) -> None:  # noqa: FBT001
+    """An IPv6 network contains its addresses and no other."""
+    address = "2001:db8::7" if is_client else "2001:db9::7"
+    is_around = is_client and text != "2001:db8::/127" and text.islower()
+    expected = Verdict.ALLOWED if is_around else Verdict.WRONG_NETWORK
+
+    assert decide(client, WHOLE._replace(address=address), networks=text) is expected
+
+
+IPV6_NONSENSE = [
+    *(
+        "2001:db8::1/32",
+        "2001:db8::7/0",
+        ":2001:db8::/32",
+        "2001:db8::/032",
+        "2001:db8::/129",
+        "2001:db8:::/32",
+    ),
+    *("2001:db8/32", "::/", "2001::db8::/32", "20010db8::/32", "2001:db8::7%eth0", "::/-1", "[2001:db8::7]"),
+    *(":", "::/1x", "2001:db8:0:0:0:0:0:7:0/32", "/0"),
+]
+
+
+@pytest.mark.parametrize("text", IPV6_NONSENSE)
+def test_ipv6_nonsense(client: Any, text: str) -> None:
+    """What is no IPv6 network in its usual form contains nothing."""
+    assert decide(client, WHOLE._replace(address="2001:db8::7"), networks=text) is Verdict.WRONG_NETWORK
+
+
 @pytest.mark.parametrize("length", [499, 500, 501, 502, 600])
 def test_longest_path(client: Any, length: int) -> None:
     """A path is compared as a whole, however long: its beginning is not enough for an exact match."""

@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 from app.core import fields
 from app.core.hosts import MAX_PATTERNS
 from app.web.openapi import DESCRIPTION, describe
+from devkit.builders import make_settings
 from tests.web.conftest import OPERATOR, written
 from tests.web.test_admin import record_of
 
@@ -292,7 +293,7 @@ def test_clash(api: Api, fields: dict[str, Any]) -> None:
 )
 def test_described_ends(api: Api, text: str) -> None:
     """The description takes the ends that the service takes, and none that is over or too far away."""
-    schemas = describe(datetime.now(UTC).date())["components"]["schemas"]
+    schemas = describe(datetime.now(UTC).date(), frozenset())["components"]["schemas"]
     pattern = schemas["NewToken"]["properties"]["expires_at"]["pattern"]
 
     assert re.search(pattern, text)

@@ -45,7 +45,7 @@ def test_page_after_use(operator: Operator, name: str, text: str) -> None:
         operator._client.get("/auth", headers=headers)
 
     page = " ".join(operator.get(f"/tokens/{name}").text.split())
-    assert "Last 24 hours: 2 allowed, 1 refused (1 for another host" in page
+    assert "Last 24 hours: 2 allowed, 1 refused (1 outside its restrictions" in page
 
 
 def test_edit(operator: Operator, database: Any, name: str, text: str) -> None:
