@@ -105,7 +105,9 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
     admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
     store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
-    defaults = Defaults(settings.default_ttl_s, settings.rate_limit_window_sec, settings.max_ttl_seconds)
+    defaults = Defaults(
+        settings.default_ttl_s, settings.rate_limit_window_sec, settings.max_ttl_seconds, settings.unset
+    )
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,

@@ -252,6 +252,11 @@ class Settings:
         return self.token_ttl_seconds or self.max_ttl_seconds
 
     @property
+    def unset(self) -> frozenset[str]:
+        """The names of the settings that are empty, off or 0."""
+        return frozenset(declared.name for declared in fields(self) if not getattr(self, declared.name))
+
+    @property
     def limit(self) -> Limit:
         """Return the rate limit of tokens that do not have their own."""
         return Limit(self.rate_limit_max, self.rate_limit_window_sec)

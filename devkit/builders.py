@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import Token, mint_id
 from app.settings import Settings
 
@@ -23,3 +25,9 @@ def make_token(digest: str = "ab" * 32, **fields: Any) -> Token:
     """Return a token created at NOW for example.com, changed by *fields*."""
     defaults: dict[str, Any] = {"id": mint_id(NOW * 1000), "hosts": ("example.com",), "created_at": NOW}
     return Token(digest=digest, **defaults | fields)
+
+
+def candidates(**texts: Sequence[str]) -> list[str]:
+    """Return the candidates of a request by the names of the restrictions, none for those left out."""
+    found = (texts.get(restriction.field) for restriction in RESTRICTIONS)
+    return [f",{','.join(each)}," if each else "" for each in found]

@@ -108,10 +108,10 @@ def _chunked(received: bytes, start: int) -> tuple[bytes, int] | None:
 
 
 class Connection:
-    """A TCP connection to a loopback port."""
+    """A TCP connection to a loopback port, from the address *source* if that is given."""
 
-    def __init__(self, port: int, timeout_s: float = PATIENCE_S) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout_s)
+    def __init__(self, port: int, timeout_s: float = PATIENCE_S, source: str = "") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout_s, (source, 0))
         self._received = b""
 
     def __enter__(self) -> Self:

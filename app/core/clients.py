@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -38,6 +39,10 @@ class Proxies:
     def __hash__(self) -> int:
         """Return a cheap hash: hashing the networks would take longer than comparing them."""
         return len(self.networks)
+
+    def __bool__(self) -> bool:
+        """Return whether any proxy is trusted."""
+        return bool(self.networks) or self.is_unix_trusted
 
     def __contains__(self, hop: Address | None) -> bool:
         """Return whether *hop* is a trusted proxy; None stands for the peer of a Unix socket."""
@@ -72,9 +77,17 @@ def is_trusted(peer: str, trusted: Proxies) -> bool:
     return _address(peer) in trusted
 
 
+class _Found(NamedTuple):
+    """What is known of the client of a request, in the order of the functions below."""
+
+    name: str
+    nearest: str
+    address: str | None
+
+
 def client_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
     """Return the name under which a request is counted: its IPv4 address or its IPv6 /64."""
-    return _found(peer, forwarded_for, trusted)[1]
+    return _found(peer, forwarded_for, trusted).name
 
 
 def address_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
@@ -82,20 +95,31 @@ def address_of(peer: str, forwarded_for: str | None, trusted: Proxies) -> str:
 
     *peer* is empty on a Unix socket. *forwarded_for* is X-Forwarded-For; each proxy appends its peer to it.
     """
-    return _found(peer, forwarded_for, trusted)[0]
+    return _found(peer, forwarded_for, trusted).nearest
 
 
-def _found(peer: str, forwarded_for: str | None, trusted: Proxies) -> tuple[str, str]:
+def reported_address(peer: str, forwarded_for: str | None, trusted: Proxies) -> str | None:
+    """Return the address of the client that trusted proxies report, None if they report none.
+
+    Unlike ``address_of``, this never takes a proxy for a client: if *peer* is not trusted, or an entry that
+    would have to be read is malformed or missing, the address is not known.
+    """
+    return _found(peer, forwarded_for, trusted).address
+
+
+def _found(peer: str, forwarded_for: str | None, trusted: Proxies) -> _Found:
     is_long = len(peer) + len(forwarded_for or "") > _MAX_CACHED
     return (_find if is_long else _cached_find)(peer, forwarded_for, trusted)
 
 
-def _find(peer: str, forwarded_for: str | None, trusted: Proxies) -> tuple[str, str]:
-    hop = _address(peer)
+def _find(peer: str, forwarded_for: str | None, trusted: Proxies) -> _Found:
+    hop, is_reported = _address(peer), False
     hops = forwarded_for.rsplit(",", _MAX_HOPS) if forwarded_for else []
-    while hop in trusted and hops and (before := _address(hops.pop())) is not None:
-        hop = before
-    return _text(hop), _name(hop)
+    while hop in trusted and hops:
+        if (before := _address(hops.pop())) is None:
+            return _Found(_name(hop), _text(hop), None)
+        hop, is_reported = before, True
+    return _Found(_name(hop), _text(hop), _text(hop) if is_reported else None)
 
 
 _cached_find = lru_cache(maxsize=1024)(_find)

@@ -7,15 +7,16 @@ one entry in FIELDS and one attribute of TokenSpec. See docs/decisions/0019 and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from app.core import quotas
 from app.core.choices import Choice
-from app.core.kinds import Email, Hosts, Kind, Lifetime, Moment, Number, Text
+from app.core.kinds import Email, Kind, Lifetime, Moment, Number, Text
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S
+from app.core.list_kinds import Hosts, Methods, Networks, Paths
 
 MAX_TTL_S = 100 * 365 * 86_400
 MAX_GRACE_S = 7 * 86_400
@@ -42,7 +43,9 @@ class Field:
     aside: str = "optional"
     setting: str = ""
     partner: str = ""
+    needs: str = ""
     is_folded: bool = False
+    group: str = "Start, end and rate limit"
     is_kept: bool = True
     is_required: bool = False
 
@@ -78,6 +81,32 @@ FIELDS: Mapping[str, Field] = {
             is_kept=False,
         ),
         Field("comment", "Comment", Text(500), "What it is for. Sent to the backend as `X-Auth-Comment`"),
+        Field(
+            "methods",
+            "Methods",
+            Methods(),
+            "What it may do, such as `GET`, which allows `HEAD` too; blank is every method",
+            is_folded=True,
+            group="Restrictions",
+        ),
+        Field(
+            "paths",
+            "Paths",
+            Paths(),
+            "`/v1/models` is that path alone, `/v1/*` is `/v1/` and all below it; blank is every path",
+            is_folded=True,
+            group="Restrictions",
+        ),
+        Field(
+            "networks",
+            "Networks",
+            Networks(),
+            "Where clients may be, such as `192.0.2.7`, `10.0.0.0/8` or `2001:db8::/32`; blank is anywhere. "
+            "Needs `TRUSTED_PROXIES`",
+            needs="trusted_proxies",
+            is_folded=True,
+            group="Restrictions",
+        ),
         Field(
             "not_before",
             "Not before",
@@ -149,6 +178,9 @@ class TokenSpec:
     rate_limit_window_sec: int | None = None
     quota_max: int | None = None
     quota_period: str | None = None
+    methods: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +226,20 @@ class Draft:
     expires_at: int | Leave | None
 
 
-def parse_new(typed: Mapping[str, str], default_ttl_s: int, now_s: int, max_ttl_s: int = 0) -> Draft:
+def parse_new(
+    typed: Mapping[str, str],
+    default_ttl_s: int,
+    now_s: int,
+    max_ttl_s: int = 0,
+    unset: AbstractSet[str] = frozenset(),
+) -> Draft:
     """Return the draft of a new token from what was *typed*; raise InvalidFieldsError for every bad field.
 
-    It ends at most *max_ttl_s* from *now_s*; 0 is no bound.
+    It ends at most *max_ttl_s* from *now_s*; 0 is no bound. *unset* are the names of the settings that have
+    no value.
     """
     parsed, problems = _parse(typed, FIELDS)
+    problems |= _useless(parsed, unset)
     end = _end(parsed, problems, now_s)
     if end is not Leave.LEAVE:
         _refuse_beyond(max_ttl_s, end, parsed, problems, now_s)
@@ -207,13 +247,21 @@ def parse_new(typed: Mapping[str, str], default_ttl_s: int, now_s: int, max_ttl_
     return _draft(parsed, problems, expires_at, expires_at)
 
 
-def parse_edit(token: Terms, typed: Mapping[str, str], now_s: int, max_ttl_s: int = 0) -> Draft:
+def parse_edit(
+    token: Terms,
+    typed: Mapping[str, str],
+    now_s: int,
+    max_ttl_s: int = 0,
+    unset: AbstractSet[str] = frozenset(),
+) -> Draft:
     """Return the draft of *token* after an edit, which keeps what *typed* leaves out.
 
     A new end is at most *max_ttl_s* from *now_s*, 0 being no bound; the end that the token has may be later.
-    Raises InvalidFieldsError.
+    *unset* are the names of the settings that have no value. Raises InvalidFieldsError.
     """
     changed, problems = _parse(typed, [name for name in FIELDS if name in typed])
+    kept = values(token)
+    problems |= _useless({name: value for name, value in changed.items() if value != kept.get(name)}, unset)
     end = _end(changed, problems, now_s)
     if end not in (Leave.LEAVE, token.expires_at):
         _refuse_beyond(max_ttl_s, end, changed, problems, now_s)
@@ -246,6 +294,16 @@ def _edited(token: Terms, changed: dict[str, Any]) -> dict[str, Any]:
     if not changed.get("quota_max", token.quota_max):
         kept["quota_period"] = None
     return kept | changed
+
+
+def _useless(parsed: Mapping[str, Any], unset: AbstractSet[str]) -> dict[str, str]:
+    """Return what is wrong with values that can't have their effect while the settings *unset* have none."""
+    needed = {name: FIELDS[name].needs for name, value in parsed.items() if value}
+    return {
+        name: f"set {setting.upper()} first; without it the token would be refused everywhere"
+        for name, setting in needed.items()
+        if setting in unset
+    }
 
 
 def _end(parsed: Mapping[str, Any], problems: dict[str, str], now_s: int) -> int | Leave | None:

@@ -7,16 +7,17 @@ from typing import Protocol
 
 from app.core import tokens
 from app.core.peppers import Peppers
-from app.core.restrictions import RESTRICTIONS
+from app.core.restrictions import candidates
 from app.core.verdicts import Attempt, Decision, Verdict
 
 
 class Ledger(Protocol):
     """Reads a token's record, takes one permit from it and records the use, in one atomic step."""
 
-    def take(self, digests: Sequence[str], candidates: Sequence[Sequence[str]]) -> Decision:
+    def take(self, digests: Sequence[str], candidates: Sequence[str]) -> Decision:
         """Take a permit of the first known of *digests* if it lists a candidate of each restriction.
 
+        *candidates* has one text for each restriction, as from ``restrictions.candidates``.
         A token found under a previous pepper moves to the current one. Any exception means that there is no
         decision.
         """
@@ -40,5 +41,4 @@ class Gate:
             return Decision(attempt.fault)
         if tokens.is_mistyped(attempt.secret, self._prefix):
             return Decision(Verdict.MISTYPED_TOKEN)
-        candidates = [restriction.candidates(attempt) for restriction in RESTRICTIONS]
-        return self._ledger.take(self._peppers.digests(attempt.secret), candidates)
+        return self._ledger.take(self._peppers.digests(attempt.secret), candidates(attempt))

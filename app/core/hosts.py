@@ -22,11 +22,11 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 
 # The ASCII part of the grammar as regular expressions, for clients that validate before they send.
 LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = f"{_OCTET}(?:[.]{_OCTET}){{3}}"
+OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4 = f"{OCTET}(?:[.]{OCTET}){{3}}"
 _HEX = "[0-9A-Fa-f]{1,4}"
-_TAIL = f"(?:{_HEX}:{_HEX}|{_IPV4})"
-_IPV6 = "|".join(
+_TAIL = f"(?:{_HEX}:{_HEX}|{IPV4})"
+IPV6 = "|".join(
     [
         f"(?:{_HEX}:){{6}}{_TAIL}",
         *(
@@ -50,11 +50,10 @@ def grammar(label: str, only_label: str) -> str:
     """Return a regular expression for the ASCII input of parse_pattern; *only_label* is for single labels."""
     last = f"(?![0-9]+[.]?(?:[,{SPACES}]|$))"
     name = f"(?:(?:{label}[.])+{last}{label}|{last}{only_label})"
-    return f"(?:[*]|(?:[*][.])?{name}[.]?|{_IPV4}[.]?|\\[(?:{_IPV6})\\])"
+    return f"(?:[*]|(?:[*][.])?{name}[.]?|{IPV4}[.]?|\\[(?:{IPV6})\\])"
 
 
 PATTERN = grammar(LABEL, LABEL)
-PATTERNS = f"[, \t\r\n]*{PATTERN}(?:[,{SPACES}]+{PATTERN}){{0,{MAX_PATTERNS - 1}}}[, \t\r\n]*"
 
 
 class InvalidHostPatternError(ValueError):

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from app.core import hosts, moments
+from app.core import moments
 from app.core.text import HIDDEN, JOINERS, LINE, SELECTORS, parse_line
 
 _MAX_KEPT_DIGITS = 12
@@ -67,52 +67,6 @@ class Kind(ABC):
         if value is not None and not isinstance(value, str):
             raise ValueError("a string, or null")
         return value or ""
-
-
-@dataclass(frozen=True)
-class Hosts(Kind):
-    """A list of host patterns."""
-
-    name = "hosts"
-    is_list = True
-
-    def __str__(self) -> str:
-        return f"at most {hosts.MAX_PATTERNS} hosts, separated by commas, spaces or line breaks"
-
-    def parse(self, typed: str) -> tuple[str, ...]:
-        """Return the patterns in canonical form, each once."""
-        return hosts.parse_patterns(typed)
-
-    def format(self, value: tuple[str, ...]) -> str:
-        """Return one pattern per line."""
-        return "\n".join(value)
-
-    def to_record(self, value: tuple[str, ...]) -> str:
-        """Return the patterns separated by commas."""
-        return ",".join(value)
-
-    def from_record(self, kept: str) -> tuple[str, ...]:
-        """Return the patterns; an older deployment stored lists as they were typed."""
-        return tuple(filter(None, map(str.strip, kept.lower().split(","))))
-
-    def to_json(self, value: tuple[str, ...]) -> list[str]:
-        """Return the patterns as an array."""
-        return list(value)
-
-    def from_json(self, value: Any) -> str:
-        """Return an array of patterns, or a string of them, as it would have been typed."""
-        if not isinstance(value, list | str | None):
-            raise ValueError("a list of strings")  # noqa: TRY004 - it is shown like every other problem
-        return _lines(value) if isinstance(value, list) else value or ""
-
-
-def _lines(sent: list[Any]) -> str:
-    if len(sent) > hosts.MAX_PATTERNS:
-        raise ValueError(f"at most {hosts.MAX_PATTERNS} hosts, not {len(sent)}")
-    for host in sent:
-        if not isinstance(host, str) or not host or hosts.SEPARATOR.search(host):
-            raise ValueError(f"a list of strings with one host each, not {host!r}")
-    return "\n".join(sent)
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,15 @@ _TAKEN = {"secret": "a token with this secret exists already; nothing was change
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The defaults for a token that does not set its own values, and the longest lifetime; 0 is no bound."""
+    """The defaults for a token that does not set its own values, and what no token may have.
+
+    A *max_ttl_s* of 0 is no bound; *unset* are the names of the settings that have no value.
+    """
 
     ttl_s: int
     window_s: int
     max_ttl_s: int = 0
+    unset: frozenset[str] = frozenset()
 
 
 class Registry:
@@ -73,7 +77,8 @@ class Registry:
         An existing *secret* may be short if *allow_weak*. Raises InvalidFieldsError and AlreadyIssuedError.
         """
         now = self._now()
-        draft = fields.parse_new(typed, self._defaults.ttl_s, int(now), self._defaults.max_ttl_s)
+        defaults = self._defaults
+        draft = fields.parse_new(typed, defaults.ttl_s, int(now), defaults.max_ttl_s, defaults.unset)
         secret = tokens.mint(self._prefix) if secret is None else self._usable(secret, allow_weak=allow_weak)
         token = self._new(draft, secret, now)
         with self._claimed(idempotency_key):
@@ -88,7 +93,7 @@ class Registry:
         """
         now_s = self.now_s
         _refuse_unreadable(token)
-        draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s)
+        draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))

@@ -41,7 +41,10 @@ class Counter(NamedTuple):
 # take.lua has the same assignment, and a test compares the two for every verdict.
 COUNTERS: Mapping[str, Counter] = {
     "allowed": Counter((Verdict.ALLOWED,), "allowed"),
-    "wrong_host": Counter((Verdict.WRONG_HOST,), "for another host"),
+    "wrong_host": Counter(
+        (Verdict.WRONG_HOST, Verdict.WRONG_METHOD, Verdict.WRONG_PATH, Verdict.WRONG_NETWORK),
+        "outside its restrictions",
+    ),
     "rate_limited": Counter((Verdict.RATE_LIMITED, Verdict.QUOTA_EXCEEDED), "over a limit"),
     "inactive": Counter((Verdict.DISABLED_TOKEN, Verdict.TOKEN_NOT_YET_VALID), "while it was off"),
 }

@@ -20,6 +20,9 @@ class Verdict(StrEnum):
     DISABLED_TOKEN = auto()
     TOKEN_NOT_YET_VALID = auto()
     WRONG_HOST = auto()
+    WRONG_METHOD = auto()
+    WRONG_PATH = auto()
+    WRONG_NETWORK = auto()
     RATE_LIMITED = auto()
     QUOTA_EXCEEDED = auto()
     THROTTLED_CLIENT = auto()
@@ -27,11 +30,18 @@ class Verdict(StrEnum):
 
 
 class Attempt(NamedTuple):
-    """What a client presented: a well-formed secret or the fault in it, and the host that it requested."""
+    """What a client presented: a well-formed secret or the fault in it, and what it requested from where.
+
+    The host, the method and the URI are as the proxy sent them, None if it did not. *address* is that of
+    the client in canonical form, None if it is not known.
+    """
 
     secret: str
     host: str | None
     fault: Verdict | None = None
+    method: str | None = None
+    uri: str | None = None
+    address: str | None = None
 
 
 class Identity(NamedTuple):

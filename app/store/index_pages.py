@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.core.kinds import Hosts
+from app.core.list_kinds import Hosts
 from app.core.search import CURSOR, Found, Kind, Query
 from app.core.tokens import Token, id_time_ms
 from app.store import keys, records

@@ -61,9 +61,7 @@ class RedisLedger(Ledger):
         self.concurrent = pipeline is not None
         self._unsettled: set[str] = set()
         self._pepper_check = pepper_check
-        fields = [restriction.field for restriction in RESTRICTIONS]
-        verdicts = [restriction.verdict.value for restriction in RESTRICTIONS]
-        self._rules: list[str | int] = [default.max_requests, default.window_s, *fields, *verdicts]
+        self._default = (default.max_requests, default.window_s)
         # A pipeline belongs to one event loop; without one, several threads may call.
         self._within = (
             Deadlines(deadline_s, DECISION) if pipeline else partial(bounded, deadline_s, setting=DECISION)
@@ -75,8 +73,8 @@ class RedisLedger(Ledger):
             client, pepper_check, lambda script, names, args: script.run(client, names, args)
         )
 
-    def take(self, digests: Sequence[str], candidates: Sequence[Sequence[str]]) -> Decision:
-        args = [*self._rules, *[f",{','.join(texts)}," if texts else "" for texts in candidates]]
+    def take(self, digests: Sequence[str], candidates: Sequence[str]) -> Decision:
+        args: list[str | int] = [*self._default, *candidates]
         with self._within():
             self._pepper_check.check()
             absent = Decision(Verdict.UNKNOWN_TOKEN)
@@ -92,7 +90,7 @@ class RedisLedger(Ledger):
 
     def probe(self, name: str) -> None:
         """Decide on *name*, which no token has; raise what a decision would raise, and write nothing."""
-        self._follow(name, [*self._rules, *("" for _ in RESTRICTIONS)])
+        self._follow(name, [*self._default, *("" for _ in RESTRICTIONS)])
 
     def _settle(self, token_id: bytes, found: str, current: str) -> None:
         """Follow up on an allowed token in the background, unless there is nothing to do or it is running."""

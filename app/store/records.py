@@ -9,11 +9,13 @@ from typing import Any
 from app.core.fields import KEPT, TokenSpec
 from app.core.kinds import Moment, Number, kept_number
 from app.core.quotas import PERIODS, Count
+from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import DIGEST, TOKEN_ID, Fault, Token, inherited_id
 
 _MAX_BYTES = 65_536
 _CUT_BYTES = 4096
 _COUNT = re.compile("([0-9]{1,12}) ([0-9]{1,12}) ([0-9]{1,13})", re.ASCII)
+_LEFT_CHARS = 100
 # The reply of PEXPIRETIME if the key does not exist.
 NO_KEY = -2
 
@@ -29,7 +31,7 @@ FIELDS = (
 )
 
 # take.lua finds no token in a record without any of these, and reads no record in which they are longer.
-IDENTIFYING = ("id", "hosts", "email", "comment")
+IDENTIFYING = ("id", "email", "comment", *(restriction.field for restriction in RESTRICTIONS))
 # take.lua refuses to decide if one of these is not a number, or is below its bound.
 DECIDING = {field.name: field.kind for field in KEPT if isinstance(field.kind, Number | Moment)}
 
@@ -84,10 +86,14 @@ def id_of(digest: str, kept: str | None) -> str:
 
 
 def _text(value: bytes, *, cut: bool) -> str:
-    """Return *value* as text; if *cut* is set, at most _CUT_BYTES of it, up to a comma."""
+    """Return *value* as text; if *cut* is set, at most _CUT_BYTES of it, up to a comma.
+
+    Something remains of every value, because a list that is empty restricts nothing.
+    """
     if not cut or len(value) <= _CUT_BYTES:
         return value.decode(errors="replace")
-    return value[:_CUT_BYTES].decode(errors="replace").rpartition(",")[0]
+    start = value[:_CUT_BYTES].decode(errors="replace")
+    return start.rpartition(",")[0] or start[:_LEFT_CHARS]
 
 
 def _is_valid(record: Mapping[str, str]) -> bool:

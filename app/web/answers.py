@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
 
 
 _INVALID = 'error="invalid_token"'
+_FORBIDDEN = 'error="insufficient_scope"'
 OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.ALLOWED: Outcome(200, "OK"),
     Verdict.NO_CREDENTIAL: Outcome(401, "missing bearer token", ""),
@@ -39,7 +40,10 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     ),
     Verdict.DISABLED_TOKEN: Outcome(401, "invalid token", _INVALID),
     Verdict.TOKEN_NOT_YET_VALID: Outcome(401, "invalid token", _INVALID),
-    Verdict.WRONG_HOST: Outcome(403, "forbidden for host", 'error="insufficient_scope"'),
+    Verdict.WRONG_HOST: Outcome(403, "forbidden for host", _FORBIDDEN),
+    Verdict.WRONG_METHOD: Outcome(403, "forbidden for method", _FORBIDDEN),
+    Verdict.WRONG_PATH: Outcome(403, "forbidden for path", _FORBIDDEN),
+    Verdict.WRONG_NETWORK: Outcome(403, "forbidden for network", _FORBIDDEN),
     Verdict.RATE_LIMITED: Outcome(429, "rate limit exceeded"),
     Verdict.QUOTA_EXCEEDED: Outcome(429, "quota exceeded"),
     Verdict.THROTTLED_CLIENT: Outcome(429, "rate limit exceeded"),

@@ -72,7 +72,8 @@ def _shown_name(name: str) -> str:
 def openapi() -> Shown:
     """Describe this API."""
     today = datetime.fromtimestamp(services().registry.now_s, UTC).date()
-    return describe(today, services().settings.max_ttl_seconds)
+    settings = services().settings
+    return describe(today, settings.max_ttl_seconds, settings.unset)
 
 
 @bp.get("/tokens")

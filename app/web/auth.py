@@ -54,27 +54,31 @@ def _decide(services: Services, headers: Headers, peer: str) -> Decision:
     """Return the decision; with FAIL_LIMIT_MAX, clients that sent too many bad tokens are throttled."""
     failures, settings = services.failures, services.settings
     if failures is None:
-        return _check(services, headers)
+        return _check(services, headers, peer)
     if not is_trusted(peer, settings.trusted_proxies):
         log.error("FAIL_LIMIT_MAX ignores client=%(client)s: not in TRUSTED_PROXIES", {"client": peer})
-        return _check(services, headers)
+        return _check(services, headers, peer)
     client = client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
     if refusal := failures.blocking(client):
         return Decision(Verdict.THROTTLED_CLIENT, refusal=refusal)
-    return _check_and_count(services, failures, client, headers)
+    return _check_and_count(services, failures, client, headers, peer)
 
 
-def _check(services: Services, headers: Headers) -> Decision:
-    return services.gate.check(read_attempt(headers, services.settings.credential_sources))
+def _check(services: Services, headers: Headers, peer: str) -> Decision:
+    settings = services.settings
+    attempt = read_attempt(headers, settings.credential_sources, peer, settings.trusted_proxies)
+    return services.gate.check(attempt)
 
 
-def _check_and_count(services: Services, failures: Failures, client: str, headers: Headers) -> Decision:
+def _check_and_count(
+    services: Services, failures: Failures, client: str, headers: Headers, peer: str
+) -> Decision:
     """Return the decision and count a bad token, within one deadline.
 
     If counting fails, the decision fails: an attacker must not learn whether a guess was right.
     """
     with gevent.Timeout(services.settings.redis_deadline_ms / 1000):
-        decision = _check(services, headers)
+        decision = _check(services, headers, peer)
         refusal = failures.note(client) if decision.verdict in COUNTED else None
     return Decision(Verdict.THROTTLED_CLIENT, refusal=refusal) if refusal else decision
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from app.core.clients import Proxies, reported_address
 from app.core.credentials import SOURCES, Source, accepted, headers as headers_of, owner
 from app.core.verdicts import Attempt, Verdict
 
@@ -23,19 +24,27 @@ class Headers(Protocol):
 
 
 # Every header that a response of /auth depends on, besides those that CREDENTIAL_SOURCES adds.
-# X-Forwarded-For matters only if FAIL_LIMIT_MAX is set.
-READ_HEADERS = (*headers_of(SOURCES.values()), "X-Forwarded-Host", "X-Forwarded-For")
+# X-Forwarded-For matters only if TRUSTED_PROXIES is set.
+READ_HEADERS = (*headers_of(SOURCES.values()), "X-Forwarded-Host", *SUBREQUEST_HEADERS, "X-Forwarded-For")
 
 
-def read_attempt(headers: Headers, sources: tuple[Source, ...]) -> Attempt:
-    """Return what the client presented in the first of *sources* that it sent, good or bad; raise nothing."""
+def read_attempt(headers: Headers, sources: tuple[Source, ...], peer: str, trusted: Proxies) -> Attempt:
+    """Return what the client presented in the first of *sources* that it sent, good or bad; raise nothing.
+
+    The address of the client is looked up only if there are *trusted* proxies that could report it.
+    """
     host = headers.get("X-Forwarded-Host")
     for source, sharing in accepted(sources):
         value = headers.get(source.header)
         if value is None or (sharing and owner(value, sharing) is not source):
             continue
         secret = source.read(value)
-        return Attempt("", host, Verdict.MALFORMED_CREDENTIAL) if secret is None else Attempt(secret, host)
+        if secret is None:
+            return Attempt("", host, Verdict.MALFORMED_CREDENTIAL)
+        method, uri = headers.get("X-Forwarded-Method"), headers.get("X-Forwarded-Uri")
+        is_known = trusted.networks or trusted.is_unix_trusted
+        address = reported_address(peer, headers.get("X-Forwarded-For"), trusted) if is_known else None
+        return Attempt(secret, host, None, method, uri, address)
     return Attempt("", host, Verdict.NO_CREDENTIAL)
 
 

@@ -150,6 +150,10 @@ DESCRIPTION: Schema = {
 
 
 @lru_cache(maxsize=1)
-def describe(today: date, max_ttl_s: int = 0) -> Schema:
-    """Return the description of the API as it holds on *today* with that MAX_TTL_SECONDS."""
-    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": schemas(today, max_ttl_s)}}
+def describe(today: date, max_ttl_s: int = 0, unset: frozenset[str] = frozenset()) -> Schema:
+    """Return the description of the API as it holds on *today*, with that MAX_TTL_SECONDS.
+
+    *unset* are the names of the settings that have no value.
+    """
+    current = schemas(today, max_ttl_s, unset)
+    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": current}}

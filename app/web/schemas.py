@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import singledispatch
@@ -10,11 +11,13 @@ from typing import Any
 from app.core.choices import Choice
 from app.core.durability import Durability
 from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
-from app.core.hosts import BEYOND_ASCII as BEYOND, MAX_PATTERNS, PATTERN, PATTERNS
-from app.core.kinds import Hosts, Kind, Lifetime, Moment, Number, Text
+from app.core.hosts import BEYOND_ASCII as BEYOND, PATTERN, SPACES
+from app.core.kinds import Kind, Lifetime, Moment, Number, Text
+from app.core.list_kinds import Hosts, ListKind
 from app.core.moments import MOMENT, within
 from app.core.quotas import PERIODS
 from app.core.tokens import CREDENTIAL, DIGEST, MIN_SECRET_CHARS, TOKEN_ID, Status
+from app.core.usage import COUNTERS
 
 Schema = dict[str, Any]
 
@@ -38,22 +41,29 @@ def shown(kind: Kind) -> Schema:
 
 
 @sent.register
-def _(_: Hosts) -> Schema:
+def _(kind: ListKind) -> Schema:
+    schema = _list(kind, {"pattern": f"^{kind.pattern}$"}, f"(?:{kind.pattern})?")
+    return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
+
+
+@sent.register
+def _(kind: Hosts) -> Schema:
+    return _list(kind, {"anyOf": [{"pattern": f"^{PATTERN}$"}, BEYOND_ASCII]}, PATTERN, minItems=1)
+
+
+def _list(kind: ListKind, item: Schema, first: str, **more: Any) -> Schema:
+    """Return the schema of an array or a text of items; *first* matches the first item in a text."""
+    rest = f"(?:[,{SPACES}]+{kind.pattern}){{0,{kind.max_items - 1}}}"
     return {
         "anyOf": [
-            {
-                "type": "array",
-                "items": {"type": "string", "anyOf": [{"pattern": f"^{PATTERN}$"}, BEYOND_ASCII]},
-                "minItems": 1,
-                "maxItems": MAX_PATTERNS,
-            },
-            {"type": "string", "pattern": f"^{PATTERNS}$"},
+            {"type": "array", "items": {"type": "string", **item}, "maxItems": kind.max_items, **more},
+            {"type": "string", "pattern": f"^[, \t\r\n]*{first}{rest}[, \t\r\n]*$"},
         ],
     }
 
 
 @shown.register
-def _(_: Hosts) -> Schema:
+def _(_: ListKind) -> Schema:
     return {"type": "array", "items": {"type": "string"}}
 
 
@@ -121,6 +131,7 @@ def _shown(field: Field) -> Schema:
 
 _SENT: Schema = {name: _sent(field) for name, field in FIELDS.items()}
 _SENT["expires_at"]["description"] += " null in a change is never, in a new token the default."
+_BLANK: Schema = {"anyOf": [{"enum": ["", [], None]}]}
 _ONE_END: Schema = {
     "not": {
         "required": ["ttl_seconds", "expires_at"],
@@ -141,7 +152,8 @@ _TOKEN: Schema = {
     "last_used_at": _moment("when it was last used, to the minute"),
 }
 _COUNTS = _object(
-    dict.fromkeys(counted := ["allowed", "wrong_host", "rate_limited", "inactive"], COUNT), counted
+    {name: COUNT | {"description": f"requests {counter.label}"} for name, counter in COUNTERS.items()},
+    [*COUNTERS],
 )
 _USAGE = _object({"last_24_hours": _COUNTS, "last_90_days": _COUNTS}, ["last_24_hours", "last_90_days"])
 _QUOTA: Schema = {
@@ -225,17 +237,18 @@ SCHEMAS: Schema = {
 }
 
 
-def schemas(today: date, max_ttl_s: int = 0) -> Schema:
+def schemas(today: date, max_ttl_s: int = 0, unset: AbstractSet[str] = frozenset()) -> Schema:
     """Return the schemas as they hold on *today*: an end is in the future, within *max_ttl_s* seconds.
 
-    0 stands for a hundred years, and for tokens that never end.
+    0 stands for a hundred years, and for tokens that never end. Fields that need one of the settings *unset*
+    take only a blank value.
     """
     ends = within(timedelta(seconds=max_ttl_s or MAX_TTL_S).days, today)
-    end = {"expires_at": {**_SENT["expires_at"], "pattern": f"^(?:{ends})$"}}
+    changed = {name: _SENT[name] | _BLANK for name, field in FIELDS.items() if field.needs in unset}
+    changed["expires_at"] = {**_SENT["expires_at"], "pattern": f"^(?:{ends})$"}
     if max_ttl_s:
-        end["ttl_seconds"] = _sent(replace(FIELDS["ttl_seconds"], kind=Lifetime(1, max_ttl_s)))
-    ending = {
-        name: SCHEMAS[name] | {"properties": SCHEMAS[name]["properties"] | end}
+        changed["ttl_seconds"] = _sent(replace(FIELDS["ttl_seconds"], kind=Lifetime(1, max_ttl_s)))
+    return SCHEMAS | {
+        name: SCHEMAS[name] | {"properties": SCHEMAS[name]["properties"] | changed}
         for name in ("NewToken", "Change")
     }
-    return SCHEMAS | ending

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given, strategies as st
 
-from app.core.clients import address_of, client_of, networks_of, parse_proxies
+from app.core.clients import address_of, client_of, networks_of, parse_proxies, reported_address
 
 TRAEFIK = "172.18.0.2"
 
@@ -122,3 +122,38 @@ def test_address(sent: str, address: str) -> None:
 
     assert ip_address(logged) == ip_address(address)
     assert logged.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "address"),
+    [
+        (TRAEFIK, "203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "198.51.100.1, 203.0.113.7, 172.18.0.3", "203.0.113.7"),
+        (TRAEFIK, "172.18.0.9", "172.18.0.9"),
+        (TRAEFIK, "2001:DB8:0:0::6", "2001:db8::6"),
+        (TRAEFIK, "::ffff:203.0.113.7", "203.0.113.7"),
+        (TRAEFIK, "64:ff9b::203.0.113.7", "64:ff9b::cb00:7107"),
+        (TRAEFIK, "fe80::1%eth0", "fe80::1"),
+        (TRAEFIK, None, None),
+        (TRAEFIK, "", None),
+        (TRAEFIK, "unknown", None),
+        (TRAEFIK, "203.0.113.7:80", None),
+        (TRAEFIK, "203.0.113.7, ", None),
+        (TRAEFIK, "203.0.113.7, x, 172.18.0.3", None),
+        (TRAEFIK, "203.0.113.7" + ", 172.18.0.3" * 99, None),
+        ("203.0.113.7", "198.51.100.1", None),
+        ("203.0.113.7", None, None),
+        ("", "203.0.113.7", None),
+        ("nonsense", "203.0.113.7", None),
+    ],
+)
+def test_reported_address(peer: str, forwarded_for: str | None, address: str | None) -> None:
+    """Only a trusted proxy reports an address; the proxy itself is never taken for the client."""
+    assert reported_address(peer, forwarded_for, parse_proxies("172.18.0.0/16")) == address
+
+
+def test_reported_over_a_socket() -> None:
+    """A trusted peer of a Unix socket reports an address too, and without any proxy there is none."""
+    assert reported_address("", "203.0.113.7", parse_proxies("unix")) == "203.0.113.7"
+    assert reported_address(TRAEFIK, "203.0.113.7", parse_proxies("")) is None
+    assert [bool(parse_proxies(text)) for text in ("", "unix", "private")] == [False, True, True]

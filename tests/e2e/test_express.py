@@ -25,6 +25,8 @@ pytestmark = pytest.mark.e2e
 TOKEN = "from-an-older-deployment"
 SOURCES = "authorization,header:api-key"
 READ = field_names(parse_sources(SOURCES))
+RESTRICTED = "restricted"
+LISTS = {"hosts": "*", "methods": "GET", "paths": "/v1/*,/x", "networks": "192.0.2.0/24,2001:db8::/32"}
 NAMES = [
     *(
         "Host",
@@ -148,10 +150,11 @@ def heads(draw: Any) -> bytes:
 @pytest.fixture(scope="module")
 def lanes() -> Iterator[tuple[int, int]]:
     """Run the express lane and plain gunicorn on the same Redis, and return their ports."""
-    options = {"rate_limit_max": 0, "web_concurrency": 1, "log_level": "error"}
+    options = {"rate_limit_max": 0, "web_concurrency": 1, "log_level": "error", "trusted_proxies": "private"}
     options |= {"credential_sources": SOURCES}
     with RedisServer() as redis, Gunicorn(redis.port, **options) as lane:
         redis.client().hset(record_key(TOKEN), mapping={"hosts": "a.test", "comment": "100% \x01"})
+        redis.client().hset(record_key(RESTRICTED), mapping=LISTS)
         with Gunicorn(redis.port, express_lane="false", **options) as plain:
             yield lane.port, plain.port
 
@@ -174,6 +177,74 @@ def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> N
     lane, plain = lanes
 
     assert undated(lane, data) == undated(plain, data)
+
+
+PRESENTED = {
+    "X-Forwarded-Method": ["GET", "HEAD", "POST", "get", "GET, GET", ""],
+    "X-Forwarded-Uri": [
+        "/v1/a",
+        "/v1/?b",
+        "/x",
+        "/y",
+        "/v1/../x",
+        "/v1/%2e",
+        "/v1/\xe9",
+        "/v1/a,b",
+        "",
+        "/v1/" + "a" * 9000,
+    ],
+    "X-Forwarded-For": [
+        "192.0.2.7",
+        "10.0.0.1",
+        "192.0.2.7, 10.0.0.1",
+        "x",
+        "2001:db8::1",
+        "::ffff:192.0.2.1",
+        "",
+    ],
+}
+
+
+@settings(max_examples=1_000)
+@given(
+    values=st.tuples(*(st.none() | st.sampled_from(values) for values in PRESENTED.values())),
+    twice=st.sampled_from(["", "", "", *PRESENTED]),
+)
+def test_restrictions_in_both_lanes(
+    lanes: tuple[int, int], values: tuple[str | None, ...], twice: str
+) -> None:
+    """Both lanes read what restrictions are compared with in the same way, from one field or from two."""
+    usual = {**USUAL, "Authorization": f"Bearer {RESTRICTED}"} | dict(zip(PRESENTED, values, strict=True))
+    fields = [(name, value) for name, value in usual.items() if value is not None]
+    fields += [(name, value) for name, value in fields if name == twice]
+    data = "GET /auth HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"
+
+    lane, plain = (undated(port, data.encode("latin-1")) for port in lanes)
+    assert lane == plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 200),
+        ({"X-Forwarded-Method": "PUT"}, 403),
+        ({"X-Forwarded-Uri": "/y"}, 403),
+        ({"X-Forwarded-For": "x"}, 403),
+    ],
+)
+def test_restrictions_take_the_express_lane(
+    lanes: tuple[int, int], changes: dict[str, str], status: int
+) -> None:
+    """The lane itself answers for a restricted token, and as the lists say."""
+    fields = (
+        USUAL
+        | {"Authorization": f"Bearer {RESTRICTED}"}
+        | {name: texts[0] for name, texts in PRESENTED.items()}
+    )
+    data = "GET /auth HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in (fields | changes).items()) + "\r\n"
+
+    assert recognize(data.encode(), READ)
+    assert [undated(port, data.encode())[0].split()[1] for port in lanes] == [f"{status}".encode()] * 2
 
 
 BAD_BEGINNINGS = [

@@ -13,10 +13,11 @@ from app.core.verdicts import Identity, Verdict
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
+from devkit.builders import candidates
 
 DIGEST = "ab" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
-HOST = [("example.com", "*.com", "*")]
+HOST = candidates(hosts=("example.com", "*.com", "*"))
 
 
 def ledger(client: Any, max_requests: int = 3, window_s: int = 60) -> RedisLedger:
@@ -100,7 +101,7 @@ def test_request_without_a_host(client: Any) -> None:
     """A request without a valid host is refused even if the token lists ``*``."""
     client.hset(RECORD, "hosts", "*")
 
-    assert ledger(client).take([DIGEST], [()]).verdict is Verdict.WRONG_HOST
+    assert ledger(client).take([DIGEST], candidates()).verdict is Verdict.WRONG_HOST
 
 
 @pytest.mark.parametrize("enabled", ["0", "", "true", "no"])

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from app.core.hosts import covering_patterns
-from app.core.kinds import Hosts
 from app.core.limits import Limit
+from app.core.list_kinds import Hosts
 from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
+from devkit.builders import candidates
 
 DIGEST = "ab" * 32
 DEEP = ".".join("a" * 121)
@@ -66,7 +67,7 @@ def test_list_allows_what_the_table_shows(client: Any, names: str, spelling: str
     for host in REQUESTS:
         patterns = covering_patterns(host)
         expected = not set(patterns).isdisjoint(Hosts().from_record(stored))
-        verdict = ledger(client).take([DIGEST], [patterns]).verdict
+        verdict = ledger(client).take([DIGEST], candidates(hosts=patterns)).verdict
         assert (verdict is Verdict.ALLOWED) is expected, (host, verdict)
 
 
@@ -89,10 +90,10 @@ def test_refusal_is_cheaper_than_normalizing_the_list(real_client: Any, host: st
     """
     real_client.hset(keys.record(DIGEST), "hosts", ",".join(FULL))
     gate, patterns = ledger(real_client), covering_patterns(host)
-    assert gate.take([DIGEST], [patterns]).verdict is Verdict.WRONG_HOST
+    assert gate.take([DIGEST], candidates(hosts=patterns)).verdict is Verdict.WRONG_HOST
     sha = real_client.script_load("return #redis.call('HGET', KEYS[1], 'hosts'):lower():gsub('%s*,%s*', ',')")
 
-    refusal = cost_us(real_client, lambda: gate.take([DIGEST], [patterns]))
+    refusal = cost_us(real_client, lambda: gate.take([DIGEST], candidates(hosts=patterns)))
     normalizing = cost_us(real_client, lambda: real_client.evalsha(sha, 1, keys.record(DIGEST)))
 
     assert refusal < normalizing / 2

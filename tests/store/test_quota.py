@@ -18,7 +18,7 @@ from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
 from app.store.transport.scripts import Script
-from devkit.builders import NOW
+from devkit.builders import NOW, candidates
 from devkit.replica import Replica
 from devkit.waiting import until
 
@@ -54,7 +54,7 @@ class Clock:
 
     def take(self, host: str = "*") -> Decision:
         """Return the decision on one request."""
-        return self._ledger.take([DIGEST], [(host,)])
+        return self._ledger.take([DIGEST], candidates(hosts=(host,)))
 
     def take_at(self, second: int, us: int = 0) -> Verdict:
         """Return the verdict on one request at that time."""

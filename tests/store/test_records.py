@@ -18,13 +18,12 @@ STATE = {"enabled", "moved_to", "last_used_at"}
 def test_fields_that_the_script_reads() -> None:
     """take.lua reads by name the fields that identify a token, those it decides by, and the state.
 
-    The hosts are a restriction, so the script need not name them. A number that no decision needs would not
-    be a reason to refuse a record.
+    A number that no decision needs would not be a reason to refuse a record.
     """
     listed = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)\n", TAKE, re.DOTALL)
     read = {*re.findall(r"'(\w+)'", "".join(listed))}
 
-    assert read | {"hosts"} == {*records.IDENTIFYING, *records.DECIDING, *QUOTA} | STATE
+    assert read == {*records.IDENTIFYING, *records.DECIDING, *QUOTA} | STATE
     assert read <= {*records.FIELDS}
 
 

@@ -13,6 +13,7 @@ from app.core.verdicts import Verdict
 from app.store import keys, usage
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
+from devkit.builders import candidates
 from devkit.waiting import until
 
 DIGEST = "ab" * 32
@@ -23,7 +24,7 @@ HOUR_S = 3600
 def take(client: Any, patterns: tuple[str, ...] = ("a.test",), max_requests: int = 100) -> Verdict:
     """Make one request with the token, and return the verdict."""
     ledger = RedisLedger(client, PepperCheck(client, ["f"]), Limit(max_requests, 60), 2)
-    return ledger.take([DIGEST], [patterns]).verdict
+    return ledger.take([DIGEST], candidates(hosts=patterns)).verdict
 
 
 def read(client: Any) -> Usage:
@@ -53,6 +54,9 @@ def test_counts_by_verdict(client: Any) -> None:
 CHANGES: dict[Verdict, dict[str, str]] = {
     Verdict.ALLOWED: {"enabled": "1"},
     Verdict.WRONG_HOST: {"hosts": "b.test"},
+    Verdict.WRONG_METHOD: {"methods": "GET"},
+    Verdict.WRONG_PATH: {"paths": "/*"},
+    Verdict.WRONG_NETWORK: {"networks": "0.0.0.0/0"},
     Verdict.RATE_LIMITED: {"rate_limit_max": "1"},
     Verdict.QUOTA_EXCEEDED: {"quota_max": "1", "quota_period": "month", "quota_used": "0 99999999999 1"},
     Verdict.DISABLED_TOKEN: {"enabled": "0"},

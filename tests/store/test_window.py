@@ -11,6 +11,7 @@ from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
+from devkit.builders import candidates
 
 DIGEST = "ef" * 32
 RECORD, WINDOW = keys.record(DIGEST), keys.window(DIGEST)
@@ -77,7 +78,7 @@ def test_window_equals_its_model(real_client: Any, steps: list[Any]) -> None:
 
 def _take_both(client: Any, model: Model, limit: int) -> None:
     ledger = RedisLedger(client, PepperCheck(client, ["f"]), Limit(limit, WINDOW_S), 2)
-    decision = ledger.take([DIGEST], [("*",)])
+    decision = ledger.take([DIGEST], candidates(hosts=["*"]))
     if decision.verdict is Verdict.ALLOWED:
         now = int(client.lindex(WINDOW, 0))
         assert model.admits(now, limit)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html import unescape
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from app.core.fields import FIELDS, KEPT, Field
-from app.core.hosts import MAX_PATTERNS
 from app.core.kinds import Number, Text
+from app.core.list_kinds import ListKind
 from app.store import records
 from app.web.openapi import DESCRIPTION
 from tests.web.conftest import OPERATOR, Operator
 
 TYPED = {
     "hosts": "b.test\n*.c.test",
+    "methods": "GET\nPROPFIND",
+    "paths": "/v1/models\n/v1/*",
+    "networks": "192.0.2.0/24\n2001:db8::1",
     "text": "a value",
     "email": "a@b.example",
     "number": "7",
@@ -26,8 +31,9 @@ TYPED = {
     "moment": "2030-01-31T18:00:00Z",
     "choice": "day",
 }
-SENT: dict[str, Any] = TYPED | {"hosts": ["b.test", "*.c.test"], "number": 7, "lifetime": 600}
-KEPT_AS = TYPED | {"hosts": "b.test,*.c.test", "moment": "1896112800"}
+LISTS = {field.kind.name: TYPED[field.kind.name].split() for field in FIELDS.values() if field.kind.is_list}
+SENT: dict[str, Any] = TYPED | LISTS | {"number": 7, "lifetime": 600}
+KEPT_AS = TYPED | {name: ",".join(items) for name, items in LISTS.items()} | {"moment": "1896112800"}
 FAULTY = dict.fromkeys(TYPED, "\u202e") | {"hosts": "a/b"}
 SCHEMAS = DESCRIPTION["components"]["schemas"]
 
@@ -43,6 +49,12 @@ def pair(field: Field) -> list[Field]:
 def sent(field: Field) -> dict[str, Any]:
     """Return a value of *field* and of its partner as JSON."""
     return {known.name: SENT[known.kind.name] for known in pair(field)}
+
+
+@pytest.fixture
+def operator(make_client: Callable[..., FlaskClient]) -> Operator:
+    """Return the operator of an app with every setting that a field needs."""
+    return Operator(make_client(TRUSTED_PROXIES="private"))
 
 
 def typed(field: Field, *others: str) -> dict[str, str]:
@@ -96,12 +108,10 @@ def beyond(field: Field) -> list[Any]:
         return [field.kind.low - 1, field.kind.high + 1]
     if isinstance(field.kind, Text):
         return [f"{'a' * field.kind.max_chars}@b.example"]
-    others: dict[str, list[Any]] = {
-        "hosts": [[], ["a.test"] * (MAX_PATTERNS + 1)],
-        "moment": ["2030-02-30"],
-        "choice": ["hour", ""],
-    }
-    return others[field.kind.name]
+    if isinstance(field.kind, ListKind):
+        too_many = [LISTS[field.kind.name][0]] * (field.kind.max_items + 1)
+        return [too_many, []] if field.is_required else [too_many]
+    return {"moment": ["2030-02-30"], "choice": ["hour", ""]}[field.kind.name]
 
 
 def output(field: Field) -> str:

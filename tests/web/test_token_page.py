@@ -46,7 +46,7 @@ def test_page_after_use(operator: Operator, token_id: str, secret: str) -> None:
         operator._client.get("/auth", headers=headers)
 
     page = " ".join(operator.get(f"/tokens/{token_id}").text.split())
-    assert "Last 24 hours: 2 allowed, 1 refused (1 for another host" in page
+    assert "Last 24 hours: 2 allowed, 1 refused (1 outside its restrictions" in page
 
 
 def test_page_with_a_quota(operator: Operator, database: Any) -> None:

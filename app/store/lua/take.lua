@@ -6,10 +6,10 @@
 -- KEYS[3]  the usage             string, laid out in store/usage.py; written here
 -- ARGV[1]  the default limit     requests per window; 0 is unlimited
 -- ARGV[2]  the default window    seconds
--- then, for the restrictions of core/restrictions.py in the order in which they apply:
---          the field of each in the record, a list with commas in between
---          the verdict of each if nothing of the request is listed
---          the candidates of each in one string, ",example.com,*.com,*,", of which one must be listed; "" if none
+-- then, for each restriction of core/restrictions.py, in the order in which they apply:
+--          the candidates of which the record must list one, in one string, ",example.com,*.com,*,"; "" if there are
+--          none. For paths it is the path of the request, at most 501 characters of it, and for networks the address
+--          of the client, if it is IPv6 in 32 hexadecimal digits; both between commas too
 -- ARGV[-1] the call              text that differs for each call on a connection
 -- Returns  { KEYS[1], verdict, ..., call }; the verdicts are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
@@ -92,6 +92,88 @@ local function lists(list, candidates, ignores_case)
   end
 end
 
+-- Returns whether an item of the list, without blanks around it, is the path that was sent between two commas, or ends
+-- in "/*" and has it below. What no operator can write matches nothing, in particular an item so long that the path may
+-- have been cut within it.
+local function covers(list, sent)
+  local LONGEST, SLASH, STAR, SPACE = 500, 47, 42, 32
+  local path, at = sent:sub(2, -2), 1
+  while path ~= '' and at <= #list do
+    local comma = list:find(',', at, true) or #list + 1
+    local item = list:sub(at, comma - 1)
+    if item:byte() ~= SLASH or item:byte(-1) <= SPACE then
+      item = (item:match('%S.*') or ''):match('.*%S') or ''
+    end
+    local fixed = item:byte(-1) == STAR and item:sub(1, -2) or item
+    local is_met = item == path or (fixed ~= item and fixed:byte(-1) == SLASH and path:sub(1, #fixed) == fixed)
+    if is_met and #item <= LONGEST and not fixed:find('*', 1, true) and (fixed == item or fixed:byte(-1) == SLASH) then
+      return true
+    end
+    at = comma + 1
+  end
+  return false
+end
+
+-- Returns whether an item of the list, without blanks around it, is the address that was sent between two commas, or a
+-- network around it in canonical form: an IPv4 address as text, an IPv6 address in 32 hexadecimal digits.
+local function contains(list, sent)
+  local SPACE, DIGITS = 32, 32
+  local address = sent:sub(2, -2)
+  local a, b, c, d = address:match('^(%d+)%.(%d+)%.(%d+)%.(%d+)$')
+  local number = a and ((a * 256 + b) * 256 + c) * 256 + d
+
+  local is_around
+  if number then
+    is_around = function(item) -- the network of that size around the address reads the same
+      local bits = tonumber(item:match('/(%d%d?)$'))
+      if not bits or bits > 32 then
+        return item == address
+      end
+      local base = number - number % 2 ^ (32 - bits)
+      local high, low = math.floor(base / 65536), base % 65536
+      local a, c = math.floor(high / 256), math.floor(low / 256)
+      return item == ('%d.%d.%d.%d/%d'):format(a, high % 256, c, low % 256, bits)
+    end
+  else
+    local function padded(groups) -- with four digits each; nothing if they are malformed
+      if groups == '' or (groups .. ':'):gsub('%x%x?%x?%x?:', '') ~= '' then
+        return groups == '' and '' or nil
+      end
+      return ((groups .. ':'):gsub('(%x+):', function(group) return ('0000'):sub(#group + 1) .. group end))
+    end
+
+    is_around = function(item) -- a network with bits behind its prefix is none
+      local text, prefix = item:match('^(.*)/(%d+)$')
+      local bits = tonumber(prefix or 4 * DIGITS)
+      local head, tail = (text or item):match('^(.-)::(.*)$')
+      local before, after = padded(head or text or item), padded(tail or '')
+      local missing = before and after and DIGITS - #before - #after or -1
+      local is_address = missing >= 0 and (missing > 0) == (head ~= nil)
+      if not is_address or bits > 4 * DIGITS or (prefix and prefix ~= tostring(bits)) then
+        return false
+      end
+      local base, at = before .. ('0'):rep(missing) .. after, math.floor(bits / 4) + 1
+      local own, digit = tonumber(base:sub(at, at), 16) or 0, tonumber(address:sub(at, at), 16) or 0
+      return base:sub(1, at - 1) == address:sub(1, at - 1) and own == digit - digit % 2 ^ (4 - bits % 4)
+        and not base:find('[^0]', at + 1)
+    end
+  end
+
+  local at = 1
+  while address ~= '' and at <= #list do
+    local comma = list:find(',', at, true) or #list + 1
+    local item = list:sub(at, comma - 1)
+    if (item:byte() or 0) <= SPACE or item:byte(-1) <= SPACE then
+      item = (item:match('%S.*') or ''):match('.*%S') or ''
+    end
+    if (item:find(':', 1, true) == nil) == (number ~= nil) and is_around(item) then
+      return true
+    end
+    at = comma + 1
+  end
+  return false
+end
+
 -- Returns the first second of the calendar day or month (UTC) of a second, and that of the next one.
 local function period_of(period, second)
   local today = (second - second % 86400) / 86400
@@ -134,7 +216,7 @@ end
 
 -- Returns the verdict; for a limit that was reached also its figures as in the reply, with 0 for a limit that the token
 -- does not have.
-local function decide(record, restrictions, second, time)
+local function decide(record, second, time)
   local enabled, not_before = record[4], record[8]
   if enabled and enabled ~= '1' then
     return 'disabled_token'
@@ -142,14 +224,19 @@ local function decide(record, restrictions, second, time)
   if not_before and second < whole(not_before, 0) then
     return 'token_not_yet_valid'
   end
-  for i = 1, restrictions do -- hosts always apply, even if there are none; any other list only if it is not empty
-    local list, is_hosts = record[10 + i], ARGV[2 + i] == 'hosts'
-    if is_hosts or (list and list ~= '') then
-      local candidates = ARGV[2 + 2 * restrictions + i]
-      if not (list and lists(list, candidates, is_hosts)) then
-        return ARGV[2 + restrictions + i]
-      end
-    end
+  -- Hosts always apply, even if there are none; any other list only if it is not empty.
+  local hosts, methods, paths, networks = record[11], record[12], record[13], record[14]
+  if not (hosts and lists(hosts, ARGV[3], true)) then
+    return 'wrong_host'
+  end
+  if methods and methods ~= '' and not lists(methods, ARGV[4]) then
+    return 'wrong_method'
+  end
+  if paths and paths ~= '' and not covers(paths, ARGV[5]) then
+    return 'wrong_path'
+  end
+  if networks and networks ~= '' and not contains(networks, ARGV[6]) then
+    return 'wrong_network'
   end
 
   local quota, starts, ends, used = record[10] and whole(record[10], 0, 13) or 0, 0, 0, 0
@@ -197,7 +284,8 @@ end
 -- verdict adds to which counter is declared in core/usage.py.
 local function count(verdict, second, id)
   local HOURS, DAYS, HOURLY, DAILY = 48, 90, 1, 193
-  local counter = verdict == 'allowed' and 0 or verdict == 'wrong_host' and 1
+  local is_outside = verdict ~= 'allowed' and verdict:sub(1, 6) == 'wrong_'
+  local counter = verdict == 'allowed' and 0 or is_outside and 1
     or (verdict == 'rate_limited' or verdict == 'quota_exceeded') and 2 or 3
   local hour = (second - second % 3600) / 3600
   local day = (hour - hour % 24) / 24
@@ -237,15 +325,14 @@ local function count(verdict, second, id)
   end
 end
 
-local restrictions = (#ARGV - 3) / 3
 local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
-  'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', unpack(ARGV, 3, 2 + restrictions))
+  'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', 'hosts', 'methods', 'paths', 'networks')
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
 if moved_to then
   return { KEYS[1], 'moved', moved_to, call }
 end
 local is_token, length = id or email or comment, 0
-for i = 11, 10 + restrictions do
+for i = 11, 14 do
   if record[i] then
     is_token, length = true, length + #record[i]
   end
@@ -266,7 +353,7 @@ id, email, comment = id or '', email or '', comment or ''
 assert(#id + #email + #comment + length <= 65536, 'the record of this token is too long')
 local time = redis.call('TIME')
 local second = tonumber(time[1])
-local verdict, limit, window_s, wait_us, other_limit, other_window_s = decide(record, restrictions, second, time)
+local verdict, limit, window_s, wait_us, other_limit, other_window_s = decide(record, second, time)
 count(verdict, second, id)
 if wait_us then
   if other_limit > 0 then
