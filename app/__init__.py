@@ -105,20 +105,23 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
     admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
     store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
-    defaults = Defaults(
-        settings.default_ttl_s, settings.rate_limit_window_sec, settings.max_ttl_seconds, settings.unset
-    )
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
         gate=Gate(ledger, peppers, settings.token_prefix),
         backends=settings.backends_file,
         catalog=Catalog(store, peppers, settings.token_prefix),
-        registry=Registry(store, peppers, settings.token_prefix, defaults, time.time),
+        registry=Registry(store, peppers, settings.token_prefix, _defaults(settings), time.time),
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
         failures=RedisFailures(pipeline or client, settings.fail_limit, deadline_s)
         if settings.fail_limit
         else None,
         ping=health.check,
         tally=tally,
+    )
+
+
+def _defaults(settings: Settings) -> Defaults:
+    return Defaults(
+        settings.default_ttl_s, settings.rate_limit_window_sec, settings.max_ttl_seconds, settings.unset
     )
