@@ -29,6 +29,7 @@ FORMATS = ("text", "json")
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.timeout(300),  # the first run compiles the SDKs
     pytest.mark.skipif(
         not all((Path(sys.prefix) / site).is_dir() for site in SITES),
         reason="the SDKs are not installed: make .venv/.clients",
