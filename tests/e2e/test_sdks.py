@@ -51,7 +51,9 @@ def _refused(
     stack: ExitStack, redis_server: RedisServer, echo: Backend, refusal_format: str
 ) -> list[tuple[str, str | None]]:
     """Return the URL of a new deployment with the secrets, or None, that it refuses for each of REASONS."""
-    service = stack.enter_context(Gunicorn(redis_server.port, refusal_format=refusal_format))
+    service = stack.enter_context(
+        Gunicorn(redis_server.port, web_concurrency=1, refusal_format=refusal_format)
+    )
     traefik = stack.enter_context(Traefik(service.port, echo.port))
     spent = service.issue("127.0.0.1", rate_limit_max="1", rate_limit_window_sec="86400")
     assert traefik.call(spent, "127.0.0.1").status == 200
@@ -100,7 +102,7 @@ def test_json_shows_the_reason(reports: Reports) -> None:
 def test_documented_texts(reports: Reports) -> None:
     """docs/clients.md quotes what each client shows for an unknown token in either format."""
     text = (ROOT / "docs/clients.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\w[^|`]*) \| `([^`]*)` \| `([^`]*)` \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| (\w[^|`]* [0-9][^|`]*) \| `([^`]*)` \| `([^`]*)` \|$", text, re.MULTILINE)
     clients = dict.fromkeys(client for client, _, _ in reports)
 
     assert rows == [
