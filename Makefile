@@ -24,10 +24,10 @@ unit: .venv/.dev ## Run the tests that need no server, in seconds
 fast: .venv/.dev ## Run all tests except whole deployments and the browser, in about a minute
 	$(BIN)/python -m pytest -q -m 'not e2e and not browser'
 
-test: .venv/.dev ## Run the whole test suite
+test: .venv/.dev .venv/.clients ## Run the whole test suite
 	$(BIN)/python -m pytest
 
-cover: .venv/.dev ## Run the whole test suite and list the lines of app/ that no process ran; below 95 % it fails
+cover: .venv/.dev .venv/.clients ## Run the whole test suite and list the lines of app/ that no process ran; below 95 % it fails
 	$(BIN)/coverage erase
 	mkdir -p .coverage
 	$(BIN)/coverage run -m pytest
@@ -56,7 +56,7 @@ sbom: .venv/.dev ## List what the image installs, as CycloneDX, in sbom.cdx.json
 	$(BIN)/python scripts/sbom.py
 
 lock: .venv/.dev ## Write requirements*.txt from requirements*.in (ARGS=--upgrade for newer transitive packages)
-	for set in requirements requirements-run requirements-dev requirements-bench; do \
+	for set in requirements requirements-run requirements-dev requirements-bench requirements-clients requirements-openai1; do \
 	  $(LOCK) $(ARGS) $$set.in --output-file $$set.txt || exit 1; \
 	done
 
@@ -82,6 +82,14 @@ clean: ## Remove what was installed and cached; keep data/ and .env
 
 .venv/.bench: requirements-bench.txt .venv/.dev
 	$(PIP) -r requirements-bench.txt
+	@touch $@
+
+# SDKs that tests run in processes of their own, because they need other versions of the packages above. pip does not
+# replace what a directory already has.
+.venv/.clients: requirements-clients.txt requirements-openai1.txt | .venv/bin/python
+	rm -rf .venv/clients .venv/openai1
+	$(PIP) --no-compile --no-warn-conflicts --target .venv/clients -r requirements-clients.txt
+	$(PIP) --no-compile --no-warn-conflicts --target .venv/openai1 -r requirements-openai1.txt
 	@touch $@
 
 .venv/bin/python:

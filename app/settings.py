@@ -224,6 +224,9 @@ class Settings:
         "acl-auth-service",
         "Realm in WWW-Authenticate",
     )
+    refusal_format: str = _setting(
+        _word("text", "json"), "text", "Body of a refusal of `/auth`: `text`, or `json`, which more SDKs show"
+    )
     bind: str = _setting(
         listening.parse, listening.DEFAULT, "Where gunicorn listens: `host:port`, `[IPv6]:port`, `unix:/path`"
     )

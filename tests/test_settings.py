@@ -201,6 +201,7 @@ def test_numbers(name: str, value: str) -> None:
         ("REDIS_TLS_CA_FILE", __file__),
         ("WEB_CONCURRENCY", "0"),
         ("LOG_FORMAT", "xml"),
+        ("REFUSAL_FORMAT", "problem+json"),
         ("REDIS_URL", "http://example.com"),
         ("REDIS_TLS_CA_FILE", "/nowhere/ca.pem"),
     ],
@@ -224,6 +225,7 @@ def test_flags(value: str, *, flag: bool) -> None:
         ("LOG_LEVEL", "INFO", "info"),
         ("LOG_LEVEL", "Warning\n", "warning"),
         ("LOG_FORMAT", "JSON", "json"),
+        ("REFUSAL_FORMAT", "Json", "json"),
         (
             "CREDENTIAL_SOURCES",
             "Authorization, X-Api-Key,BASIC",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
@@ -12,6 +14,7 @@ from app.core.credentials import BEARER, IDENTITY_HEADERS, Scheme, schemes
 from app.core.limits import Refusal
 from app.core.verdicts import Decision, Identity, Verdict
 from app.settings import Settings
+from app.web.problems import MEDIA_TYPE, document
 
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
@@ -50,6 +53,16 @@ OUTCOMES: Mapping[Verdict, Outcome] = {
     Verdict.UNAVAILABLE: Outcome(503, "redis unavailable"),
 }
 
+# The type and code of ``error`` in JSON by status, in the words of OpenAI's API and of RFC 6750.
+ERRORS: Mapping[int, tuple[str, str]] = {
+    401: ("invalid_request_error", "invalid_token"),
+    403: ("invalid_request_error", "insufficient_scope"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    503: ("server_error", "unavailable"),
+}
+# The codes of verdicts whose status stands for more than one.
+CODES: Mapping[Verdict, str] = {Verdict.NO_CREDENTIAL: "missing_token"}
+
 
 class Answer(NamedTuple):
     """Status, headers and body, for the Flask view and for the express lane alike."""
@@ -62,7 +75,8 @@ class Answer(NamedTuple):
 def render(decision: Decision, settings: Settings, added: Added = ()) -> Answer:
     """Return the answer to *decision*; *added* are the headers that the backend receives if it is allowed."""
     outcome = OUTCOMES[decision.verdict]
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+    media_type, body = _content(decision.verdict, outcome, settings)
+    headers = [("Content-Type", media_type), ("Cache-Control", "no-store")]
     if outcome.error is not None:
         headers += _challenges(outcome, settings)
     if decision.verdict is Verdict.ALLOWED and decision.identity:
@@ -71,10 +85,26 @@ def render(decision: Decision, settings: Settings, added: Added = ()) -> Answer:
         headers += _limit_headers(decision.refusal)
     if decision.verdict is Verdict.UNAVAILABLE:
         headers.append(("Retry-After", "1"))
-    return Answer(outcome.status, headers, _body(decision.verdict, outcome, settings))
+    return Answer(outcome.status, headers, body)
 
 
-def _body(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
+def _content(verdict: Verdict, outcome: Outcome, settings: Settings) -> tuple[str, str]:
+    """Return the media type and the body."""
+    reason = _reason(verdict, outcome, settings)
+    if settings.refusal_format == "json" and verdict is not Verdict.ALLOWED:
+        return MEDIA_TYPE, _problem(verdict, outcome.status, reason)
+    return "text/plain; charset=utf-8", reason
+
+
+@lru_cache
+def _problem(verdict: Verdict, status: int, reason: str) -> str:
+    """Return a problem (RFC 9457) with an ``error`` as OpenAI's API has it, which its clients show."""
+    type_, code = ERRORS[status]
+    error = {"message": reason, "type": type_, "param": None, "code": CODES.get(verdict, code)}
+    return json.dumps(document(status, reason, error=error), separators=(",", ":"))
+
+
+def _reason(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
     if verdict is Verdict.NO_CREDENTIAL and BEARER not in schemes(settings.credential_sources):
         return "missing token"
     return outcome.body

@@ -9,19 +9,21 @@ from typing import Any
 from flask import Response, current_app, request
 
 API = "/api/v1"
+MEDIA_TYPE = "application/problem+json"
 
 _NONE: Mapping[str, str] = {}
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] = _NONE, **members: Any) -> Response:
     """Return an error as ``application/problem+json``."""
-    members = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    } | members
-    return Response(current_app.json.dumps(members), status, headers, mimetype="application/problem+json")
+    body = current_app.json.dumps(document(status, detail, **members))
+    return Response(body, status, headers, mimetype=MEDIA_TYPE)
+
+
+def document(status: int, detail: str, **members: Any) -> dict[str, Any]:
+    """Return the members of a problem, *members* after those that RFC 9457 defines."""
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
 
 
 def refusal(status: int, detail: str, headers: Mapping[str, str] = _NONE) -> Response:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from binascii import crc32
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from time import sleep
 from typing import Any
 
@@ -147,16 +148,36 @@ def heads(draw: Any) -> bytes:
     return data * 2 if twice == 0 else data
 
 
-@pytest.fixture(scope="module")
-def lanes() -> Iterator[tuple[int, int]]:
+@contextmanager
+def both(**settings: object) -> Iterator[tuple[int, int]]:
     """Run the express lane and plain gunicorn on the same Redis, and return their ports."""
-    options = {"rate_limit_max": 0, "web_concurrency": 1, "log_level": "error", "trusted_proxies": "private"}
-    options |= {"credential_sources": SOURCES}
+    options = {"web_concurrency": 1, "log_level": "error", "trusted_proxies": "private"}
+    options |= {"credential_sources": SOURCES} | settings
     with RedisServer() as redis, Gunicorn(redis.port, **options) as lane:
         redis.client().hset(record_key(TOKEN), mapping={"hosts": "a.test", "comment": "100% \x01"})
         redis.client().hset(record_key(RESTRICTED), mapping=LISTS)
         with Gunicorn(redis.port, express_lane="false", **options) as plain:
             yield lane.port, plain.port
+
+
+@pytest.fixture(scope="module")
+def lanes() -> Iterator[tuple[int, int]]:
+    """Run both lanes without a rate limit."""
+    with both(rate_limit_max=0) as ports:
+        yield ports
+
+
+@pytest.fixture(scope="module")
+def json_lanes() -> Iterator[tuple[int, int]]:
+    """Run both lanes with refusals in JSON and a token that is over its limit."""
+    with both(rate_limit_max=1, rate_limit_window_sec=86_400, refusal_format="json") as ports:
+        assert exchange(ports[0], request(LINES[0], USUAL)).startswith(b"HTTP/1.1 200 ")
+        yield ports
+
+
+def request(line: str, fields: Mapping[str, str]) -> bytes:
+    """Return a request with the first line *line*."""
+    return "\r\n".join([line, *(f"{name}: {value}" for name, value in fields.items()), "", ""]).encode()
 
 
 def undated(port: int, data: bytes) -> list[bytes]:
@@ -245,6 +266,25 @@ def test_restrictions_take_the_express_lane(
 
     assert recognize(data.encode(), READ)
     assert [undated(port, data.encode())[0].split()[1] for port in lanes] == [f"{status}".encode()] * 2
+
+
+REFUSED = {
+    401: {"X-Forwarded-Host": "a.test"},
+    403: USUAL | {"X-Forwarded-Host": "b.test"},
+    429: USUAL,
+}
+
+
+@pytest.mark.parametrize("status", REFUSED)
+@pytest.mark.parametrize("line", ["GET /auth HTTP/1.1", "HEAD /auth HTTP/1.1", "POST /auth/x HTTP/1.0"])
+def test_lane_refuses_in_json_as_gunicorn_does(json_lanes: tuple[int, int], line: str, status: int) -> None:
+    """Both lanes refuse with the same bytes in JSON, except for times, which have four digits or more."""
+    data = request(line, {"Host": "a.test"} | REFUSED[status])
+    lane, plain = ([re.sub(rb"\d{4,}", b"", part) for part in undated(port, data)] for port in json_lanes)
+
+    assert lane == plain
+    assert b"".join(lane).split()[1] == b"%d" % status
+    assert b"Content-Type: application/problem+json\r\n" in b"".join(lane)
 
 
 BAD_BEGINNINGS = [

@@ -57,12 +57,13 @@ def audit(port: int, *options: str) -> Any:
 
 
 def test_known_vulnerability(service: Advisories) -> None:
-    """A known vulnerability in a locked package fails the audit and is named."""
-    service.known = OLD | {f"werkzeug {version('werkzeug')}": "NEW-1"}
+    """A known vulnerability in any locked package fails the audit and is named."""
+    service.known = OLD | {f"werkzeug {version('werkzeug')}": "NEW-1", "openai 1.109.1": "NEW-2"}
     done = audit(service.port, "--if-reachable")
 
     assert done.returncode == 1
     assert "NEW-1" in done.stdout
+    assert "NEW-2" in done.stdout
 
 
 def test_nothing_known(service: Advisories) -> None:

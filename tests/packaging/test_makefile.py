@@ -32,3 +32,12 @@ def test_inner_loops(target: str) -> None:
 
     assert named <= {"server", "e2e", "browser"}
     assert bool(named) == (target in {"unit", "fast"})
+
+
+@pytest.mark.parametrize("target", ["test", "cover"])
+@pytest.mark.parametrize("site", ["clients", "openai1"])
+def test_sdks(target: str, site: str) -> None:
+    """The whole test suite installs the SDKs that it runs, into directories of their own."""
+    commands = make_output("-n", "-W", f"requirements-{site}.txt", target)
+
+    assert f"--require-hashes --no-compile --no-warn-conflicts --target .venv/{site} -r" in commands
