@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 from typing import Any
 
 from app.core import quotas
@@ -20,6 +21,7 @@ from app.core.list_kinds import Hosts, Methods, Networks, Paths
 
 MAX_TTL_S = 100 * 365 * 86_400
 MAX_GRACE_S = 7 * 86_400
+_MAX_UNKNOWN = 20
 
 # The parameter of a rotation; it is not a field of a token.
 GRACE = Number(0, MAX_GRACE_S)
@@ -277,9 +279,15 @@ def parse_grace(typed: str) -> int:
         raise InvalidFieldsError({"grace_seconds": str(error)}) from None
 
 
+def unknown(sent: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Return a problem for each name in *sent* that is not *known*, for the first 20 of them."""
+    names = tuple(known)
+    problem = f"unknown field; known {'are' if len(names) > 1 else 'is'} {', '.join(names)}"
+    return dict.fromkeys(islice((name for name in sent if name not in names), _MAX_UNKNOWN), problem)
+
+
 def _parse(typed: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    problems = {name: f"unknown field; known are {', '.join(FIELDS)}" for name in typed.keys() - FIELDS}
-    parsed = {}
+    problems, parsed = unknown(typed, FIELDS), {}
     for name in names:
         try:
             parsed[name] = FIELDS[name].kind.parse(typed.get(name, ""))

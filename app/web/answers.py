@@ -61,7 +61,10 @@ ERRORS: Mapping[int, tuple[str, str]] = {
     503: ("server_error", "unavailable"),
 }
 # The codes of verdicts whose status stands for more than one.
-CODES: Mapping[Verdict, str] = {Verdict.NO_CREDENTIAL: "missing_token"}
+CODES: Mapping[Verdict, str] = {
+    Verdict.NO_CREDENTIAL: "missing_token",
+    Verdict.QUOTA_EXCEEDED: "insufficient_quota",  # as in OpenAI's API
+}
 
 
 class Answer(NamedTuple):

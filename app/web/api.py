@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from app.core.catalog import PAGE_SIZE
 from app.core.changes import Change, Issued
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.fields import FIELDS, GRACE, ClashingFieldsError, InvalidFieldsError
+from app.core.fields import FIELDS, GRACE, ClashingFieldsError, InvalidFieldsError, unknown
 from app.core.kinds import Moment, whole_number
 from app.core.moments import rfc3339
 from app.core.search import InvalidQueryError, is_start, may_be_secret
@@ -124,8 +124,8 @@ def edit_token(name: str) -> Answer:
 def rotate_token(name: str) -> Answer:
     """Give a token a new secret and return it, only this once."""
     body = bodies.read(request) if request.get_data() else {}
-    if unknown := body.keys() - {"grace_seconds"}:
-        raise InvalidFieldsError(dict.fromkeys(unknown, "unknown field; known is grace_seconds"))
+    if problems := unknown(body, ["grace_seconds"]):
+        raise InvalidFieldsError(problems)
     grace = bodies.typed(body, {"grace_seconds": GRACE}).get("grace_seconds", "")
     return _issued(services().registry.rotate(_find(name), grace))
 

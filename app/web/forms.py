@@ -7,7 +7,7 @@ import secrets
 from flask import Request, abort
 from werkzeug.datastructures import MultiDict
 
-from app.core.fields import FIELDS, InvalidFieldsError
+from app.core.fields import FIELDS, InvalidFieldsError, unknown
 
 IDEMPOTENCY_KEY = "form"
 TOKEN = "token"  # noqa: S105 - the name of a field
@@ -60,8 +60,8 @@ def token(form: Form) -> str:
 
 def refuse_others(form: Form, *names: str) -> None:
     """Raise InvalidFieldsError for any field but *names*, and for one that is sent twice."""
-    if unknown := typed(form).keys() - set(names):
-        raise InvalidFieldsError(dict.fromkeys(unknown, f"unknown field; known are {', '.join(names)}"))
+    if problems := unknown(typed(form), names):
+        raise InvalidFieldsError(problems)
 
 
 def new_idempotency_key() -> str:

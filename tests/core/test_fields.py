@@ -15,6 +15,7 @@ from app.core.fields import (
     parse_edit,
     parse_grace,
     parse_new,
+    unknown,
 )
 from app.core.moments import rfc3339
 from devkit.builders import NOW, make_token
@@ -406,3 +407,11 @@ def test_invalid_grace(text: str) -> None:
     """Any other grace period is refused by name."""
     with pytest.raises(InvalidFieldsError, match="grace_seconds: a whole number from 0 to 604800"):
         parse_grace(text)
+
+
+def test_unknown_names() -> None:
+    """Of thousands of unknown names only the first few are reported."""
+    problems = unknown((f"name{number}" for number in range(5_000)), ["a", "b"])
+
+    assert [*problems] == [f"name{number}" for number in range(20)]
+    assert {*problems.values()} == {"unknown field; known are a, b"}

@@ -25,7 +25,9 @@ def test_package() -> None:
 def test_images() -> None:
     """The manifests and the documents name the image of this version and of no other."""
     files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "k8s").glob("*.yaml")]
-    tags = {file.name: re.findall(r"acl-auth-service:(\d[\w.]*)", file.read_text("utf-8")) for file in files}
+    tags = {
+        file.name: re.findall(r"acl-auth-service:(\d+\.[\w.]*)", file.read_text("utf-8")) for file in files
+    }
 
     assert {"auth-service.yaml", "kubernetes.md"} <= {name for name, found in tags.items() if found}
     assert {tag for found in tags.values() for tag in found} == {VERSION}

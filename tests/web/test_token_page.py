@@ -63,7 +63,7 @@ def test_page_with_a_quota(operator: Operator, database: Any) -> None:
     assert shown
     ends = {"resets_at": "5138-11-16T09:46:39Z"}
     assert shown["quota"] == {"max": 1000, "period": "month", "used": 7, "remaining": 993} | ends
-    printed = operator._client.application.test_cli_runner().invoke(args=["tokens", "show", token_id]).stdout
+    printed = operator._client.application.test_cli_runner().invoke(args=["tokens", "show", name]).stdout
     assert json.loads(printed)["quota"] == shown["quota"] | {"resets_at": 99_999_999_999}
 
 
