@@ -43,7 +43,8 @@ end
 local function lists(list, candidates, ignores_case)
   local LONG, MANY, LONGEST = 300, 10, 260 -- no candidate is longer than 255
   if #list < LONG then
-    if candidates:find(',' .. list .. ',', 1, true) then
+    local joined = ',' .. list .. ','
+    if candidates:find(joined, 1, true) or (#candidates > 2 and joined:find(candidates, 1, true)) then
       return true
     end
     for item in list:gmatch('[^,]+') do
@@ -92,86 +93,104 @@ local function lists(list, candidates, ignores_case)
   end
 end
 
--- Returns whether an item of the list, without blanks around it, is the path that was sent between two commas, or ends
--- in "/*" and has it below. What no operator can write matches nothing, in particular an item so long that the path may
--- have been cut within it.
+-- Returns the item at a position of the list, without blanks around it, and the position of the next one.
+local function item_at(list, at)
+  local SPACE = 32
+  local comma = list:find(',', at, true) or #list + 1
+  local item = list:sub(at, comma - 1)
+  if (item:byte() or 0) <= SPACE or item:byte(-1) <= SPACE then
+    item = (item:match('%S.*') or ''):match('.*%S') or ''
+  end
+  return item, comma + 1
+end
+
+-- Returns whether an item of the list is the path that was sent between two commas, or ends in "/*" and has it below.
+-- What no operator can write matches nothing, in particular an item so long that the path may have been cut within it.
 local function covers(list, sent)
-  local LONGEST, SLASH, STAR, SPACE = 500, 47, 42, 32
-  local path, at = sent:sub(2, -2), 1
+  local LONGEST = 500
+  local path, at, item = sent:sub(2, -2), 1
   while path ~= '' and at <= #list do
-    local comma = list:find(',', at, true) or #list + 1
-    local item = list:sub(at, comma - 1)
-    if item:byte() ~= SLASH or item:byte(-1) <= SPACE then
-      item = (item:match('%S.*') or ''):match('.*%S') or ''
-    end
-    local fixed = item:byte(-1) == STAR and item:sub(1, -2) or item
-    local is_met = item == path or (fixed ~= item and fixed:byte(-1) == SLASH and path:sub(1, #fixed) == fixed)
-    if is_met and #item <= LONGEST and not fixed:find('*', 1, true) and (fixed == item or fixed:byte(-1) == SLASH) then
+    item, at = item_at(list, at)
+    local fixed = item:sub(-2) == '/*' and item:sub(1, -2) or item
+    local is_met = item == path or (fixed ~= item and path:sub(1, #fixed) == fixed)
+    if is_met and fixed:sub(1, 1) == '/' and #item <= LONGEST and not fixed:find('*', 1, true) then
       return true
     end
-    at = comma + 1
   end
   return false
 end
 
--- Returns whether an item of the list, without blanks around it, is the address that was sent between two commas, or a
--- network around it in canonical form: an IPv4 address as text, an IPv6 address in 32 hexadecimal digits.
-local function contains(list, sent)
-  local SPACE, DIGITS = 32, 32
-  local address = sent:sub(2, -2)
+-- Returns whether an item of the list is an IPv4 address, or a network around it in canonical form. That is the network
+-- of its size around the address; its first octet is compared first, because it is cheaper to compute nothing.
+local function contains_ipv4(list, address)
   local a, b, c, d = address:match('^(%d+)%.(%d+)%.(%d+)%.(%d+)$')
-  local number = a and ((a * 256 + b) * 256 + c) * 256 + d
-
-  local is_around
-  if number then
-    is_around = function(item) -- the network of that size around the address reads the same
-      local bits = tonumber(item:match('/(%d%d?)$'))
-      if not bits or bits > 32 then
-        return item == address
-      end
-      local base = number - number % 2 ^ (32 - bits)
-      local high, low = math.floor(base / 65536), base % 65536
-      local a, c = math.floor(high / 256), math.floor(low / 256)
-      return item == ('%d.%d.%d.%d/%d'):format(a, high % 256, c, low % 256, bits)
-    end
-  else
-    local function padded(groups) -- with four digits each; nothing if they are malformed
-      if groups == '' or (groups .. ':'):gsub('%x%x?%x?%x?:', '') ~= '' then
-        return groups == '' and '' or nil
-      end
-      return ((groups .. ':'):gsub('(%x+):', function(group) return ('0000'):sub(#group + 1) .. group end))
-    end
-
-    is_around = function(item) -- a network with bits behind its prefix is none
-      local text, prefix = item:match('^(.*)/(%d+)$')
-      local bits = tonumber(prefix or 4 * DIGITS)
-      local head, tail = (text or item):match('^(.-)::(.*)$')
-      local before, after = padded(head or text or item), padded(tail or '')
-      local missing = before and after and DIGITS - #before - #after or -1
-      local is_address = missing >= 0 and (missing > 0) == (head ~= nil)
-      if not is_address or bits > 4 * DIGITS or (prefix and prefix ~= tostring(bits)) then
-        return false
-      end
-      local base, at = before .. ('0'):rep(missing) .. after, math.floor(bits / 4) + 1
-      local own, digit = tonumber(base:sub(at, at), 16) or 0, tonumber(address:sub(at, at), 16) or 0
-      return base:sub(1, at - 1) == address:sub(1, at - 1) and own == digit - digit % 2 ^ (4 - bits % 4)
-        and not base:find('[^0]', at + 1)
-    end
-  end
-
-  local at = 1
-  while address ~= '' and at <= #list do
-    local comma = list:find(',', at, true) or #list + 1
-    local item = list:sub(at, comma - 1)
-    if (item:byte() or 0) <= SPACE or item:byte(-1) <= SPACE then
-      item = (item:match('%S.*') or ''):match('.*%S') or ''
-    end
-    if (item:find(':', 1, true) == nil) == (number ~= nil) and is_around(item) then
+  local head, at, item = a .. '.', 1
+  while at <= #list do
+    item, at = item_at(list, at)
+    local slash = item:find('/', 1, true)
+    local bits = slash and tonumber(item:sub(slash + 1))
+    if item == address then
       return true
+    elseif bits and bits >= 0 and bits <= 32 and (bits < 8 or item:sub(1, #head) == head) then
+      local number = ((a * 256 + b) * 256 + c) * 256 + d
+      local base = number - number % 2 ^ (32 - bits)
+      local low = base % 65536
+      local high = (base - low) / 65536
+      local network = ('%d.%d.%d.%d/%d'):format((high - high % 256) / 256, high % 256, (low - low % 256) / 256,
+        low % 256, bits)
+      if item == network then
+        return true
+      end
     end
-    at = comma + 1
   end
   return false
+end
+
+-- Returns whether an item of the list is an IPv6 address, sent in 32 hexadecimal digits, or a network around it. A
+-- network with bits behind its prefix is none.
+local function contains_ipv6(list, address)
+  local DIGITS = 32
+
+  local function padded(groups) -- with four digits each; nothing if they are malformed
+    if groups == '' or (groups .. ':'):gsub('%x%x?%x?%x?:', '') ~= '' then
+      return groups == '' and '' or nil
+    end
+    return ((groups .. ':'):gsub('(%x+):', function(group) return ('0000'):sub(#group + 1) .. group end))
+  end
+
+  local function is_around(item)
+    local text, prefix = item:match('^(.*)/(%d+)$')
+    local bits = tonumber(prefix or 4 * DIGITS)
+    local head, tail = (text or item):match('^(.-)::(.*)$')
+    local before, after = padded(head or text or item), padded(tail or '')
+    local missing = before and after and DIGITS - #before - #after or -1
+    local is_address = missing >= 0 and (missing > 0) == (head ~= nil)
+    if not is_address or bits > 4 * DIGITS or (prefix and prefix ~= tostring(bits)) then
+      return false
+    end
+    local base, at = before .. ('0'):rep(missing) .. after, math.floor(bits / 4) + 1
+    local own, digit = tonumber(base:sub(at, at), 16) or 0, tonumber(address:sub(at, at), 16) or 0
+    return base:sub(1, at - 1) == address:sub(1, at - 1) and own == digit - digit % 2 ^ (4 - bits % 4)
+      and not base:find('[^0]', at + 1)
+  end
+
+  local at, item = 1
+  while at <= #list do
+    item, at = item_at(list, at)
+    if item:find(':', 1, true) and is_around(item) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Returns whether an item of the list is the address that was sent between two commas, or a network around it.
+local function contains(list, sent)
+  local address = sent:sub(2, -2)
+  if address:find('.', 1, true) then
+    return contains_ipv4(list, address)
+  end
+  return address ~= '' and contains_ipv6(list, address)
 end
 
 -- Returns the first second of the calendar day or month (UTC) of a second, and that of the next one.
