@@ -55,7 +55,8 @@ def run(commands: str, service: Gunicorn, **variables: str) -> str:
 @pytest.fixture(name="service", scope="module")
 def _service() -> Iterator[Gunicorn]:
     """Return one worker on a Redis of its own, because a command forgets its peppers."""
-    with RedisServer(aof=True) as server, Gunicorn(server.port, web_concurrency=1) as service:
+    options = {"web_concurrency": 1, "trusted_proxies": "private"}  # a documented command restricts networks
+    with RedisServer(aof=True) as server, Gunicorn(server.port, **options) as service:
         yield service
 
 
@@ -84,6 +85,7 @@ def test_tokens(service: Gunicorn) -> None:
     """Every command in docs/tokens.md succeeds, and the form that deletes is the last to name the token."""
     token = service.issue("app.example.com")
     (service.dir / "token.txt").write_text(service.issue("file.test"))
+    (service.dir / "key.txt").write_text("a-key-that-people-have-already\n")
     printed = run(failing(script("docs/tokens.md")), service, ID=digest(token))
 
     assert '"file.test"' in printed

@@ -32,7 +32,7 @@ _HEAD = b"GET /auth HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: a.test\r\n\r\n"
 def _options(request: pytest.FixtureRequest) -> dict[str, object]:
     """Return the settings of a service with two workers, with and without the express lane."""
     # These tests do not measure decision time, so the deadline allows for a busy machine.
-    common = {"web_concurrency": 2, "rate_limit_max": 0, "redis_deadline_ms": 5000}
+    common = {"web_concurrency": 2, "rate_limit_max": 0, "redis_deadline_ms": 10_000}
     return common | {"express_lane": request.param}
 
 
@@ -205,7 +205,7 @@ def test_access_log(redis_server: RedisServer, options: dict[str, object], token
 @pytest.fixture(name="replicas")
 def _replicas(redis_server: RedisServer) -> Iterator[list[Gunicorn]]:
     """Return two one-worker services that can be told apart by their realms."""
-    common: dict[str, Any] = {"web_concurrency": 1, "rate_limit_max": 0, "redis_deadline_ms": 5000}
+    common: dict[str, Any] = {"web_concurrency": 1, "rate_limit_max": 0, "redis_deadline_ms": 10_000}
     with (
         Gunicorn(redis_server.port, **common, auth_realm="one") as one,
         Gunicorn(redis_server.port, **common, auth_realm="two") as two,
