@@ -24,8 +24,9 @@ settings.load_profile("suite")
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a test alike in every process, as pytest-xdist needs, whatever secret was generated for it."""
-    named = re.sub(r"(acl_|sk-)(?!(.)\2{3})[0-9A-Za-z]{37}\S", r"\1…", val) if isinstance(val, str) else val
-    return named if named != val else None
+    text = val if isinstance(val, str) else ""
+    named = re.sub(r"(acl_|sk-)(?!(.)\2{3})[0-9A-Za-z]{37}\S", r"\1…", text)
+    return named if named != text else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:

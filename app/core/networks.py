@@ -20,8 +20,8 @@ _OCTET = 1 << 8
 def _multiples(step: int) -> str:
     """Return an expression for the multiples of *step* below 256, shorter than the list of them."""
     ends: dict[str, str] = defaultdict(str)
-    for *head, end in map(str, range(0, 256, step)):
-        ends["".join(head)] += end
+    for value in map(str, range(0, 256, step)):
+        ends[value[:-1]] += value[-1]
     heads = groupby(sorted(ends, key=lambda head: ends[head]), key=lambda head: ends[head])
     return "|".join(f"(?:{'|'.join(group)})[{end}]" for end, group in heads)
 
