@@ -46,7 +46,7 @@ class Gunicorn(Process):
             "rate_limit_max": 10_000,
             "redis_deadline_ms": 5000,
         } | settings
-        self.env |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.env |= {"PYTHONPATH": str(ROOT)}
         self.env |= {name.upper(): str(value) for name, value in values.items() if value is not None}
         self.argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from itertools import product
+from itertools import groupby
 
 from app.core.hosts import IPV4, IPV6, OCTET
 
@@ -13,16 +14,24 @@ MAX_NETWORKS = 100
 
 _FORM = re.compile(r"([0-9A-Fa-f:.]{2,45})(?:/(0|[1-9][0-9]{0,2}))?", re.ASCII)
 _MAPPED_BITS = 96
-_OCTET_BITS = 8
+_OCTET = 1 << 8
+
+
+def _multiples(step: int) -> str:
+    """Return an expression for the multiples of *step* below 256, shorter than the list of them."""
+    ends: dict[str, str] = defaultdict(str)
+    for value in map(str, range(0, 256, step)):
+        ends[value[:-1]] += value[-1]
+    heads = groupby(sorted(ends, key=lambda head: ends[head]), key=lambda head: ends[head])
+    return "|".join(f"(?:{'|'.join(group)})[{end}]" for end, group in heads)
 
 
 def _networks_in_ipv4() -> Iterator[str]:
-    """Yield expressions for the IPv4 networks, by the octet in which the prefix ends and its bits."""
-    for octets, bits in product(range(4), range(1, _OCTET_BITS + 1)):
-        values = "|".join(str(value) for value in range(0, 256, 1 << (_OCTET_BITS - bits)))
-        last = OCTET if bits == _OCTET_BITS else f"(?:{values})"
+    """Yield expressions for the IPv4 networks, by the octet in which the prefix ends."""
+    for octets in range(4):
         zeros = "[.]0" * (3 - octets)
-        yield f"(?:{OCTET}[.]){{{octets}}}{last}{zeros}/{_OCTET_BITS * octets + bits}"
+        steps = [f"(?:{_multiples(_OCTET >> bits)}){zeros}/{8 * octets + bits}" for bits in range(1, 8)]
+        yield f"(?:{OCTET}[.]){{{octets}}}(?:{'|'.join([*steps, f'{OCTET}{zeros}/{8 * octets + 8}'])})"
 
 
 # The same as a regular expression for clients that validate before they send. It has all that can be written

@@ -42,24 +42,34 @@ def shown(kind: Kind) -> Schema:
 
 @sent.register
 def _(kind: ListKind) -> Schema:
-    schema = _list(kind, {"pattern": f"^{kind.pattern}$"}, f"(?:{kind.pattern})?")
+    schema = _list(kind, {"pattern": f"^{kind.pattern}$"}, "?")
     return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
 
 
 @sent.register
 def _(kind: Hosts) -> Schema:
-    return _list(kind, {"anyOf": [{"pattern": f"^{PATTERN}$"}, BEYOND_ASCII]}, PATTERN, minItems=1)
+    return _list(kind, {"anyOf": [{"pattern": f"^{PATTERN}$"}, BEYOND_ASCII]}, "", minItems=1)
 
 
-def _list(kind: ListKind, item: Schema, first: str, **more: Any) -> Schema:
-    """Return the schema of an array or a text of items; *first* matches the first item in a text."""
-    rest = f"(?:[,{SPACES}]+{kind.pattern}){{0,{kind.max_items - 1}}}"
+def _list(kind: ListKind, item: Schema, optional: str, **more: Any) -> Schema:
+    """Return the schema of an array or a text of items; *optional* is "?" where a text may have none.
+
+    The items in a text are counted by an expression of its own: counting those of *kind* takes more memory
+    than the engines of some clients grant to one expression.
+    """
+    items = _texts(kind.pattern, "*", optional)
+    count = _texts(f"[^,{SPACES}]+", f"{{0,{kind.max_items - 1}}}", optional)
     return {
         "anyOf": [
             {"type": "array", "items": {"type": "string", **item}, "maxItems": kind.max_items, **more},
-            {"type": "string", "pattern": f"^[, \t\r\n]*{first}{rest}[, \t\r\n]*$"},
+            {"type": "string", "pattern": items, "allOf": [{"pattern": count}]},
         ],
     }
+
+
+def _texts(item: str, times: str, optional: str) -> str:
+    """Return an expression for texts of one *item* and *times* more of them."""
+    return f"^[, \t\r\n]*(?:{item}(?:[,{SPACES}]+{item}){times}){optional}[, \t\r\n]*$"
 
 
 @shown.register

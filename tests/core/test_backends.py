@@ -62,7 +62,7 @@ RESERVED = [
     *("Retry-After", "WWW-Authenticate", "RateLimit", "RateLimit-Policy", "X-RateLimit-Reset", "Forwarded"),
     *("X-Forwarded-Host", "X-Accel-Redirect", "X-Envoy-Auth-Headers-To-Remove"),
     *IDENTITY_HEADERS,
-    *hop_headers,
+    *sorted(hop_headers),
 ]
 
 

@@ -1,7 +1,7 @@
 """Which networks a token may list, and which contain an address."""
 
 import re
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
 from hypothesis import given, strategies as st
@@ -96,3 +96,13 @@ def test_expression_allows(text: str) -> None:
 def test_expression_refuses(text: str) -> None:
     """What can't be written does not match the description either."""
     assert not re.fullmatch(PATTERN, text)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_expression_has_every_ipv4_network(address: int) -> None:
+    """Every IPv4 network matches the description, and no address within one does in its place."""
+    for prefix in range(1, 32):
+        network = ip_network((address, prefix), strict=False)
+
+        assert re.fullmatch(PATTERN, str(network))
+        assert not re.fullmatch(PATTERN, f"{network.broadcast_address}/{prefix}")

@@ -17,8 +17,8 @@ ID = tokens.mint_id(NOW * 1000)
 @pytest.mark.parametrize(
     ("typed", "kind", "text"),
     [
-        (ID, Kind.ID, ID),
-        (f" {ID[:5].upper()} ", Kind.ID, ID[:5]),
+        pytest.param(ID, Kind.ID, ID, id="id"),
+        pytest.param(f" {ID[:5].upper()} ", Kind.ID, ID[:5], id="start of an id"),
         ("AB" * 32, Kind.DIGEST, "ab" * 32),
         ("App.Example.com.", Kind.HOST, "app.example.com"),
         ("bücher.example", Kind.HOST, "xn--bcher-kva.example"),

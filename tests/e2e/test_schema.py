@@ -21,7 +21,7 @@ def test_schema_and_code_agree(service: Gunicorn, tmp_path: Path) -> None:
     """
     address = f"http://127.0.0.1:{service.port}/api/v1/openapi.json"
     program = str(Path(sys.executable).with_name("schemathesis"))
-    options = ["--checks=all", "--max-examples=20", "--generation-deterministic", "--request-timeout=60"]
+    options = ["--checks=all", "--max-examples=10", "--generation-deterministic", "--request-timeout=60"]
     argv = [program, "run", address, "-a", f"{ADMIN_USER}:{ADMIN_PASS}", "--no-color", *options]
     result = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
 
