@@ -139,16 +139,20 @@ def test_backlog_is_served(gunicorn: Gunicorn) -> None:
 @contextmanager
 def _unanswered(gunicorn: Gunicorn, redis: RedisServer, token: str) -> Iterator[list[Connection]]:
     """Send requests on twenty connections while Redis is silent, until every worker has read its share."""
-    redis.pause()
-    try:
-        with ExitStack() as stack:
-            connections = [stack.enter_context(Connection(gunicorn.port)) for _ in range(20)]
+    request = auth("/auth", token).data
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(gunicorn.port)) for _ in range(20)]
+        for connection in connections:  # their workers connect to Redis, which must not take its time later
+            connection.send(request)
+            assert connection.read().status == 200
+        redis.pause()
+        try:
             for connection in connections:
-                connection.send(auth("/auth", token).data)
+                connection.send(request)
             until(lambda: not unread(gunicorn.port))
             yield connections
-    finally:
-        redis.resume()
+        finally:
+            redis.resume()
 
 
 def test_in_flight(gunicorn: Gunicorn, redis_server: RedisServer, token: str) -> None:
@@ -205,7 +209,7 @@ def test_access_log(redis_server: RedisServer, options: dict[str, object], token
 @pytest.fixture(name="replicas")
 def _replicas(redis_server: RedisServer) -> Iterator[list[Gunicorn]]:
     """Return two one-worker services that can be told apart by their realms."""
-    common: dict[str, Any] = {"web_concurrency": 1, "rate_limit_max": 0, "redis_deadline_ms": 10_000}
+    common: dict[str, Any] = {"web_concurrency": 1, "rate_limit_max": 0, "redis_deadline_ms": 5000}
     with (
         Gunicorn(redis_server.port, **common, auth_realm="one") as one,
         Gunicorn(redis_server.port, **common, auth_realm="two") as two,
