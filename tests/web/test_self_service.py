@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from werkzeug.test import TestResponse
 
 from app.web.own_schema import OWN
 from devkit.ports import free_port
@@ -28,7 +27,7 @@ class Holder:
     """A client of an app with self-service, which sends the secret of its token."""
 
     def __init__(self, make_client: Make, **variables: Any) -> None:
-        self.client = make_client(**{"SELF_SERVICE": "full"} | variables)
+        self.client: Any = make_client(**{"SELF_SERVICE": "full"} | variables)
         self.secret = ""
 
     def issue(self, **fields: Any) -> Holder:
@@ -38,9 +37,7 @@ class Holder:
         self.secret = answer.json["token"]
         return self
 
-    def __call__(
-        self, method: str = "GET", path: str = "/self", secret: str = "", **more: Any
-    ) -> TestResponse:
+    def __call__(self, method: str = "GET", path: str = "/self", secret: str = "", **more: Any) -> Any:
         """Send a request; validate what it is answered."""
         headers = {"Authorization": f"Bearer {secret or self.secret}"} | more.pop("headers", {})
         answer = self.client.open(path, method=method, headers=headers, **more)
@@ -51,9 +48,9 @@ class Holder:
     def auth(self, secret: str = "") -> int:
         """Request /auth as Traefik does."""
         headers = {"Authorization": f"Bearer {secret or self.secret}", "X-Forwarded-Host": "a.test"}
-        return self.client.get("/auth", headers=headers).status_code
+        return int(self.client.get("/auth", headers=headers).status_code)
 
-    def assert_described(self, method: str, path: str, answer: TestResponse) -> None:
+    def assert_described(self, method: str, path: str, answer: Any) -> None:
         """Compare an answer with its description."""
         document = self.client.get("/api/v1/openapi.json", auth=OPERATOR).json
         described = document["paths"].get(path, {}).get(method, {}).get("responses", {})
@@ -203,9 +200,9 @@ def test_expired(holder: Holder) -> None:
 def test_failed_tries(make_client: Make, database: Any) -> None:
     """A bad token counts under FAIL_LIMIT_MAX for /self and /auth together; then a good one waits too."""
     keep(database)
-    client = make_client(SELF_SERVICE="full", FAIL_LIMIT_MAX=3, **PROXY)
+    client: Any = make_client(SELF_SERVICE="full", FAIL_LIMIT_MAX=3, **PROXY)
 
-    def ask(path: str, secret: str, method: str = "GET") -> TestResponse:
+    def ask(path: str, secret: str, method: str = "GET") -> Any:
         headers = {"Authorization": f"Bearer {secret}", "X-Forwarded-For": "203.0.113.7"}
         more = {"X-Forwarded-Host": "a.test"} if path == "/auth" else {}
         return client.open(path, method=method, headers=headers | more, environ_overrides=TRAEFIK)
@@ -230,7 +227,7 @@ def test_failed_tries(make_client: Make, database: Any) -> None:
 def test_tries_that_do_not_count(make_client: Make, database: Any) -> None:
     """Neither a missing credential nor a wrong network counts as a bad token."""
     keep(database, networks="192.0.2.0/24")
-    client = make_client(SELF_SERVICE="full", FAIL_LIMIT_MAX=2, **PROXY)
+    client: Any = make_client(SELF_SERVICE="full", FAIL_LIMIT_MAX=2, **PROXY)
     sent = {"X-Forwarded-For": "203.0.113.7"}
     for headers, status in [({}, 401), ({"Authorization": f"Bearer {KNOWN}"}, 403)]:
         answers = [client.get("/self", headers=sent | headers, environ_overrides=TRAEFIK) for _ in range(4)]
@@ -388,7 +385,7 @@ def test_too_many_rotations(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("variables", [{}, {"FAIL_LIMIT_MAX": 5} | PROXY], ids=["plain", "limited"])
 def test_redis_down(make_client: Make, variables: dict[str, Any]) -> None:
     """Without Redis every request with a token is a 503 that names the time to wait."""
-    client = make_client(SELF_SERVICE="full", REDIS_PORT=free_port(), **variables)
+    client: Any = make_client(SELF_SERVICE="full", REDIS_PORT=free_port(), **variables)
     for method, path in ALL:
         answer = client.open(
             path, method=method, headers={"Authorization": "Bearer x"}, environ_overrides=TRAEFIK
