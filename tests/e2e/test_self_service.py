@@ -250,4 +250,5 @@ class TestCommands:
 def recipe_before(title: str) -> str:
     """Return the first commands of the page, above the section *title*."""
     text = (ROOT / PAGE).read_text("utf-8").partition(f"## {title}")[0]
-    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0]
+    found: list[str] = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return found[0]
