@@ -29,6 +29,7 @@ class Holder:
     def __init__(self, make_client: Make, **variables: Any) -> None:
         self.client: Any = make_client(**{"SELF_SERVICE": "full"} | variables)
         self.secret = ""
+        self.document = self.client.get("/api/v1/openapi.json", auth=OPERATOR).json
 
     def issue(self, **fields: Any) -> Holder:
         """Create a token for a.test."""
@@ -52,15 +53,14 @@ class Holder:
 
     def assert_described(self, method: str, path: str, answer: Any) -> None:
         """Compare an answer with its description."""
-        document = self.client.get("/api/v1/openapi.json", auth=OPERATOR).json
-        described = document["paths"].get(path, {}).get(method, {}).get("responses", {})
+        described = self.document["paths"].get(path, {}).get(method, {}).get("responses", {})
         if answer.status_code >= 400:
             assert answer.mimetype == "application/problem+json"
             assert answer.json["status"] == answer.status_code
         if described:
             promised = described[f"{answer.status_code}"]
             for content in promised.get("content", {}).values():
-                schema = content["schema"] | {"components": document["components"]}
+                schema = content["schema"] | {"components": self.document["components"]}
                 Draft202012Validator(schema).validate(answer.json)
 
 
