@@ -81,6 +81,14 @@ def test_refused(replica: Replica, state: str) -> None:
     assert refused(replica, secret) is not Verdict.ALLOWED
 
 
+def test_mistyped_secret_of_a_token(replica: Replica, client: Any) -> None:
+    """A secret with our prefix and a wrong checksum is refused, even if it is that of a token."""
+    secret = "acl_" + "a" * 38
+    client.hset(replica.record(secret), mapping={"hosts": "a.test"})
+
+    assert refused(replica, secret) is replica.ask(secret) is Verdict.MISTYPED_TOKEN
+
+
 def test_malformed(replica: Replica) -> None:
     """A fault in the credential is the refusal, and what else was read does not matter."""
     for fault in (Verdict.MALFORMED_CREDENTIAL, Verdict.NO_CREDENTIAL):
