@@ -7,10 +7,12 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from app.core.verdicts import Decision
 from app.web.own_schema import OWN
 from devkit.ports import free_port
 from devkit.waiting import until
@@ -387,6 +389,19 @@ def test_redis_down(make_client: Make, variables: dict[str, Any]) -> None:
         )
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.mimetype == "application/problem+json"
+
+
+def test_deadline(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is not found and counted within the deadline is a 503."""
+
+    def decide(*_: object) -> Decision:
+        raise gevent.Timeout
+
+    monkeypatch.setattr("app.web.self_service.decide", decide)
+    answer = holder()
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert holder.auth() == 200
 
 
 def test_log(holder: Holder, caplog: pytest.LogCaptureFixture) -> None:
