@@ -31,7 +31,7 @@ class Holder:
     def __init__(self, make_client: Make, **variables: Any) -> None:
         self.client: Any = make_client(**{"SELF_SERVICE": "full"} | variables)
         self.secret = ""
-        self.document = self.client.get("/api/v1/openapi.json", auth=OPERATOR).json
+        self.document: Any = self.client.get("/api/v1/openapi.json", auth=OPERATOR).json
 
     def issue(self, **fields: Any) -> Holder:
         """Create a token for a.test."""
