@@ -16,6 +16,7 @@ from app.core.catalog import Catalog
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
+from app.core.holders import Holders
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.services import Services, provide, services_of
@@ -26,9 +27,10 @@ from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
+from app.store.transport.cluster_pipeline import Executor
 from app.store.transport.connection import connect, open_pipeline
 from app.tally import SHARED, Tally
-from app.web import admin, api, auth, filters, guards, metrics
+from app.web import admin, api, auth, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 64 * 1024
@@ -65,6 +67,8 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
         app.register_blueprint(metrics.bp)
     app.register_blueprint(admin.bp)
     app.register_blueprint(api.bp)
+    if settings.self_service != "off":
+        app.register_blueprint(self_service.blueprint(is_full=settings.self_service == "full"))
     _show_errors(app)
     app.cli.add_command(cli.tokens)
     app.cli.add_command(cli.logins)
@@ -97,7 +101,7 @@ def make_concurrent(app: Flask) -> None:
 def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: bool = False) -> Services:
     """Build the shared objects, for greenlets if *concurrent*; none connects before its first command."""
     client = connect(settings, concurrent=concurrent)
-    deadline_s = settings.redis_deadline_ms / 1000
+    deadline_s, prefix = settings.redis_deadline_ms / 1000, settings.token_prefix
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
@@ -105,20 +109,26 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
     admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
     store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
+    gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
+    registry = Registry(store, peppers, prefix, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
-        gate=Gate(ledger, peppers, settings.token_prefix),
+        gate=gate,
         backends=settings.backends_file,
-        catalog=Catalog(store, peppers, settings.token_prefix),
-        registry=Registry(store, peppers, settings.token_prefix, _defaults(settings), time.time),
+        catalog=catalog,
+        registry=registry,
+        holders=Holders(gate, catalog, registry, store, prefix),
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
-        failures=RedisFailures(pipeline or client, settings.fail_limit, deadline_s)
-        if settings.fail_limit
-        else None,
+        failures=_failures(pipeline or client, settings),
         ping=health.check,
         tally=tally,
     )
+
+
+def _failures(client: Executor, settings: Settings) -> RedisFailures | None:
+    limit = settings.fail_limit
+    return RedisFailures(client, limit, settings.redis_deadline_ms / 1000) if limit else None
 
 
 def _defaults(settings: Settings) -> Defaults:

@@ -12,6 +12,7 @@ from app.core.backends import Backends
 from app.core.catalog import Catalog
 from app.core.failures import Failures
 from app.core.gate import Gate
+from app.core.holders import Holders
 from app.core.logins import Logins
 from app.core.registry import Registry
 from app.settings import Settings
@@ -29,6 +30,7 @@ class Services:
     backends: Backends
     catalog: Catalog
     registry: Registry
+    holders: Holders
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]

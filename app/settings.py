@@ -227,6 +227,11 @@ class Settings:
     refusal_format: str = _setting(
         _word("text", "json"), "text", "Body of a refusal of `/auth`: `text`, or `json`, which more SDKs show"
     )
+    self_service: str = _setting(
+        _word("off", "read", "full"),
+        "off",
+        "What the holder of a token may do at `/self`: `read` it, or in `full` also rotate and end it",
+    )
     bind: str = _setting(
         listening.parse, listening.DEFAULT, "Where gunicorn listens: `host:port`, `[IPv6]:port`, `unix:/path`"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.core.catalog import Catalog
 from app.core.gate import Gate
+from app.core.holders import Holders
 from app.core.limits import Limit
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
@@ -42,6 +43,7 @@ class Replica:
         self.registry = Registry(store, self.peppers, "acl", Defaults(ttl_s, limit.window_s), now)
         self.ledger = RedisLedger(client, self.pepper_check, limit, DEADLINE_S)
         self.gate = Gate(self.ledger, self.peppers, "acl")
+        self.holders = Holders(self.gate, self.catalog, self.registry, store, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
         """Issue a token; return its id and its secret."""

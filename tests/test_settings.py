@@ -202,6 +202,7 @@ def test_numbers(name: str, value: str) -> None:
         ("WEB_CONCURRENCY", "0"),
         ("LOG_FORMAT", "xml"),
         ("REFUSAL_FORMAT", "problem+json"),
+        ("SELF_SERVICE", "true"),
         ("REDIS_URL", "http://example.com"),
         ("REDIS_TLS_CA_FILE", "/nowhere/ca.pem"),
     ],
@@ -226,6 +227,7 @@ def test_flags(value: str, *, flag: bool) -> None:
         ("LOG_LEVEL", "Warning\n", "warning"),
         ("LOG_FORMAT", "JSON", "json"),
         ("REFUSAL_FORMAT", "Json", "json"),
+        ("SELF_SERVICE", "Full", "full"),
         (
             "CREDENTIAL_SOURCES",
             "Authorization, X-Api-Key,BASIC",

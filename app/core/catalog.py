@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.core import search, tokens
 from app.core.errors import ConflictError, NoSuchTokenError
@@ -28,6 +29,18 @@ class Page:
     def count(self) -> int:
         """Return the number of pages; an empty table has one."""
         return max(1, -(-self.total // PAGE_SIZE))
+
+
+class Held(NamedTuple):
+    """A token and the *digests* of the secret that opened it, under the current pepper first."""
+
+    token: Token
+    digests: tuple[str, ...]
+
+    @property
+    def is_replaced(self) -> bool:
+        """Return whether a rotation replaced the secret, which is valid for the rest of its grace period."""
+        return self.token.digest not in self.digests
 
 
 class Catalog:
@@ -61,6 +74,12 @@ class Catalog:
             "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
             "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -"
         )
+
+    def held_by(self, secret: str) -> Held | None:
+        """Return the token that *secret* opens, following a rotation, None if there is none."""
+        digests = self._peppers.digests(secret)
+        token = next(filter(None, map(self._store.get, digests)), None)
+        return Held(token, digests) if token else None
 
     def usage(self, token: Token, now_s: int) -> Usage:
         """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
@@ -120,8 +139,8 @@ class Catalog:
         return None
 
     def _by_secret(self, secret: str) -> Token | None:
-        digests = self._peppers.digests(secret) if tokens.CREDENTIAL.fullmatch(secret) else ()
-        return next(filter(None, map(self._store.get, digests)), None)
+        held = self.held_by(secret) if tokens.CREDENTIAL.fullmatch(secret) else None
+        return held.token if held else None
 
 
 def _only(token_id: str, found: Sequence[Token]) -> Token | None:

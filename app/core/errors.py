@@ -19,5 +19,9 @@ class AlreadyIssuedError(Exception):
     """The idempotency key was used before; the secret of the token created then can't be shown again."""
 
 
+class TooManyRotationsError(Exception):
+    """The holder of the token rotated it too often; nothing was changed."""
+
+
 class ConflictError(Exception):
     """The token is not in the state that the change requires; nothing was changed."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import groupby
 
@@ -50,6 +51,17 @@ def comparable(address: str | None) -> tuple[str, ...]:
     if not address:
         return ()
     return (IPv6Address(address).packed.hex() if ":" in address else address,)
+
+
+def contain(listed: Iterable[str], address: str | None) -> bool:
+    """Return whether *address*, None if it is not known, is in a *listed* network in canonical form."""
+    return address is not None and any(_is_in(address, text) for text in listed)
+
+
+def _is_in(address: str, network: str) -> bool:
+    with suppress(ValueError):
+        return parse_network(network) == network and ip_address(address) in ip_network(network)
+    return False
 
 
 def parse_network(text: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.core import fields, tokens
+from app.core.catalog import Held
 from app.core.changes import Change, Issued
 from app.core.durability import Durability
 from app.core.errors import (
@@ -120,6 +121,16 @@ class Registry:
         if durability := self._store.remove(token):
             return Change(token, self.now_s, durability)
         raise NoSuchTokenError("that token has already been deleted")
+
+    def retire(self, held: Held) -> Change:
+        """End a replaced secret before its grace period does; the token and its new secret stay valid.
+
+        Raises NoSuchTokenError if the grace period has ended.
+        """
+        done = [*filter(None, map(self._store.retire, held.digests))]
+        if not done:
+            raise NoSuchTokenError("that secret has already ended")
+        return Change(held.token, self.now_s, done[0])
 
     def durability(self) -> Durability:
         """Return what is known in advance about the durability of every change."""

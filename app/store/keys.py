@@ -87,7 +87,7 @@ def network_failures(network: str) -> str:
 
 
 def form(idempotency_key: str) -> str:
-    """Return the key that marks a form as sent: a string with a TTL of an hour."""
+    """Return the key that marks a form, or a rotation by a holder, as sent: a string; TTL: an hour."""
     return f"acl:form:{idempotency_key}"
 
 

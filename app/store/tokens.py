@@ -38,6 +38,7 @@ class RedisTokens(TokenStore):
         self._deadline_s = deadline_s
         self._disk = Disk(client)
         self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
+        self._retire = Script("retire")
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
         self._reader, self._index = RecordReader(client), Index(client)
         self._listing = IndexPages(client, self._reader, self._index)
@@ -105,6 +106,10 @@ class RedisTokens(TokenStore):
                 with best_effort():
                     self._pepper_check.record_current()
             return durability
+
+    def retire(self, digest: str) -> Durability | None:
+        with bounded(self._deadline_s):
+            return self._disk.change(self._retire, [keys.record(digest)], [])
 
     def remove(self, token: Token) -> Durability | None:
         with bounded(self._deadline_s):

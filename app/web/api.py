@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.core.catalog import PAGE_SIZE
-from app.core.changes import Change, Issued
-from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.fields import FIELDS, GRACE, ClashingFieldsError, InvalidFieldsError, unknown
-from app.core.kinds import Moment, whole_number
-from app.core.moments import rfc3339
-from app.core.search import InvalidQueryError, is_start, may_be_secret
+from app.core.changes import Issued
+from app.core.fields import FIELDS, InvalidFieldsError
+from app.core.kinds import whole_number
+from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
-from app.web import bodies
+from app.web import bodies, own_schema, parameters
 from app.web.basic_auth import basic_auth
-from app.web.messages import log_durability, why
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
+from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota
 
 bp = Blueprint("api", __name__, url_prefix=API)
+answer_with_problems(bp)
 
-_MOMENTS = (
-    *(field.name for field in FIELDS.values() if isinstance(field.kind, Moment)),
-    *("created_at", "first_used_at", "last_used_at"),
-)
 _KINDS = {name: field.kind for name, field in FIELDS.items()}
 _PARAMETERS = {
     f"{bp.name}.{operation['operationId']}": {known["name"] for known in operation.get("parameters", ())}
@@ -37,9 +31,6 @@ _PARAMETERS = {
     for operation in path.values()
     if isinstance(operation, dict)
 }
-
-Shown = dict[str, Any]
-Answer = tuple[Shown | str, int, dict[str, str]]
 
 
 @bp.before_request
@@ -51,21 +42,7 @@ def _require_operator() -> None:
 @bp.before_request
 def _refuse_unknown_parameters() -> None:
     """Refuse parameters that the view would ignore."""
-    known = _PARAMETERS[request.endpoint or ""]
-    for name, values in request.args.lists():
-        if name not in known:
-            raise InvalidFieldsError({_shown_name(name): f"unknown parameter; {_known(known)}"})
-        if len(values) > 1:
-            raise InvalidFieldsError({name: "sent twice; send it once"})
-
-
-def _known(names: set[str]) -> str:
-    return f"known are {', '.join(sorted(names))}" if names else "there are none here"
-
-
-def _shown_name(name: str) -> str:
-    """Return a name as it was sent, unless it may be a secret."""
-    return "?" if may_be_secret(name, services().settings.token_prefix) else name
+    parameters.refuse_others(_PARAMETERS[request.endpoint or ""])
 
 
 @bp.get("/openapi.json")
@@ -73,7 +50,8 @@ def openapi() -> Shown:
     """Describe this API."""
     today = datetime.fromtimestamp(services().registry.now_s, UTC).date()
     settings = services().settings
-    return describe(today, settings.max_ttl_seconds, settings.unset)
+    described = describe(today, settings.max_ttl_seconds, settings.unset)
+    return own_schema.added(described, settings)
 
 
 @bp.get("/tokens")
@@ -83,7 +61,7 @@ def list_tokens() -> Shown:
     cursor, limit, now_s = _cursor(), _limit(), services().registry.now_s
     found = catalog.search(typed, cursor, limit) if typed else catalog.newest(cursor, limit)
     return {
-        "tokens": [_shown(token, now_s) for token in found.tokens],
+        "tokens": [shown(token, now_s) for token in found.tokens],
         "next_cursor": found.more,
         "total": found.total,
     }
@@ -105,7 +83,7 @@ def show_token(name: str) -> Shown:
     usage = services().catalog.usage(token, now_s)
     day, all_days = total(usage.hours[-24:]), total(usage.days)
     used = {"last_24_hours": day._asdict(), "last_90_days": all_days._asdict()}
-    return _shown(token, now_s) | {"usage": used, "quota": _quota(token, now_s)}
+    return shown(token, now_s) | {"usage": used, "quota": shown_quota(token, now_s)}
 
 
 @bp.patch("/tokens/<name>")
@@ -117,46 +95,26 @@ def edit_token(name: str) -> Answer:
         raise InvalidFieldsError({"enabled": "true or false"})
     with bodies.null_end(body):
         change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
-    return _shown(change.token, change.changed_at), 200, _headers(change)
+    return shown(change.token, change.changed_at), 200, durability_of(change)
 
 
 @bp.post("/tokens/<name>/rotate")
 def rotate_token(name: str) -> Answer:
     """Give a token a new secret and return it, only this once."""
-    body = bodies.read(request) if request.get_data() else {}
-    if problems := unknown(body, ["grace_seconds"]):
-        raise InvalidFieldsError(problems)
-    grace = bodies.typed(body, {"grace_seconds": GRACE}).get("grace_seconds", "")
+    grace = bodies.grace(request)
     return _issued(services().registry.rotate(_find(name), grace))
 
 
 @bp.delete("/tokens/<name>")
 def delete_token(name: str) -> Answer:
     """Delete a token permanently."""
-    return "", 204, _headers(services().registry.delete(_find(name)))
+    return "", 204, durability_of(services().registry.delete(_find(name)))
 
 
 def _issued(issued: Issued) -> Answer:
     where = url_for("api.show_token", name=issued.token.id)
-    body = {"token": issued.secret} | _shown(issued.token, issued.changed_at)
-    return body, 201, {"Location": where} | _headers(issued)
-
-
-def _headers(change: Change) -> dict[str, str]:
-    """Return the header that tells whether *change* is on disk, and log it."""
-    log_durability(change.durability)
-    return {"X-Durability": change.durability.value}
-
-
-def _shown(token: Token, now_s: int) -> Shown:
-    described = token.described(now_s)
-    moments = {name: rfc3339(described[name]) or None for name in _MOMENTS}
-    return described | moments | {"enabled": token.enabled}
-
-
-def _quota(token: Token, now_s: int) -> Shown | None:
-    quota = token.quota(now_s)
-    return quota.described() | {"resets_at": rfc3339(quota.resets_at)} if quota else None
+    body = {"token": issued.secret} | shown(issued.token, issued.changed_at)
+    return body, 201, {"Location": where} | durability_of(issued)
 
 
 def _find(name: str) -> Token:
@@ -178,34 +136,9 @@ def _limit() -> int:
         raise InvalidFieldsError({"limit": f"a whole number from 1 to {MAX_LIMIT}"}) from None
 
 
-@bp.errorhandler(InvalidFieldsError)
-def _show_invalid(error: InvalidFieldsError) -> Response:
-    return problem(400, str(error), errors=error.problems)
-
-
-@bp.errorhandler(ClashingFieldsError)
-def _show_clash(error: ClashingFieldsError) -> Response:
-    return problem(409, str(error), errors=error.problems)
-
-
 @bp.errorhandler(InvalidQueryError)
 def _show_invalid_query(error: InvalidQueryError) -> Response:
     return problem(400, f"q: {error}", errors={"q": str(error)})
-
-
-@bp.errorhandler(NoSuchTokenError)
-def _show_missing(error: NoSuchTokenError) -> Response:
-    return problem(404, str(error))
-
-
-@bp.errorhandler(ConflictError)
-def _show_conflict(error: ConflictError) -> Response:
-    return problem(409, str(error))
-
-
-@bp.errorhandler(StoreUnavailableError)
-def _show_unavailable(error: StoreUnavailableError) -> Response:
-    return problem(503, why(error, request.endpoint), {"Retry-After": "1"})
 
 
 def show_http_error(error: HTTPException) -> Response:

@@ -16,7 +16,7 @@ from werkzeug.routing import BaseConverter, Rule
 
 from app.core.clients import address_of, client_of, is_trusted
 from app.core.errors import StoreUnavailableError
-from app.core.failures import COUNTED, Failures
+from app.core.failures import COUNTED
 from app.core.verdicts import Decision, Verdict
 from app.repeats import LazyText
 from app.services import Services, services
@@ -25,6 +25,7 @@ from app.web.answers import Answer, header_text, render
 from app.web.forwarded import Headers, read_attempt
 
 _T = TypeVar("_T")
+Check = Callable[[Services, Headers, str], Decision]
 bp = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 
@@ -39,29 +40,15 @@ def respond(services: Services, headers: Headers, peer: str, render: Callable[[D
     """
     began = time.perf_counter()
     try:
-        decision = _decide(services, headers, peer)
+        decision = decide(services, headers, peer)
         rendered = render(decision, headers)
     except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - the one place that fails closed
         decision = _undecided(error)
         rendered = render(decision, headers)
     services.tally.note(decision.verdict, time.perf_counter() - began)
     if decision.verdict not in _NO_REFUSAL:
-        _log_refusal(decision, headers, peer, services.settings)
+        log_refusal(decision, headers, peer, services.settings)
     return rendered
-
-
-def _decide(services: Services, headers: Headers, peer: str) -> Decision:
-    """Return the decision; with FAIL_LIMIT_MAX, clients that sent too many bad tokens are throttled."""
-    failures, settings = services.failures, services.settings
-    if failures is None:
-        return _check(services, headers, peer)
-    if not is_trusted(peer, settings.trusted_proxies):
-        log.error("FAIL_LIMIT_MAX ignores client=%(client)s: not in TRUSTED_PROXIES", {"client": peer})
-        return _check(services, headers, peer)
-    client = client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
-    if refusal := failures.blocking(client):
-        return Decision(Verdict.THROTTLED_CLIENT, refusal=refusal)
-    return _check_and_count(services, failures, client, headers, peer)
 
 
 def _check(services: Services, headers: Headers, peer: str) -> Decision:
@@ -70,15 +57,23 @@ def _check(services: Services, headers: Headers, peer: str) -> Decision:
     return services.gate.check(attempt)
 
 
-def _check_and_count(
-    services: Services, failures: Failures, client: str, headers: Headers, peer: str
-) -> Decision:
-    """Return the decision and count a bad token, within one deadline.
+def decide(services: Services, headers: Headers, peer: str, check: Check = _check) -> Decision:
+    """Return the decision of *check*; with FAIL_LIMIT_MAX, a client is throttled after many bad tokens.
 
-    If counting fails, the decision fails: an attacker must not learn whether a guess was right.
+    A bad token is found and counted within one deadline. If counting fails, the decision fails: an attacker
+    must not learn whether a guess was right.
     """
-    with gevent.Timeout(services.settings.redis_deadline_ms / 1000):
-        decision = _check(services, headers, peer)
+    failures, settings = services.failures, services.settings
+    if failures is None:
+        return check(services, headers, peer)
+    if not is_trusted(peer, settings.trusted_proxies):
+        log.error("FAIL_LIMIT_MAX ignores client=%(client)s: not in TRUSTED_PROXIES", {"client": peer})
+        return check(services, headers, peer)
+    client = client_of(peer, headers.get("X-Forwarded-For"), settings.trusted_proxies)
+    if refusal := failures.blocking(client):
+        return Decision(Verdict.THROTTLED_CLIENT, refusal=refusal)
+    with gevent.Timeout(settings.redis_deadline_ms / 1000):
+        decision = check(services, headers, peer)
         refusal = failures.note(client) if decision.verdict in COUNTED else None
     return Decision(Verdict.THROTTLED_CLIENT, refusal=refusal) if refusal else decision
 
@@ -92,7 +87,8 @@ def _undecided(error: BaseException) -> Decision:
     return Decision(Verdict.UNAVAILABLE)
 
 
-def _log_refusal(decision: Decision, headers: Headers, peer: str, settings: Settings) -> None:
+def log_refusal(decision: Decision, headers: Headers, peer: str, settings: Settings) -> None:
+    """Log a refusal with the id of the token and the address of the client."""
     if not log.isEnabledFor(logging.INFO):
         return
     fields = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Request, abort
 
-from app.core.fields import InvalidFieldsError
+from app.core.fields import GRACE, InvalidFieldsError, unknown
 from app.core.kinds import Kind
 
 
@@ -49,6 +49,14 @@ def existing_secret(body: dict[str, Any]) -> tuple[str | None, bool]:
     if not isinstance(allow_weak, bool | None):
         raise InvalidFieldsError({"allow_weak": "true or false"})
     return secret, bool(allow_weak)
+
+
+def grace(sent: Request) -> str:
+    """Return ``grace_seconds`` in the optional body of a rotation, as it would have been typed."""
+    body = read(sent) if sent.get_data() else {}
+    if problems := unknown(body, ["grace_seconds"]):
+        raise InvalidFieldsError(problems)
+    return typed(body, {"grace_seconds": GRACE}).get("grace_seconds", "")
 
 
 @contextmanager

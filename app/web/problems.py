@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, current_app, request
 
 API = "/api/v1"
+SELF = "/self"
 MEDIA_TYPE = "application/problem+json"
 
 _NONE: Mapping[str, str] = {}
@@ -34,5 +35,10 @@ def refusal(status: int, detail: str, headers: Mapping[str, str] = _NONE) -> Res
 
 
 def is_api() -> bool:
-    """Tell whether the request is for the API, also if no route matched."""
-    return request.path.startswith(f"{API}/")
+    """Tell whether the request is for the API or for self-service, also if no route matched."""
+    return request.path.startswith(f"{API}/") or _is_self_service()
+
+
+def _is_self_service() -> bool:
+    is_below = request.path == SELF or request.path.startswith(f"{SELF}/")
+    return is_below and "self_service" in current_app.blueprints

@@ -15,7 +15,7 @@ from typing import Any
 from gunicorn.http import errors
 from gunicorn.util import http_date
 
-from app.web.problems import API
+from app.web.problems import API, SELF
 from app.worker.heads import HeadSocket, OverloadedError
 
 _STATUSES: dict[type[BaseException], HTTPStatus] = {
@@ -24,7 +24,7 @@ _STATUSES: dict[type[BaseException], HTTPStatus] = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_API = re.compile(rb"[!-~]+ (?:https?://[^/ ]*)?" + API.encode() + rb"[/? ]")
+_API = re.compile(rf"[!-~]+ (?:https?://[^/ ]*)?(?:{API}|{SELF})[/? ]".encode())
 _log = logging.getLogger(__name__)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from app.core.list_kinds import Networks
-from app.core.networks import MAX_NETWORKS, PATTERN, comparable, parse_network
+from app.core.networks import MAX_NETWORKS, PATTERN, comparable, contain, parse_network
 
 ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address) | (
     st.integers(0, 128).flatmap(lambda bits: st.integers(0, 2**bits - 1)).map(IPv6Address)
@@ -82,6 +82,28 @@ def test_comparable(address: IPv4Address | IPv6Address) -> None:
 
     assert comparable(str(address)) == (str(address) if isinstance(address, IPv4Address) else digits,)
     assert comparable(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("listed", "address", "is_in"),
+    [
+        (("192.0.2.7",), "192.0.2.7", True),
+        (("192.0.2.7",), "192.0.2.8", False),
+        (("10.0.0.0/8", "192.0.2.0/24"), "192.0.2.255", True),
+        (("192.0.2.0/24",), "192.0.3.0", False),
+        (("0.0.0.0/0",), "192.0.2.7", True),
+        (("0.0.0.0/0",), "2001:db8::7", False),
+        (("::/0",), "192.0.2.7", False),
+        (("2001:db8::/32",), "2001:db8:ffff::1", True),
+        (("0.0.0.0/0", "::/0"), None, False),
+        ((), "192.0.2.7", False),
+        (("192.0.2.7/24", "x", "", "192.0.2.0/255.255.255.0", "192.0.2.0/024"), "192.0.2.7", False),
+        (("::ffff:192.0.2.0/120",), "192.0.2.7", False),
+    ],
+)
+def test_contain(listed: tuple[str, ...], address: str | None, *, is_in: bool) -> None:
+    """An address is in the networks around it, and an unknown one in none; a malformed network is empty."""
+    assert contain(listed, address) is is_in
 
 
 @given(st.from_regex(f"(?:{PATTERN})", fullmatch=True))

@@ -94,12 +94,14 @@ def _acknowledged_changes_survive_kills(server: RedisServer) -> None:
     replica.client.connection_pool.disconnect()
 
 
+FAR = 4_000_000_000
 CHANGES: dict[str, Callable[[RedisTokens], Any]] = {
     "add": lambda store: store.add(make_token("cd" * 32)),
     "edit": lambda store: store.edit(TOKEN, make_token(email="a@b.example"), Leave.LEAVE, 1),
     "enable": lambda store: store.enable(TOKEN, enabled=False),
     "rotate": lambda store: store.rotate(TOKEN, "cd" * 32, 0),
     "remove": lambda store: store.remove(TOKEN),
+    "retire": lambda store: [store.rotate(TOKEN, "cd" * 32, FAR), store.retire(TOKEN.digest)][1],
 }
 
 

@@ -116,7 +116,7 @@ def test_description(api: Api) -> None:
     days = [datetime.now(UTC).date()]
     answer = api("GET", "/openapi.json").json
     days.append(datetime.now(UTC).date())  # differs around midnight
-    assert answer in [describe(day, 0, make_settings().unset) for day in days]
+    assert answer in [describe(day, unset=make_settings().unset) for day in days]
 
 
 def test_create(api: Api) -> None:

@@ -10,6 +10,7 @@ SCRIPTS = sorted((Path(__file__).parents[3] / "app/store/lua").glob("*.lua"))
 FLAGS = {
     "login.lua": " flags=allow-oom",  # an operator must be able to sign in and delete tokens
     "remove.lua": " flags=allow-oom",  # it frees memory
+    "retire.lua": " flags=allow-oom",  # the same
     "rights.lua": " flags=no-writes",
     "slice.lua": " flags=no-writes",
     "glance.lua": " flags=no-writes,allow-cross-slot-keys",

@@ -1,0 +1,29 @@
+"""Refuse query parameters that a view would ignore (docs/decisions/0015)."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from flask import request
+
+from app.core.fields import InvalidFieldsError
+from app.core.search import may_be_secret
+from app.services import services
+
+
+def refuse_others(known: AbstractSet[str] = frozenset()) -> None:
+    """Raise InvalidFieldsError for a parameter that is not *known* or is sent twice."""
+    for name, values in request.args.lists():
+        if name not in known:
+            raise InvalidFieldsError({_shown(name): f"unknown parameter; {_listed(known)}"})
+        if len(values) > 1:
+            raise InvalidFieldsError({name: "sent twice; send it once"})
+
+
+def _listed(names: AbstractSet[str]) -> str:
+    return f"known are {', '.join(sorted(names))}" if names else "there are none here"
+
+
+def _shown(name: str) -> str:
+    """Return a name as it was sent, unless it may be a secret."""
+    return "?" if may_be_secret(name, services().settings.token_prefix) else name

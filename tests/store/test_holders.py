@@ -1,0 +1,234 @@
+"""The holder of a token is recognized as /auth would, and changes that token alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.core.catalog import Held
+from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, TooManyRotationsError
+from app.core.fields import InvalidFieldsError
+from app.core.verdicts import Attempt, Decision, Verdict
+from app.store import keys
+from devkit.replica import Replica
+from devkit.waiting import until
+
+HERE, ELSEWHERE = "192.0.2.7", "198.51.100.7"
+
+
+@pytest.fixture
+def replica(client: Any) -> Replica:
+    """Return a replica on an empty database."""
+    return Replica(client, "pepper")
+
+
+def found(
+    replica: Replica, secret: str, address: str | None = None, *, anywhere: bool = False
+) -> Held | Decision:
+    """Return the token of *secret* or the refusal."""
+    return replica.holders.recognize(Attempt(secret, None, address=address), anywhere=anywhere)
+
+
+def held(replica: Replica, secret: str) -> Held:
+    """Return the token of *secret*."""
+    holder = found(replica, secret)
+    assert isinstance(holder, Held)
+    return holder
+
+
+def refused(replica: Replica, secret: str) -> Verdict:
+    """Return why *secret* is refused."""
+    decision = found(replica, secret)
+    assert isinstance(decision, Decision)
+    return decision.verdict
+
+
+def stored(client: Any) -> dict[Any, Any]:
+    """Return a dump of every key."""
+    return {key: client.dump(key) for key in client.scan_iter()}
+
+
+def test_recognized(single_client: Any) -> None:
+    """To be recognized spends nothing and writes nothing, however often."""
+    replica = Replica(single_client, "pepper")
+    name, secret = replica.issue(quota_max="2", quota_period="day", rate_limit_max="2")
+    replica.ask(secret)
+    before = stored(single_client)
+    tokens = [held(replica, secret) for _ in range(5)]
+
+    assert [(each.token.id, each.is_replaced) for each in tokens] == [(name, False)] * 5
+    assert stored(single_client) == before
+    assert replica.ask(secret) is Verdict.ALLOWED
+
+
+@pytest.mark.parametrize("state", ["unknown", "mistyped", "deleted", "disabled", "not yet", "expired"])
+def test_refused(replica: Replica, state: str) -> None:
+    """A secret that /auth refuses for every request is refused with the same verdict."""
+    name, secret = replica.issue(**({"not_before": "2999-01-01"} if state == "not yet" else {}))
+    if state == "deleted":
+        replica.delete(name)
+    elif state == "disabled":
+        replica.enable(name, enabled=False)
+    elif state == "expired":
+        replica.edit(name, {"ttl_seconds": "3600"})
+        replica.ask(secret)
+        replica.edit(name, {"ttl_seconds": "1"})
+        until(lambda: replica.ask(secret) is Verdict.EXPIRED_TOKEN)
+    secret = {"unknown": "not-ours", "mistyped": "acl_" + "a" * 38}.get(state, secret)
+
+    assert refused(replica, secret) is replica.ask(secret)
+    assert refused(replica, secret) is not Verdict.ALLOWED
+
+
+def test_mistyped_secret_of_a_token(replica: Replica, client: Any) -> None:
+    """A secret with our prefix and a wrong checksum is refused, even if it is that of a token."""
+    secret = "acl_" + "a" * 38
+    client.hset(replica.record(secret), mapping={"hosts": "a.test"})
+
+    assert refused(replica, secret) is replica.ask(secret) is Verdict.MISTYPED_TOKEN
+
+
+def test_malformed(replica: Replica) -> None:
+    """A fault in the credential is the refusal, and what else was read does not matter."""
+    for fault in (Verdict.MALFORMED_CREDENTIAL, Verdict.NO_CREDENTIAL):
+        decision = replica.holders.recognize(Attempt("", "a.test", fault), anywhere=True)
+        assert decision == Decision(fault)
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "is_inside"),
+    [
+        ("", None, True),
+        ("192.0.2.0/24", HERE, True),
+        ("192.0.2.0/24", ELSEWHERE, False),
+        ("192.0.2.0/24", None, False),
+        ("2001:db8::/32", HERE, False),
+    ],
+)
+def test_networks(replica: Replica, networks: str, address: str | None, *, is_inside: bool) -> None:
+    """A token with networks is recognized in these alone, unless the address does not matter."""
+    _, secret = replica.issue(networks=networks)
+    here, anywhere = found(replica, secret, address), found(replica, secret, address, anywhere=True)
+
+    assert isinstance(anywhere, Held)
+    assert isinstance(here, Held) is is_inside
+    assert isinstance(here, Held) or here.verdict is Verdict.WRONG_NETWORK
+
+
+def test_unreadable(replica: Replica, client: Any) -> None:
+    """With a record that /auth can't read, its holder is told nothing."""
+    _, secret = replica.issue()
+    client.hset(replica.record(secret), "rate_limit_max", "x")
+
+    with pytest.raises(StoreUnavailableError):
+        found(replica, secret)
+
+
+def test_wrong_pepper(client: Any) -> None:
+    """With a wrong pepper, the answer is an error rather than that the token is unknown."""
+    _, secret = Replica(client, "pepper").issue()
+
+    with pytest.raises(StoreUnavailableError, match="PEPPER"):
+        found(Replica(client, "another"), secret)
+
+
+def test_rotated(replica: Replica) -> None:
+    """The new secret is the token's; the old one is known as replaced, and can't rotate the token."""
+    name, old = replica.issue()
+    new = replica.holders.rotate(held(replica, old), "60").secret
+
+    assert [held(replica, secret).token.id for secret in (old, new)] == [name, name]
+    assert [held(replica, secret).is_replaced for secret in (old, new)] == [True, False]
+    with pytest.raises(ConflictError, match="replaced"):
+        replica.holders.rotate(held(replica, old), "60")
+    assert [replica.ask(secret) for secret in (old, new)] == [Verdict.ALLOWED] * 2
+
+
+def test_two_rotations_at_once(replica: Replica) -> None:
+    """Of two rotations by the same secret, one wins; the other makes no secret."""
+    _, old = replica.issue()
+    first, second = held(replica, old), held(replica, old)
+    new = replica.holders.rotate(first, "60").secret
+
+    with pytest.raises(ConflictError):
+        replica.holders.rotate(second, "60")
+    assert not held(replica, new).is_replaced
+    assert len(list(replica.catalog.all())) == 1
+
+
+def test_ended(replica: Replica) -> None:
+    """The current secret ends the token and with it every older secret."""
+    _, old = replica.issue()
+    new = replica.holders.rotate(held(replica, old), "60").secret
+    replica.holders.end(held(replica, new))
+
+    assert [replica.ask(secret) for secret in (old, new)] == [Verdict.UNKNOWN_TOKEN] * 2
+    assert [refused(replica, secret) for secret in (old, new)] == [Verdict.UNKNOWN_TOKEN] * 2
+
+
+def test_replaced_secret_ended(replica: Replica) -> None:
+    """A replaced secret ends itself, and neither the token nor its other secrets."""
+    _, oldest = replica.issue()
+    old = replica.holders.rotate(held(replica, oldest), "60").secret
+    new = replica.holders.rotate(held(replica, old), "60").secret
+    holder = held(replica, oldest)
+    replica.holders.end(holder)
+
+    verdicts = [replica.ask(secret) for secret in (oldest, old, new)]
+    assert verdicts == [Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED, Verdict.ALLOWED]
+    with pytest.raises(NoSuchTokenError):
+        replica.holders.end(holder)
+
+
+def test_rotated_meanwhile(replica: Replica) -> None:
+    """A deletion that a rotation overtakes does not end the new secret."""
+    _, old = replica.issue()
+    holder = held(replica, old)
+    new = replica.holders.rotate(held(replica, old), "60").secret
+    replica.holders.end(holder)
+
+    assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
+
+
+def test_only_redirects_are_retired(replica: Replica, client: Any) -> None:
+    """To retire the name of a record, or of nothing, changes nothing."""
+    _, secret = replica.issue()
+    holder = held(replica, secret)
+
+    with pytest.raises(NoSuchTokenError):
+        replica.registry.retire(holder)
+    assert client.exists(keys.record(holder.token.digest))
+    assert replica.ask(secret) is Verdict.ALLOWED
+
+
+def test_old_pepper(single_client: Any) -> None:
+    """A secret under a previous pepper is the token's, before and after its record moves."""
+    _, secret = Replica(single_client, "old").issue()
+    replica = Replica(single_client, "new", "old")
+    before = held(replica, secret).is_replaced
+    replica.ask(secret)
+    until(lambda: single_client.exists(replica.record(secret)))
+
+    assert (before, held(replica, secret).is_replaced) == (False, False)
+    new = replica.holders.rotate(held(replica, secret), "60").secret
+    replica.holders.end(held(replica, secret))
+    assert (refused(replica, secret), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
+
+
+def test_too_many_rotations(single_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token is rotated by its holder so many times in an hour; a bad request does not count."""
+    monkeypatch.setattr("app.core.holders.MAX_ROTATIONS", 2)
+    replica = Replica(single_client, "pepper")
+    name, secret = replica.issue()
+    for _ in range(2):
+        with pytest.raises(InvalidFieldsError):
+            replica.holders.rotate(held(replica, secret), "604801")
+        secret = replica.holders.rotate(held(replica, secret), "0").secret
+
+    with pytest.raises(TooManyRotationsError):
+        replica.holders.rotate(held(replica, secret), "0")
+    assert replica.ask(secret) is Verdict.ALLOWED
+    claims = [key for key in single_client.scan_iter() if b"rotation" in key]
+    assert {0 < single_client.ttl(key) <= 3600 for key in claims} == {True}
+    replica.rotate(name, "0")  # the operator is not bound
