@@ -19,7 +19,7 @@ from devkit.service import Gunicorn
 from devkit.spellings import LISTED, is_listed, is_ordinary, readings, spellings
 from devkit.tally import Request
 
-COUNT, COUNT_DETOUR, COUNT_QUICK = 200_000, 20_000, 1_000
+COUNT, COUNT_DETOUR, COUNT_QUICK = 200_000, 10_000, 1_000
 COLUMNS = (
     "proxy",
     "sent",
@@ -62,6 +62,7 @@ class Result(NamedTuple):
     sent: dict[str, str]
     verdicts: Counter[str]
     received: list[tuple[str, str]]
+    statuses: Counter[int]
 
     def missing(self) -> dict[str, str]:
         """Return the targets that did not reach the backend."""
@@ -81,11 +82,9 @@ class Result(NamedTuple):
         sent, decided, ordinary = len(self.sent), self.verdicts.total(), self._ordinary(self.sent)
         allowed, wrong = self.verdicts["allowed"], self.verdicts["wrong_path"]
         numbers = (sent, sent - decided, wrong, decided - allowed - wrong, allowed, ordinary)
-        lost, other_case = (
-            self._ordinary(self.missing()),
-            sum(map(self._is_other_case, self.missing().values())),
-        )
-        counts = (*numbers, lost, other_case, len(self.outside()))
+        missing = self.missing()
+        other_case = sum(is_ordinary(target.lower(), self.detour.sent) for target in missing.values())
+        counts = (*numbers, self._ordinary(missing), other_case, len(self.outside()))
         return self.detour.name, *(f"{number:,}" for number in counts)
 
     def broken(self) -> Iterator[str]:
@@ -97,14 +96,13 @@ class Result(NamedTuple):
             yield f"{name}: {target!r} did not reach the backend"
         if len(self.received) > allowed:
             yield f"{name}: {len(self.received)} requests reached the backend, but {allowed} were allowed"
+        if errors := {status: count for status, count in self.statuses.items() if status >= 500}:
+            yield f"{name}: answered {errors}"
         if not (self._ordinary(self.sent) and self.verdicts["wrong_path"]):
             yield f"{name}: nothing was allowed or nothing refused, which proves nothing"
 
     def _ordinary(self, targets: Mapping[str, str]) -> int:
         return sum(is_ordinary(target, self.detour.sent) for target in targets.values())
-
-    def _is_other_case(self, target: str) -> bool:
-        return is_ordinary(target.lower(), self.detour.sent)
 
 
 def try_out(detour: Detour, service: Gunicorn, count: int) -> Result:
@@ -113,14 +111,14 @@ def try_out(detour: Detour, service: Gunicorn, count: int) -> Result:
     token = service.issue(HOST, paths=" ".join(f"{detour.listed}{path}" for path in LISTED))
     with PathBackend() as backend, detour.kind(service.port, backend.port, detour.change) as proxy:
         before = verdicts(service)
-        _send(proxy.port, token, sent)
-    return Result(detour, sent, verdicts(service) - before, backend.received)
+        statuses = _send(proxy.port, token, sent)
+    return Result(detour, sent, verdicts(service) - before, backend.received, statuses)
 
 
-def _send(port: int, token: str, sent: Mapping[str, str]) -> None:
-    """Send the targets over several connections; each that may end one has a connection of its own."""
+def _send(port: int, token: str, sent: Mapping[str, str]) -> Counter[int]:
+    """Send the targets over several connections, those that may end one apart; return the statuses."""
     requests = (_request(number, target, token) for number, target in sent.items())
-    send_each([port] * _CLIENTS, [requests] * _CLIENTS)
+    return send_each([port] * _CLIENTS, [requests] * _CLIENTS).statuses
 
 
 def _request(number: str, target: str, token: str) -> Request:

@@ -54,10 +54,8 @@ def _around(text: str) -> str:
 
 def _inside(text: str) -> str:
     """Put only the reverse proxy of Caddy below PREFIX."""
-    return (
-        text.replace("\treverse_proxy", f"\thandle_path {PREFIX}/* {{\n\treverse_proxy").rstrip()[:-1]
-        + "}\n}\n"
-    )
+    start = f"\thandle_path {PREFIX}/* {{\n\treverse_proxy"
+    return text.replace("\treverse_proxy", start).rstrip()[:-1] + "}\n}\n"
 
 
 def _below(text: str) -> str:
@@ -67,8 +65,10 @@ def _below(text: str) -> str:
     )
 
 
-KINDS = [Traefik, Nginx, Caddy, Envoy, HAProxy]
-PLAIN = [Detour(kind.name, kind) for kind in KINDS]
+PLAIN = [
+    *(Detour("Traefik", Traefik), Detour("nginx", Nginx), Detour("Caddy", Caddy)),
+    *(Detour("Envoy", Envoy), Detour("HAProxy", HAProxy)),
+]
 DETOURS = [
     Detour("Traefik, sanitizePath: false", LooseTraefik),
     *_traefik("StripPrefix", f"stripPrefix: {{prefixes: [{PREFIX}]}}"),

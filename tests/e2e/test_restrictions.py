@@ -10,7 +10,7 @@ import pytest
 from app.core.paths import has_one_reading
 from chaos.paths import try_out
 from devkit.backend import Backend
-from devkit.detours import DETOURS, KINDS, PLAIN, Detour, middlewares
+from devkit.detours import DETOURS, PLAIN, Detour, middlewares
 from devkit.http import Connection, bearer, encoded
 from devkit.programs import program
 from devkit.proxies import HOST, HAProxy, Nginx, Proxy, Traefik, unchanged
@@ -19,6 +19,8 @@ from devkit.service import Gunicorn
 from devkit.spellings import LISTED, spellings
 
 pytestmark = pytest.mark.e2e
+
+KINDS = [detour.kind for detour in PLAIN]
 
 CLIENT, PROXY = "127.0.0.9", "127.0.0.1"
 FORGED = [
@@ -79,7 +81,7 @@ def test_paths(detour: Detour, gunicorn: Gunicorn) -> None:
     """However a path is spelled, the backend receives no other than a listed one, in no reading."""
     program(detour.kind.binary)
 
-    assert list(try_out(detour, gunicorn, 1000).broken()) == []
+    assert list(try_out(detour, gunicorn, 700).broken()) == []
 
 
 @pytest.mark.parametrize("detour", DETOURS, ids=lambda detour: detour.name)
@@ -87,7 +89,7 @@ def test_detours(detour: Detour, gunicorn: Gunicorn) -> None:
     """The same holds where a prefix is removed before or after the check, as docs/proxies.md recommends."""
     program(detour.kind.binary)
 
-    assert list(try_out(detour, gunicorn, 250).broken()) == []
+    assert list(try_out(detour, gunicorn, 200).broken()) == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not HAProxy], ids=lambda kind: kind.name)
