@@ -12,7 +12,7 @@ from devkit.server import Server, read_body
 
 
 class Seen(NamedTuple):
-    """A request as it reached the backend."""
+    """A request as it reached the backend; *path* is all between the first and the last space."""
 
     method: str
     path: str
@@ -33,13 +33,14 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Answer requests until the client closes the connection."""
         with suppress(OSError):
-            while line := self.rfile.readline().decode("latin-1").split():
-                self.answer(Seen(line[0], line[1], list(self._headers())))
+            while line := self.rfile.readline().decode("latin-1").rstrip("\r\n"):
+                method, _, rest = line.partition(" ")
+                self.answer(Seen(method, rest.rpartition(" ")[0], list(self._headers())))
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         while line := self.rfile.readline().decode("latin-1").rstrip("\r\n"):
             name, _, value = line.partition(":")
-            yield name, value.strip()
+            yield name, value.strip(" \t")
 
     def answer(self, seen: Seen) -> None:
         """Answer one request."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import pytest
 
 from app.core.paths import has_one_reading
-from devkit.backend import Backend, Seen
+from chaos.paths import try_out
+from devkit.backend import Backend
+from devkit.detours import DETOURS, PLAIN, Detour, middlewares
 from devkit.http import Connection, bearer, encoded
-from devkit.proxies import HOST, Caddy, Envoy, HAProxy, Nginx, Proxy, Traefik, unchanged
+from devkit.programs import program
+from devkit.proxies import HOST, HAProxy, Nginx, Proxy, Traefik, unchanged
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
+from devkit.spellings import LISTED, spellings
 
 pytestmark = pytest.mark.e2e
 
-KINDS = [Traefik, Caddy, Nginx, Envoy, HAProxy]
-PATHS = ["/v1/models", "/v1/chat/*"]
+KINDS = [detour.kind for detour in PLAIN]
+
 CLIENT, PROXY = "127.0.0.9", "127.0.0.1"
 FORGED = [
     ("X-Forwarded-Method", "GET"),
@@ -28,108 +30,6 @@ FORGED = [
     ("X-Real-Ip", "192.0.2.7"),
     ("Forwarded", "for=192.0.2.7"),
 ]
-PARTS = (
-    *(
-        "/",
-        "/",
-        "//",
-        "/./",
-        "/../",
-        "/..",
-        "/.",
-        "\\",
-        "/..\\",
-        ";",
-        ";a=b",
-        "/..;/",
-        "..",
-        ".",
-        "...",
-        "*",
-        ",",
-    ),
-    *(
-        "%2f",
-        "%2F",
-        "%5c",
-        "%2e%2e",
-        "/%2e%2e/",
-        "/%2e/",
-        "%252e%252e",
-        "%c0%ae",
-        "%3b",
-        "%3f",
-        "%23",
-        "%00",
-        "%",
-    ),
-    *(
-        "v1",
-        "V1",
-        "models",
-        "chat",
-        "chat/",
-        "/v1/chat/",
-        "/v1/models",
-        "%76",
-        "admin",
-        "/admin",
-        "x",
-        "|",
-        '"',
-        "~",
-    ),
-    *("?", "?a=/../", "#", "\xe9", " "),
-)
-BEGINNINGS = (
-    "/v1/chat/",
-    "/v1/chat/",
-    "/v1/chat",
-    "/v1/models",
-    "/",
-    "",
-    f"http://{HOST}",
-    f"http://{HOST}/v1/chat/",
-)
-COUNT = 600
-
-
-def spellings(prefix: str = "") -> list[str]:
-    """Return request targets at random, the same in every run, most of them near a path that is listed."""
-    draw = random.Random(12)
-    made = [
-        "".join([draw.choice(BEGINNINGS), *draw.choices(PARTS, k=draw.randint(0, 4))]) for _ in range(COUNT)
-    ]
-    return [f"{prefix}{text}" if text.startswith("/") else text for text in made if text]
-
-
-def readings(target: str) -> Iterator[str]:
-    """Yield what a backend may take the path of *target* for: as it is, or decoded and resolved."""
-    path = target.removeprefix(f"http://{HOST}") or "/"
-    yield path.partition("?")[0]
-    whole, decoded = path.partition("?")[0], ""
-    while whole != decoded:
-        whole, decoded = unquote_to_bytes(whole).decode("latin-1"), whole
-    for cut in (whole, whole.partition("#")[0], whole.partition("?")[0]):
-        yield resolved(cut)
-
-
-def resolved(path: str) -> str:
-    """Return *path* without parameters, empty segments and dot segments; a backslash is a slash."""
-    kept: list[str] = []
-    segments = [segment.partition(";")[0] for segment in path.replace("\\", "/").split("/")]
-    for segment in segments:
-        if segment == "..":
-            kept = kept[:-1]
-        elif segment not in {"", "."}:
-            kept.append(segment)
-    is_open = len(kept) > 0 and segments[-1] in {"", ".", ".."}
-    return "/" + "/".join(kept) + ("/" if is_open else "")
-
-
-def is_listed(path: str) -> bool:
-    """Return whether the token lists *path*."""
-    return any(path == text or (text.endswith("/*") and path.startswith(text[:-1])) for text in PATHS)
 
 
 def send(proxy: Proxy, token: str, targets: list[str], method: str = "GET") -> list[int]:
@@ -165,8 +65,7 @@ def _echo() -> Iterator[Backend]:
 
 @pytest.fixture(scope="module", name="proxy", params=KINDS, ids=lambda kind: kind.name)
 def _proxy(request: Any, gunicorn: Gunicorn, echo: Backend) -> Iterator[Proxy]:
-    if not request.param.path():
-        pytest.skip(f"{request.param.binary} is not installed")
+    program(request.param.binary)
     with request.param(gunicorn.port, echo.port) as proxy:
         yield proxy
 
@@ -177,34 +76,35 @@ def _backend(echo: Backend) -> Backend:
     return echo
 
 
-def outside(seen: list[Seen]) -> list[str]:
-    """Return the paths that the backend received and may take for one that is not listed."""
-    return [each.path for each in seen if not all(map(is_listed, readings(each.path)))]
-
-
-def test_paths(proxy: Proxy, backend: Backend, gunicorn: Gunicorn) -> None:
+@pytest.mark.parametrize("detour", PLAIN, ids=lambda detour: detour.name)
+def test_paths(detour: Detour, gunicorn: Gunicorn) -> None:
     """However a path is spelled, the backend receives no other than a listed one, in no reading."""
-    statuses = send(proxy, gunicorn.issue(HOST, paths=",".join(PATHS)), spellings())
+    program(detour.kind.binary)
 
-    assert outside(backend.seen) == []
-    assert {200, 403} <= {*statuses} <= {0, 200, 400, 403, 404, 421}
-    assert COUNT / 20 < backend.hits <= statuses.count(200)  # Caddy answers 200 for an unknown host
-    assert {"/v1/models", "/v1/chat/"} <= {seen.path.partition("?")[0] for seen in backend.seen}
+    assert list(try_out(detour, gunicorn, 700).broken()) == []
 
 
-@pytest.mark.parametrize("kind", [Traefik, Caddy, Nginx, Envoy], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("detour", DETOURS, ids=lambda detour: detour.name)
+def test_detours(detour: Detour, gunicorn: Gunicorn) -> None:
+    """The same holds where a prefix is removed before or after the check, as docs/proxies.md recommends."""
+    program(detour.kind.binary)
+
+    assert list(try_out(detour, gunicorn, 200).broken()) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not HAProxy], ids=lambda kind: kind.name)
 def test_compared_path(kind: type[Proxy], backend: Backend) -> None:
     """X-Forwarded-Uri is the path that the backend receives, byte by byte, or matches no list."""
-    if not kind.path():
-        pytest.skip(f"{kind.binary} is not installed")
+    program(kind.binary)
     with Backend() as asked, kind(asked.port, backend.port) as proxy:
         asked.seen.clear()
         backend.seen.clear()
-        send(proxy, "any", spellings())
+        # A long one would not fit into the answer that Traefik accepts from the service.
+        send(proxy, "any", [text for text in spellings(HOST, 400) if len(text) < 500])
 
     compared = [seen.fields["x-forwarded-uri"] for seen in asked.seen]
     received = [seen.path for seen in backend.seen]
-    assert len(compared) > COUNT / 10
+    assert len(compared) > 50
     assert all(a == b or not has_one_reading(a) for a, b in zip(compared, received, strict=True))
 
 
@@ -227,49 +127,21 @@ def test_networks(proxy: Proxy, backend: Backend, gunicorn: Gunicorn) -> None:
     assert backend.hits == 1
 
 
-def middlewares(order: str, **rules: str) -> Callable[[str], str]:
-    """Return what adds middlewares to README.md's file and puts them into an *order* with the one of ours."""
-    added = "".join(f"    {name}:\n      {rule}\n" for name, rule in rules.items())
-    return lambda text: text.replace("    token:\n", f"{added}    token:\n", 1).replace(
-        "[token]", f"[{order}]"
-    )
+def test_replaced_before(gunicorn: Gunicorn, backend: Backend) -> None:
+    """What is compared after ReplacePath is the path that the backend receives, not the client's."""
+    tokens = [gunicorn.issue(HOST, paths=paths) for paths in ("/v1/models", "/admin")]
+    replace = middlewares("path, token", "replacePath: {path: /v1/models}")
+    with Traefik(gunicorn.port, backend.port, replace) as traefik:
+        assert [send(traefik, token, ["/admin"]) for token in tokens] == [[200], [403]]
 
-
-STRIP = {"strip": "stripPrefix: {prefixes: [/api]}"}
-REPLACE = {"replace": "replacePath: {path: /v1/models}"}
-ELSEWHERE = {"replace": "replacePath: {path: /admin}"}
-
-
-STRIP_IN_CADDY = "\turi strip_prefix /api\n\tforward_auth"
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "places"),
-    [
-        (Traefik, middlewares("strip, token", **STRIP), ("", "/api")),
-        (Traefik, middlewares("token, strip", **STRIP), ("/api", "/api")),
-        (Traefik, middlewares("replace, token", **REPLACE), ("", "")),
-        (Caddy, lambda text: text.replace("\tforward_auth", STRIP_IN_CADDY), ("", "/api")),
-    ],
-    ids=["strip before", "strip after", "replace before", "caddy"],
-)
-def test_middlewares(
-    gunicorn: Gunicorn, backend: Backend, kind: type[Proxy], change: Any, places: tuple[str, str]
-) -> None:
-    """A middleware before ours changes what is compared; with StripPrefix after, list what clients send."""
-    listed, sent = places
-    token = gunicorn.issue(HOST, paths=",".join(f"{listed}{path}" for path in PATHS))
-    with kind(gunicorn.port, backend.port, change) as proxy:
-        statuses = send(proxy, token, spellings(sent))
-
-    assert outside(backend.seen) == []
-    assert COUNT / 20 < backend.hits <= statuses.count(200)
+    assert [seen.path for seen in backend.seen] == ["/v1/models"]
 
 
 def test_replaced_after(gunicorn: Gunicorn, backend: Backend) -> None:
     """A middleware after ours that replaces paths makes lists of paths pointless, as the docs warn."""
-    token = gunicorn.issue(HOST, paths=",".join(PATHS))
-    with Traefik(gunicorn.port, backend.port, middlewares("token, replace", **ELSEWHERE)) as traefik:
+    token = gunicorn.issue(HOST, paths=",".join(LISTED))
+    replace = middlewares("token, path", "replacePath: {path: /admin}")
+    with Traefik(gunicorn.port, backend.port, replace) as traefik:
         assert send(traefik, token, ["/v1/models", "/v1/other"]) == [200, 403]
 
     assert [seen.path for seen in backend.seen] == ["/admin"]
@@ -278,7 +150,7 @@ def test_replaced_after(gunicorn: Gunicorn, backend: Backend) -> None:
 def test_header_of_the_client(gunicorn: Gunicorn, backend: Backend) -> None:
     """A proxy that passes on the client's X-Forwarded-Uri lets it choose what is compared, as docs warn."""
     change: Callable[[str], str] = lambda text: text.replace("$request_uri;", "$http_x_forwarded_uri;")  # noqa: E731
-    token = gunicorn.issue(HOST, paths=",".join(PATHS))
+    token = gunicorn.issue(HOST, paths=",".join(LISTED))
     with (
         Nginx(gunicorn.port, backend.port, unchanged) as right,
         Nginx(gunicorn.port, backend.port, change) as wrong,

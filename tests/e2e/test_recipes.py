@@ -1,0 +1,219 @@
+"""The recipes of docs/recipes.md: tokens created as it says, used as it says, through a real Traefik."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from app.core.fields import FIELDS
+from devkit.backend import Backend, EchoHandler, Seen
+from devkit.http import Connection, bearer
+from devkit.process import ROOT
+from devkit.proxies import HOST, Traefik, recipe
+from devkit.redis_server import RedisServer
+from devkit.server import read_body
+from devkit.service import Gunicorn, record_key
+from tests.e2e.test_commands import run
+
+pytestmark = pytest.mark.e2e
+
+PAGE = "docs/recipes.md"
+TEXT = (ROOT / PAGE).read_text("utf-8")
+PARTNER, OFFICE = "A monthly quota for a partner", "From the office alone"
+TITLES = ("Ollama", "Read only", PARTNER, OFFICE)
+HOSTS = re.findall(r"^\| Hosts \| `(.*)` \|$", TEXT, re.MULTILINE)
+NETWORK, CLIENT = "203.0.113.0/24", "127.0.0.9"
+CALLS = {
+    "show": 'client.show("m")',
+    "ps": "client.ps()",
+    "embed": 'client.embed("m", "text")',
+    "embeddings": 'client.embeddings("m", "text")',
+    "pull": 'client.pull("m")',
+    "push": 'client.push("m")',
+    "create": 'client.create("m", from_="n")',
+    "copy": 'client.copy("m", "n")',
+    "delete": 'client.delete("m")',
+}
+ANSWERS: dict[str, list[dict[str, Any]]] = {
+    "/api/tags": [{"models": [{"model": "llama3.2"}]}],
+    "/api/generate": [{"model": "llama3.2", "response": "Rayleigh scattering"}],
+    "/api/chat": [
+        {"model": "llama3.2", "message": {"role": "assistant", "content": text}} for text in ("Hi", "!")
+    ],
+}
+needs_sdk = pytest.mark.skipif(
+    not (Path(sys.prefix) / ".clients").exists(), reason="the SDKs are not installed: make .venv/.clients"
+)
+
+
+class _OllamaHandler(EchoHandler):
+    def answer(self, seen: Seen) -> None:
+        """Answer as Ollama does."""
+        self.server.seen.append(seen)
+        read_body(self.rfile, seen.fields)
+        body = "\n".join(map(json.dumps, ANSWERS.get(seen.path, [{}]))).encode()
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+@pytest.fixture(scope="module", name="service")
+def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
+    with Gunicorn(redis_server.port, web_concurrency=1, trusted_proxies="127.0.0.1") as service:
+        yield service
+
+
+@pytest.fixture(scope="module", name="ollama")
+def _ollama() -> Iterator[Backend]:
+    with Backend(_OllamaHandler) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="module", name="traefik")
+def _traefik(service: Gunicorn, ollama: Backend) -> Iterator[Traefik]:
+    rule = " || ".join(f"Host(`{host}`)" for host in HOSTS)
+    with Traefik(service.port, ollama.port, lambda text: text.replace(f"Host(`{HOST}`)", rule)) as traefik:
+        yield traefik
+
+
+@pytest.fixture(name="seen")
+def _seen(ollama: Backend) -> list[Seen]:
+    """Return the requests that the backend receives during the test."""
+    ollama.seen.clear()
+    return ollama.seen
+
+
+@pytest.fixture(scope="module", name="secrets")
+def _secrets(service: Gunicorn) -> dict[str, str]:
+    """Create the tokens of all recipes with their commands; return the secrets that $TOKEN then has."""
+    secrets = {}
+    for title in TITLES:
+        commands = recipe(title, "sh", PAGE).replace(NETWORK, f"{CLIENT}/32")
+        secrets[title] = run(f'{commands}\necho; echo "$TOKEN"', service).splitlines()[-1]
+    return secrets
+
+
+def via(traefik: Traefik) -> dict[str, str]:
+    """Return variables with which HTTP clients connect to *traefik*, whatever the host."""
+    return {"http_proxy": f"http://127.0.0.1:{traefik.port}", "no_proxy": "127.0.0.1"}
+
+
+def use(title: str, nth: int, service: Gunicorn, traefik: Traefik, **variables: str) -> str:
+    """Run the *nth* commands of a recipe through *traefik* and return what they print."""
+    commands = recipe(title, "sh", PAGE, nth).replace("https://", "http://")
+    return run(commands, service, **variables, **via(traefik))
+
+
+def python(code: str, secret: str, traefik: Traefik) -> subprocess.CompletedProcess[str]:
+    """Run lines of a client with the SDKs alone."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(sys.prefix) / "clients"), **via(traefik)}
+    code = code.replace("https://", "http://").replace("acl_…", secret)
+    return subprocess.run(
+        [sys.executable, "-S", "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_three_ways(service: Gunicorn, secrets: dict[str, str], title: str) -> None:
+    """Form, command and API create the same token."""
+    section = TEXT.split(f"\n## {title}\n")[1].partition("\n## ")[0].replace(NETWORK, f"{CLIENT}/32")
+    rows = dict(re.findall(r"^\| ([A-Z][\w ]*) \| `(.*)` \|$", section, re.MULTILINE))
+    form = {field.name: rows.pop(field.label) for field in FIELDS.values() if field.label in rows}
+    hosts = form.pop("hosts")
+    pair = (secrets[title], service.issue(hosts, **form))
+    ids = [record_key(secret).removeprefix("tokens:") for secret in pair]
+    listed = service.page(f"/api/v1/tokens?q={hosts}").json()["tokens"]
+    by_command, by_form = (service.page(f"/api/v1/tokens/{each}").json() for each in ids)
+    by_api = [each for each in listed if each["id"] not in {by_command["id"], by_form["id"]}]
+
+    assert (rows, len(by_api)) == ({}, 1)
+    for name in FIELDS.keys() & by_form.keys():
+        assert by_form[name] == by_command[name] == by_api[0][name]
+        assert bool(by_form[name]) == (name in {"hosts", *form})
+
+
+def test_labels() -> None:
+    """The labels of Ollama route as README.md's file does."""
+    labels = dict(re.findall(r"^traefik\.http\.(.*?)=(.*)$", recipe("Ollama", "text", PAGE), re.MULTILINE))
+    route = yaml.safe_load(recipe("Protect a backend", "yaml", "README.md"))["http"]["routers"]["ollama"]
+
+    assert labels["routers.ollama.rule"] == route["rule"]
+    assert [labels["routers.ollama.middlewares"]] == route["middlewares"]
+
+
+@needs_sdk
+def test_ollama(secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> None:
+    """The client lists, generates and chats, and shows why it may not delete."""
+    code = recipe("Ollama", "python", PAGE)
+    done = python(code, secrets["Ollama"], traefik)
+
+    assert done.stdout.splitlines() == ["['llama3.2']", "Rayleigh scattering", "Hi", "!"]
+    assert code.partition("# ")[2] in done.stderr
+    assert [each.path for each in seen] == ["/api/tags", "/api/generate", "/api/chat"]
+
+
+@needs_sdk
+def test_calls_of_ollama(
+    service: Gunicorn, secrets: dict[str, str], traefik: Traefik, seen: list[Seen]
+) -> None:
+    """Every other call has the path that the page says, and the token of the recipe opens none of them."""
+    table = re.findall(r"^\| (`.*`) \| (`/.*`) \|$", TEXT, re.MULTILINE)
+    calls, paths = (re.findall("`(.*?)`", " ".join(column)) for column in zip(*table, strict=True))
+    tries = f"for call in {[CALLS[name] for name in calls]}:\n  try: eval(call)\n"
+    start = recipe("Ollama", "python", PAGE).partition("print")[0]
+    code = f"{start}{tries}  except Exception as error: print(error)"
+    python(code, service.issue("*.example.com"), traefik)
+    received = [each.path for each in seen]
+    refused = python(code, secrets["Ollama"], traefik)
+
+    assert (calls, received) == ([*CALLS], paths)
+    assert refused.stdout.splitlines() == ["forbidden for path (status code: 403)"] * len(CALLS)
+    assert len(seen) == len(CALLS)
+
+
+def test_read_only(service: Gunicorn, secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> None:
+    """A token for GET reads and deletes nothing."""
+    printed = use("Read only", 1, service, traefik, TOKEN=secrets["Read only"])
+
+    assert printed.endswith("forbidden for method")
+    assert [each.method for each in seen] == ["GET"]
+
+
+def test_partner(service: Gunicorn, secrets: dict[str, str], traefik: Traefik, redis: Any) -> None:
+    """The operator sees what is left; the request after the last waits for the first of the next month."""
+    secret, key = secrets[PARTNER], record_key(secrets[PARTNER])
+    assert traefik.call(secret, HOSTS[2]).status == 200
+    begin, end, _ = map(int, redis.hget(key, "quota_used").split())
+    redis.hset(key, "quota_used", f"{begin} {end} 99999")
+    shown = use(PARTNER, 1, service, traefik, ID=key.removeprefix("tokens:"))
+    assert traefik.call(secret, HOSTS[2]).status == 200
+    latest_s = end - redis.time()[0]
+    answer = use(PARTNER, 2, service, traefik, TOKEN=secret).replace("\r", "")
+    (wait_s,) = re.findall("Retry-After: (.*)", answer)
+
+    assert re.findall(r'"(used|remaining)":\s*(\d+)', shown) == [("used", "99999"), ("remaining", "1")] * 2
+    assert end - redis.time()[0] <= int(wait_s) <= latest_s
+    assert {datetime.fromtimestamp(at, UTC).strftime("%d %T") for at in (begin, end)} == {"01 00:00:00"}
+    documented = recipe(PARTNER, "text", PAGE).replace("86400", wait_s).replace("2592000", str(end - begin))
+    assert {*documented.splitlines()} <= {*answer.splitlines()}
+
+
+def test_office(secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> None:
+    """The token opens to clients in its network alone, whatever the others claim."""
+    headers = [("Host", HOSTS[3]), *bearer(secrets[OFFICE])]
+    answers = []
+    for source, more in ((CLIENT, []), ("127.0.0.8", []), ("127.0.0.8", [("X-Forwarded-For", CLIENT)])):
+        with Connection(traefik.port, source=source) as connection:
+            answers.append(connection.call("/", [*headers, *more]))
+
+    assert [answer.status for answer in answers] == [200, 403, 403]
+    assert answers[1].text in recipe(OFFICE, "sh", PAGE, 1)
+    assert len(seen) == 1
