@@ -47,7 +47,7 @@ class Field:
     partner: str = ""
     needs: str = ""
     is_folded: bool = False
-    group: str = "Start, end and rate limit"
+    group: str = "Start, end and limits"
     is_kept: bool = True
     is_required: bool = False
 
