@@ -89,6 +89,30 @@ ODD["paths"] += ["/v1/.", "/v1/..", "/v1/./models", "/v1\\models", "/V1/models",
 ODD["paths"] += ["https://a.test/v1", "/v1/models/", "/v1/ ", "/v1/\x7f", "/v1/...", "/v1/..?x", "/v1/a//"]
 ODD["networks"] += ["203.0.113.128", "127.0.0.1", "2001:db9::1", "203.0.113.7 203.0.113.8", "0x7f.1", "10.0.0.1"]
 ODD["networks"] += ["203.0.113.7, 198.51.100.9", "2001:db8::7, 10.0.0.1", "::ffff:10.0.0.1", "fd00::1", "::1"]
+# What is nearly covered.
+NEAR = {
+    "a.test": ["aa.test", "b.a.test", "test", "a.test.."],
+    "*.a.test": ["a.test", "ba.test", ".a.test"],
+    "*.test": ["test", "a.test.example"],
+    "192.0.2.1": ["192.0.2.10", "1.192.0.2.1"],
+    "GET": ["get", "GETS", "POST"],
+    "post": ["post", "Post", "GET"],
+    "HEAD": ["GET", "head"],
+    "/": ["//", "/x", "/."],
+    "/v1": ["/v1/", "/V1", "/v1;x", "/v1%2f"],
+    "/v1/": ["/v1", "/v1//"],
+    "/v1/*": ["/v1", "/v12", "/V1/a", "/v1/../a", "/v1/.", "/v1//a", "/v1/%2e"],
+    "/v1/models": ["/v1/models/", "/v1/models;x", "/v1/model", "/v1/./models"],
+    "/*": ["//", "/a/../b", "/%", "x", "/a\\b"],
+    "203.0.113.7": ["203.0.113.8", "203.0.113.70", "203.0.113.7, 203.0.113.8", "::203.0.113.7"],
+    "203.0.113.0/25": ["203.0.113.128", "203.0.112.255", "203.0.113.7, 203.0.113.200"],
+    "10.0.0.0/8": ["11.0.0.0", "10.0.0.1, 11.0.0.1", "9.255.255.255"],
+    "2001:db8::/33": ["2001:db8:8000::", "2001:db7:ffff::"],
+    "2001:db8:8000::7": ["2001:db8:8000::8", "2001:db8::7"],
+    "fe80::/10": ["fec0::1", "fe7f::1"],
+    "::/0": ["203.0.113.7", "::ffff:203.0.113.7"],
+    "0.0.0.0/0": ["::1", "2001:db8::1"],
+}
 CREDENTIALS = [
     *["Bearer {}"] * 30,
     *("bearer {}", "BEARER   {}", "Bearer {}x", "Bearer {},Bearer {}", "Bearer\t{}", "Bearer {} ", "{}"),
@@ -151,7 +175,7 @@ class Walk:
     def run(self, steps: int = STEPS) -> None:
         """Take the steps; raises DifferenceError."""
         self.create()
-        table = {self.use: 22, self.use_older: 8, self.ask: 26, self.look: 5, self.wait: 5, self.reach: 10}
+        table = {self.use: 18, self.use_older: 8, self.ask: 34, self.look: 5, self.wait: 5, self.reach: 10}
         table |= {self.create: 5, self.create_existing: 2, self.create_of_own: 2, self.edit: 10}
         table |= {self.edit_wrongly: 1, self.switch: 3, self.rotate: 2, self.delete: 1}
         for step in self.random.choices([*table], [*table.values()], k=steps):
@@ -183,7 +207,7 @@ class Walk:
         self.trace.append(("edit", name, typed))
         if token is None:
             _raises(NoSuchTokenError, lambda: self.replica.edit(name, typed))
-        elif self._clashes(token, typed):
+        elif self._is_refused(token, typed):
             _raises(InvalidFieldsError, lambda: self.replica.edit(name, typed))
         else:
             self.replica.edit(name, typed)
@@ -285,9 +309,8 @@ class Walk:
         headers["peer"] = self.random.choice(PEERS)
         token = self.model.live().get(name)
         listed = [field for field in LISTS if token and token.items(field)]
-        listed = listed[self.random.randint(0, 1) :] or [*LISTS]  # less often for the host
-        for field in self.random.choices(listed, k=self.random.randint(0, 2)):
-            text = self.random.choice([*ODD[field], *(each for row in LISTS[field].values() for each in row)])
+        for field in self.random.sample(listed, min(len(listed), self.random.randint(0, 2))):
+            text = self._deviation(field, token.items(field) if token else [])
             headers.pop(SENT[field], None)
             headers |= {} if text is None else {SENT[field]: text}
         self._send(headers)
@@ -344,7 +367,7 @@ class Walk:
     def _changes(self, most: int) -> Fields:
         changes: list[Callable[[], Fields]] = [
             lambda: self._listed("hosts", 1),
-            *[lambda: self._listed(self.random.choice([*LISTS][1:]))] * 3,
+            *[lambda: self._listed(self.random.choice([*LISTS][1:]))] * 4,
             *(lambda pool=pool: self.random.choice(pool) for pool in (LIMITS, QUOTAS, TEXTS, LIVES)),  # type: ignore[misc]
         ]
         drawn = [self.random.choice(changes)() for _ in range(self.random.randint(1, most))]
@@ -355,6 +378,13 @@ class Walk:
         listed = {field: token.items(field) if token else [] for field in LISTS}
         fits = {SENT[field]: LISTS[field][self.random.choice(some)] for field, some in listed.items() if some}
         return {key: self.random.choice(texts) for key, texts in fits.items()} | {"peer": "127.0.0.1"}
+
+    def _deviation(self, field: str, listed: list[str]) -> str | None:
+        """Return a header that is probably not covered by what is *listed*."""
+        near = [text for item in listed for text in NEAR.get(item, [])]
+        if near and self.random.random() < 0.6:
+            return self.random.choice(near)
+        return self.random.choice([*ODD[field], *(text for texts in LISTS[field].values() for text in texts)])
 
     def _credential(self, secret: str) -> Fields:
         text = self.random.choice(CREDENTIALS)
@@ -376,7 +406,7 @@ class Walk:
             issued = self.replica.registry.issue(typed, secret=secret, allow_weak=True)
             return issued.token.id, issued.secret
 
-        if is_taken or self._clashes(Modeled("", "", {}, now_s, ends_s), typed):
+        if is_taken or self._is_refused(Modeled("", "", {}, now_s, ends_s), typed):
             _raises(InvalidFieldsError, issue)
             return
         name, given = issue()
@@ -384,8 +414,10 @@ class Walk:
         self.model.create(name, given, fields, ends_s)
         self.secrets[name] = [given]
 
-    def _clashes(self, token: Modeled, typed: Fields) -> bool:
-        """Return whether the token would begin after its end."""
+    def _is_refused(self, token: Modeled, typed: Fields) -> bool:
+        """Return whether the token would begin after its end, or have the period of no quota."""
+        if typed.get("quota_max", "1") in ("", "0") and typed.get("quota_period"):
+            return True
         ttl_s, ends_s = typed.get("ttl_seconds"), token.ends_s
         if ttl_s is not None:
             ends_s = self.model.now_s + int(ttl_s) if ttl_s != "0" else None
