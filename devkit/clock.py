@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,21 +61,28 @@ class StoppedClock:
     def server(self) -> Iterator[RedisServer]:
         """Run a server under this clock."""
         server = RedisServer(binary=self._redis)
-        self._rule(server)
-        with server:
+        server.env |= self._env
+        with server, _stopped([server]):
             yield server
-            server.stop()  # a kill would leave shared memory of libfaketime behind
 
     @contextmanager
     def nodes(self) -> Iterator[Nodes]:
-        """Run a Cluster under this clock, whose nodes never miss one another, however far it is set."""
-        nodes = Nodes(options=lambda: ("--cluster-node-timeout", str(10**13)))
-        self._rule(*nodes.all)
-        with nodes:
-            yield nodes
-            for node in nodes.all:
-                node.stop()
+        """Run a Cluster under this clock, whose nodes never miss one another, however far it is set.
 
-    def _rule(self, *servers: RedisServer) -> None:
+        The clock must not be set yet: nodes join one another only while time passes.
+        """
+        nodes = Nodes(options=lambda: ("--cluster-node-timeout", str(10**13)))
+        for node in nodes.all:
+            node.env |= self._env
+        with nodes, _stopped(nodes.all):
+            yield nodes
+
+
+@contextmanager
+def _stopped(servers: Sequence[RedisServer]) -> Iterator[None]:
+    """Let *servers* exit by themselves: a kill leaves shared memory of libfaketime behind."""
+    try:
+        yield
+    finally:
         for server in servers:
-            server.env |= self._env
+            server.stop()

@@ -12,7 +12,7 @@ from binascii import Error
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from zlib import crc32
 
@@ -67,7 +67,9 @@ def response(answer: Answer) -> tuple[int, str, dict[str, str]]:
     if answer.policies:
         wait_s = max(1, -(-answer.wait_us // S))
         name = "quota" if answer.verdict == "quota_exceeded" else "default"
-        policies = ", ".join(f'"{policy}";q={most};w={window_s}' for policy, most, window_s in answer.policies)
+        policies = ", ".join(
+            f'"{policy}";q={most};w={window_s}' for policy, most, window_s in answer.policies
+        )
         (most,) = (most for policy, most, _ in answer.policies if policy == name)
         headers |= {"Retry-After": f"{wait_s}", "RateLimit": f'"{name}";r=0;t={wait_s}'}
         headers |= {"RateLimit-Policy": policies, "X-RateLimit-Limit": f"{most}"}
@@ -153,7 +155,7 @@ class Modeled:
 
 
 class Owner(NamedTuple):
-    """The token of a secret; if it was replaced, until when it opens the token, and no new one may have it."""
+    """The token of a secret; of a replaced one also until when it opens the token and can't be used anew."""
 
     token: Modeled
     until_ms: int | None = None
@@ -198,7 +200,7 @@ class Model:
         return self.live().get(owner.token.name) is owner.token
 
     def rotate(self, token: Modeled, secret: str, grace_s: int) -> None:
-        """Give *token* a new secret; every older one ends with the grace or with the token, if not earlier."""
+        """Give *token* a new secret; every older one ends with the grace period or the token, or earlier."""
         until_ms = (self.now_s + grace_s) * 1000 if grace_s else -1
         if token.ends_s is not None:
             until_ms = min(until_ms, token.ends_s * 1000)
@@ -266,19 +268,17 @@ class Model:
     def _refusal(self, token: Modeled, headers: Mapping[str, str]) -> str:
         """Return the first verdict that applies before the limits, "" for none."""
         starts = token.fields.get("not_before", "")
-        if not token.enabled:
-            return "disabled_token"
-        if starts and self.now_s < moment_s(starts):
-            return "token_not_yet_valid"
-        if not covers_host(token.items("hosts"), headers.get("X-Forwarded-Host")):
-            return "wrong_host"
-        if (some := token.items("methods")) and not covers_method(some, headers.get("X-Forwarded-Method")):
-            return "wrong_method"
-        if (some := token.items("paths")) and not covers_path(some, headers.get("X-Forwarded-Uri")):
-            return "wrong_path"
-        if (some := token.items("networks")) and not covers_address(some, client_address(headers)):
-            return "wrong_network"
-        return ""
+        methods, paths, networks = map(token.items, ("methods", "paths", "networks"))
+        method, uri = headers.get("X-Forwarded-Method"), headers.get("X-Forwarded-Uri")
+        verdicts = {
+            "disabled_token": not token.enabled,
+            "token_not_yet_valid": bool(starts) and self.now_s < moment_s(starts),
+            "wrong_host": not covers_host(token.items("hosts"), headers.get("X-Forwarded-Host")),
+            "wrong_method": bool(methods) and not covers_method(methods, method),
+            "wrong_path": bool(paths) and not covers_path(paths, uri),
+            "wrong_network": bool(networks) and not covers_address(networks, client_address(headers)),
+        }
+        return next((verdict for verdict, applies in verdicts.items() if applies), "")
 
     def _limited(self, token: Modeled) -> Answer:
         rate = ("default", token.limit, token.window_us // S)
@@ -313,7 +313,7 @@ def moment_s(text: str) -> int:
 
 
 def read_credential(headers: Mapping[str, str], sources: Iterable[str]) -> tuple[str, str]:
-    """Return what is wrong with the credential, "" for nothing, and the secret in the first source that is sent."""
+    """Return what is wrong with the first credential that is sent, "" for nothing, and its secret."""
     for source in sources:
         value = headers.get("X-Api-Key" if source == "x-api-key" else "Authorization")
         is_basic = value is not None and value.split(" ")[0].lower() == "basic"
@@ -423,7 +423,7 @@ def client_address(headers: Mapping[str, str]) -> IPv4Address | IPv6Address | No
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(text.split("%")[0])
+        address = ip_address(text.split("%", maxsplit=1)[0])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
@@ -439,6 +439,6 @@ def covers_address(networks: list[str], address: IPv4Address | IPv6Address | Non
     return address is not None and any(address in _network(text) for text in networks)
 
 
-def _network(text: str) -> object:
+def _network(text: str) -> IPv4Network | IPv6Network:
     mapped = text.lower().removeprefix("::ffff:")
     return ip_network(mapped if "." in mapped else text)

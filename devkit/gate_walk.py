@@ -1,14 +1,14 @@
 """A random walk through everything that operators, clients and the clock can do, compared with a model.
 
-A walk is drawn from a seed and not by hypothesis, whose examples stay short: of a thousand steps it used fifty for requests
-that got as far as a limit.
+A walk is drawn from a seed and not by hypothesis, whose state machines take few of their steps: in ten
+examples of a hundred steps each there were 130 requests, of which none met a quota.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -84,10 +84,36 @@ ODD: dict[str, list[str | None]] = {
     "paths": [None, "", "v1", "/v1/../v1/models", "/v1/%6dodels", "/v1//models", "//v1/models", "/v1/a;b"],
     "networks": [None, "", "unknown", "203.0.113.7:1234", "203.0.113.7, x", "203.0.113.07", "203.0.113.7,"],
 }
-ODD["hosts"] += ["test", "aa.test", "-a.test", "a.test..", "1.2.3", "xn--bcher-kva.test", "[::1", "a.test\x00"]
-ODD["paths"] += ["/v1/.", "/v1/..", "/v1/./models", "/v1\\models", "/V1/models", "/v1#", "/v1/\xe9", "/v12", "*"]
+ODD["hosts"] += [
+    "test",
+    "aa.test",
+    "-a.test",
+    "a.test..",
+    "1.2.3",
+    "xn--bcher-kva.test",
+    "[::1",
+    "a.test\x00",
+]
+ODD["paths"] += [
+    "/v1/.",
+    "/v1/..",
+    "/v1/./models",
+    "/v1\\models",
+    "/V1/models",
+    "/v1#",
+    "/v1/\xe9",
+    "/v12",
+    "*",
+]
 ODD["paths"] += ["https://a.test/v1", "/v1/models/", "/v1/ ", "/v1/\x7f", "/v1/...", "/v1/..?x", "/v1/a//"]
-ODD["networks"] += ["203.0.113.128", "127.0.0.1", "2001:db9::1", "203.0.113.7 203.0.113.8", "0x7f.1", "10.0.0.1"]
+ODD["networks"] += [
+    "203.0.113.128",
+    "127.0.0.1",
+    "2001:db9::1",
+    "203.0.113.7 203.0.113.8",
+    "0x7f.1",
+    "10.0.0.1",
+]
 ODD["networks"] += ["203.0.113.7, 198.51.100.9", "2001:db8::7, 10.0.0.1", "::ffff:10.0.0.1", "fd00::1", "::1"]
 # What is nearly covered.
 NEAR = {
@@ -176,8 +202,8 @@ class Walk:
         """Take the steps; raises DifferenceError."""
         self.create()
         table = {self.use: 18, self.use_older: 8, self.ask: 34, self.look: 5, self.wait: 5, self.reach: 10}
-        table |= {self.create: 5, self.create_existing: 2, self.create_of_own: 2, self.edit: 10}
-        table |= {self.edit_wrongly: 1, self.switch: 3, self.rotate: 2, self.delete: 1}
+        table |= {self.create: 5, self.create_existing: 2, self.create_of_own: 3, self.edit: 10}
+        table |= {self.edit_wrongly: 1, self.switch: 3, self.rotate: 2, self.delete: 2}
         for step in self.random.choices([*table], [*table.values()], k=steps):
             try:
                 step()
@@ -190,7 +216,9 @@ class Walk:
     def create(self) -> None:
         """Create a token."""
         if len(self.model.live()) < MOST_TOKENS:
-            self._create(self._listed("hosts", 1) | self._changes(6))
+            restricted = [field for field in [*LISTS][1:] if self.random.random() < 0.4]
+            lists = {field: text for each in restricted for field, text in self._listed(each, 1).items()}
+            self._create(self._listed("hosts", 1) | lists | self._changes(4))
 
     def create_existing(self) -> None:
         """Create a token of a secret that people have already."""
@@ -245,7 +273,7 @@ class Walk:
 
     def delete(self) -> None:
         """Delete a token."""
-        name = self._name()
+        name = self.random.choice([*self.model.live()] or [self._name()])
         self.trace.append(("delete", name))
         if token := self.model.live().get(name):
             self.replica.delete(name)
@@ -367,8 +395,8 @@ class Walk:
     def _changes(self, most: int) -> Fields:
         changes: list[Callable[[], Fields]] = [
             lambda: self._listed("hosts", 1),
-            *[lambda: self._listed(self.random.choice([*LISTS][1:]))] * 4,
-            *(lambda pool=pool: self.random.choice(pool) for pool in (LIMITS, QUOTAS, TEXTS, LIVES)),  # type: ignore[misc]
+            *[lambda: self._listed(self.random.choice([*LISTS][1:]))] * 2,
+            *(lambda pool=pool: self.random.choice(pool) for pool in (LIMITS, QUOTAS, QUOTAS, TEXTS, LIVES)),
         ]
         drawn = [self.random.choice(changes)() for _ in range(self.random.randint(1, most))]
         return {key: text for fields in drawn for key, text in fields.items()}
@@ -439,14 +467,16 @@ def _answer(decision: Decision) -> Answer:
     policies = refusal.policies if refusal else []
     return Answer(
         str(decision.verdict),
-        (identity.token_id.decode(), identity.email.decode(), identity.comment.decode()) if identity else None,
+        (identity.token_id.decode(), identity.email.decode(), identity.comment.decode())
+        if identity
+        else None,
         refusal.wait_us if refusal else 0,
         tuple((policy.name, policy.max_requests, policy.window_s) for policy in policies),
     )
 
 
 def walk(client: Any, clock: StoppedClock, steps: int, seed: str = "") -> Counter[str]:
-    """Take that many steps in walks of STEPS, each on an empty database; return the verdicts that were seen."""
+    """Take that many steps, in walks on an empty database; return how often each verdict was seen."""
     seen = Counter[str]()
     for number in range(steps // STEPS):
         Walk(client, clock, f"{seed}{number}", seen).run()

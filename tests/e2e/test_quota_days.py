@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Self
 
 import pytest
 
@@ -55,7 +56,7 @@ class Clients:
     def __init__(self, replicas: list[Gunicorn]) -> None:
         self._replicas, self._loads, self._stack = replicas, list[ClosedLoop](), ExitStack()
 
-    def __enter__(self) -> Clients:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,7 +89,7 @@ def retry_after(replica: Gunicorn, secret: str) -> int:
 def test_exact_on_each_day(
     replicas: list[Gunicorn], redis_under_clock: RedisServer, clock: StoppedClock
 ) -> None:
-    """Old and new secret together are admitted exactly up to the quota before midnight, and again after it."""
+    """Both secrets together are admitted exactly up to the quota before midnight, and again after it."""
     redis = redis_under_clock.client()
     # The services have the real time, by which they compute the end of the grace period.
     midnight = (int(time.time()) // DAY_S + 1) * DAY_S * S
@@ -118,7 +119,7 @@ def test_exact_on_each_day(
     assert waits == [90] * 4 + [1] + [DAY_S] * 4
     tally = clients.tally
     assert NO_ANSWER not in tally.statuses
-    assert (tally.statuses[200], tally.statuses.keys()) == (2 * QUOTA, {200, 429})
+    assert (tally.statuses[200], set(tally.statuses)) == (2 * QUOTA, {200, 429})
     assert all(tally.named(secret).statuses[200] for secret in (old, new))
     admitted = [int(at) for at in redis.lrange(window(new), 0, -1)]
     assert [sum(at < midnight for at in admitted), len(admitted)] == [QUOTA, 2 * QUOTA]
