@@ -201,9 +201,9 @@ class Walk:
     def run(self, steps: int = STEPS) -> None:
         """Take the steps; raises DifferenceError."""
         self.create()
-        table = {self.use: 18, self.use_older: 8, self.ask: 34, self.look: 5, self.wait: 5, self.reach: 10}
+        table = {self.use: 18, self.use_older: 8, self.ask: 50, self.look: 5, self.wait: 5, self.reach: 10}
         table |= {self.create: 5, self.create_existing: 2, self.create_of_own: 3, self.edit: 10}
-        table |= {self.edit_wrongly: 1, self.switch: 3, self.rotate: 2, self.delete: 2}
+        table |= {self.edit_wrongly: 1, self.switch: 5, self.rotate: 2, self.reuse: 1, self.delete: 2}
         for step in self.random.choices([*table], [*table.values()], k=steps):
             try:
                 step()
@@ -216,17 +216,15 @@ class Walk:
     def create(self) -> None:
         """Create a token."""
         if len(self.model.live()) < MOST_TOKENS:
-            restricted = [field for field in [*LISTS][1:] if self.random.random() < 0.4]
-            lists = {field: text for each in restricted for field, text in self._listed(each, 1).items()}
-            self._create(self._listed("hosts", 1) | lists | self._changes(4))
+            self._create(self._fields())
 
     def create_existing(self) -> None:
         """Create a token of a secret that people have already."""
-        self._create({"hosts": "*"} | self._changes(1), self.random.choice(EXISTING))
+        self._create(self._fields(), self.random.choice(EXISTING))
 
     def create_of_own(self) -> None:
         """Create a token of a secret that a token has or had."""
-        self._create({"hosts": "*"}, self._secret(self._name(), any_age=True))
+        self._create(self._fields(), self._secret(self._name(), any_age=True))
 
     def edit(self) -> None:
         """Edit a token."""
@@ -260,7 +258,9 @@ class Walk:
 
     def rotate(self) -> None:
         """Give a token a new secret."""
-        name, grace_s = self._name(), self.random.choice([0, 1, 5, 90_000])
+        self._rotate(self._name(), self.random.choice([0, 1, 5, 90_000]))
+
+    def _rotate(self, name: str, grace_s: int) -> None:
         token = self.model.live().get(name)
         self.trace.append(("rotate", name, grace_s))
         if token is None or not token.enabled:
@@ -271,13 +271,24 @@ class Walk:
             self.model.rotate(token, secret, grace_s)
             self.secrets[name].append(secret)
 
+    def reuse(self) -> None:
+        """Rotate a token twice or delete it, and give a secret that it had in between to a new one."""
+        name = self._name()
+        self._rotate(name, 90_000)
+        between = self._secret(name)
+        self.random.choice([self.delete, lambda: self._rotate(name, 0)])()
+        self._create(self._fields(), between)
+        for secret in [*self.secrets.get(name, [])][-3:]:
+            self._send(self._fitting([*self.secrets][-1]) | {"Authorization": f"Bearer {secret}"})
+
     def delete(self) -> None:
-        """Delete a token."""
+        """Delete a token, and try its secret."""
         name = self.random.choice([*self.model.live()] or [self._name()])
         self.trace.append(("delete", name))
         if token := self.model.live().get(name):
             self.replica.delete(name)
             self.model.delete(token)
+            self._send({"peer": "127.0.0.1", "Authorization": f"Bearer {token.secret}"})
         else:
             _raises(NoSuchTokenError, lambda: self.replica.delete(name))
 
@@ -333,11 +344,12 @@ class Walk:
     def ask(self) -> None:
         """Send any request: one or two of its headers do not fit."""
         name = self._name()
-        headers = self._fitting(name) | self._credential(self._secret(name, any_age=True))
+        secret = self._secret(name, any_age=self.random.random() < 0.2)
+        headers = self._fitting(name) | self._credential(secret)
         headers["peer"] = self.random.choice(PEERS)
         token = self.model.live().get(name)
         listed = [field for field in LISTS if token and token.items(field)]
-        for field in self.random.sample(listed, min(len(listed), self.random.randint(0, 2))):
+        for field in self.random.sample(listed, min(len(listed), self.random.choice([0, 1, 1, 2]))):
             text = self._deviation(field, token.items(field) if token else [])
             headers.pop(SENT[field], None)
             headers |= {} if text is None else {SENT[field]: text}
@@ -382,8 +394,9 @@ class Walk:
     # What is drawn
 
     def _name(self) -> str:
-        """Return one of the latest tokens, whether it ended or not."""
-        return self.random.choice([*self.secrets][-MOST_TOKENS - 2 :] or [""])
+        """Return a token, now and then one that ended lately."""
+        latest, live = [*self.secrets][-MOST_TOKENS - 2 :] or [""], [*self.model.live()]
+        return self.random.choice(live if live and self.random.random() < 0.7 else latest)
 
     def _secret(self, name: str, *, any_age: bool = False) -> str:
         secrets = self.secrets.get(name) or EXISTING
@@ -391,6 +404,13 @@ class Walk:
 
     def _listed(self, name: str, least: int = 0) -> Fields:
         return {name: " ".join(self.random.sample([*LISTS[name]], self.random.randint(least, 3)))}
+
+    def _fields(self) -> Fields:
+        """Return what a new token has; each restriction nearly every second time."""
+        lists = self._listed("hosts", 1)
+        for field in [*LISTS][1:]:
+            lists |= self._listed(field, 1) if self.random.random() < 0.4 else {}
+        return lists | self._changes(4)
 
     def _changes(self, most: int) -> Fields:
         changes: list[Callable[[], Fields]] = [
@@ -410,7 +430,7 @@ class Walk:
     def _deviation(self, field: str, listed: list[str]) -> str | None:
         """Return a header that is probably not covered by what is *listed*."""
         near = [text for item in listed for text in NEAR.get(item, [])]
-        if near and self.random.random() < 0.6:
+        if near and self.random.random() < 0.8:
             return self.random.choice(near)
         return self.random.choice([*ODD[field], *(text for texts in LISTS[field].values() for text in texts)])
 
