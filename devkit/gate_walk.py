@@ -272,18 +272,23 @@ class Walk:
             self.secrets[name].append(secret)
 
     def reuse(self) -> None:
-        """Rotate a token twice or delete it, and give a secret that it had in between to a new one."""
+        """Rotate a token, rotate it again or delete it, and give the secret in between to a new one."""
         name = self._name()
         self._rotate(name, 90_000)
         between = self._secret(name)
-        self.random.choice([self.delete, lambda: self._rotate(name, 0)])()
+        if self.random.random() < 0.5:
+            self._delete(name)
+        else:
+            self._rotate(name, 0)
         self._create(self._fields(), between)
         for secret in [*self.secrets.get(name, [])][-3:]:
             self._send(self._fitting([*self.secrets][-1]) | {"Authorization": f"Bearer {secret}"})
 
     def delete(self) -> None:
         """Delete a token, and try its secret."""
-        name = self.random.choice([*self.model.live()] or [self._name()])
+        self._delete(self.random.choice([*self.model.live()] or [self._name()]))
+
+    def _delete(self, name: str) -> None:
         self.trace.append(("delete", name))
         if token := self.model.live().get(name):
             self.replica.delete(name)

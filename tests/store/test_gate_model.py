@@ -15,7 +15,7 @@ from devkit.gate_model import RESPONSES
 from devkit.gate_walk import walk
 
 pytestmark = pytest.mark.server
-STEPS, STEPS_IN_CLUSTER = 1500, 1000  # where a rotation takes thousands of attempts
+STEPS, STEPS_IN_CLUSTER = 1500, 700  # where a rotation takes thousands of attempts
 
 
 @pytest.fixture(name="clock")
