@@ -29,14 +29,19 @@ class RecordReader:
         self._glance = Script("glance")
 
     def token(self, digest: str) -> Token | None:
-        """Return the token under *digest*; following a record that moved takes one more round trip."""
-        seen: list[str] = []
+        """Return the token under *digest*; following a record that moved takes one more round trip.
+
+        A redirect leads to its own token alone: the digest may have become that of another one.
+        """
+        seen, owners = list[str](), set[str | None]()
         while digest not in seen and len(seen) < MAX_MOVES:
             seen.append(digest)
             ((values, expires_ms),) = self._read([digest])
             moved_to = records.moved_to(digest, values)
             if moved_to is None:
-                return _parse(digest, values, expires_ms)
+                token = _parse(digest, values, expires_ms)
+                return token if token and owners <= {token.id, None} else None
+            owners.add(records.moved_id(values))
             digest = moved_to
         return records.unreadable(seen[0])
 

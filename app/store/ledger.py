@@ -114,14 +114,15 @@ class RedisLedger(Ledger):
         """Return the decision on *digest*, following moved records: one more round trip for each move."""
         found, seen = self._ask(digest, args), [digest]
         while not isinstance(found, Decision):
-            if found in seen or len(seen) == MAX_MOVES:
+            where, token_id = found
+            if where in seen or len(seen) == MAX_MOVES:
                 raise StoreUnavailableError("a record that redirects in circles")
-            seen.append(found)
-            found = self._ask(found, args)
+            seen.append(where)
+            found = self._ask(where, [*args, token_id] if token_id else args)
         return found
 
-    def _ask(self, digest: str, args: Sequence[str | int]) -> Decision | str:
-        """Return the decision on *digest*, or the digest to which its record moved."""
+    def _ask(self, digest: str, args: Sequence[str | int]) -> Decision | tuple[str, str]:
+        """Return the decision on *digest*, or the digest to which its record moved and the token's id."""
         names, call = keys.all_of(digest), f"{next(self._calls)}"
         reply = self._take.run(self._client, names, [*args, call])
         if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
@@ -130,8 +131,10 @@ class RedisLedger(Ledger):
         return _read(digest, reply[1:-1])
 
 
-def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
-    """Return the decision in a reply, or the digest to which the record moved; raises StoreUnavailableError.
+def _read(digest: str, reply: Sequence[Any]) -> Decision | tuple[str, str]:
+    """Return the decision in a reply, or the digest to which the record moved and the token's id.
+
+    Raises StoreUnavailableError.
 
     A reply that differs in any element from what ``take.lua`` documents is not a decision.
     """
@@ -149,8 +152,10 @@ def _read(digest: str, reply: Sequence[Any]) -> Decision | str:
             return Decision(_OF_LIMITS[word], identity, _refusal(_OF_LIMITS[word], figures))
         case [b"expired_token", bytes() as token_id]:
             return Decision(Verdict.EXPIRED_TOKEN, _identity(digest, token_id, b"", b""))
-        case [b"moved", bytes() as where] if DIGEST.fullmatch(moved_to := where.decode("latin-1")):
-            return moved_to
+        case [b"moved", bytes() as where, bytes() as token_id] if DIGEST.fullmatch(
+            moved_to := where.decode("latin-1")
+        ):
+            return moved_to, token_id.decode("latin-1")
     raise StoreUnavailableError(_INVALID_REPLY)
 
 

@@ -27,6 +27,7 @@ FIELDS = (
     "first_used_at",
     "last_used_at",
     "moved_to",
+    "moved_id",
     "quota_used",
 )
 
@@ -73,6 +74,12 @@ def moved_to(digest: str, values: Any) -> str | None:
     """Return the digest to which the record of *digest*, with these *values*, has moved; else None."""
     text = None if isinstance(values, Exception) else values[FIELDS.index("moved_to")]
     return where(digest, text.decode(errors="replace")) if text is not None else None
+
+
+def moved_id(values: Any) -> str | None:
+    """Return the id of the token whose redirect has these *values*, None if it does not tell."""
+    text = values[FIELDS.index("moved_id")]
+    return text.decode(errors="replace") if text is not None else None
 
 
 def where(digest: str, text: str | None) -> str | None:

@@ -38,6 +38,23 @@ def test_disabled_and_enabled_again(replica: Replica) -> None:
     assert replica.ask(secret) is Verdict.ALLOWED
 
 
+@pytest.mark.parametrize("end", ["delete", "rotate"])
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_secret_of_another_token(replica: Replica, end: str, is_moved: bool) -> None:  # noqa: FBT001
+    """A replaced secret leads to its own token alone, whichever token has its successor by now."""
+    name, oldest = replica.issue()
+    _, old = replica.rotate(name, "3600")
+    replica.delete(name) if end == "delete" else replica.rotate(name, "0")
+    other = replica.registry.issue({"hosts": "a.test"}, secret=old).token.id
+    if is_moved:
+        replica.rotate(other, "3600")
+
+    assert (replica.ask(oldest), replica.ask(old)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
+    assert replica.catalog.find(old).id == other
+    with pytest.raises(NoSuchTokenError):
+        replica.catalog.find(oldest)
+
+
 def test_not_before(client: Any) -> None:
     """A token that is not valid yet is refused, and no permit is used."""
     replica = Replica(client, "pepper")

@@ -43,7 +43,7 @@ if ends > 0 then
   grace_ends = math.min(grace_ends, ends)
 end
 if grace_ends > 0 then
-  redis.call('HSET', KEYS[1], 'moved_to', ARGV[1])
+  redis.call('HSET', KEYS[1], 'moved_to', ARGV[1], 'moved_id', redis.call('HGET', KEYS[2], 'id'))
   redis.call('PEXPIREAT', KEYS[1], grace_ends)
 end
 return 1

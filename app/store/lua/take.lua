@@ -10,6 +10,7 @@
 --          the candidates of which the record must list one, in one string, ",example.com,*.com,*,"; "" if there are
 --          none. For paths it is the path of the request, at most 501 characters of it, and for networks the address
 --          of the client, if it is IPv6 in 32 hexadecimal digits; both between commas too
+-- ARGV[7]  the token's id         only if another record redirected here: what is here may have become another token's
 -- ARGV[-1] the call              text that differs for each call on a connection
 -- Returns  { KEYS[1], verdict, ..., call }; the verdicts are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
@@ -18,7 +19,7 @@
 --          { KEYS[1], the same, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call } if
 --            the token has both a rate limit and a quota, whose window is its period
 --          { KEYS[1], any other verdict, id, email, comment, call }
---          { KEYS[1], "moved", digest, call } if the record is under that digest now
+--          { KEYS[1], "moved", digest, id, call } if the record is under that digest now; the id may be ""
 --          an error if the record can't be read
 -- One script, because no other request may read the times or the count between reading and adding to them, because a
 -- request takes from the rate limit and from the quota or from neither, and because no use may be noted for a token that
@@ -347,8 +348,13 @@ end
 local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
   'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', 'hosts', 'methods', 'paths', 'networks')
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
+local expected = #ARGV > 7 and ARGV[7] or nil
 if moved_to then
-  return { KEYS[1], 'moved', moved_to, call }
+  local owner = redis.call('HGET', KEYS[1], 'moved_id') or expected or ''
+  if expected and owner ~= expected then
+    return { KEYS[1], 'unknown_token', call }
+  end
+  return { KEYS[1], 'moved', moved_to, owner, call }
 end
 local is_token, length = id or email or comment, 0
 for i = 11, 14 do
@@ -359,7 +365,7 @@ end
 if not is_token then
   local marker = '{' .. KEYS[1] .. '}:ended'
   local expired_id = redis.pcall('GET', marker)
-  if type(expired_id) == 'string' then
+  if type(expired_id) == 'string' and (expected or expired_id) == expired_id then
     local remembered_ms = redis.call('PTTL', marker)
     if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- longer: another program deleted the record
       return { KEYS[1], 'expired_token', expired_id, call }
@@ -368,6 +374,9 @@ if not is_token then
   return { KEYS[1], 'unknown_token', call }
 end
 
+if expected and id ~= expected then
+  return { KEYS[1], 'unknown_token', call }
+end
 id, email, comment = id or '', email or '', comment or ''
 assert(#id + #email + #comment + length <= 65536, 'the record of this token is too long')
 local time = redis.call('TIME')
