@@ -81,7 +81,7 @@ def test_paths(detour: Detour, gunicorn: Gunicorn) -> None:
     """However a path is spelled, the backend receives no other than a listed one, in no reading."""
     program(detour.kind.binary)
 
-    assert list(try_out(detour, gunicorn, 700).broken()) == []
+    assert list(try_out(detour, gunicorn, 500).broken()) == []
 
 
 @pytest.mark.parametrize("detour", DETOURS, ids=lambda detour: detour.name)
@@ -89,7 +89,7 @@ def test_detours(detour: Detour, gunicorn: Gunicorn) -> None:
     """The same holds where a prefix is removed before or after the check, as docs/proxies.md recommends."""
     program(detour.kind.binary)
 
-    assert list(try_out(detour, gunicorn, 200).broken()) == []
+    assert list(try_out(detour, gunicorn, 170).broken()) == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not HAProxy], ids=lambda kind: kind.name)
@@ -100,7 +100,7 @@ def test_compared_path(kind: type[Proxy], backend: Backend) -> None:
         asked.seen.clear()
         backend.seen.clear()
         # A long one would not fit into the answer that Traefik accepts from the service.
-        send(proxy, "any", [text for text in spellings(HOST, 400) if len(text) < 500])
+        send(proxy, "any", [text for text in spellings(HOST, 300) if len(text) < 500])
 
     compared = [seen.fields["x-forwarded-uri"] for seen in asked.seen]
     received = [seen.path for seen in backend.seen]
