@@ -34,7 +34,7 @@ class EndedToken:
     comment: str = ""
 
     def __str__(self) -> str:
-        hosts = f", by then for {', '.join(self.hosts)}" if self.hosts else ""
+        hosts = f"; it was valid for {', '.join(self.hosts)}" if self.hosts else ""
         return f"token {self.id} ended: {self.ending} on {rfc3339(self.ended_at)}{hosts}"
 
     def described(self) -> dict[str, Any]:

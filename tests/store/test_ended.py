@@ -208,7 +208,7 @@ def test_names_of_an_ended_token(replica: Replica) -> None:
     ended_at = "[0-9T:-]+Z"
     for alias in (name, new, replica.peppers.digest(new)):
         with pytest.raises(
-            NoSuchTokenError, match=rf"^token {name} ended: deleted on {ended_at}, by then for a\.test, "
+            NoSuchTokenError, match=rf"^token {name} ended: deleted on {ended_at}; it was valid for a\.test, "
         ):
             replica.catalog.find(alias)
     with pytest.raises(NoSuchTokenError, match=f"^token {name} ended: replaced on"):
