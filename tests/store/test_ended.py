@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from app.core.ended import EndedToken, Ending
 from app.core.errors import NoSuchTokenError
+from app.core.tokens import mint_id
 from app.core.verdicts import Verdict
 from app.store import ended, index_pages, keys, markers
 from app.store.markers import MAX_COMMENT, MAX_EMAIL, MAX_HOSTS
@@ -102,6 +104,7 @@ def test_move_to_another_pepper_replaces_nothing(single_client: Any) -> None:
     replica.ask(secret)
     single_client.delete(Replica(single_client, "old").record(secret))  # simulates the end of the redirect
     assert listed(replica) == []
+    assert single_client.keys("*}:ended") == [keys.ended(replica.peppers.digest(secret)).encode()]
 
     replica.pass_end(secret)
     replica.catalog.page(1)
@@ -205,7 +208,8 @@ def test_names_of_an_ended_token(replica: Replica) -> None:
     _, new = replica.rotate(name, "0")
     replica.delete(name)
 
-    ended_at = "[0-9T:-]+Z"
+    marker, ended_at = keys.ended(replica.peppers.digest(new)), "[0-9T:-]+Z"
+    replica.client.pexpire(marker, keys.REMEMBERED_MS - DAY_MS)  # a grace period may end after the token
     for alias in (name, new, replica.peppers.digest(new)):
         with pytest.raises(
             NoSuchTokenError, match=rf"^token {name} ended: deleted on {ended_at}; it was valid for a\.test, "
@@ -280,6 +284,38 @@ def test_forgetting_spares_tokens_that_exist(replica: Replica, monkeypatch: pyte
     replica.pass_end(secret)
 
     assert replica.ask(secret) is Verdict.EXPIRED_TOKEN
+
+
+def test_restored_token(replica: Replica) -> None:
+    """A deleted token that a backup brings back is not listed as ended, whatever its marker says."""
+    name, secret = replica.issue()
+    record, kept = replica.record(secret), replica.client.hgetall(replica.record(secret))
+    replica.delete(name)
+    replica.client.hset(record, mapping=kept)
+
+    assert (listed(replica), replica.ask(secret)) == ([], Verdict.ALLOWED)
+    assert [token.id for token in replica.catalog.page(1).tokens] == [name]
+
+
+def test_record_deleted_by_another_program(replica: Replica) -> None:
+    """A token whose record another program deleted before its end has not ended in a known way."""
+    name, secret = replica.issue(ttl_seconds="600")
+    replica.client.delete(replica.record(secret))
+
+    assert (listed(replica), replica.ask(secret)) == ([], Verdict.UNKNOWN_TOKEN)
+    with pytest.raises(NoSuchTokenError, match="it may have expired"):
+        replica.catalog.find(name)
+
+
+def test_same_secret_while_it_is_being_stored(replica: Replica) -> None:
+    """The entry of a token whose record is not written yet is not taken for that of an ended one."""
+    name, secret = replica.issue()
+    replica.delete(name)
+    entry = keys.index_entry(mint_id(int(time.time() * 1000)), replica.peppers.digest(secret))
+    replica.client.zadd(keys.INDEX, {entry: 0})
+
+    assert [token[0] for token in listed(replica)] == [name]
+    assert replica.client.zrange(keys.INDEX, 0, -1) == [entry]
 
 
 def test_forgotten_after_30_days(replica: Replica) -> None:
