@@ -22,7 +22,7 @@ def page_number(sent: Mapping[str, str]) -> int:
 
 def wants_ended(sent: Mapping[str, str]) -> bool:
     """Return whether the parameter ``status`` selects the ended tokens; raise InvalidFieldsError."""
-    status = sent.get("status", "").strip()
+    status = sent.get("status", "")
     if status and status != ENDED:
         raise InvalidFieldsError({"status": f"the only status that can be listed is {ENDED}"})
     return bool(status)
