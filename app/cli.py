@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 from flask.cli import AppGroup
 
-from app import stdin
+from app import rows, stdin
 from app.core.changes import Change, Issued
 from app.core.durability import WARNINGS
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
@@ -67,13 +66,18 @@ def create(hosts: tuple[str, ...], *, as_json: bool, secret: str | None, weak: b
 
 @tokens.command("list")
 @click.option("--host", help="Only those that open this host, or list this pattern, such as '*.example.com'.")
+@click.option("--status", type=click.Choice(["ended"]), help="Those that ended in the last 30 days instead.")
 @_as_json
-def list_(host: str | None, *, as_json: bool) -> None:
-    """List all tokens, newest first."""
+def list_(host: str | None, status: str | None, *, as_json: bool) -> None:
+    """List all tokens, newest first, or those that ended, the last to end first."""
     with _complaints():
         catalog, now_s = services().catalog, services().registry.now_s
+        if status:
+            for ended in catalog.all_ended(host):
+                click.echo(json.dumps(ended.described()) if as_json else rows.of_ended(ended))
+            return
         for token in catalog.all() if host is None else catalog.opening(host):
-            click.echo(json.dumps(token.described(now_s)) if as_json else _line(token, now_s))
+            click.echo(json.dumps(token.described(now_s)) if as_json else rows.of_token(token, now_s))
 
 
 @tokens.command("show")
@@ -200,19 +204,6 @@ def _complaints() -> Iterator[None]:
 
 def _complaint(message: str) -> click.ClickException:
     return click.ClickException(visible(message))
-
-
-def _line(token: Token, now_s: int) -> str:
-    status, name = token.status(now_s), token.digest if token.fault else token.id
-    shown = name, status, _moment(token.expires_at), ",".join(token.hosts), token.email, token.comment
-    return "\t".join(map(visible, shown))
-
-
-def _moment(seconds: int | None) -> str:
-    try:
-        return "never" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
-    except (ValueError, OverflowError, OSError):  # after the year 9999, as other programs may have stored
-        return f"@{seconds}"
 
 
 def shell_context() -> dict[str, Any]:

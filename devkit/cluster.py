@@ -133,9 +133,9 @@ class Nodes:
         target("SETSLOT", slot_of(key), "IMPORTING", source.id)
         source("SETSLOT", slot_of(key), "MIGRATING", target.id)
 
-    def move_keys(self, source: Node, target: Node, *keys: str) -> None:
-        """Move some keys of a slot that is being migrated."""
-        source.client().migrate("127.0.0.1", target.port, list(keys), 0, 5000)
+    def move_keys(self, source: Node, target: Node, *keys: str, replace: bool = False) -> None:
+        """Move some keys of a slot that is being migrated, and *replace* those of the target or fail."""
+        source.client().migrate("127.0.0.1", target.port, list(keys), 0, 5000, replace=replace)
 
     def end_move(self, key: str, target: Node) -> None:
         """Make *target* the owner of the slot of *key*."""

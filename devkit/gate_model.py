@@ -251,11 +251,13 @@ class Model:
         is_over = until_ms is not None and self.now_ms > until_ms
         if self.live().get(token.name) is token and not is_over:
             return [self._decide(token, headers)]
+        own = (token.name, "", "")
+        unknown = [Answer("unknown_token"), Answer("unknown_token", own)]  # the log may name its token
         if token.name not in self.ended or self.now_ms > ((token.ends_s or 0) + MARKED_S) * 1000:
-            return [Answer("unknown_token")]
-        expired = Answer("expired_token", (token.name, "", ""))
+            return unknown
+        expired = Answer("expired_token", own)
         # Which of the two the holder of a replaced secret gets is not promised.
-        return [expired] if until_ms is None else [expired, Answer("unknown_token")]
+        return [expired] if until_ms is None else [expired, *unknown]
 
     def _decide(self, token: Modeled, headers: Mapping[str, str]) -> Answer:
         if refused := self._refusal(token, headers):

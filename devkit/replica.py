@@ -82,6 +82,9 @@ class Replica:
             self.client.delete(name)
         if self.client.exists(keys.ended(digest)):
             self.client.pexpire(keys.ended(digest), keys.REMEMBERED_MS)
+        for entry in self.client.zrange(keys.ENDED, 0, -1):
+            if keys.digest_of_entry(entry) == digest:
+                self.client.zadd(keys.ENDED, {entry: self.client.time()[0]})
 
     def check_health(self) -> None:
         """Raise StoreUnavailableError unless a decision could be made now."""

@@ -1,4 +1,4 @@
-"""Find, list and search tokens (docs/decisions/0011)."""
+"""Find, list and search tokens (docs/decisions/0011 and 0025)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.core import search, tokens
+from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.errors import ConflictError, NoSuchTokenError
 from app.core.peppers import Peppers
 from app.core.search import Found, Kind, Query
@@ -61,7 +62,7 @@ class Catalog:
         """
         if token := self._by_public_name(name) or self._by_secret(name):
             return token
-        raise NoSuchTokenError("no token has that id, SHA-256 or secret; it may have expired")
+        raise self._missing(name, "no token has that id, SHA-256 or secret; it may have expired")
 
     def find_public(self, name: str) -> Token:
         """Return the token that has *name* as its id or digest; a secret in a URL or argument could leak.
@@ -70,9 +71,10 @@ class Catalog:
         """
         if token := self._by_public_name(name):
             return token
-        raise NoSuchTokenError(
+        raise self._missing(
+            name if tokens.DIGEST.fullmatch(name) or tokens.TOKEN_ID.fullmatch(name) else "",
             "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
-            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -"
+            "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -",
         )
 
     def held_by(self, secret: str) -> Held | None:
@@ -127,6 +129,27 @@ class Catalog:
         for number in range(2, first.count + 1):
             yield from self.page(number).tokens
 
+    def ended(self, typed: str = "", start: str | None = None, size: int = PAGE_SIZE) -> FoundEnded:
+        """Return the tokens that ended last, or those that match *typed*, from the cursor *start* on.
+
+        Raises InvalidQueryError.
+        """
+        query = search.understand(typed, self._prefix) if typed else None
+        return self._store.ended(query, start if start and search.CURSOR.fullmatch(start) else None, size)
+
+    def all_ended(self, host: str | None) -> Iterator[EndedToken]:
+        """Yield every token that ended, or those that opened *host* or listed it, the last to end first.
+
+        Raises InvalidQueryError.
+        """
+        query, start = None if host is None else search.by_host(host), None
+        self._store.collect_ended()
+        while True:
+            found = self._store.ended(query, start, PAGE_SIZE)
+            yield from found.tokens
+            if not (start := found.more):
+                return
+
     def count_old_peppers(self) -> int:
         """Return how many tokens do not have the current pepper yet; 0 if there is no previous one."""
         return self._store.count_old_peppers() if self._peppers.previous else 0
@@ -141,6 +164,23 @@ class Catalog:
     def _by_secret(self, secret: str) -> Token | None:
         held = self.held_by(secret) if tokens.CREDENTIAL.fullmatch(secret) else None
         return held.token if held else None
+
+    def _digests(self, secret: str) -> tuple[str, ...]:
+        return self._peppers.digests(secret) if tokens.CREDENTIAL.fullmatch(secret) else ()
+
+    def _missing(self, name: str, otherwise: str) -> NoSuchTokenError:
+        """Return the error for *name*, which no token has: how the one that had it ended, or *otherwise*."""
+        if tokens.TOKEN_ID.fullmatch(name):
+            found = self._store.ended_with(name)
+        else:
+            found = self._store.ended_under([name] if tokens.DIGEST.fullmatch(name) else self._digests(name))
+        last = max(found, key=_weight, default=None)
+        return NoSuchTokenError(str(last) if last else otherwise)
+
+
+def _weight(token: EndedToken) -> tuple[bool, int]:
+    """Return a key that sorts the end of a token after those of its replaced secrets."""
+    return token.ending is not Ending.REPLACED, token.ended_at
 
 
 def _only(token_id: str, found: Sequence[Token]) -> Token | None:

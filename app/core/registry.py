@@ -120,7 +120,7 @@ class Registry:
         """Delete *token*; raise NoSuchTokenError if it has been deleted already."""
         if durability := self._store.remove(token):
             return Change(token, self.now_s, durability)
-        raise NoSuchTokenError("that token has already been deleted")
+        raise NoSuchTokenError("that token was deleted or rotated in the meantime; nothing was changed")
 
     def retire(self, held: Held) -> Change:
         """End a replaced secret before its grace period does; the token and its new secret stay valid.

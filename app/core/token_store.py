@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from app.core.durability import Durability
+from app.core.ended import EndedToken, FoundEnded
 from app.core.fields import Leave, TokenSpec
 from app.core.search import Found, Query
 from app.core.tokens import Token
@@ -85,6 +86,22 @@ class TokenStore(Protocol):
 
     def search(self, query: Query, start: str | None, size: int) -> Found:
         """Return the newest tokens that match *query*, from the cursor *start* on; it may stop early."""
+        ...
+
+    def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
+        """Return the tokens that ended last, or those that match *query*, from the cursor *start* on."""
+        ...
+
+    def ended_with(self, token_id: str) -> Sequence[EndedToken]:
+        """Return the ends of the token with that id: its own, and those of secrets that were replaced."""
+        ...
+
+    def ended_under(self, digests: Sequence[str]) -> Sequence[EndedToken]:
+        """Return the tokens that ended under *digests*, and are not stored under them again."""
+        ...
+
+    def collect_ended(self) -> None:
+        """Make sure that ``ended`` lists every token that has expired, however many there are."""
         ...
 
     def adopt_all(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum, auto
 from typing import NamedTuple
 
+from app.core.ended import Ending
 from app.core.limits import Refusal
 
 
@@ -53,8 +54,12 @@ class Identity(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A verdict, with the *identity* of a known token and the *refusal* of one over its limit."""
+    """A verdict, with the *identity* of a known token and the *refusal* of one over its limit.
+
+    An unknown token has both an identity and an *ending*, for the log alone, if it was deleted or replaced.
+    """
 
     verdict: Verdict
     identity: Identity | None = None
     refusal: Refusal | None = None
+    ending: Ending | None = None

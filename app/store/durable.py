@@ -25,7 +25,7 @@ class Disk:
     def __init__(self, client: Client) -> None:
         self._client: Any = client
 
-    def change(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Durability | None:
+    def change(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
 
         Raises UnknownOutcomeError if Redis did not answer; a refusal is raised as redis-py raises it.
@@ -38,7 +38,7 @@ class Disk:
         return _ask(self._client, _GLANCE_MS)
 
 
-def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[str | int]) -> bool:
+def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[Any]) -> bool:
     try:
         changed = script.run(pinned, keys, args)
     except redis.ResponseError:

@@ -55,6 +55,10 @@ class Index:
             if not self._drop_invalid(found):
                 return list(found)
 
+    def sample(self, count: int) -> list[bytes]:
+        """Return at most *count* members at random."""
+        return list(self._repaired(lambda: self._client.zrandmember(keys.INDEX, count)))
+
     def entries_of(self, token_id: str, limit: int) -> list[bytes]:
         """Return at most *limit* entries of the token with that id."""
         low, high = b"[" + token_id.encode(), b"[" + upper_bound(token_id)

@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import redis
+
 from app.core.list_kinds import Hosts
 from app.core.search import CURSOR, Found, Kind, Query
 from app.core.tokens import Token, id_time_ms
 from app.store import keys, records
 from app.store.backfill import Backfill
+from app.store.ended import EndedTokens
 from app.store.index import Index, upper_bound
 from app.store.index_records import Fields, RecordReader
 from app.store.transport.cluster import Client
@@ -21,15 +24,17 @@ from app.store.transport.cluster import Client
 _PATIENCE_S = 0.08
 _SETTLING_MS = 60_000
 _PRUNE_BATCH = 1000
+_SAMPLE_SIZE = 20
 
 
 class IndexPages:
-    """Lists and searches tokens by the index, and removes the entries of tokens that have expired."""
+    """Lists and searches tokens by the index, and moves entries of tokens that have ended."""
 
-    def __init__(self, client: Client, reader: RecordReader, index: Index) -> None:
+    def __init__(self, client: Client, reader: RecordReader, index: Index, ended: EndedTokens) -> None:
         self._client: Any = client
         self._reader = reader
         self._index = index
+        self._ended = ended
         self.backfill = Backfill(client, reader, index)
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
@@ -86,16 +91,52 @@ class IndexPages:
         ]
 
     def _prune(self, start: int) -> int:
-        """Drop the entries of missing tokens, except recent ones, whose records may not be written yet."""
-        seconds, _ = self._client.time()
-        entries = self._index.ranked(start, _PRUNE_BATCH)
+        """Settle a batch of entries; return how many were removed from the index."""
+        return self._settle(self._index.ranked(start, _PRUNE_BATCH))
+
+    def _settle(self, entries: Sequence[bytes]) -> int:
+        """Move those of *entries* whose tokens have ended, and drop others without a record; count them.
+
+        Recent ones may have no record yet.
+        """
         rows = self._reader.fields(_digests(entries), "id", "moved_to")
-        expired = [
-            entry
-            for entry, values in zip(entries, rows, strict=True)
-            if not (_matches_record(entry, values) or _is_recent(entry, seconds * 1000))
-        ]
-        return self._index.drop(*expired)
+        missing = [entry for entry, row in zip(entries, rows, strict=True) if not _matches_record(entry, row)]
+        if not missing:
+            return 0
+        ended, (seconds, _) = self._ended.collect(missing), self._client.time()
+        gone = [entry for entry in missing if entry in ended or not _is_recent(entry, seconds * 1000)]
+        return self._index.drop(*gone)
+
+    def sweep(self) -> bool:
+        """Move tokens that have ended, for a moment; return whether this has checked all tokens."""
+        until = time.monotonic() + _PATIENCE_S
+        first = self._sweep_cursor()
+        for entries, following in self._index.walk(b"[" + first if first else b"+"):
+            self._settle(entries)
+            if following and time.monotonic() > until:
+                self._client.set(keys.SWEEP_CURSOR, keys.cursor_of(following))
+                return False
+        self._client.delete(keys.SWEEP_CURSOR)
+        return not first
+
+    def sweep_all(self) -> Iterator[None]:
+        """Move all tokens that have ended, and yield after each step."""
+        for entries, _ in self._index.walk():
+            self._settle(entries)
+            yield
+
+    def sweep_some(self) -> None:
+        """Move those that have ended of a few tokens chosen at random, so that few are left over time."""
+        members = self._index.sample(_SAMPLE_SIZE)
+        self._settle([member for member in members if keys.is_entry(member)])
+
+    def _sweep_cursor(self) -> bytes | None:
+        """Return where the last sweep stopped, or None if the stored cursor is missing or invalid."""
+        try:
+            cursor = (self._client.get(keys.SWEEP_CURSOR) or b"").decode(errors="replace")
+        except redis.ResponseError:
+            return None
+        return keys.entry_of(cursor) if CURSOR.fullmatch(cursor) else None
 
 
 def _bounds(query: Query, start: str | None) -> tuple[bytes, bytes]:

@@ -9,10 +9,15 @@ import re
 from collections.abc import Iterator
 from itertools import count
 
+from app.core.ended import REMEMBERED_DAYS
 from app.core.tokens import TOKEN_ID
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, which sorts by age and is searched by id.
 INDEX = "acl:index"
+# zset, score: second of the end, or the one after it: entries like those of INDEX, of tokens that ended.
+ENDED = "acl:ended"
+# string: the cursor at which the search of INDEX for expired tokens continues.
+SWEEP_CURSOR = "acl:sweep"
 # string: the SCAN cursor at which the backfill continues.
 BACKFILL_CURSOR = "acl:adoption"
 # string: exists once the backfill has scanned every key.
@@ -32,7 +37,7 @@ FAILED_CLIENTS = "{acl:failures}:clients"
 FURTHER_FAILURES = "{acl:failures}:further"
 
 # How long an expiry marker outlives the record of its token; take.lua has the same number.
-REMEMBERED_MS = 30 * 86_400_000
+REMEMBERED_MS = REMEMBERED_DAYS * 86_400_000
 
 ENTRY_BYTES = 48
 # Above every cursor of SCAN, including the ten bits that Cluster.scan adds for the node.
@@ -59,9 +64,10 @@ def usage(digest: str) -> str:
 
 
 def ended(digest: str) -> str:
-    """Return the key of a token's expiry marker: a string, its id; TTL: the record's and REMEMBERED_MS.
+    """Return the key of a token's expiry marker: a string, laid out in store/markers.py.
 
-    The scripts derive the same name from the record's. See docs/decisions/0019.
+    It expires REMEMBERED_MS after the record. The scripts derive the same name from the record's. See
+    docs/decisions/0019 and 0025.
     """
     return f"{{tokens:{digest}}}:ended"
 

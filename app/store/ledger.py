@@ -1,6 +1,6 @@
 """The ledger: one script decides on a token's record in one round trip.
 
-See docs/decisions/0003, 0005 and 0018.
+See docs/decisions/0003, 0005, 0018 and 0025.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from app.core.ended import Ending
 from app.core.errors import StoreUnavailableError
 from app.core.fields import MAX_GRACE_S
 from app.core.gate import Ledger
@@ -43,6 +44,7 @@ _OF_IDENTITY = {
         *(restriction.verdict for restriction in RESTRICTIONS),
     )
 }
+_ENDINGS = {ending.encode(): ending for ending in (Ending.DELETED, Ending.REPLACED)}
 _OF_LIMITS = {verdict.value.encode(): verdict for verdict in (Verdict.RATE_LIMITED, Verdict.QUOTA_EXCEEDED)}
 
 
@@ -84,7 +86,7 @@ class RedisLedger(Ledger):
                     if decision.verdict is Verdict.ALLOWED and decision.identity:
                         self._settle(decision.identity.token_id, digest, digests[0])
                     return decision
-                if decision.verdict is Verdict.EXPIRED_TOKEN:
+                if decision.identity and absent.verdict is not Verdict.EXPIRED_TOKEN:
                     absent = decision
         return absent
 
@@ -145,6 +147,10 @@ def _read(digest: str, reply: Sequence[Any]) -> Decision | tuple[str, str]:
             return Decision(_OF_IDENTITY[verdict], _identity(digest, token_id, email, comment))
         case [b"unknown_token"]:
             return Decision(Verdict.UNKNOWN_TOKEN)
+        case [b"unknown_token", bytes() as token_id, bytes() as ending] if ending in _ENDINGS:
+            return Decision(
+                Verdict.UNKNOWN_TOKEN, _identity(digest, token_id, b"", b""), ending=_ENDINGS[ending]
+            )
         case [bytes() as word, bytes() as token_id, bytes() as email, bytes() as comment, *figures] if (
             word in _OF_LIMITS
         ):

@@ -21,7 +21,7 @@ from app.store.transport.slots import slot_of
 _TRIES_PER_YIELD = 50
 
 Outcome = TypeVar("Outcome")
-Run = Callable[[Script, Sequence[str], Sequence[str | int]], Outcome | None]
+Run = Callable[[Script, Sequence[str], Sequence[Any]], Outcome | None]
 
 
 class Rekeyer(Generic[Outcome]):
@@ -54,20 +54,23 @@ class Rekeyer(Generic[Outcome]):
         """Tell whether one script may access both digests: in a Cluster, whether they share a slot."""
         return not isinstance(self._client, Cluster) or slot_of(keys.record(old)) == slot_of(keys.record(new))
 
-    def move(self, token_id: str, old: str, new: str, grace_ends_at: int) -> Outcome | None:
+    def move(
+        self, token_id: str, old: str, new: str, grace_ends_at: int, marker: bytes = b""
+    ) -> Outcome | None:
         """Move all keys of digest *old* to *new*, and return the outcome of the script.
 
         Returns None if the token no longer exists, or if the new digest lies in another slot of a Cluster.
-        *old* redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. The
-        index entry is added before the move, and again after it because a page view may prune it in between.
+        *old* redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. Then
+        *marker* remembers it; without a marker, the secret has not been replaced. The index entry is added
+        before the move, and again after it because a page view may prune it in between.
         """
         if not self.can_move(old, new):
             return None
         entry = keys.index_entry(token_id, new)
         self._index.add(entry)
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
-        fields = {"id": token_id} | self._pepper_check.label
-        outcome = self._run(self._move, names, [new, grace_ends_at * 1000, *flat(fields)])
+        args = [new, grace_ends_at * 1000, marker, keys.REMEMBERED_MS, token_id]
+        outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label)])
         with best_effort():
             if outcome:
                 self._index.add(entry)

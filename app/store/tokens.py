@@ -1,21 +1,24 @@
 """Store tokens in Redis: their records, and an index that lists them by age and finds them by id.
 
-See docs/decisions/0002, 0010 and 0019.
+See docs/decisions/0002, 0010, 0019 and 0025.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.core.durability import Durability
+from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.fields import Leave, TokenSpec
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
-from app.store import keys, records, usage
+from app.store import keys, markers, records, usage
 from app.store.durable import Disk
+from app.store.ended import EndedTokens
 from app.store.index import Index
 from app.store.index_pages import IndexPages
 from app.store.index_records import RecordReader
@@ -27,6 +30,7 @@ from app.store.transport.scripts import Script, flat
 
 _CLAIM_TTL_S = 3600
 _MAX_NAMESAKES = 10
+_DONE = object()
 
 
 class RedisTokens(TokenStore):
@@ -41,7 +45,8 @@ class RedisTokens(TokenStore):
         self._retire = Script("retire")
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
         self._reader, self._index = RecordReader(client), Index(client)
-        self._listing = IndexPages(client, self._reader, self._index)
+        self._ended = EndedTokens(client)
+        self._listing = IndexPages(client, self._reader, self._index, self._ended)
 
     def claim(self, idempotency_key: str) -> bool:
         with bounded(self._deadline_s):
@@ -58,13 +63,15 @@ class RedisTokens(TokenStore):
             self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
             self._index.add(entry)
-            filled = _without_blanks(fields | self._pepper_check.label)
+            filled = {name: value for name, value in (fields | self._pepper_check.label).items() if value}
+            marker = markers.compose(token, token, Ending.EXPIRED)
             durability = self._disk.change(
-                self._add, [keys.record(token.digest)], [*_end(token.expires_at), *flat(filled)]
+                self._add, [keys.record(token.digest)], [*_end(token.expires_at), marker, *flat(filled)]
             )
             with best_effort():
                 if durability:
                     self._pepper_check.record_current()
+                    self._listing.sweep_some()
                 else:
                     self._index.drop(entry)
             return durability
@@ -90,10 +97,10 @@ class RedisTokens(TokenStore):
         changed = {name: value for name, value in after.items() if value != before[name]}
         if token.fault:  # the fields that could be read may be wrong
             changed = after | {"id": token.id, "quota_used": ""}
-        return self._change(token, changed | _switch(enabled), expires_at, window_s)
+        return self._change(token, spec, changed | _switch(enabled), expires_at, window_s)
 
     def enable(self, token: Token, *, enabled: bool) -> Durability | None:
-        return self._change(token, _switch(enabled), Leave.LEAVE, 0)
+        return self._change(token, token, _switch(enabled), Leave.LEAVE, 0)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         return self._rekeyer.choose(token.digest, candidates)
@@ -101,10 +108,15 @@ class RedisTokens(TokenStore):
     def rotate(self, token: Token, digest: str, grace_ends_at: int) -> Durability | None:
         with bounded(self._deadline_s):
             self._pepper_check.check()
-            durability = self._rekeyer.move(token.id, token.digest, digest, grace_ends_at)
+            marker = markers.compose(token, token, Ending.REPLACED)
+            durability = self._rekeyer.move(token.id, token.digest, digest, grace_ends_at, marker)
             if durability:
                 with best_effort():
                     self._pepper_check.record_current()
+                    self._ended.replace(
+                        keys.index_entry(token.id, token.digest),
+                        min(grace_ends_at, token.expires_at or grace_ends_at),
+                    )
             return durability
 
     def retire(self, digest: str) -> Durability | None:
@@ -113,10 +125,15 @@ class RedisTokens(TokenStore):
 
     def remove(self, token: Token) -> Durability | None:
         with bounded(self._deadline_s):
-            # One DEL and no transaction: a server whose memory is full refuses to queue even a DEL.
-            durability = self._disk.change(self._remove, keys.all_of(token.digest), [])
+            # One script and no transaction: a server whose memory is full refuses to queue even a DEL.
+            marker = markers.compose(token, token, Ending.DELETED)
+            args = [marker, keys.REMEMBERED_MS, int(token.fault is not None)]
+            durability = self._disk.change(self._remove, keys.all_of(token.digest), args)
+            entry = keys.index_entry(token.id, token.digest)
             with best_effort():
-                self._index.drop(keys.index_entry(token.id, token.digest))
+                self._ended.collect([entry])
+            with best_effort():
+                self._index.drop(entry)
             return durability
 
     def durability(self) -> Durability:
@@ -134,6 +151,27 @@ class RedisTokens(TokenStore):
     def search(self, query: Query, start: str | None, size: int) -> Found:
         with bounded(self._deadline_s):
             return self._listing.search(query, start, size)
+
+    def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
+        with bounded(self._deadline_s):
+            is_whole = start is not None or self._listing.sweep()
+            return replace(self._ended.newest(query, start, size), is_whole=is_whole)
+
+    def ended_with(self, token_id: str) -> Sequence[EndedToken]:
+        with bounded(self._deadline_s):
+            unsettled = self._ended.read(self._index.entries_of(token_id, _MAX_NAMESAKES))
+            return [*filter(None, unsettled), *self._ended.with_id(token_id)]
+
+    def ended_under(self, digests: Sequence[str]) -> Sequence[EndedToken]:
+        with bounded(self._deadline_s):
+            return list(filter(None, self._ended.under(digests)))
+
+    def collect_ended(self) -> None:
+        steps = self._listing.sweep_all()
+        more = True
+        while more:
+            with bounded(self._deadline_s):
+                more = next(steps, _DONE) is not _DONE
 
     def adopt_all(self) -> None:
         cursor, more = 0, True
@@ -156,13 +194,18 @@ class RedisTokens(TokenStore):
             self._pepper_check.forget()
 
     def _change(
-        self, token: Token, fields: dict[str, str], expires_at: int | Leave | None, window_s: int
+        self,
+        token: Token,
+        spec: TokenSpec,
+        fields: dict[str, str],
+        expires_at: int | Leave | None,
+        window_s: int,
     ) -> Durability | None:
         end = (-1, 0) if expires_at is Leave.LEAVE else _end(expires_at)
+        marker = markers.compose(token, spec, Ending.EXPIRED)
+        args = [*end, marker, window_s * 1000, *flat(fields)]
         with bounded(self._deadline_s):
-            return self._disk.change(
-                self._edit, keys.all_of(token.digest), [*end, window_s * 1000, *flat(fields)]
-            )
+            return self._disk.change(self._edit, keys.all_of(token.digest), args)
 
 
 def _end(expires_at: int | None) -> tuple[int, int]:
@@ -172,7 +215,3 @@ def _end(expires_at: int | None) -> tuple[int, int]:
 
 def _switch(enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 - it is the only argument
     return {} if enabled is None else {"enabled": "" if enabled else "0"}
-
-
-def _without_blanks(fields: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -23,13 +23,12 @@ from app.core.fields import InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.tokens import Token
 from app.services import services
-from app.web import forms
+from app.web import forms, listing
 from app.web.basic_auth import basic_auth
 from app.web.messages import log_durability, why
 
 bp = Blueprint("admin", __name__)
 
-_PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _MAX_TO_COUNT = 10_000
 _PIECES_AT_ONCE = 64
 _NOT_CREATED = "No token was created"
@@ -54,23 +53,24 @@ def _require_form() -> None:
 
 @bp.get("/")
 def index() -> str:
-    """Show all tokens and the form for a new one, or the tokens that match the search."""
-    if typed := request.args.get("q", "").strip():
-        return _search(typed)
-    number = request.args.get("page", "1")
-    catalog = services().catalog
-    page = catalog.page(int(number) if _PAGE.fullmatch(number) else 1)
+    """Show all tokens and the form for a new one, or those that match the search, or that ended."""
+    catalog, typed = services().catalog, request.args.get("q", "").strip()
+    if listing.wants_ended(request.args):
+        return _found("ended.html", catalog.ended, typed)
+    if typed:
+        return _found("search.html", catalog.search, typed)
+    page = catalog.page(listing.page_number(request.args))
     old = catalog.count_old_peppers() if page.total <= _MAX_TO_COUNT else None
     disk = request.args.get("disk") or _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE)
     return _render("index.html", page=page, form=forms.new_idempotency_key(), old_peppers=old, disk=disk)
 
 
-def _search(typed: str) -> str:
+def _found(template: str, search: Callable[[str, str | None], Any], typed: str) -> str:
     try:
-        found = services().catalog.search(typed, request.args.get("from"))
+        found = search(typed, request.args.get("from"))
     except InvalidQueryError as error:
-        return _render("search.html", typed=error.shown, problem=str(error))
-    return _render("search.html", typed=typed, found=found)
+        return _render(template, typed=error.shown, problem=str(error))
+    return _render(template, typed=typed, found=found)
 
 
 @bp.get("/tokens/<token_id>")

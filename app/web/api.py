@@ -15,7 +15,7 @@ from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import Token
 from app.core.usage import total
 from app.services import services
-from app.web import bodies, own_schema, parameters
+from app.web import bodies, listing, own_schema, parameters
 from app.web.basic_auth import basic_auth
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
@@ -59,6 +59,8 @@ def list_tokens() -> Shown:
     """Return the newest tokens, all or those that match ``q``, from ``cursor`` on."""
     catalog, typed = services().catalog, request.args.get("q", "").strip()
     cursor, limit, now_s = _cursor(), _limit(), services().registry.now_s
+    if listing.wants_ended(request.args):
+        return listing.shown(catalog.ended(typed, cursor, limit))
     found = catalog.search(typed, cursor, limit) if typed else catalog.newest(cursor, limit)
     return {
         "tokens": [shown(token, now_s) for token in found.tokens],

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # An allowed request is not logged, and an outage has a line of its own, with the reason.
 _NO_REFUSAL = {Verdict.ALLOWED, Verdict.UNAVAILABLE}
+_REFUSED = "refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s"
+_ENDED = _REFUSED.replace(" host=", " ended=%(ended)s host=")
 
 
 def respond(services: Services, headers: Headers, peer: str, render: Callable[[Decision, Headers], _T]) -> _T:
@@ -94,10 +96,11 @@ def log_refusal(decision: Decision, headers: Headers, peer: str, settings: Setti
     fields = {
         "verdict": decision.verdict,
         "token": header_text(decision.identity.token_id) if decision.identity else "-",
+        **({"ended": decision.ending} if decision.ending else {}),
         "host": headers.get("X-Forwarded-Host"),
         "client": LazyText(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies),
     }
-    log.info("refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s", fields)
+    log.info(_ENDED if decision.ending else _REFUSED, fields)
 
 
 def _answer(services: Services, decision: Decision, headers: Headers) -> Answer:

@@ -16,6 +16,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from app.core import credentials
+from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339
 from app.core.text import visible
@@ -44,6 +45,7 @@ def register(app: Flask) -> None:
     ]
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.jinja_env.globals["usage_counters"] = COUNTERS
+    app.jinja_env.globals["remembered_days"] = REMEMBERED_DAYS
 
     @app.url_defaults
     def _add_content_hash(endpoint: str, values: dict[str, Any]) -> None:

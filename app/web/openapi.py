@@ -7,8 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.catalog import PAGE_SIZE
+from app.core.ended import REMEMBERED_DAYS
 from app.core.search import MAX_CHARS, QUERY
 from app.core.tokens import DIGEST, TOKEN_ID
+from app.web.listing import ENDED
 from app.web.problems import API
 from app.web.schemas import BEYOND_ASCII, DURABILITY, SCHEMAS, Schema, schemas
 
@@ -28,8 +30,10 @@ def _operation(name: str, summary: str, answers: Schema, *refusals: int, **more:
     return {"operationId": name, "summary": summary, "responses": answers | refused, **more}
 
 
-def _answer(status: int, what: str, schema: str) -> Schema:
-    return {str(status): {"description": what, "content": _json(schema)}}
+def _answer(status: int, what: str, *names: str) -> Schema:
+    references = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
+    return {str(status): {"description": what, "content": {"application/json": {"schema": schema}}}}
 
 
 def _change(status: int, what: str, schema: str | None = None) -> Schema:
@@ -63,9 +67,14 @@ DESCRIPTION: Schema = {
         "/tokens": {
             "get": _operation(
                 "list_tokens",
-                "List tokens, newest first",
-                _answer(200, "Some of the tokens", "Tokens"),
+                "List tokens, newest first, or those that ended, the last to end first",
+                _answer(200, "Some of the tokens", "Tokens", "EndedTokens"),
                 parameters=[
+                    _query(
+                        "status",
+                        f"blank for tokens that exist; or those that ended within {REMEMBERED_DAYS} days",
+                        enum=["", ENDED],
+                    ),
                     _query(
                         "q",
                         "a host, an id or its beginning, a SHA-256, part of an email address",

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.core.choices import Choice
 from app.core.durability import Durability
+from app.core.ended import Ending
 from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
 from app.core.hosts import BEYOND_ASCII as BEYOND, PATTERN, SPACES
 from app.core.kinds import Kind, Lifetime, Moment, Number, Text
@@ -161,6 +162,12 @@ _TOKEN: Schema = {
     "first_used_at": _moment("when it was first used, to the minute"),
     "last_used_at": _moment("when it was last used, to the minute"),
 }
+_ENDED: Schema = {
+    **{name: _TOKEN[name] for name in ("id", "sha256")},
+    **{name: _shown(FIELDS[name]) for name in ("hosts", "email", "comment")},
+    "status": text("how it ended", enum=[*Ending]),
+    "ended_at": {"type": "string", "format": "date-time"},
+}
 _COUNTS = _object(
     {name: COUNT | {"description": f"requests {counter.label}"} for name, counter in COUNTERS.items()},
     [*COUNTERS],
@@ -212,6 +219,16 @@ _STRONG: Schema = {
 }
 _SECRET = text("the secret, which only this response contains")
 
+
+def _page(name: str) -> Schema:
+    properties: Schema = {
+        "tokens": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}},
+        "next_cursor": {"type": ["string", "null"], "description": "where the rest begins; null at the end"},
+        "total": {**COUNT, "description": "the number of all tokens, found or not"},
+    }
+    return _object(properties, [*properties])
+
+
 DURABILITY: Schema = {"type": "string", "enum": [durability.value for durability in Durability]}
 SCHEMAS: Schema = {
     "Token": _object(_TOKEN, [*_TOKEN]),
@@ -232,17 +249,9 @@ SCHEMAS: Schema = {
         [],
         additionalProperties=False,
     ),
-    "Tokens": _object(
-        {
-            "tokens": {"type": "array", "items": {"$ref": "#/components/schemas/Token"}},
-            "next_cursor": {
-                "type": ["string", "null"],
-                "description": "where the rest begins; null at the end",
-            },
-            "total": {**COUNT, "description": "the number of all tokens, found or not"},
-        },
-        ["tokens", "next_cursor", "total"],
-    ),
+    "Tokens": _page("Token"),
+    "EndedToken": _object(_ENDED, [*_ENDED]),
+    "EndedTokens": _page("EndedToken"),
     "Problem": _PROBLEM,
 }
 

@@ -44,6 +44,15 @@ def open_last(page: Page) -> None:
     page.goto(page.get_by_role("link", name="Open").last.get_attribute("href") or "")
 
 
+def show_ended(page: Page) -> None:
+    """Delete a token with long values, then show those that ended."""
+    page.goto("/")
+    page.locator(".ask summary").last.click()
+    page.get_by_role("button", name="Delete for good").last.click()
+    page.goto("/?status=ended")
+    assert page.locator("tbody tr").count() == 1
+
+
 PAGES: dict[str, Callable[[Page], object]] = {
     "index": lambda page: page.goto("/?deleted=1m85v745vvbyf6sq"),
     "expanded": expand_all,
@@ -54,6 +63,8 @@ PAGES: dict[str, Callable[[Page], object]] = {
     "found": lambda page: page.goto("/?q=a.test"),
     "not found": lambda page: page.goto("/?q=*.nowhere.test"),
     "not understood": lambda page: page.goto("/?q=" + "x" * 200 + "%20y"),
+    "ended": show_ended,
+    "none ended": lambda page: page.goto("/?status=ended"),
     "problem": lambda page: page.goto("/nowhere"),
 }
 

@@ -88,6 +88,7 @@ BROKEN: dict[str, Callable[[bytes, bytes], Any]] = {
     "nil for the outcome": reply_with(None, b"", b"", b""),
     "a list for the outcome": reply_with([b"allowed"], b"", b"", b""),
     "unknown with a text": reply_with(b"unknown_token", b""),
+    "unknown with another ending": reply_with(b"unknown_token", b"0" * 16, b"expired"),
     "expired without an id": reply_with(b"expired_token"),
     "expired by nil": reply_with(b"expired_token", None),
     "moved to nil": reply_with(b"moved", None, b""),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from app.core.credentials import parse_sources
+from app.store.keys import REMEMBERED_MS
 from app.worker.heads import MAX_HEAD_BYTES
 from app.worker.recognizer import field_names, is_incomplete, recognize
 from devkit import subrequests
@@ -27,6 +28,7 @@ TOKEN = "from-an-older-deployment"
 SOURCES = "authorization,header:api-key"
 READ = field_names(parse_sources(SOURCES))
 RESTRICTED = "restricted"
+ENDED = ("deleted", "replaced", "expired")
 LISTS = {"hosts": "*", "methods": "GET", "paths": "/v1/*,/x", "networks": "192.0.2.0/24,2001:db8::/32"}
 NAMES = [
     *(
@@ -156,6 +158,9 @@ def both(**settings: object) -> Iterator[tuple[int, int]]:
     with RedisServer() as redis, Gunicorn(redis.port, **options) as lane:
         redis.client().hset(record_key(TOKEN), mapping={"hosts": "a.test", "comment": "100% \x01"})
         redis.client().hset(record_key(RESTRICTED), mapping=LISTS)
+        for ending in ENDED:
+            marker = f"{'0' * 16}\n{ending}\na.test\n\n"
+            redis.client().set(f"{{{record_key(ending)}}}:ended", marker, px=REMEMBERED_MS)
         with Gunicorn(redis.port, express_lane="false", **options) as plain:
             yield lane.port, plain.port
 
@@ -266,6 +271,20 @@ def test_restrictions_take_the_express_lane(
 
     assert recognize(data.encode(), READ)
     assert [undated(port, data.encode())[0].split()[1] for port in lanes] == [f"{status}".encode()] * 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_ended_tokens(lanes: tuple[int, int], method: str) -> None:
+    """Both lanes answer a deleted or replaced token with the very bytes for one that never was."""
+    sent = (
+        request(f"{method} /auth HTTP/1.1", USUAL | {"Authorization": f"Bearer {name}"}) for name in ENDED
+    )
+    deleted, replaced, expired = ([undated(port, data) for port in lanes] for data in sent)
+    never = undated(lanes[0], request(f"{method} /auth HTTP/1.1", USUAL | {"Authorization": "Bearer never"}))
+
+    assert deleted == replaced == [never] * 2
+    assert never[0].startswith(b"HTTP/1.1 401 ")
+    assert [b"the token expired" in b"".join(answer) for answer in (*expired, never)] == [True, True, False]
 
 
 REFUSED = {

@@ -124,7 +124,7 @@ def test_expired_token(real_client: Any) -> None:
 
 
 def test_expiry_is_remembered_for_30_days(replica: Replica) -> None:
-    """An expiry is remembered for 30 days after the token, with only its id."""
+    """An expiry is remembered for 30 days after the token."""
     name, secret = replica.issue(ttl_seconds="600")
     marker = keys.ended(replica.peppers.digest(secret))
     expires_ms = expiry_ms(replica, replica.record(secret))
@@ -136,7 +136,7 @@ def test_expiry_is_remembered_for_30_days(replica: Replica) -> None:
     assert expiry_ms(replica, marker) == expiry_ms(replica, replica.record(secret)) + 30 * DAY_MS
     replica.pass_end(secret)
     assert replica.ask(secret) is Verdict.EXPIRED_TOKEN
-    assert replica.client.get(marker) == name.encode()
+    assert replica.client.get(marker).startswith(f"{name}\nexpired\n".encode())
     replica.client.delete(marker)  # simulates its expiry
     assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN
 
@@ -154,12 +154,13 @@ def test_disabled_and_expired(replica: Replica) -> None:
 def test_deleted_token_has_not_expired(replica: Replica, by: str) -> None:
     """A token that was deleted, or whose expiry was removed, is unknown rather than expired."""
     name, secret = replica.issue(ttl_seconds="600")
+    marker = keys.ended(replica.peppers.digest(secret))
     if by == "registry":
         replica.delete(name)
-        assert replica.client.keys("*tokens:*") == []
+        assert replica.client.keys("*tokens:*") == [marker.encode()]
     elif by == "edit":
         replica.edit(name, {"ttl_seconds": "0"})
-        assert not replica.client.exists(keys.ended(replica.peppers.digest(secret)))
+        assert not replica.client.exists(marker)
     replica.client.delete(replica.record(secret))
 
     assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN

@@ -190,7 +190,7 @@ def test_deleted_token(operator: Operator, database: Any, name: str) -> None:
 
     assert answer.status_code == 303
     assert answer.headers["Location"] == f"/?deleted={names['id']}&disk=no_file"
-    assert database.keys("*tokens:*") == []
+    assert database.keys("*tokens:*") == [f"{{{record}}}:ended"]
 
 
 @pytest.mark.parametrize(

@@ -459,8 +459,13 @@ def test_delete(api: Api, database: Any) -> None:
     assert (answer.status, answer.text) == (204, "")
     assert answer.headers["X-Durability"] in {"confirmed", "unconfirmed", "no_file", "untold"}
     assert api.auth(created["token"]) == 401
-    assert api("DELETE", f"/tokens/{created['id']}").status == 404
-    assert written(database) == ["acl:peppers"]
+    again = api("DELETE", f"/tokens/{created['id']}")
+    assert (again.status, again.json["detail"].split(" on ")[0]) == (
+        404,
+        f"token {created['id']} ended: deleted",
+    )
+    marker = f"{{tokens:{created['sha256']}}}:ended"
+    assert sorted(written(database)) == ["acl:ended", "acl:peppers", marker]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])

@@ -6,8 +6,9 @@
 -- KEYS[3]  the usage      string; expires with the record
 -- ARGV[1]  when the token expires, in milliseconds since the epoch; 0 is never, -1 leaves the expiry unchanged
 -- ARGV[2]  when the expiry marker expires, in milliseconds since the epoch
--- ARGV[3]  the window of the new limit, in milliseconds
--- ARGV[4+] field, value, field, value: an empty value removes the field
+-- ARGV[3]  the expiry marker, laid out in store/markers.py
+-- ARGV[4]  the window of the new limit, in milliseconds
+-- ARGV[5+] field, value, field, value: an empty value removes the field
 -- Returns  1, or 0 if the record is missing or has moved, or its key holds another type
 -- Atomic, because an edit must not restore a token that was deleted meanwhile, or leave it without its TTL. The
 -- expiry marker is not in KEYS for the reason given in take.lua.
@@ -16,7 +17,7 @@ if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HEXISTS', KEYS[1], 'm
   return 0
 end
 
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', KEYS[1], ARGV[i])
   else
@@ -38,8 +39,8 @@ local function is_window()
 end
 if not is_window() then
   redis.call('DEL', KEYS[2])
-elseif redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
-  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+elseif redis.call('PTTL', KEYS[2]) < tonumber(ARGV[4]) then
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
 
 local marker = '{' .. KEYS[1] .. '}:ended'
@@ -47,8 +48,10 @@ if ARGV[1] == '0' then
   redis.call('PERSIST', KEYS[1])
   redis.call('PERSIST', KEYS[3])
   redis.pcall('DEL', marker)
-elseif ARGV[1] ~= '-1' then
-  redis.pcall('SET', marker, redis.call('HGET', KEYS[1], 'id') or '', 'PXAT', ARGV[2])
+elseif ARGV[1] == '-1' then
+  redis.pcall('SET', marker, ARGV[3], 'XX', 'KEEPTTL')
+else
+  redis.pcall('SET', marker, ARGV[3], 'PXAT', ARGV[2])
   redis.call('PEXPIREAT', KEYS[3], ARGV[1])
   redis.call('PEXPIREAT', KEYS[1], ARGV[1])
 end

@@ -9,10 +9,13 @@
 -- ARGV[1]  the digest in the new names
 -- ARGV[2]  when the redirect expires, in milliseconds since the epoch, but never later than the token itself;
 --          0 leaves no redirect
--- ARGV[3+] field, value, field, value: to set in the record, "id" among them
+-- ARGV[3]  the expiry marker that the old name gets, laid out in store/markers.py; "" if its secret is not replaced
+-- ARGV[4]  how long it lives after the old name has ended, in milliseconds
+-- ARGV[5]  the id of the token
+-- ARGV[6+] field, value, field, value: to set in the record
 -- Returns  1, or 0 if there is nothing to move or the new name is taken
 -- Atomic, so that only one of two concurrent moves succeeds, no request finds the token missing, and its window and
--- usage continue without a gap. The expiry marker moves too; it is not in KEYS for the reason given in take.lua.
+-- usage continue without a gap. The expiry marker moves too; markers are not in KEYS for the reason given in take.lua.
 
 if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'moved_to') == 1 then
   return 0
@@ -24,7 +27,7 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
   return 0
 end
 
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], 'id', unpack(ARGV, 5))
 redis.call('RENAME', KEYS[1], KEYS[2])
 if redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('RENAME', KEYS[3], KEYS[4])
@@ -34,8 +37,11 @@ if redis.call('EXISTS', KEYS[5]) == 1 then
 end
 
 local marker = '{' .. KEYS[2] .. '}:ended'
+redis.pcall('DEL', marker)
 if redis.pcall('RENAME', '{' .. KEYS[1] .. '}:ended', marker).ok then
-  redis.call('SET', marker, redis.call('HGET', KEYS[2], 'id'), 'KEEPTTL')
+  local remembered = redis.pcall('GET', marker)
+  local facts = type(remembered) == 'string' and remembered:match('\n.*') or ''
+  redis.pcall('SET', marker, ARGV[5] .. facts, 'KEEPTTL')
 end
 
 local grace_ends, ends = tonumber(ARGV[2]), redis.call('PEXPIRETIME', KEYS[2])
@@ -43,7 +49,12 @@ if ends > 0 then
   grace_ends = math.min(grace_ends, ends)
 end
 if grace_ends > 0 then
-  redis.call('HSET', KEYS[1], 'moved_to', ARGV[1], 'moved_id', redis.call('HGET', KEYS[2], 'id'))
+  redis.call('HSET', KEYS[1], 'moved_to', ARGV[1], 'moved_id', ARGV[5])
   redis.call('PEXPIREAT', KEYS[1], grace_ends)
+end
+if ARGV[3] ~= '' then
+  local time = redis.call('TIME')
+  local ended = grace_ends > 0 and grace_ends or time[1] * 1000
+  redis.pcall('SET', '{' .. KEYS[1] .. '}:ended', ARGV[3], 'PXAT', ('%.0f'):format(ended + ARGV[4]))
 end
 return 1

@@ -3,11 +3,19 @@
 -- KEYS[1]  the record
 -- KEYS[2]  the window
 -- KEYS[3]  the usage
--- Returns  1, or 0 if the record did not exist
--- Atomic, so that a crash never leaves part of a token. It allocates no memory, so a full Redis may run it. The
--- expiry marker is not in KEYS for the reason given in take.lua.
+-- ARGV[1]  the expiry marker, laid out in store/markers.py
+-- ARGV[2]  how long it lives, in milliseconds
+-- ARGV[3]  1 to delete any key of that name, which can't be read as a token; 0 to leave a redirect
+-- Returns  1, or 0 if there was no record, or if the token had moved
+-- Atomic, so that a crash never leaves part of a token. A full Redis may run it, because it frees about as much memory
+-- as it takes. The expiry marker is not in KEYS for the reason given in take.lua; a token without one is deleted too.
 
+if ARGV[3] == '0' and redis.pcall('HEXISTS', KEYS[1], 'moved_to') == 1 then
+  return 0
+end
 local existed = redis.call('DEL', KEYS[1])
 redis.call('DEL', KEYS[2], KEYS[3])
-redis.pcall('DEL', '{' .. KEYS[1] .. '}:ended')
+if existed == 1 then
+  redis.pcall('SET', '{' .. KEYS[1] .. '}:ended', ARGV[1], 'PX', ARGV[2])
+end
 return existed

@@ -14,6 +14,7 @@
 -- ARGV[-1] the call              text that differs for each call on a connection
 -- Returns  { KEYS[1], verdict, ..., call }; the verdicts are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
+--          { KEYS[1], "unknown_token", id, "deleted" or "replaced", call } for the log, if that is how it ended
 --          { KEYS[1], "expired_token", id, call }
 --          { KEYS[1], "rate_limited" or "quota_exceeded", id, email, comment, limit, window_s, wait_us, call }
 --          { KEYS[1], the same, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call } if
@@ -26,8 +27,8 @@
 -- was deleted meanwhile. KEYS[1] comes back first and the call last, so that the caller can tell its own reply from
 -- another's or from parts of two. Without flags in the first line, Redis refuses to run it wherever it could not write,
 -- so a replica or a full server never decides on stale data.
--- The expiry marker is a string with the token's id that outlives the record by 30 days: read if there is no record,
--- written at the first use. It is not in KEYS, because a Cluster runs no script while a slot moves and one of
+-- The expiry marker is a string, laid out in store/markers.py, that outlives the record by 30 days: read if there is no
+-- record, written at the first use. It is not in KEYS, because a Cluster runs no script while a slot moves and one of
 -- the keys is missing. In such a slot the marker can't be reached, and the token is as unknown as a deleted one.
 
 -- Functions get what they use as arguments, and numbers go to Redis as text where they can: each local that a
@@ -302,7 +303,7 @@ end
 
 -- The usage is two rings of counters, four a slot: 48 hours and 90 days, behind the hour of the last use. Which
 -- verdict adds to which counter is declared in core/usage.py.
-local function count(verdict, second, id)
+local function count(verdict, second, record)
   local HOURS, DAYS, HOURLY, DAILY = 48, 90, 1, 193
   local is_outside = verdict ~= 'allowed' and verdict:sub(1, 6) == 'wrong_'
   local counter = verdict == 'allowed' and 0 or is_outside and 1
@@ -340,7 +341,11 @@ local function count(verdict, second, id)
     local expires = redis.call('PEXPIRETIME', KEYS[1])
     if expires > 0 and expires < 1e15 then -- Lua prints no larger integer, and the usage need not expire
       redis.call('PEXPIREAT', KEYS[3], expires)
-      redis.pcall('SET', '{' .. KEYS[1] .. '}:ended', id, 'PXAT', expires + 2592000000)
+      local function line(text, bytes)
+        return text and text:sub(1, bytes + 1):gsub('\n', ' ') or ''
+      end
+      redis.pcall('SET', '{' .. KEYS[1] .. '}:ended', line(record[1], 16) .. '\nexpired\n' .. line(record[11], 1000)
+        .. '\n' .. line(record[2], 254) .. '\n' .. line(record[3], 500), 'PXAT', expires + 2592000000)
     end
   end
 end
@@ -350,7 +355,7 @@ local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled',
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
 local expected = #ARGV > 7 and ARGV[7] or nil
 if moved_to then
-  local owner = redis.call('HGET', KEYS[1], 'moved_id') or expected or ''
+  local owner = redis.call('HMGET', KEYS[1], 'moved_id')[1] or expected or ''
   if expected and owner ~= expected then
     return { KEYS[1], 'unknown_token', call }
   end
@@ -364,11 +369,16 @@ for i = 11, 14 do
 end
 if not is_token then
   local marker = '{' .. KEYS[1] .. '}:ended'
-  local expired_id = redis.pcall('GET', marker)
-  if type(expired_id) == 'string' and (expected or expired_id) == expired_id then
+  local remembered = redis.pcall('GET', marker)
+  if type(remembered) == 'string' then
+    local ended_id, ending = remembered:match('^([^\n]*)\n?([^\n]*)')
+    local is_own = not expected or ended_id == expected
     local remembered_ms = redis.call('PTTL', marker)
-    if remembered_ms >= 0 and remembered_ms <= 2592000000 then -- longer: another program deleted the record
-      return { KEYS[1], 'expired_token', expired_id, call }
+    if is_own and remembered_ms >= 0 and remembered_ms <= 2592000000 then -- longer: another program deleted the record
+      if ending == 'deleted' or ending == 'replaced' then
+        return { KEYS[1], 'unknown_token', ended_id, ending, call }
+      end
+      return { KEYS[1], 'expired_token', ended_id, call }
     end
   end
   return { KEYS[1], 'unknown_token', call }
@@ -382,7 +392,7 @@ assert(#id + #email + #comment + length <= 65536, 'the record of this token is t
 local time = redis.call('TIME')
 local second = tonumber(time[1])
 local verdict, limit, window_s, wait_us, other_limit, other_window_s = decide(record, second, time)
-count(verdict, second, id)
+count(verdict, second, record)
 if wait_us then
   if other_limit > 0 then
     return { KEYS[1], verdict, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call }

@@ -143,9 +143,9 @@ class Move:
         """Start the move."""
         self._nodes.begin_move(self.key, self.source, self.target)
 
-    def carry(self, *names: str) -> None:
-        """Move some of the keys."""
-        self._nodes.move_keys(self.source, self.target, *names)
+    def carry(self, *names: str, replace: bool = False) -> None:
+        """Move some of the keys; *replace* is what --cluster-replace of redis-cli does."""
+        self._nodes.move_keys(self.source, self.target, *names, replace=replace)
 
     def end(self) -> None:
         """Give the slot to its new owner."""
@@ -219,6 +219,6 @@ def test_expiry_marker_in_a_moving_slot(nodes: Nodes, replica: Replica) -> None:
     replica.edit(name, {"ttl_seconds": "900"})
     assert replica.ask(secret) is Verdict.ALLOWED
     replica.delete(name)
-    move.carry(marker)
+    move.carry(marker, replace=True)
     move.end()
     assert replica.ask(secret) is Verdict.UNKNOWN_TOKEN

@@ -14,6 +14,7 @@ FLAGS = {
     "rights.lua": " flags=no-writes",
     "slice.lua": " flags=no-writes",
     "glance.lua": " flags=no-writes,allow-cross-slot-keys",
+    "recall.lua": " flags=no-writes,allow-cross-slot-keys",
 }
 
 
