@@ -138,7 +138,8 @@ def fake_redis() -> Iterator[FakeRedis]:
 def gunicorn(request: pytest.FixtureRequest, fake_redis: FakeRedis) -> Iterator[Gunicorn]:
     """Run one worker on the fake Redis, with and without the express lane."""
     lane = "true" if request.param == "express" else "false"
-    with Gunicorn(fake_redis.port, web_concurrency=1, express_lane=lane) as service:
+    options = {"web_concurrency": 1, "express_lane": lane, "redis_deadline_ms": 2000}
+    with Gunicorn(fake_redis.port, **options) as service:
         yield service
 
 

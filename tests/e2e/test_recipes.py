@@ -66,8 +66,9 @@ class _OllamaHandler(EchoHandler):
 
 
 @pytest.fixture(scope="module", name="service")
-def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
-    with Gunicorn(redis_server.port, web_concurrency=1, trusted_proxies="127.0.0.1") as service:
+def _service() -> Iterator[Gunicorn]:
+    options = {"web_concurrency": 1, "trusted_proxies": "127.0.0.1"}
+    with RedisServer() as redis, Gunicorn(redis.port, **options) as service:
         yield service
 
 
