@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
   --custom-compile-command 'make lock'
 
 # Two processes, because most tests wait for servers; each takes whole files, so that a server is started once.
-TWICE := -n 2 --dist loadfile --no-loadscope-reorder
+TWICE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 UNIT := tests/core tests/devkit $(wildcard tests/test_*.py)

@@ -24,10 +24,10 @@ _AGE_MS = 10**10  # so old that every batch gets a millisecond in the past
 class Filler:
     """Writes tokens into Redis as the service would, but many at a time."""
 
-    def __init__(self, client: Any, service: Gunicorn) -> None:
+    def __init__(self, client: Any, service: Gunicorn, **fields: str) -> None:
         self._client = client
         self._next_ms = time.time_ns() // 10**6 - _AGE_MS
-        secret = service.issue(HOST, email=EMAIL, comment=COMMENT)
+        secret = service.issue(HOST, email=EMAIL, comment=COMMENT, **fields)
         model = client.hgetall(record_key(secret))
         self._shared = [*chain(*(item for item in model.items() if item[0] not in {"id", "created_at"}))]
         self._copy = client.register_script(SCRIPT.read_text("ascii"))

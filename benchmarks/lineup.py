@@ -90,7 +90,7 @@ class Nginx(Server):
         ]
 
 
-def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gunicorn:
+def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S, **more: object) -> Gunicorn:
     """Return the service as in production, with one worker."""
     return Gunicorn(
         redis_port,
@@ -99,6 +99,7 @@ def service(redis_port: int, limit: int = LIMIT, window_s: int = WINDOW_S) -> Gu
         rate_limit_max=limit,
         rate_limit_window_sec=window_s,
         redis_deadline_ms=None,
+        **more,
     )
 
 

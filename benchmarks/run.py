@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import lineup, report, scale, scale_report
+from benchmarks import lineup, report, restricted, scale, scale_report
 from benchmarks.fill import Filler
 from benchmarks.lineup import BOUND, FASTAPI, FLASK, SERVICE, TITLES
 from benchmarks.report import Goal
@@ -56,6 +56,7 @@ def main() -> None:
     results = run(modes, rounds, seconds)
     goals = _goals(results)
     if not options.quick:
+        goals += restricted.goals(restricted.run())
         goals += scale_report.goals(scale.run(scale.SIZES))
     text = _markdown(results, goals, f"{rounds} rounds of {seconds} s, interleaved, medians")
     (HERE / "RESULTS.md").write_text(text)

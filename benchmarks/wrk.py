@@ -21,6 +21,7 @@ from devkit.programs import demanded
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 OK, TRIES = 200, 3
+FORWARDED_FOR = ("X-Forwarded-For", "192.0.2.7")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Wrk:
         return "/" if self._mode.via_traefik else "/auth"
 
     def _headers(self, secret: str) -> Headers:
-        direct = [] if self._mode.via_traefik else forwarded(HOST)
+        direct = [] if self._mode.via_traefik else [*forwarded(HOST), FORWARDED_FOR]
         close = [] if self._mode.keep_alive else [("Connection", "close")]
         return [("Host", HOST), ("User-Agent", "wrk"), *bearer(secret), *direct, *close]
 

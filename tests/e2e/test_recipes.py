@@ -65,10 +65,15 @@ class _OllamaHandler(EchoHandler):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
+@pytest.fixture(scope="module", name="server")
+def _server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
 @pytest.fixture(scope="module", name="service")
-def _service() -> Iterator[Gunicorn]:
-    options = {"web_concurrency": 1, "trusted_proxies": "127.0.0.1"}
-    with RedisServer() as redis, Gunicorn(redis.port, **options) as service:
+def _service(server: RedisServer) -> Iterator[Gunicorn]:
+    with Gunicorn(server.port, web_concurrency=1, trusted_proxies="127.0.0.1") as service:
         yield service
 
 
@@ -188,9 +193,9 @@ def test_read_only(service: Gunicorn, secrets: dict[str, str], traefik: Traefik,
     assert [each.method for each in seen] == ["GET"]
 
 
-def test_partner(service: Gunicorn, secrets: dict[str, str], traefik: Traefik, redis: Any) -> None:
+def test_partner(server: RedisServer, service: Gunicorn, secrets: dict[str, str], traefik: Traefik) -> None:
     """The operator sees what is left; the request after the last waits for the first of the next month."""
-    secret, key = secrets[PARTNER], record_key(secrets[PARTNER])
+    redis, secret, key = server.client(), secrets[PARTNER], record_key(secrets[PARTNER])
     assert traefik.call(secret, HOSTS[2]).status == 200
     begin, end, _ = map(int, redis.hget(key, "quota_used").split())
     redis.hset(key, "quota_used", f"{begin} {end} 99999")

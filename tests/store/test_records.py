@@ -12,7 +12,7 @@ from app.store import records
 
 TAKE = (Path(records.__file__).parent / "lua/take.lua").read_text("utf-8")
 QUOTA = {"quota_period", "quota_used"}
-STATE = {"enabled", "moved_to", "last_used_at"}
+STATE = {"enabled", "moved_to", "moved_id", "last_used_at"}
 
 
 def test_fields_that_the_script_reads() -> None:
@@ -20,7 +20,7 @@ def test_fields_that_the_script_reads() -> None:
 
     A number that no decision needs would not be a reason to refuse a record.
     """
-    listed = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)\n", TAKE, re.DOTALL)
+    listed = re.findall(r"'HMGET', KEYS\[1\],(.*?)\)", TAKE, re.DOTALL)
     read = {*re.findall(r"'(\w+)'", "".join(listed))}
 
     assert read == {*records.IDENTIFYING, *records.DECIDING, *QUOTA} | STATE

@@ -85,6 +85,14 @@ class Service:
         token = self.client.post("/api/v1/tokens", json={"hosts": ["b.test"]}, auth=OPERATOR).get_json()
         return str(token["token"])
 
+    def rotate_twice(self) -> None:
+        """Rotate a token by itself, and once more by the secret that was replaced."""
+        self.set(SELF_SERVICE="full")
+        headers = {"Authorization": f"Bearer {self.issue()}"}
+        for _ in range(2):
+            sent = self.client.post("/self/rotate", json={"grace_seconds": 60}, headers=headers)
+            self._bodies += sent.text
+
     def post_from_elsewhere(self) -> None:
         """Submit a form from another site."""
         headers = {"Origin": "https://evil.test"}
@@ -132,6 +140,7 @@ ANSWERS: dict[str, Act] = {
     "too many wrong passwords": lambda service: service.get("/", N + 1, auth=WRONG),
     "the Host header is not a valid host": lambda service: service.get("/", headers={"Host": "a..b"}),
     "proxy_set_header Host $http_host;": Service.post_from_elsewhere,
+    "this secret was replaced": Service.rotate_twice,
 }
 LINES: dict[str, Act] = {
     "refused verdict=": lambda service: service.auth("x"),
@@ -142,6 +151,7 @@ LINES: dict[str, Act] = {
     ),
     "wrong user name or password client=": lambda service: service.get("/", auth=WRONG),
     "too many wrong passwords client=": lambda service: service.get("/", N + 1, auth=WRONG),
+    "the holder rotated the token token=": Service.rotate_twice,
     "BACKENDS_FILE is not valid, the last table stays in use: ": lambda _: reload_without_a_file(),
     "refused verdict=throttled_client": after(
         Service.limit_failures, lambda service: service.auth("x", times=2)
