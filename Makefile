@@ -2,14 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
-UV := $(BIN)/uv pip install --quiet --no-config --require-hashes --python $(BIN)/python
 # Python itself reads it whenever it starts here; why, it says.
 PTH = @cp app/early.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command 'make lock'
 
-# Two processes, because most tests wait for servers; each takes whole files, so that a server is started once.
-TWICE := -n 3 --dist loadfile --no-loadscope-reorder
+# Three processes, because most tests wait for servers; each takes whole files, so that a server is started once.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 UNIT := tests/core tests/devkit $(wildcard tests/test_*.py)
@@ -29,12 +28,12 @@ fast: .venv/.dev ## Run all tests except whole deployments and the browser, in a
 	$(BIN)/python -m pytest -q -m 'not e2e and not browser'
 
 test: .venv/.dev .venv/.clients ## Run the whole test suite
-	$(BIN)/python -m pytest $(TWICE)
+	$(BIN)/python -m pytest $(PARALLEL)
 
 cover: .venv/.dev .venv/.clients ## Run the whole test suite and list the lines of app/ that no process ran; below 95 % it fails
 	$(BIN)/coverage erase
 	mkdir -p .coverage
-	$(BIN)/coverage run -m pytest $(TWICE)
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -88,12 +87,12 @@ clean: ## Remove what was installed and cached; keep data/ and .env
 	$(PIP) -r requirements-bench.txt
 	@touch $@
 
-# SDKs that tests run in processes of their own, because they need other versions of the packages above. uv installs
-# them in a fifth of the time that pip takes.
-.venv/.clients: requirements-clients.txt requirements-openai1.txt | .venv/.dev
+# SDKs that tests run in processes of their own, because they need other versions of the packages above. pip does not
+# replace what a directory already has.
+.venv/.clients: requirements-clients.txt requirements-openai1.txt | .venv/bin/python
 	rm -rf .venv/clients .venv/openai1
-	$(UV) --target .venv/clients -r requirements-clients.txt
-	$(UV) --target .venv/openai1 -r requirements-openai1.txt
+	$(PIP) --no-compile --no-warn-conflicts --target .venv/clients -r requirements-clients.txt
+	$(PIP) --no-compile --no-warn-conflicts --target .venv/openai1 -r requirements-openai1.txt
 	@touch $@
 
 .venv/bin/python:

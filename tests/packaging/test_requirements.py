@@ -85,5 +85,5 @@ def test_hashes_are_always_checked() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", "")
     installs = re.findall("^.*pip.* install --.*$", makefile + dockerfile, re.MULTILINE)
 
-    assert len(installs) == 3
+    assert len(installs) == 2
     assert all("--require-hashes" in line for line in installs)
