@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from app import origins
 from app.core.backends import NONE, Added, Backends, check_name, check_size, check_value, is_name, spelling
 from app.core.hosts import parse_pattern
 
+_WORD = re.compile("[a-z_]{1,20}", re.ASCII)
 _EXAMPLE = '{ file = "/run/secrets/key", prefix = "Bearer " }'
 log = logging.getLogger(__name__)
 
@@ -105,7 +107,7 @@ class _Reading:
 
     def _know(self, place: str, table: Mapping[str, Any], keys: set[str]) -> None:
         for key in sorted(table.keys() - keys):
-            self.problems.append(f"{place}: unknown key {key[:40]!r}")
+            self.problems.append(f"{place}: {_unknown(key)}")
 
     def _backend(self, place: str, backend: Mapping[str, Any]) -> None:
         self._know(place, backend, {"hosts", "headers"})
@@ -151,14 +153,23 @@ class _Reading:
 
     def _from_file(self, value: Mapping[str, Any]) -> str:
         if unknown := value.keys() - {"file", "prefix"}:
-            raise ValueError(f"unknown key {min(unknown)[:40]!r}")
+            raise ValueError(_unknown(min(unknown)))
         path, prefix = value.get("file"), value.get("prefix", "")
         if not (isinstance(path, str) and path and isinstance(prefix, str)):
             raise ValueError("file and prefix must be strings, and file is required")
-        contents = origins.contents(str(self._folder / path))
+        shown = f"its file {path!r}" if "/" in path else "its file"
+        try:
+            contents = origins.without_line_end(origins.read(str(self._folder / path)))
+        except ValueError as error:
+            raise ValueError(f"{shown} {error}") from None
         if not contents.strip():
-            raise ValueError(f"its file {path!r} is empty")
+            raise ValueError(f"{shown} is empty")
         return prefix + contents
+
+
+def _unknown(key: str) -> str:
+    """Return the problem with an unknown *key*, which may be a secret unless it is a plain word."""
+    return f"unknown key {key!r}" if _WORD.fullmatch(key) else "an unknown key"
 
 
 SHARED = BackendsFile(read)

@@ -130,6 +130,8 @@ def test_files_that_can_not_be_read(path: Path, kind: str) -> None:
             "backend 1, headers, X-A: file and prefix must be strings",
         ),
         ('{ X-A = { file = "key", suffix = "a" } }', "backend 1, headers, X-A: unknown key 'suffix'"),
+        (f'{{ X-A = {{ "{HUSH}" = "a" }} }}', "backend 1, headers, X-A: an unknown key"),
+        (f'{{ X-A = {{ file = "{HUSH}" }} }}', "backend 1, headers, X-A: its file "),
         (f'{{ "{HUSH} a" = "X-A" }}', "backend 1, headers, number 1: HTTP does not allow this name"),
         (f'{{ X-A = "a", x_a = "{HUSH}" }}', "backend 1, headers, x_a: is listed twice, in two spellings"),
         (f'{{ Host = "{HUSH}" }}', "backend 1, headers, Host: this name is reserved"),
@@ -139,7 +141,7 @@ def test_files_that_can_not_be_read(path: Path, kind: str) -> None:
             f"backend 1, headers: at most {MAX_HEADERS}, not {MAX_HEADERS + 1}",
         ),
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_bad_headers(path: Path, headers: str, problem: str) -> None:
     """A header that is not valid is refused by its place, without its value."""

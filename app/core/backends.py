@@ -22,7 +22,7 @@ _ALIASES = str.maketrans("_.", "--")  # many backends take both for a hyphen
 _RESERVED = {
     # HTTP's framing, and what gunicorn drops from an answer or sets itself.
     *("connection", "date", "host", "keep-alive", "server", "te", "trailer", "trailers"),
-    *("transfer-encoding", "upgrade"),
+    *("expect", "http2-settings", "transfer-encoding", "upgrade", "via", "x-real-ip"),
     # What an answer of /auth means to proxies and clients.
     *("cache-control", "forwarded", "retry-after", "set-cookie", "www-authenticate"),
     *(name.lower() for name in IDENTITY_HEADERS),

@@ -61,6 +61,7 @@ RESERVED = [
     *("TE", "Trailer", "Keep-Alive", "Proxy-Authorization", "Set-Cookie", "Date", "Server", "Cache-Control"),
     *("Retry-After", "WWW-Authenticate", "RateLimit", "RateLimit-Policy", "X-RateLimit-Reset", "Forwarded"),
     *("X-Forwarded-Host", "X-Accel-Redirect", "X-Envoy-Auth-Headers-To-Remove"),
+    *("Expect", "Via", "X-Real-Ip", "HTTP2-Settings"),
     *IDENTITY_HEADERS,
     *sorted(hop_headers),
 ]
