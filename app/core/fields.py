@@ -159,7 +159,7 @@ FIELDS: Mapping[str, Field] = {
             "Quota per",
             Choice(quotas.PERIODS),
             "The period of the quota, in UTC",
-            hint="When the quota starts anew, at midnight UTC",
+            hint="When the quota resets, at midnight UTC",
             partner="quota_max",
             is_folded=True,
         ),

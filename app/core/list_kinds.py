@@ -61,7 +61,7 @@ class ListKind(Kind):
     def from_json(self, value: Any) -> str:
         """Return an array of items, or a string of them, as it would have been typed."""
         if not isinstance(value, list | str | None):
-            raise ValueError("a list of texts")  # noqa: TRY004 - it is shown like every other problem
+            raise ValueError("a list of strings")  # noqa: TRY004 - it is shown like every other problem
         return self._lines(value) if isinstance(value, list) else value or ""
 
     def _lines(self, sent: list[Any]) -> str:
@@ -69,7 +69,7 @@ class ListKind(Kind):
             raise ValueError(self._too_many(len(sent)))
         for item in sent:
             if not isinstance(item, str) or not item or hosts.SEPARATOR.search(item):
-                raise ValueError(f"a list of texts with one {self.noun} each, not {item!r}")
+                raise ValueError(f"a list of strings, each with one {self.noun} and no space, not {item!r}")
         return "\n".join(sent)
 
     def _too_many(self, count: int) -> str:

@@ -21,6 +21,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 TOKEN_ID = re.compile(f"[{BASE32}]{{16}}", re.ASCII)
 
 MIN_SECRET_CHARS = 20
+ALLOW_WEAK = "allow_weak, on the command line --weak"
 _SECRET_CHARS = 32  # 190 bits
 _VARIED_CHARS = 4
 _CHECKSUM_CHARS = 6  # 62**6 > 2**32
@@ -77,7 +78,9 @@ def refuse_unusable(secret: str, prefix: str, *, allow_weak: bool) -> None:
             f"begins with {beginning(prefix)} but its checksum is wrong, so that /auth refuses it"
         )
     if len(secret) < MIN_SECRET_CHARS and not allow_weak:
-        raise ValueError(f"at least {MIN_SECRET_CHARS} characters, unless a weak one is allowed")
+        raise ValueError(
+            f"at least {MIN_SECRET_CHARS} characters; fewer can be guessed and need {ALLOW_WEAK}"
+        )
 
 
 def mint_id(now_ms: int) -> str:

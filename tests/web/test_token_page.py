@@ -50,14 +50,14 @@ def test_page_after_use(operator: Operator, token_id: str, secret: str) -> None:
 
 
 def test_page_with_a_quota(operator: Operator, database: Any) -> None:
-    """Page, API and command show what is used of a quota, what is left and when it starts anew."""
+    """Page, API and command show what is used of a quota, what is left and when it resets."""
     text = create(operator, quota_max="1000", quota_period="month")
     name = database.hget(record_of(text), "id")
     assert "0 of 1000 used this month, 1000 left" in operator.get(f"/tokens/{name}").text
     database.hset(record_of(text), "quota_used", "0 99999999999 7")
 
     page = operator.get(f"/tokens/{name}").text
-    assert "7 of 1000 used this month, 993 left; starts anew in" in page
+    assert "7 of 1000 used this month, 993 left; resets in" in page
     assert re.search(r'<option value="month" selected>', page)
     shown = operator._client.get(f"/api/v1/tokens/{name}", auth=OPERATOR).json
     assert shown
