@@ -24,6 +24,10 @@ from app.core.token_store import TokenStore
 from app.core.tokens import Fault, Token
 
 _TAKEN = {"secret": "a token with this secret exists already; nothing was changed"}
+_MOVED = (
+    "this secret is the token's under another PEPPER that this replica does not know; nothing was changed. "
+    "Send the request again once every replica has that PEPPER, or have the operator delete the token."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +129,11 @@ class Registry:
     def retire(self, held: Held) -> Change:
         """End a replaced secret before its grace period does; the token and its new secret stay valid.
 
-        Raises NoSuchTokenError if the grace period has ended.
+        Raises NoSuchTokenError if the grace period has ended, and ConflictError if no rotation replaced it.
         """
-        done = [*filter(None, map(self._store.retire, held.digests))]
+        done = [*filter(None, (self._store.retire(held.token, digest) for digest in held.digests))]
         if not done:
+            self._refuse_moved(held)
             raise NoSuchTokenError("that secret has already ended")
         return Change(held.token, self.now_s, done[0])
 
@@ -139,6 +144,12 @@ class Registry:
     def forget_peppers(self) -> None:
         """Accept whichever pepper comes next as the right one; the tokens of any other pepper are lost."""
         self._store.forget_peppers()
+
+    def _refuse_moved(self, held: Held) -> None:
+        """Raise ConflictError if a redirect that no rotation left leads from *held* to its token."""
+        found = filter(None, map(self._store.get, held.digests))
+        if any(held._replace(token=token).is_replaced for token in found):
+            raise ConflictError(_MOVED)
 
     def _usable(self, secret: str, *, allow_weak: bool) -> str:
         """Return *secret*; raise InvalidFieldsError if no token can have it, or if one has it already."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.core.catalog import Held
+from app.core.ended import Ending
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, TooManyRotationsError
 from app.core.fields import InvalidFieldsError
 from app.core.verdicts import Attempt, Decision, Verdict
@@ -217,6 +218,53 @@ def test_old_pepper(single_client: Any) -> None:
     new = replica.holders.rotate(held(replica, secret), "60").secret
     replica.holders.end(held(replica, secret))
     assert (refused(replica, secret), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
+
+
+def test_unknown_pepper(single_client: Any) -> None:
+    """A replica that does not know the pepper to which a token moved does not end its secret by halves."""
+    old, new = Replica(single_client, "old"), Replica(single_client, "new", "old")
+    _, secret = old.issue()
+    new.ask(secret)
+    until(lambda: single_client.exists(new.record(secret)))
+    with pytest.raises(ConflictError, match="under another PEPPER"):
+        old.holders.end(held(old, secret))
+
+    assert [replica.ask(secret) for replica in (old, new)] == [Verdict.ALLOWED] * 2
+    new.holders.end(held(new, secret))
+    assert [replica.ask(secret) for replica in (old, new)] == [Verdict.UNKNOWN_TOKEN] * 2
+
+
+@pytest.mark.parametrize("marker", [None, b"", b"{id}", b"{id}\nexpired\n\n\n", b"replaced\n\nreplaced\n\n"])
+def test_redirect_of_no_rotation(replica: Replica, client: Any, marker: bytes | None) -> None:
+    """Only a redirect whose expiry marker says that a rotation left it is deleted."""
+    name, old = replica.issue()
+    replica.rotate(name, "60")
+    remembered = keys.ended(replica.peppers.digest(old))
+    client.delete(remembered)
+    if marker is not None:
+        client.set(remembered, marker.replace(b"{id}", name.encode()), px=keys.REMEMBERED_MS)
+    holder = held(replica, old)
+    with pytest.raises(ConflictError):
+        replica.holders.end(holder)
+
+    assert replica.ask(old) is Verdict.ALLOWED
+    client.delete(replica.record(old))
+    with pytest.raises(NoSuchTokenError):
+        replica.holders.end(holder)
+
+
+def test_ended_secret_is_remembered(replica: Replica, client: Any) -> None:
+    """A replaced secret that its holder ended is remembered from that moment on, as long as any other."""
+    name, old = replica.issue()
+    new = replica.holders.rotate(held(replica, old), "604800").secret
+    assert not replica.catalog.ended().tokens
+    replica.holders.end(held(replica, old))
+
+    remembered = [(each.id, each.ending, each.digest) for each in replica.catalog.ended().tokens]
+    assert remembered == [(name, Ending.REPLACED, replica.peppers.digest(old))]
+    assert replica.decide(old).ending is Ending.REPLACED
+    assert 0 < client.pttl(keys.ended(replica.peppers.digest(old))) <= keys.REMEMBERED_MS
+    assert replica.ask(new) is Verdict.ALLOWED
 
 
 def test_too_many_rotations(single_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
