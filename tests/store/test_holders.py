@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from app.core.catalog import Held
-from app.core.ended import Ending
+from app.core.ended import MAX_ENDED, REMEMBERED_DAYS, Ending
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, TooManyRotationsError
 from app.core.fields import InvalidFieldsError
+from app.core.holders import MAX_ROTATIONS
 from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
 from devkit.replica import Replica
@@ -156,6 +157,25 @@ def test_two_rotations_at_once(replica: Replica) -> None:
         replica.holders.rotate(second, "60")
     assert not held(replica, new).is_replaced
     assert len(list(replica.catalog.all())) == 1
+
+
+def test_lost_rotations_are_not_counted(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation that another one overtakes is not one of those that the holder has in an hour."""
+    monkeypatch.setattr("app.core.holders.MAX_ROTATIONS", 2)
+    _, old = replica.issue()
+    loser = held(replica, old)
+    new = replica.holders.rotate(held(replica, old), "60").secret
+    with pytest.raises(ConflictError):
+        replica.holders.rotate(loser, "60")
+
+    assert replica.holders.rotate(held(replica, new), "60")
+    with pytest.raises(TooManyRotationsError):
+        replica.holders.rotate(loser, "60")
+
+
+def test_bound_of_rotations() -> None:
+    """One token leaves less than half of the list of ended tokens, as long as its entries are kept."""
+    assert 24 * REMEMBERED_DAYS * MAX_ROTATIONS < MAX_ENDED / 2
 
 
 def test_ended(replica: Replica) -> None:
