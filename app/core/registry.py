@@ -132,10 +132,12 @@ class Registry:
         Raises NoSuchTokenError if the grace period has ended, and ConflictError if no rotation replaced it.
         """
         done = [*filter(None, (self._store.retire(held.token, digest) for digest in held.digests))]
-        if not done:
-            self._refuse_moved(held)
-            raise NoSuchTokenError("that secret has already ended")
-        return Change(held.token, self.now_s, done[0])
+        if done:
+            return Change(held.token, self.now_s, done[0])
+        found = filter(None, map(self._store.get, held.digests))
+        if any(held._replace(token=token).is_replaced for token in found):
+            raise ConflictError(_MOVED)
+        raise NoSuchTokenError("that secret has already ended")
 
     def durability(self) -> Durability:
         """Return what is known in advance about the durability of every change."""
@@ -144,12 +146,6 @@ class Registry:
     def forget_peppers(self) -> None:
         """Accept whichever pepper comes next as the right one; the tokens of any other pepper are lost."""
         self._store.forget_peppers()
-
-    def _refuse_moved(self, held: Held) -> None:
-        """Raise ConflictError if a redirect that no rotation left leads from *held* to its token."""
-        found = filter(None, map(self._store.get, held.digests))
-        if any(held._replace(token=token).is_replaced for token in found):
-            raise ConflictError(_MOVED)
 
     def _usable(self, secret: str, *, allow_weak: bool) -> str:
         """Return *secret*; raise InvalidFieldsError if no token can have it, or if one has it already."""

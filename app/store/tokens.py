@@ -122,9 +122,8 @@ class RedisTokens(TokenStore):
     def retire(self, token: Token, digest: str) -> Durability | None:
         with bounded(self._deadline_s):
             durability = self._disk.change(self._retire, [keys.record(digest)], [keys.REMEMBERED_MS])
-            if durability:
-                with best_effort():
-                    self._ended.collect([keys.index_entry(token.id, digest)])
+            with best_effort():
+                self._ended.collect([keys.index_entry(token.id, digest)])
             return durability
 
     def remove(self, token: Token) -> Durability | None:

@@ -74,7 +74,7 @@ def _require_secret() -> Response | None:
         raise StoreUnavailableError("Redis did not answer in time") from None
     if decision.verdict is Verdict.ALLOWED:
         return None
-    log_refusal(decision, request.headers, peer, current.settings)
+    log_refusal(decision, request.headers, peer, current.settings, request.path)
     answer = render(decision, replace(current.settings, refusal_format="json"))
     return Response(answer.body, answer.status, answer.headers)
 

@@ -456,5 +456,23 @@ def test_log(holder: Holder, caplog: pytest.LogCaptureFixture) -> None:
         f"the holder ended a replaced secret of the token {end}",
         f"the holder deleted the token {end}",
     ]
-    assert "refused verdict=unknown_token token=- " in caplog.text
+    assert (
+        caplog.messages[-1]
+        == f"refused verdict=unknown_token token={name} ended=replaced path=/self client=127.0.0.1"
+    )
     assert not any(secret in caplog.text for secret in (holder.secret, new))
+
+
+def test_log_of_refusals(make_client: Make, database: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The line of a refusal names the path here, and the host of the backend at /auth."""
+    keep(database)
+    client: Any = make_client(SELF_SERVICE="full")
+    headers = {"Authorization": "Bearer not-ours", "X-Forwarded-Host": "a.test"}
+    with caplog.at_level(logging.INFO):
+        for method, path in [*ALL, ("GET", "/auth")]:
+            client.open(path, method=method, headers=headers)
+    places = ["path=/self", "path=/self/rotate", "path=/self", "host='a.test'"]
+
+    assert [line for line in caplog.messages if line.startswith("refused")] == [
+        f"refused verdict=unknown_token token=- {place} client=127.0.0.1" for place in places
+    ]
