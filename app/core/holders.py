@@ -15,7 +15,8 @@ from app.core.token_store import TokenStore
 from app.core.tokens import Status, Token
 from app.core.verdicts import Attempt, Decision, Identity, Verdict
 
-MAX_ROTATIONS = 30  # in any hour
+# In any hour. Thus the replaced secrets of one token fill less than half of MAX_ENDED.
+MAX_ROTATIONS = 6
 _INACTIVE: Mapping[Status, Verdict] = {
     Status.DISABLED: Verdict.DISABLED_TOKEN,
     Status.NOT_YET_VALID: Verdict.TOKEN_NOT_YET_VALID,
@@ -62,9 +63,14 @@ class Holders:
         fields.parse_grace(grace_seconds)  # before it counts
         # Each claim lasts an hour, so there are at most so many in any hour.
         claims = (f"rotation-{number}-of-{held.token.id}" for number in range(MAX_ROTATIONS))
-        if not any(map(self._store.claim, claims)):
+        claim = next(filter(self._store.claim, claims), None)
+        if claim is None:
             raise TooManyRotationsError(f"rotated {MAX_ROTATIONS} times within an hour; nothing was changed")
-        return self._registry.rotate(held.token, grace_seconds)
+        try:
+            return self._registry.rotate(held.token, grace_seconds)
+        except ConflictError:  # another rotation came first
+            self._store.release(claim)
+            raise
 
     def end(self, held: Held) -> Change:
         """Delete the token, or end only the secret if a rotation replaced it; raise NoSuchTokenError."""

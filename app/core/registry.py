@@ -24,6 +24,10 @@ from app.core.token_store import TokenStore
 from app.core.tokens import Fault, Token
 
 _TAKEN = {"secret": "a token with this secret exists already; nothing was changed"}
+_MOVED = (
+    "this secret is the token's under another PEPPER that this replica does not know; nothing was changed. "
+    "Send the request again once every replica has that PEPPER, or have the operator delete the token."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +129,15 @@ class Registry:
     def retire(self, held: Held) -> Change:
         """End a replaced secret before its grace period does; the token and its new secret stay valid.
 
-        Raises NoSuchTokenError if the grace period has ended.
+        Raises NoSuchTokenError if the grace period has ended, and ConflictError if no rotation replaced it.
         """
-        done = [*filter(None, map(self._store.retire, held.digests))]
-        if not done:
-            raise NoSuchTokenError("that secret has already ended")
-        return Change(held.token, self.now_s, done[0])
+        done = [*filter(None, (self._store.retire(held.token, digest) for digest in held.digests))]
+        if done:
+            return Change(held.token, self.now_s, done[0])
+        found = filter(None, map(self._store.get, held.digests))
+        if any(held._replace(token=token).is_replaced for token in found):
+            raise ConflictError(_MOVED)
+        raise NoSuchTokenError("that secret has already ended")
 
     def durability(self) -> Durability:
         """Return what is known in advance about the durability of every change."""

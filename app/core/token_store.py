@@ -64,8 +64,8 @@ class TokenStore(Protocol):
         """Move *token* to *digest*; the old digest leads there until *grace_ends_at*, 0 for not at all."""
         ...
 
-    def retire(self, digest: str) -> Durability | None:
-        """Delete the redirect under *digest*, which a rotation left there, or nothing if there is none."""
+    def retire(self, token: Token, digest: str) -> Durability | None:
+        """Delete the redirect to *token* that a rotation left under *digest*, or nothing if there is none."""
         ...
 
     def remove(self, token: Token) -> Durability | None:

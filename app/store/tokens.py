@@ -119,9 +119,12 @@ class RedisTokens(TokenStore):
                     )
             return durability
 
-    def retire(self, digest: str) -> Durability | None:
+    def retire(self, token: Token, digest: str) -> Durability | None:
         with bounded(self._deadline_s):
-            return self._disk.change(self._retire, [keys.record(digest)], [])
+            durability = self._disk.change(self._retire, [keys.record(digest)], [keys.REMEMBERED_MS])
+            with best_effort():
+                self._ended.collect([keys.index_entry(token.id, digest)])
+            return durability
 
     def remove(self, token: Token) -> Durability | None:
         with bounded(self._deadline_s):

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _NO_REFUSAL = {Verdict.ALLOWED, Verdict.UNAVAILABLE}
 _REFUSED = "refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s"
 _ENDED = _REFUSED.replace(" host=", " ended=%(ended)s host=")
+_HOST, _PATH = " host=%(host).80r", " path=%(path)s"
 
 
 def respond(services: Services, headers: Headers, peer: str, render: Callable[[Decision, Headers], _T]) -> _T:
@@ -89,18 +90,24 @@ def _undecided(error: BaseException) -> Decision:
     return Decision(Verdict.UNAVAILABLE)
 
 
-def log_refusal(decision: Decision, headers: Headers, peer: str, settings: Settings) -> None:
-    """Log a refusal with the id of the token and the address of the client."""
+def log_refusal(
+    decision: Decision, headers: Headers, peer: str, settings: Settings, path: str | None = None
+) -> None:
+    """Log a refusal with the id of the token and the address of the client.
+
+    A *path* is one of this service, and takes the place of the host of a backend.
+    """
     if not log.isEnabledFor(logging.INFO):
         return
     fields = {
         "verdict": decision.verdict,
         "token": header_text(decision.identity.token_id) if decision.identity else "-",
         **({"ended": decision.ending} if decision.ending else {}),
-        "host": headers.get("X-Forwarded-Host"),
+        **({"path": path} if path else {"host": headers.get("X-Forwarded-Host")}),
         "client": LazyText(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies),
     }
-    log.info(_ENDED if decision.ending else _REFUSED, fields)
+    line = _ENDED if decision.ending else _REFUSED
+    log.info(line.replace(_HOST, _PATH) if path else line, fields)
 
 
 def _answer(services: Services, decision: Decision, headers: Headers) -> Answer:

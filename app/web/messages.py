@@ -36,11 +36,19 @@ _UNKNOWN = {
 
 def why(error: StoreUnavailableError, endpoint: str | None) -> str:
     """Return which change *endpoint* did not make, or may not have made, and why; log the error."""
+    effect = logged_effect(error, endpoint)
+    return f"{effect} {error}." + (
+        "" if isinstance(error, UnknownOutcomeError) else " Try again in a moment."
+    )
+
+
+def logged_effect(error: StoreUnavailableError, endpoint: str | None) -> str:
+    """Return which change *endpoint* did not make, or may not have made; log the error."""
     log.warning("no page, redis unavailable: %(error)s page=%(page)s", {"error": error, "page": endpoint})
     view = (endpoint or "").rpartition(".")[2]
     if isinstance(error, UnknownOutcomeError):
-        return f"{_UNKNOWN.get(view, 'Whether it was done is not known.')} {error}."
-    return f"{_UNDONE.get(view, 'Nothing can be shown or changed.')} {error}. Try again in a moment."
+        return _UNKNOWN.get(view, "Whether it was done is not known.")
+    return _UNDONE.get(view, "Nothing can be shown or changed.")
 
 
 def log_durability(durability: Durability) -> None:

@@ -20,6 +20,7 @@ from app.web import bodies, parameters
 from app.web.answers import render
 from app.web.auth import decide, log_refusal
 from app.web.forwarded import Headers, read_attempt
+from app.web.messages import logged_effect
 from app.web.own_schema import OWN
 from app.web.problems import SELF, problem
 from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota
@@ -41,6 +42,7 @@ def blueprint(*, is_full: bool) -> Blueprint:
         bp.add_url_rule(SELF, view_func=end_self, methods=["DELETE"])
     answer_with_problems(bp)
     bp.register_error_handler(TooManyRotationsError, _show_too_many)
+    bp.register_error_handler(StoreUnavailableError, _show_unavailable)
     return bp
 
 
@@ -72,7 +74,7 @@ def _require_secret() -> Response | None:
         raise StoreUnavailableError("Redis did not answer in time") from None
     if decision.verdict is Verdict.ALLOWED:
         return None
-    log_refusal(decision, request.headers, peer, current.settings)
+    log_refusal(decision, request.headers, peer, current.settings, request.path)
     answer = render(decision, replace(current.settings, refusal_format="json"))
     return Response(answer.body, answer.status, answer.headers)
 
@@ -106,6 +108,13 @@ def _log_change(change: str) -> None:
     client = address_of(peer, forwarded_for, services().settings.trusted_proxies)
     fields = {"change": change, "token": _held().token.id, "client": client}
     log.info("the holder %(change)s token=%(token)s client=%(client)s", fields)
+
+
+def _show_unavailable(error: StoreUnavailableError) -> Response:
+    """Return 503 without the reason, which is for the operator, and with the effect only for a holder."""
+    effect = logged_effect(error, request.endpoint)
+    detail = f"redis unavailable. {effect}" if "held" in g else "redis unavailable"
+    return problem(503, detail, {"Retry-After": "1"})
 
 
 def _show_too_many(error: TooManyRotationsError) -> Response:

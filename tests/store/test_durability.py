@@ -101,7 +101,7 @@ CHANGES: dict[str, Callable[[RedisTokens], Any]] = {
     "enable": lambda store: store.enable(TOKEN, enabled=False),
     "rotate": lambda store: store.rotate(TOKEN, "cd" * 32, 0),
     "remove": lambda store: store.remove(TOKEN),
-    "retire": lambda store: [store.rotate(TOKEN, "cd" * 32, FAR), store.retire(TOKEN.digest)][1],
+    "retire": lambda store: [store.rotate(TOKEN, "cd" * 32, FAR), store.retire(TOKEN, TOKEN.digest)][1],
 }
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from app.core.catalog import Held
+from app.core.ended import MAX_ENDED, REMEMBERED_DAYS, Ending
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, TooManyRotationsError
 from app.core.fields import InvalidFieldsError
+from app.core.holders import MAX_ROTATIONS
 from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
 from devkit.replica import Replica
@@ -157,6 +159,26 @@ def test_two_rotations_at_once(replica: Replica) -> None:
     assert len(list(replica.catalog.all())) == 1
 
 
+def test_lost_rotations_are_not_counted(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation that another one overtakes is not one of those that the holder has in an hour."""
+    monkeypatch.setattr("app.core.holders.MAX_ROTATIONS", 2)
+    _, old = replica.issue()
+    loser = held(replica, old)
+    new = replica.holders.rotate(held(replica, old), "60").secret
+    with pytest.raises(ConflictError):
+        replica.holders.rotate(loser, "60")
+
+    newest = replica.holders.rotate(held(replica, new), "60").secret
+    assert replica.ask(newest) is Verdict.ALLOWED
+    with pytest.raises(TooManyRotationsError):
+        replica.holders.rotate(loser, "60")
+
+
+def test_bound_of_rotations() -> None:
+    """One token leaves less than half of the list of ended tokens, as long as its entries are kept."""
+    assert 24 * REMEMBERED_DAYS * MAX_ROTATIONS < MAX_ENDED / 2
+
+
 def test_ended(replica: Replica) -> None:
     """The current secret ends the token and with it every older secret."""
     _, old = replica.issue()
@@ -217,6 +239,53 @@ def test_old_pepper(single_client: Any) -> None:
     new = replica.holders.rotate(held(replica, secret), "60").secret
     replica.holders.end(held(replica, secret))
     assert (refused(replica, secret), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
+
+
+def test_unknown_pepper(single_client: Any) -> None:
+    """A replica that does not know the pepper to which a token moved does not end its secret by halves."""
+    old, new = Replica(single_client, "old"), Replica(single_client, "new", "old")
+    _, secret = old.issue()
+    new.ask(secret)
+    until(lambda: single_client.exists(new.record(secret)))
+    with pytest.raises(ConflictError, match="under another PEPPER"):
+        old.holders.end(held(old, secret))
+
+    assert [replica.ask(secret) for replica in (old, new)] == [Verdict.ALLOWED] * 2
+    new.holders.end(held(new, secret))
+    assert [replica.ask(secret) for replica in (old, new)] == [Verdict.UNKNOWN_TOKEN] * 2
+
+
+@pytest.mark.parametrize("marker", [None, b"", b"{id}", b"{id}\nexpired\n\n\n", b"replaced\n\nreplaced\n\n"])
+def test_redirect_of_no_rotation(replica: Replica, client: Any, marker: bytes | None) -> None:
+    """Only a redirect whose expiry marker says that a rotation left it is deleted."""
+    name, old = replica.issue()
+    replica.rotate(name, "60")
+    remembered = keys.ended(replica.peppers.digest(old))
+    client.delete(remembered)
+    if marker is not None:
+        client.set(remembered, marker.replace(b"{id}", name.encode()), px=keys.REMEMBERED_MS)
+    holder = held(replica, old)
+    with pytest.raises(ConflictError):
+        replica.holders.end(holder)
+
+    assert replica.ask(old) is Verdict.ALLOWED
+    client.delete(replica.record(old))
+    with pytest.raises(NoSuchTokenError):
+        replica.holders.end(holder)
+
+
+def test_ended_secret_is_remembered(replica: Replica, client: Any) -> None:
+    """A replaced secret that its holder ended is remembered from that moment on, as long as any other."""
+    name, old = replica.issue()
+    new = replica.holders.rotate(held(replica, old), "604800").secret
+    assert not replica.catalog.ended().tokens
+    replica.holders.end(held(replica, old))
+
+    remembered = [(each.id, each.ending, each.digest) for each in replica.catalog.ended().tokens]
+    assert remembered == [(name, Ending.REPLACED, replica.peppers.digest(old))]
+    assert replica.decide(old).ending is Ending.REPLACED
+    assert 0 < client.pttl(keys.ended(replica.peppers.digest(old))) <= keys.REMEMBERED_MS
+    assert replica.ask(new) is Verdict.ALLOWED
 
 
 def test_too_many_rotations(single_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from app.core.errors import StoreUnavailableError, UnknownOutcomeError
 from app.core.verdicts import Decision
 from app.web.own_schema import OWN
 from devkit.ports import free_port
@@ -389,6 +390,42 @@ def test_redis_down(make_client: Make, variables: dict[str, Any]) -> None:
         )
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.mimetype == "application/problem+json"
+        assert answer.json["detail"] == "redis unavailable"
+
+
+LOST = [
+    (
+        StoreUnavailableError,
+        "The token was not rotated: it has the secret that you sent.",
+        "The secret was not ended: ",
+    ),
+    (
+        UnknownOutcomeError,
+        "Whether the token was rotated is not known.",
+        "Whether the secret was ended is not known.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "rotation", "end"), LOST)
+def test_redis_lost_during_a_change(
+    holder: Holder,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+    rotation: str,
+    end: str,
+) -> None:
+    """The holder learns whether the change was made; the reason is in the log alone."""
+
+    def fail(*_: object) -> None:
+        raise error("10.0.0.9 refused: check REDIS_USERNAME")
+
+    monkeypatch.setattr("app.store.durable._run", fail)
+    for change, effect in zip(CHANGES, (rotation, end), strict=True):
+        answer = holder(*change)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.json["detail"].startswith(f"redis unavailable. {effect}")
+        assert "REDIS_USERNAME" not in answer.text
 
 
 def test_deadline(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,5 +456,23 @@ def test_log(holder: Holder, caplog: pytest.LogCaptureFixture) -> None:
         f"the holder ended a replaced secret of the token {end}",
         f"the holder deleted the token {end}",
     ]
-    assert "refused verdict=unknown_token token=- " in caplog.text
+    assert (
+        caplog.messages[-1]
+        == f"refused verdict=unknown_token token={name} ended=replaced path=/self client=127.0.0.1"
+    )
     assert not any(secret in caplog.text for secret in (holder.secret, new))
+
+
+def test_log_of_refusals(make_client: Make, database: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The line of a refusal names the path here, and the host of the backend at /auth."""
+    keep(database)
+    client: Any = make_client(SELF_SERVICE="full")
+    headers = {"Authorization": "Bearer not-ours", "X-Forwarded-Host": "a.test"}
+    with caplog.at_level(logging.INFO):
+        for method, path in [*ALL, ("GET", "/auth")]:
+            client.open(path, method=method, headers=headers)
+    places = ["path=/self", "path=/self/rotate", "path=/self", "host='a.test'"]
+
+    assert [line for line in caplog.messages if line.startswith("refused")] == [
+        f"refused verdict=unknown_token token=- {place} client=127.0.0.1" for place in places
+    ]

@@ -190,6 +190,7 @@ def test_lines_of_the_log() -> None:
 
     assert {text.partition("…")[0] for text in shown} <= LINES.keys()
     assert re.findall(r"(\w+)=…", shown[0]) == ["verdict", "token", "host", "client"]
+    assert re.findall(r"(\w+)=…", shown[1]) == ["verdict", "token", "path", "client"]
 
 
 def test_answers_of_auth() -> None:
