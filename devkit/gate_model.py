@@ -218,7 +218,7 @@ class Model:
             ttl_s = int(changed.pop("ttl_seconds"))
             token.ends_s = self.now_s + ttl_s if ttl_s else None
         if changed.get("quota_max") in ("", "0"):
-            changed.setdefault("quota_period", "")
+            changed["quota_period"] = ""
         token.fields = token.fields | changed
         token.touch(self.now_us)
 
