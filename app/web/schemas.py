@@ -210,11 +210,12 @@ _EXISTING: Schema = {
     },
     "allow_weak": {
         "type": ["boolean", "null"],
-        "description": f"whether that secret may be shorter than {MIN_SECRET_CHARS} characters",
+        "description": f"whether that secret may have fewer than {MIN_SECRET_CHARS} characters",
     },
 }
 _STRONG: Schema = {
     "if": {"properties": {"allow_weak": {"const": True}}, "required": ["allow_weak"]},
+    "then": {"properties": {"secret": {"type": "string"}}, "required": ["secret"]},
     "else": {"properties": {"secret": {"minLength": MIN_SECRET_CHARS}}},
 }
 _SECRET = text("the secret, which only this response contains")
