@@ -58,6 +58,10 @@ def _help(field: Field) -> str:
 @_as_json
 def create(hosts: tuple[str, ...], *, as_json: bool, secret: str | None, weak: bool, **options: Any) -> None:
     """Create a token for HOSTS and print its secret; it is not shown again."""
+    if weak and secret is None:
+        raise click.BadParameter(
+            "only with --secret -; a generated secret is never weak", param_hint="--weak"
+        )
     typed = {"hosts": "\n".join(hosts)} | _given(options)
     with _complaints():
         issued = services().registry.issue(typed, secret=secret, allow_weak=weak)

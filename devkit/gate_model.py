@@ -218,7 +218,7 @@ class Model:
             ttl_s = int(changed.pop("ttl_seconds"))
             token.ends_s = self.now_s + ttl_s if ttl_s else None
         if changed.get("quota_max") in ("", "0"):
-            changed.setdefault("quota_period", "")
+            changed["quota_period"] = ""
         token.fields = token.fields | changed
         token.touch(self.now_us)
 
@@ -292,6 +292,8 @@ class Model:
         recent = sorted(token.recent(self.now_us))
         if token.limit and len(recent) >= token.limit:
             wait_us = recent[-token.limit] + token.window_us - self.now_us
+            if quota and not quota[1]:
+                wait_us = max(wait_us, quota[2] * S - self.now_us)
             return Answer("rate_limited", token.identity, wait_us, tuple(policies))
         if quota and not quota[1]:
             return Answer("quota_exceeded", token.identity, quota[2] * S - self.now_us, tuple(policies))

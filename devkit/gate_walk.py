@@ -468,9 +468,7 @@ class Walk:
         self.secrets[name] = [given]
 
     def _is_refused(self, token: Modeled, typed: Fields) -> bool:
-        """Return whether the token would begin after its end, or have the period of no quota."""
-        if typed.get("quota_max", "1") in ("", "0") and typed.get("quota_period"):
-            return True
+        """Return whether the token would begin after its end."""
         ttl_s, ends_s = typed.get("ttl_seconds"), token.ends_s
         if ttl_s is not None:
             ends_s = self.model.now_s + int(ttl_s) if ttl_s != "0" else None

@@ -107,6 +107,14 @@ def test_existing_secret_that_is_weak(run: Run) -> None:
     assert run("create", "a.example", "--secret", "-", "--weak", input="short").stdout == "short\n"
 
 
+def test_weak_without_a_secret(run: Run) -> None:
+    """Without an existing secret --weak has no meaning, and is refused by name."""
+    result = run("create", "a.example", "--weak")
+
+    assert (result.exit_code, "--weak: only with --secret" in result.output) == (2, True)
+    assert run("list").output == ""
+
+
 def test_existing_secret_that_is_taken(run: Run) -> None:
     """A secret opens one token; the other one is not changed."""
     run("create", "a.example", "--secret", "-", input=EXISTING)

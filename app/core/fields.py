@@ -287,17 +287,20 @@ def unknown(sent: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def _parse(typed: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values and the problems of the fields *names*; a quota of none has no period."""
     problems, parsed = unknown(typed, FIELDS), {}
     for name in names:
         try:
             parsed[name] = FIELDS[name].kind.parse(typed.get(name, ""))
         except ValueError as error:
             problems[name] = str(error)
+    if "quota_max" in typed and not parsed.get("quota_max", 1):
+        parsed["quota_period"] = None
     return parsed, problems
 
 
 def _edited(token: Terms, changed: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of *token* after *changed*; a quota that is cleared takes its period along."""
+    """Return the values of *token* after *changed*, without the period of no quota."""
     kept = values(token)
     if not changed.get("quota_max", token.quota_max):
         kept["quota_period"] = None

@@ -26,9 +26,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A limit that was reached, and the microseconds until it admits one more request.
+    """A limit that was reached, and the microseconds until one more request is admitted.
 
-    *other* is the second limit of a token that has both a rate limit and a quota.
+    *other* is the second limit of a token that has both a rate limit and a quota. It may be used up, too, and
+    then *wait_us* is the longer wait of the two.
     """
 
     limit: Limit

@@ -169,9 +169,9 @@ def _refusal(verdict: Verdict, figures: Sequence[Any]) -> Refusal:
     """Return the limits and the wait in a reply; raises StoreUnavailableError."""
     name, other_name = (QUOTA, RATE) if verdict is Verdict.QUOTA_EXCEEDED else (RATE, QUOTA)
     match figures:
-        case [max_requests, window_s, int() as wait_us, *others] if (
-            _are_limits([max_requests, window_s, *others]) and 0 < wait_us <= 2_000_000 * window_s
-        ):
+        case [max_requests, window_s, int() as wait_us, *others] if _are_limits(
+            [max_requests, window_s, *others]
+        ) and 0 < wait_us <= 2_000_000 * max([window_s, *others[1:]]):
             other = Limit(others[0], others[1], other_name) if others else None
             return Refusal(Limit(max_requests, window_s, name), wait_us, other)
     raise StoreUnavailableError(_INVALID_REPLY)

@@ -42,12 +42,17 @@ def typed(body: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, str]:
 
 
 def existing_secret(body: dict[str, Any]) -> tuple[str | None, bool]:
-    """Take ``secret`` and ``allow_weak`` out of *body*; raise InvalidFieldsError for wrong types."""
+    """Take ``secret`` and ``allow_weak`` out of *body*.
+
+    Raises InvalidFieldsError for wrong types, and if a weak secret is allowed but none is sent.
+    """
     secret, allow_weak = body.pop("secret", None), body.pop("allow_weak", None)
     if not isinstance(secret, str | None):
         raise InvalidFieldsError({"secret": "a text, or null"})
     if not isinstance(allow_weak, bool | None):
         raise InvalidFieldsError({"allow_weak": "true or false"})
+    if allow_weak and secret is None:
+        raise InvalidFieldsError({"allow_weak": "only with secret; a generated one is never weak"})
     return secret, bool(allow_weak)
 
 

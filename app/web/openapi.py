@@ -86,7 +86,7 @@ DESCRIPTION: Schema = {
                         "cursor",
                         "the next_cursor of another response",
                         type="string",
-                        pattern=f"^(?:{TOKEN_ID.pattern})?$",
+                        pattern=f"^(?:{TOKEN_ID.pattern}(?:{DIGEST.pattern})?)?$",
                     ),
                     _query(
                         "limit",

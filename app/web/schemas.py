@@ -210,11 +210,12 @@ _EXISTING: Schema = {
     },
     "allow_weak": {
         "type": ["boolean", "null"],
-        "description": f"whether that secret may be shorter than {MIN_SECRET_CHARS} characters",
+        "description": f"whether that secret may have fewer than {MIN_SECRET_CHARS} characters",
     },
 }
 _STRONG: Schema = {
     "if": {"properties": {"allow_weak": {"const": True}}, "required": ["allow_weak"]},
+    "then": {"properties": {"secret": {"type": "string"}}, "required": ["secret"]},
     "else": {"properties": {"secret": {"minLength": MIN_SECRET_CHARS}}},
 }
 _SECRET = text("the secret, which only this response contains")
@@ -262,12 +263,23 @@ def schemas(today: date, max_ttl_s: int = 0, unset: AbstractSet[str] = frozenset
     0 stands for a hundred years, and for tokens that never end. Fields that need one of the settings *unset*
     take only a blank value.
     """
-    ends = within(timedelta(seconds=max_ttl_s or MAX_TTL_S).days, today)
     changed = {name: _SENT[name] | _BLANK for name, field in FIELDS.items() if field.needs in unset}
-    changed["expires_at"] = {**_SENT["expires_at"], "pattern": f"^(?:{ends})$"}
     if max_ttl_s:
         changed["ttl_seconds"] = _sent(replace(FIELDS["ttl_seconds"], kind=Lifetime(1, max_ttl_s)))
     return SCHEMAS | {
-        name: SCHEMAS[name] | {"properties": SCHEMAS[name]["properties"] | changed}
-        for name in ("NewToken", "Change")
+        name: SCHEMAS[name] | {"properties": SCHEMAS[name]["properties"] | changed | {"expires_at": end}}
+        for name, end in _ends(today, max_ttl_s).items()
+    }
+
+
+def _ends(today: date, max_ttl_s: int) -> Schema:
+    """Return the schemas of ``expires_at``, by the body; under a bound no change to null is described."""
+    days = within(timedelta(seconds=max_ttl_s or MAX_TTL_S).days, today)
+    end = {**_SENT["expires_at"], "pattern": f"^(?:{days})$"}
+    if not max_ttl_s:
+        return {"NewToken": end, "Change": end}
+    bounded = _sent(FIELDS["expires_at"])["description"]
+    return {
+        "NewToken": end | {"description": f"{bounded} null is the default."},
+        "Change": end | {"description": bounded, "type": "string"},
     }

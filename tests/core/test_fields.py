@@ -266,7 +266,7 @@ def test_expiry_as_a_moment() -> None:
         ({"quota_max": "5", "quota_period": "DAY"}, "quota_period"),
         ({"quota_max": "5"}, "quota_period"),
         ({"quota_period": "day"}, "quota_max"),
-        ({"quota_max": "0", "quota_period": "day"}, "quota_max"),
+        ({"quota_max": "", "quota_period": "week"}, "quota_period"),
     ],
 )
 def test_invalid_combinations(typed: dict[str, str], field: str) -> None:
@@ -306,27 +306,38 @@ def test_invalid_edit(typed: dict[str, str]) -> None:
         ({"quota_max": ""}, (None, None)),
         ({"quota_max": "0"}, (0, None)),
         ({"quota_max": "", "quota_period": ""}, (None, None)),
+        ({"quota_max": " ", "quota_period": "day"}, (None, None)),
+        ({"quota_max": "0", "quota_period": "month"}, (0, None)),
     ],
 )
 def test_edit_of_a_quota(typed: dict[str, str], after: object) -> None:
-    """Either half of a quota may change alone, and clearing the number clears the period with it."""
+    """Either half of a quota may change alone, and clearing the number clears the period, even one sent."""
     spec = parse_edit(make_token(quota_max=5, quota_period="day"), typed, NOW).spec
 
     assert (spec.quota_max, spec.quota_period) == after
 
 
+@pytest.mark.parametrize(("typed", "kept"), [("", None), ("0", 0)])
+def test_new_token_without_a_quota(typed: str, kept: int | None) -> None:
+    """A number of 0 or blank is no quota, whatever period is sent along."""
+    spec = parse_new({"hosts": "*", "quota_max": typed, "quota_period": "day"}, 0, NOW).spec
+
+    assert (spec.quota_max, spec.quota_period) == (kept, None)
+
+
 @pytest.mark.parametrize(
-    ("typed", "missing"),
+    ("most", "typed", "missing"),
     [
-        ({"quota_max": "", "quota_period": "day"}, "quota_max"),
-        ({"quota_max": "0", "quota_period": "day"}, "quota_max"),
-        ({"quota_period": ""}, "quota_period"),
+        (5, {"quota_period": ""}, "quota_period"),
+        (5, {"quota_max": "7", "quota_period": ""}, "quota_period"),
+        (None, {"quota_period": "day"}, "quota_max"),
+        (None, {"quota_max": "7"}, "quota_period"),
     ],
 )
-def test_half_of_a_quota(typed: dict[str, str], missing: str) -> None:
+def test_half_of_a_quota(most: int | None, typed: dict[str, str], missing: str) -> None:
     """An edit that would leave half of a quota is refused, and names the half that is missing."""
     with pytest.raises(ClashingFieldsError) as caught:
-        parse_edit(make_token(quota_max=5, quota_period="day"), typed, NOW)
+        parse_edit(make_token(quota_max=most, quota_period=most and "day"), typed, NOW)
 
     assert {*caught.value.problems} == {missing}
 

@@ -143,6 +143,38 @@ def test_both_policies(client: Any) -> None:
         assert refusal.policies == [rate, quota]
 
 
+@pytest.mark.parametrize(
+    ("before_midnight_s", "waits_s"), [(40_000, 40_000), (61, 61), (60, 60), (59, 60), (1, 60)]
+)
+def test_both_limits_used_up(client: Any, before_midnight_s: int, waits_s: int) -> None:
+    """The rate limit refuses, but the wait is the longer of the two: after it a client is admitted."""
+    rate, quota = Limit(2, 60), Limit(2, DAY_S, "quota")
+    keep(client)
+    clock = Clock(client, rate)
+    second = MIDNIGHT + DAY_S - before_midnight_s
+
+    assert [clock.take_at(second, 250_000) for _ in range(3)] == [ALLOWED, ALLOWED, LIMITED]
+    refusal = clock.take().refusal
+    assert refusal
+    assert (refusal.limit, refusal.other) == (rate, quota)
+    assert refusal.wait_us == waits_s * 1_000_000 - 250_000 * (waits_s == before_midnight_s != 60)
+    ends_us = second * 1_000_000 + 250_000 + refusal.wait_us
+    assert clock.take_at(*divmod(ends_us - 1, 1_000_000)) in {LIMITED, EXCEEDED}
+    assert clock.take_at(*divmod(ends_us, 1_000_000)) is ALLOWED
+
+
+def test_both_limits_used_up_and_the_clock_set_back(client: Any) -> None:
+    """The wait may be twice the period, as it is when the quota refuses alone."""
+    keep(client)
+    clock = Clock(client, Limit(2, 60))
+    assert [clock.take_at(MIDNIGHT) for _ in range(2)] == [ALLOWED] * 2
+
+    assert clock.take_at(MIDNIGHT - 30) is LIMITED
+    refusal = clock.take().refusal
+    assert refusal
+    assert refusal.wait_us == (DAY_S + 30) * 1_000_000
+
+
 def test_refusals_take_nothing(client: Any) -> None:
     """A request that is refused for its host, or a token that is off, takes nothing from the quota."""
     keep(client)

@@ -493,6 +493,24 @@ def test_list(api: Api, database: Any) -> None:
     assert {page["total"] for page in pages} == {8}
 
 
+@pytest.mark.parametrize("listed", ["", "&q=a.test", "&status=ended"])
+def test_described_cursor(api: Api, listed: str) -> None:
+    """Every cursor that a list returns, or that an older one returned, is described as one and accepted."""
+    created = [api.make() for _ in range(4)]
+    for token in created[:2]:
+        api("DELETE", f"/tokens/{token['id']}")
+    parameters = DESCRIPTION["paths"]["/tokens"]["get"]["parameters"]
+    (described,) = (parameter["schema"] for parameter in parameters if parameter["name"] == "cursor")
+    cursor = api("GET", f"/tokens?limit=1{listed}").json["next_cursor"]
+
+    for accepted in (cursor, created[0]["id"], ""):
+        Draft202012Validator(described).validate(accepted)
+        assert api("GET", f"/tokens?cursor={accepted}{listed}").status == 200
+    for refused in (cursor[:-1], cursor + "0", "here"):
+        assert not Draft202012Validator(described).is_valid(refused)
+        assert api("GET", f"/tokens?cursor={refused}{listed}").status == 400
+
+
 @pytest.mark.parametrize(
     ("query", "status", "count"),
     [

@@ -93,6 +93,25 @@ def test_weak_secret(client: FlaskClient) -> None:
     assert SCHEMA.is_valid({"hosts": ["a.test"], "secret": "k", "allow_weak": True})
 
 
+@pytest.mark.parametrize("sent", [{}, {"secret": None}])
+def test_weak_without_a_secret(client: FlaskClient, database: Any, sent: dict[str, None]) -> None:
+    """Without an existing secret none may be weak, which is refused by name and described as wrong."""
+    body = {"hosts": ["a.test"], "allow_weak": True} | sent
+    answer: Any = client.post("/api/v1/tokens", json=body, auth=OPERATOR)
+
+    assert (answer.status_code, {*answer.json["errors"]}, written(database)) == (400, {"allow_weak"}, [])
+    assert not SCHEMA.is_valid(body)
+
+
+@pytest.mark.parametrize("value", [False, None])
+def test_not_weak_without_a_secret(client: FlaskClient, value: Any) -> None:
+    """Without an existing secret, false and null are accepted, and described as right."""
+    body = {"hosts": ["a.test"], "allow_weak": value}
+
+    assert client.post("/api/v1/tokens", json=body, auth=OPERATOR).status_code == 201
+    assert SCHEMA.is_valid(body)
+
+
 @pytest.mark.parametrize("value", ["yes", 1, []])
 def test_allow_weak_of_a_wrong_type(client: FlaskClient, value: Any) -> None:
     """Whether a secret may be weak is true or false."""

@@ -106,6 +106,26 @@ def test_description(client: FlaskClient) -> None:
         assert schema.is_valid(usual | {"expires_at": in_days(20)})
 
 
+def test_described_end_of_null(client: FlaskClient) -> None:
+    """No change to a life without end is described, but a new token may leave its end to the default."""
+    schemas = client.get("/api/v1/openapi.json", auth=OPERATOR).get_json()["components"]["schemas"]
+    new, change = (
+        schemas[name]["properties"]["expires_at"]["description"] for name in ("NewToken", "Change")
+    )
+
+    assert Draft202012Validator(schemas["NewToken"]).is_valid({"hosts": "a.test", "expires_at": None})
+    assert not Draft202012Validator(schemas["Change"]).is_valid({"expires_at": None})
+    assert ("null is the default" in new, "null" in change, "never" in new + change) == (True, False, False)
+
+
+def test_described_end_of_null_without_a_bound() -> None:
+    """Without a bound, a change to null is never, and described as right."""
+    end = describe(date(2026, 1, 1))["components"]["schemas"]["Change"]["properties"]["expires_at"]
+
+    assert "null in a change is never" in end["description"]
+    assert Draft202012Validator(end).is_valid(None)
+
+
 @pytest.mark.parametrize(
     "today", [date(2026, 1, 1), date(2027, 12, 30), date(2028, 2, 27), date(2029, 6, 15)]
 )

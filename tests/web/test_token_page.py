@@ -84,6 +84,18 @@ def test_half_of_a_quota(operator: Operator) -> None:
     assert '<details class="field more-fields" open>' in page.text
 
 
+@pytest.mark.parametrize("typed", ["", "0"])
+def test_form_without_a_quota(operator: Operator, database: Any, typed: str) -> None:
+    """Clearing the number is enough: the period, which the form sends too, goes with it."""
+    none = {"hosts": "example.com", "quota_max": typed, "quota_period": "day"}
+    text = create(operator, quota_max="5", quota_period="day")
+    token = database.hget(record_of(text), "id")
+
+    assert operator.post("/edit_token", {"token": token} | none).status_code == 303
+    for record in (record_of(text), record_of(create(operator, **none))):
+        assert database.hmget(record, "quota_max", "quota_period") == [typed or None, None]
+
+
 def test_edit(operator: Operator, database: Any, token_id: str, secret: str) -> None:
     """An edit changes only the fields that were sent, and the page confirms it."""
     answer = operator.post("/edit_token", {"token": token_id, "comment": "", "ttl_seconds": "60"})

@@ -18,7 +18,8 @@
 --          { KEYS[1], "expired_token", id, call }
 --          { KEYS[1], "rate_limited" or "quota_exceeded", id, email, comment, limit, window_s, wait_us, call }
 --          { KEYS[1], the same, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call } if
---            the token has both a rate limit and a quota, whose window is its period
+--            the token has both a rate limit and a quota, whose window is its period; if both are used up, the wait is
+--            the longer of the two
 --          { KEYS[1], any other verdict, id, email, comment, call }
 --          { KEYS[1], "moved", digest, id, call } if the record is under that digest now; the id may be ""
 --          an error if the record can't be read
@@ -280,7 +281,11 @@ local function decide(record, second, time)
 
     local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
     if oldest and oldest + window_us > now then
-      return 'rate_limited', limit, window_s, oldest + window_us - clock, quota, ends - starts
+      local wait_us = oldest + window_us - clock
+      if quota > 0 and used >= quota then -- the quota would refuse the next request
+        wait_us = math.max(wait_us, (ends - second) * 1000000 - time[2])
+      end
+      return 'rate_limited', limit, window_s, wait_us, quota, ends - starts
     end
     stamp = now == clock and time[1] .. ('00000' .. time[2]):sub(-6) or newest
   end
