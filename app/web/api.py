@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 
+from app.core import ended
 from app.core.catalog import PAGE_SIZE
 from app.core.changes import Issued
 from app.core.fields import FIELDS, InvalidFieldsError
@@ -58,9 +60,10 @@ def openapi() -> Shown:
 def list_tokens() -> Shown:
     """Return the newest tokens, all or those that match ``q``, from ``cursor`` on."""
     catalog, typed = services().catalog, request.args.get("q", "").strip()
-    cursor, limit, now_s = _cursor(), _limit(), services().registry.now_s
+    limit, now_s = _limit(), services().registry.now_s
     if listing.wants_ended(request.args):
-        return listing.shown(catalog.ended(typed, cursor, limit))
+        return listing.shown(catalog.ended(typed, _cursor(ended.CURSOR.fullmatch), limit))
+    cursor = _cursor(is_start)
     found = catalog.search(typed, cursor, limit) if typed else catalog.newest(cursor, limit)
     return {
         "tokens": [shown(token, now_s) for token in found.tokens],
@@ -124,10 +127,10 @@ def _find(name: str) -> Token:
     return services().catalog.find_public(name)
 
 
-def _cursor() -> str | None:
+def _cursor(is_valid: Callable[[str], object]) -> str | None:
     cursor = request.args.get("cursor")
-    if cursor and not is_start(cursor):
-        raise InvalidFieldsError({"cursor": "the next_cursor of another response"})
+    if cursor and not is_valid(cursor):
+        raise InvalidFieldsError({"cursor": "the next_cursor of another response for this list"})
     return cursor or None
 
 
