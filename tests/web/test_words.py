@@ -77,13 +77,25 @@ class Service:
             "Authorization": f"Bearer {token}",
             "X-Forwarded-Host": host,
             "X-Forwarded-For": "203.0.113.9",
+            "X-Forwarded-Method": "POST",
+            "X-Forwarded-Uri": "/",
         }
         self.get("/auth", times, headers=headers)
 
-    def issue(self) -> str:
-        """Return the secret of a token for b.test."""
-        token = self.client.post("/api/v1/tokens", json={"hosts": ["b.test"]}, auth=OPERATOR).get_json()
-        return str(token["token"])
+    def issue(self, **fields: Any) -> str:
+        """Return the secret of a token for b.test, with these *fields*."""
+        sent = self.client.post("/api/v1/tokens", json={"hosts": ["b.test"]} | fields, auth=OPERATOR)
+        self._bodies += sent.text
+        return str(sent.get_json().get("token"))
+
+    def exceed_quota(self) -> None:
+        """Send two requests with a token for one in a month."""
+        self.auth(self.issue(quota_max=1, quota_period="month"), "b.test", times=2)
+
+    def leave_the_network(self) -> None:
+        """Send a token from outside of its networks."""
+        self.set(TRUSTED_PROXIES="172.18.0.0/16")
+        self.auth(self.issue(networks=["192.0.2.0/24"]), "b.test")
 
     def rotate_twice(self) -> None:
         """Rotate a token by itself, and once more by the secret that was replaced."""
@@ -135,6 +147,11 @@ ANSWERS: dict[str, Act] = {
         "/", headers={"X-Forwarded-Uri": "/"}
     ),
     "forbidden for host": lambda service: service.auth(service.issue()),
+    "forbidden for method": lambda service: service.auth(service.issue(methods=["GET"]), "b.test"),
+    "forbidden for path": lambda service: service.auth(service.issue(paths=["/v1/*"]), "b.test"),
+    "forbidden for network": Service.leave_the_network,
+    "quota exceeded": Service.exceed_quota,
+    "set TRUSTED_PROXIES first": lambda service: service.issue(networks=["192.0.2.0/24"]),
     "redis unavailable": after(Service.lose_redis, lambda service: service.auth("x")),
     "came from another site": Service.post_from_elsewhere,
     "too many wrong passwords": lambda service: service.get("/", N + 1, auth=WRONG),
