@@ -138,7 +138,7 @@ class EndedTokens:
         """Return how many entries come before *cursor*, whether or not its own still exists."""
         score, _, entry = cursor.partition("-")
         same_score = self._client.zrange(keys.ENDED, score, min(float(score), now_s), byscore=True)
-        later = sum(other > bytes.fromhex(entry) for other in same_score)
+        later: int = sum(other > bytes.fromhex(entry) for other in same_score)
         return int(self._client.zcount(keys.ENDED, f"({score}", now_s)) + later
 
     def _repaired(self, call: Callable[[], _T]) -> _T:

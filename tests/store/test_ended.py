@@ -265,6 +265,7 @@ def following(replica: Replica, start: str | None) -> list[str]:
     found = []
     while start:
         page = replica.catalog.ended("", start, 1)
+        assert page.more != start
         found += [token.id for token in page.tokens]
         start = page.more
     return found

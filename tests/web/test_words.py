@@ -92,6 +92,10 @@ class Service:
         """Send two requests with a token for one in a month."""
         self.auth(self.issue(quota_max=1, quota_period="month"), "b.test", times=2)
 
+    def restrict_without_proxies(self) -> None:
+        """Ask for a token with networks, without TRUSTED_PROXIES."""
+        self.issue(networks=["192.0.2.0/24"])
+
     def leave_the_network(self) -> None:
         """Send a token from outside of its networks."""
         self.set(TRUSTED_PROXIES="172.18.0.0/16")
@@ -151,7 +155,7 @@ ANSWERS: dict[str, Act] = {
     "forbidden for path": lambda service: service.auth(service.issue(paths=["/v1/*"]), "b.test"),
     "forbidden for network": Service.leave_the_network,
     "quota exceeded": Service.exceed_quota,
-    "set TRUSTED_PROXIES first": lambda service: service.issue(networks=["192.0.2.0/24"]),
+    "set TRUSTED_PROXIES first": Service.restrict_without_proxies,
     "redis unavailable": after(Service.lose_redis, lambda service: service.auth("x")),
     "came from another site": Service.post_from_elsewhere,
     "too many wrong passwords": lambda service: service.get("/", N + 1, auth=WRONG),
