@@ -299,7 +299,7 @@ def test_list_in_haste(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Non
         replica.delete(name)
     now_s = int(replica.client.time()[0])
     replica.client.zadd(keys.ENDED, dict.fromkeys(replica.client.zrange(keys.ENDED, 0, -1), now_s))
-    junk = [b"junk", b"\xff" * 48, b"\xff" * 49, b"0", b"", b"0" * 47]
+    junk = [b"junk", b"\xff" * 48, b"\xfe" * 49, b"0", b"", b"0" * 47]
     replica.client.zadd(keys.ENDED, dict.fromkeys(junk, now_s))
     monkeypatch.setattr(ended, "_PATIENCE_S", -1)
     monkeypatch.setattr(replica.client, "zrem", lambda *_: pytest.fail("it is too late"))
