@@ -44,12 +44,15 @@ class BackendsFile:
 
     def _renewed(self, path: str) -> Backends:
         try:
-            return self._read(path)
+            table = self._read(path)
         except ValueError as error:
             if self._kept is None or not self._is_expired:
                 raise
             _log_problems(error)
             return self._kept
+        if self._is_expired and path:
+            log.info("BACKENDS_FILE was read again")
+        return table
 
 
 def _log_problems(error: ValueError) -> None:

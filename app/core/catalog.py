@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.core import search, tokens
+from app.core import ended, search, tokens
 from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.errors import ConflictError, NoSuchTokenError
 from app.core.peppers import Peppers
@@ -62,7 +62,9 @@ class Catalog:
         """
         if token := self._by_public_name(name) or self._by_secret(name):
             return token
-        raise self._missing(name, "no token has that id, SHA-256 or secret; it may have expired")
+        raise self._missing(
+            name, self._digests(name), "no token has that id, SHA-256 or secret; it may have expired"
+        )
 
     def find_public(self, name: str) -> Token:
         """Return the token that has *name* as its id or digest; a secret in a URL or argument could leak.
@@ -72,7 +74,8 @@ class Catalog:
         if token := self._by_public_name(name):
             return token
         raise self._missing(
-            name if tokens.DIGEST.fullmatch(name) or tokens.TOKEN_ID.fullmatch(name) else "",
+            name,
+            (),
             "no token has that id or SHA-256; it may have expired. A token itself belongs in no address and "
             "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -",
         )
@@ -135,7 +138,7 @@ class Catalog:
         Raises InvalidQueryError.
         """
         query = search.understand(typed, self._prefix) if typed else None
-        return self._store.ended(query, start if start and search.CURSOR.fullmatch(start) else None, size)
+        return self._store.ended(query, start if start and ended.CURSOR.fullmatch(start) else None, size)
 
     def all_ended(self, host: str | None) -> Iterator[EndedToken]:
         """Yield every token that ended, or those that opened *host* or listed it, the last to end first.
@@ -168,12 +171,14 @@ class Catalog:
     def _digests(self, secret: str) -> tuple[str, ...]:
         return self._peppers.digests(secret) if tokens.CREDENTIAL.fullmatch(secret) else ()
 
-    def _missing(self, name: str, otherwise: str) -> NoSuchTokenError:
-        """Return the error for *name*, which no token has: how the one that had it ended, or *otherwise*."""
-        if tokens.TOKEN_ID.fullmatch(name):
-            found = self._store.ended_with(name)
-        else:
-            found = self._store.ended_under([name] if tokens.DIGEST.fullmatch(name) else self._digests(name))
+    def _missing(self, name: str, digests: Sequence[str], otherwise: str) -> NoSuchTokenError:
+        """Return the error for *name*, which no token has, neither as its id nor as one of its digests.
+
+        It says how the one that had it, or one of *digests*, ended, or *otherwise*.
+        """
+        found = self._store.ended_with(name) if tokens.TOKEN_ID.fullmatch(name) else []
+        public = [name] if tokens.DIGEST.fullmatch(name) else []
+        found = [*found, *self._store.ended_under([*public, *digests])]
         last = max(found, key=_weight, default=None)
         return NoSuchTokenError(str(last) if last else otherwise)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any
@@ -11,6 +12,8 @@ from app.core.moments import rfc3339
 REMEMBERED_DAYS = 30
 # Beyond this number, those that ended first are forgotten earlier.
 MAX_ENDED = 10_000
+# Where the list continues: the score and the beginning of an entry, which may no longer exist.
+CURSOR = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,17})?-(?:[0-9a-f]{2}){0,48}", re.ASCII)
 
 
 class Ending(StrEnum):

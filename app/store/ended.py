@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
 from typing import Any, TypeVar
 
 import redis
@@ -97,41 +98,48 @@ class EndedTokens:
     def newest(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
         """Return the tokens that ended last, or those that match *query*, from the cursor *start* on."""
         until = time.monotonic() + _PATIENCE_S
-        hits: list[EndedToken] = []
+        hits: list[tuple[str, EndedToken]] = []
         while True:
             found, total, more = self._page(start, _PER_BATCH if query else size)
-            hits += [token for token in found if query is None or _matches(query, token)]
+            hits += [(cursor, token) for cursor, token in found if query is None or _matches(query, token)]
             if len(hits) > size:
-                more = hits[size].id + hits[size].digest
+                more, _ = hits[size]
             if len(hits) >= size or more is None or time.monotonic() > until:
-                return FoundEnded(tuple(hits[:size]), total, more)
+                return FoundEnded(tuple(token for _, token in hits[:size]), total, more)
             start = more
 
-    def _page(self, start: str | None, size: int) -> tuple[list[EndedToken], int, str | None]:
-        """Return some tokens, the number of all and the next cursor, after dropping invalid entries."""
+    def _page(self, start: str | None, size: int) -> tuple[list[tuple[str, EndedToken]], int, str | None]:
+        """Return some tokens by their cursors, the number of all and the next cursor.
+
+        Invalid entries are dropped first, as far as time permits.
+        """
         until = time.monotonic() + _PATIENCE_S
         while True:
-            entries, total = self._repaired(lambda: self._slice(start, size + 1))
-            found = self.read(entries)
-            invalid = [entry for entry, token in zip(entries, found, strict=True) if not token]
+            scores, total = self._repaired(lambda: self._slice(start, size + 1))
+            found = list(zip(starmap(_cursor, scores.items()), self.read([*scores]), strict=True))
+            invalid = [entry for entry, (_, token) in zip(scores, found, strict=True) if not token]
             if not invalid or time.monotonic() > until:
-                more = keys.cursor_of(entries[size]) if len(entries) > size and found[size] else None
-                return list(filter(None, found[:size])), total, more
+                more = found[size][0] if len(found) > size else None
+                return [(cursor, token) for cursor, token in found[:size] if token], total, more
             self._client.zrem(keys.ENDED, *invalid)
 
-    def _slice(self, start: str | None, count: int) -> tuple[list[bytes], int]:
+    def _slice(self, start: str | None, count: int) -> tuple[dict[bytes, float], int]:
         """Return *count* entries of tokens that have ended, and the number of all, without those too old."""
         now_s, _ = self._client.time()
         self._client.zremrangebyscore(keys.ENDED, "-inf", now_s - keys.REMEMBERED_MS // 1000)
         total = int(self._client.zcount(keys.ENDED, "-inf", now_s))
-        rank = self._client.zrevrank(keys.ENDED, keys.entry_of(start)) if start else None
-        if start and rank is None:
-            return [], total
-        first = rank - self._client.zcount(keys.ENDED, f"({now_s}", "+inf") if start else 0
-        entries = self._client.zrange(
-            keys.ENDED, now_s, "-inf", desc=True, byscore=True, offset=max(0, first), num=count
+        first = self._before(start, now_s) if start else 0
+        scores = self._client.zrange(
+            keys.ENDED, now_s, "-inf", desc=True, byscore=True, offset=first, num=count, withscores=True
         )
-        return list(entries), total
+        return dict(scores), total
+
+    def _before(self, cursor: str, now_s: int) -> int:
+        """Return how many entries come before *cursor*, whether or not its own still exists."""
+        score, _, entry = cursor.partition("-")
+        same_score = self._client.zrange(keys.ENDED, score, min(float(score), now_s), byscore=True)
+        later: int = sum(other > bytes.fromhex(entry) for other in same_score)
+        return int(self._client.zcount(keys.ENDED, f"({score}", now_s)) + later
 
     def _repaired(self, call: Callable[[], _T]) -> _T:
         """Return the result of *call*, after deleting a key of another type in place of the list."""
@@ -143,6 +151,11 @@ class EndedTokens:
         _log.error("%s in Redis is not a list of ended tokens; starting a new one", keys.ENDED)
         self._client.delete(keys.ENDED)
         return call()
+
+
+def _cursor(entry: bytes, score: float) -> str:
+    """Return the cursor of *entry*; an invalid one may be long, and is cut."""
+    return f"{score:.17g}-{entry[: keys.ENTRY_BYTES].hex()}"
 
 
 def _parse(digest: str, text: bytes, now_s: int) -> EndedToken | None:

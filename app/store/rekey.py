@@ -81,4 +81,4 @@ class Rekeyer(Generic[Outcome]):
 
     def _is_stored(self, digest: str) -> bool:
         """Tell whether a record is under *digest*: another change may have moved or deleted it meanwhile."""
-        return self._client.hget(keys.record(digest), "id") is not None  # a pointer has no id
+        return self._client.hget(keys.record(digest), "id") is not None  # a redirect has no id

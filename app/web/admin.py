@@ -186,8 +186,8 @@ def _problem(status: int, message: str) -> tuple[str, int]:
 
 
 def show_invalid(error: InvalidFieldsError) -> tuple[str, int]:
-    """Show which field can't be used."""
-    return _problem(400, f"Nothing was changed. {error}")
+    """Show which field, or which parameter of a page, can't be used."""
+    return _problem(400, f"Nothing was changed. {error}" if request.method == "POST" else str(error))
 
 
 def show_missing(error: NoSuchTokenError) -> tuple[str, int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 
+from app.core import ended
 from app.core.catalog import PAGE_SIZE
 from app.core.changes import Issued
-from app.core.fields import FIELDS, InvalidFieldsError
+from app.core.fields import FIELDS, ClashingFieldsError, InvalidFieldsError
 from app.core.kinds import whole_number
 from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import Token
@@ -58,9 +60,10 @@ def openapi() -> Shown:
 def list_tokens() -> Shown:
     """Return the newest tokens, all or those that match ``q``, from ``cursor`` on."""
     catalog, typed = services().catalog, request.args.get("q", "").strip()
-    cursor, limit, now_s = _cursor(), _limit(), services().registry.now_s
+    limit, now_s = _limit(), services().registry.now_s
     if listing.wants_ended(request.args):
-        return listing.shown(catalog.ended(typed, cursor, limit))
+        return listing.shown(catalog.ended(typed, _cursor(ended.CURSOR.fullmatch, is_start), limit))
+    cursor = _cursor(is_start, ended.CURSOR.fullmatch)
     found = catalog.search(typed, cursor, limit) if typed else catalog.newest(cursor, limit)
     return {
         "tokens": [shown(token, now_s) for token in found.tokens],
@@ -124,11 +127,13 @@ def _find(name: str) -> Token:
     return services().catalog.find_public(name)
 
 
-def _cursor() -> str | None:
+def _cursor(is_valid: Callable[[str], object], is_of_other_list: Callable[[str], object]) -> str | None:
     cursor = request.args.get("cursor")
-    if cursor and not is_start(cursor):
-        raise InvalidFieldsError({"cursor": "the next_cursor of another response"})
-    return cursor or None
+    if not cursor or is_valid(cursor):
+        return cursor or None
+    if is_of_other_list(cursor):
+        raise ClashingFieldsError({"cursor": "it belongs to a list with another status; begin without it"})
+    raise InvalidFieldsError({"cursor": "the next_cursor of another response"})
 
 
 def _limit() -> int:

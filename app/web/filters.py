@@ -24,7 +24,7 @@ from app.core.tokens import TOKEN_ID, beginning
 from app.core.usage import COUNTERS, total
 
 # The lists that a token may do without.
-RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
+_RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
@@ -40,9 +40,7 @@ def register(app: Flask) -> None:
     app.add_template_global(credentials.curl)
     app.add_template_global(beginning, "beginning_of_secrets")
     app.jinja_env.globals["token_fields"] = FIELDS
-    app.jinja_env.globals["token_restrictions"] = [
-        field for field in FIELDS.values() if field.kind.is_list and not field.is_required
-    ]
+    app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.jinja_env.globals["usage_counters"] = COUNTERS
     app.jinja_env.globals["remembered_days"] = REMEMBERED_DAYS

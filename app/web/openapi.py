@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.catalog import PAGE_SIZE
-from app.core.ended import REMEMBERED_DAYS
+from app.core.ended import CURSOR, REMEMBERED_DAYS
 from app.core.search import MAX_CHARS, QUERY
 from app.core.tokens import DIGEST, TOKEN_ID
 from app.web.listing import ENDED
@@ -69,6 +69,7 @@ DESCRIPTION: Schema = {
                 "list_tokens",
                 "List tokens, newest first, or those that ended, the last to end first",
                 _answer(200, "Some of the tokens", "Tokens", "EndedTokens"),
+                409,
                 parameters=[
                     _query(
                         "status",
@@ -84,9 +85,9 @@ DESCRIPTION: Schema = {
                     ),
                     _query(
                         "cursor",
-                        "the next_cursor of another response",
+                        "the next_cursor of another response, for the same list",
                         type="string",
-                        pattern=f"^(?:{TOKEN_ID.pattern}(?:{DIGEST.pattern})?)?$",
+                        pattern=f"^(?:{TOKEN_ID.pattern}(?:{DIGEST.pattern})?|{CURSOR.pattern})?$",
                     ),
                     _query(
                         "limit",

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.e2e
 
 PAGE = "docs/recipes.md"
 TEXT = (ROOT / PAGE).read_text("utf-8")
-PARTNER, OFFICE = "A monthly quota for a partner", "From the office alone"
+PARTNER, OFFICE = "A monthly quota for a partner", "Only from the office"
 TITLES = ("Ollama", "Read only", PARTNER, OFFICE)
 HOSTS = re.findall(r"^\| Hosts \| `(.*)` \|$", TEXT, re.MULTILINE)
 NETWORK, CLIENT = "203.0.113.0/24", "127.0.0.9"

@@ -219,6 +219,18 @@ def test_names_of_an_ended_token(replica: Replica) -> None:
         replica.catalog.find_public(old)
 
 
+def test_secret_that_looks_like_a_digest(replica: Replica) -> None:
+    """An ended token whose secret is 64 hex digits is found by it, but not where a secret does not belong."""
+    secret = "0123456789abcdef" * 4
+    name = replica.registry.issue({"hosts": "a.test"}, secret=secret).token.id
+    replica.delete(name)
+
+    with pytest.raises(NoSuchTokenError, match=f"^token {name} ended: deleted on"):
+        replica.catalog.find(secret)
+    with pytest.raises(NoSuchTokenError, match=r"^no token has that id or SHA-256"):
+        replica.catalog.find_public(secret)
+
+
 def test_expired_token_that_was_not_listed_yet(replica: Replica) -> None:
     """An expired token is found by its id at once, before any list was shown."""
     name, secret = replica.issue(ttl_seconds="600")
@@ -246,6 +258,54 @@ def test_search(replica: Replica, typed: str, expected: str) -> None:
 
     assert sorted(found) == sorted(expected)
     assert page.total == 3
+
+
+def following(replica: Replica, start: str | None) -> list[str]:
+    """Return the ids of the ended tokens from the cursor *start* on, read one by one."""
+    found = []
+    while start:
+        page = replica.catalog.ended("", start, 1)
+        assert page.more != start
+        found += [token.id for token in page.tokens]
+        start = page.more
+    return found
+
+
+@pytest.mark.parametrize(
+    "ages", [(0, 0, 0, 0, 0), (4, 3, 2, 1, 0), (2, 1, 1, 1, 0), (0.75, 0.5, 0.5, 0.25, 0)]
+)
+def test_entry_of_a_cursor_vanishes(replica: Replica, ages: tuple[float, ...]) -> None:
+    """A list continues after an entry that was forgotten in between; no other is left out or repeated."""
+    now_s = int(replica.client.time()[0]) - 10
+    for age in ages:
+        name, secret = replica.issue()
+        replica.delete(name)
+        entry = keys.index_entry(name, replica.peppers.digest(secret))
+        replica.client.zadd(keys.ENDED, {entry: now_s - age})
+    everything = [token[0] for token in listed(replica)]
+    first = replica.catalog.ended("", None, 2)
+    (vanished,) = replica.client.zrange(keys.ENDED, 2, 2, desc=True)
+    replica.client.zrem(keys.ENDED, vanished)
+
+    assert [token.id for token in first.tokens] == everything[:2]
+    assert everything[2].encode() == vanished[:16]
+    assert following(replica, first.more) == everything[3:]
+
+
+def test_list_in_haste(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that could not drop all invalid entries in time continues, even at one of them."""
+    names = [replica.issue()[0] for _ in range(3)]
+    for name in names:
+        replica.delete(name)
+    now_s = int(replica.client.time()[0])
+    replica.client.zadd(keys.ENDED, dict.fromkeys(replica.client.zrange(keys.ENDED, 0, -1), now_s))
+    junk = [b"junk", b"\xff" * 48, b"\xfe" * 49, b"0", b"", b"0" * 47]
+    replica.client.zadd(keys.ENDED, dict.fromkeys(junk, now_s))
+    monkeypatch.setattr(ended, "_PATIENCE_S", -1)
+    monkeypatch.setattr(replica.client, "zrem", lambda *_: pytest.fail("it is too late"))
+
+    first = replica.catalog.ended("", None, 1)
+    assert sorted([token.id for token in first.tokens] + following(replica, first.more)) == sorted(names)
 
 
 def test_last_to_end_comes_first(replica: Replica) -> None:

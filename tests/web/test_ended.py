@@ -121,6 +121,36 @@ def test_other_status(operator: Operator, path: str) -> None:
     assert re.search("status: the only status that can be listed is ended", answer.text, re.IGNORECASE)
 
 
+def test_page_of_another_status_changes_nothing(operator: Operator) -> None:
+    """A page that would change nothing does not say that nothing was changed."""
+    assert "Nothing was changed" not in operator.get("/?status=active").text
+
+
+@pytest.mark.parametrize(
+    ("cursor", "status"), [("0" * 16, 409), ("0" * 80, 409), ("here", 400), ("1-0", 400)]
+)
+def test_cursor_of_another_list(api: Api, operator: Operator, cursor: str, status: int) -> None:
+    """The API refuses a cursor of another list, instead of starting over; the page starts over."""
+    name = api.make()["id"]
+    api("DELETE", f"/tokens/{name}")
+    answer = api("GET", f"/tokens?status=ended&cursor={cursor}")
+
+    assert answer.status == status
+    assert set(answer.json["errors"]) == {"cursor"}
+    assert_described("GET", "/tokens", answer)
+    assert ROW.findall(operator.get(f"/?status=ended&from={cursor}").text) == [name]
+
+
+def test_cursor_of_ended_tokens_in_the_list_of_others(api: Api) -> None:
+    """A cursor of the list of ended tokens is not one of the list of tokens that exist."""
+    for _ in range(2):
+        api("DELETE", f"/tokens/{api.make()['id']}")
+    cursor = api("GET", "/tokens?status=ended&limit=1").json["next_cursor"]
+
+    assert cursor
+    assert api("GET", f"/tokens?cursor={cursor}").status == 409
+
+
 def test_blank_status(api: Api, operator: Operator) -> None:
     """A blank status lists the tokens that exist."""
     made = api.make()

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.backends_file import BackendsFile, read
+from app.core.backends import NONE, Backends
 from app.core.limits import Refusal
 from app.core.logins import WRONG_PER_CLIENT
 from app.core.verdicts import Decision, Identity, Verdict
@@ -77,13 +78,29 @@ class Service:
             "Authorization": f"Bearer {token}",
             "X-Forwarded-Host": host,
             "X-Forwarded-For": "203.0.113.9",
+            "X-Forwarded-Method": "POST",
+            "X-Forwarded-Uri": "/",
         }
         self.get("/auth", times, headers=headers)
 
-    def issue(self) -> str:
-        """Return the secret of a token for b.test."""
-        token = self.client.post("/api/v1/tokens", json={"hosts": ["b.test"]}, auth=OPERATOR).get_json()
-        return str(token["token"])
+    def issue(self, **fields: Any) -> str:
+        """Return the secret of a token for b.test, with these *fields*."""
+        sent = self.client.post("/api/v1/tokens", json={"hosts": ["b.test"]} | fields, auth=OPERATOR)
+        self._bodies += sent.text
+        return str(sent.get_json().get("token"))
+
+    def exceed_quota(self) -> None:
+        """Send two requests with a token for one in a month."""
+        self.auth(self.issue(quota_max=1, quota_period="month"), "b.test", times=2)
+
+    def restrict_without_proxies(self) -> None:
+        """Ask for a token with networks, without TRUSTED_PROXIES."""
+        self.issue(networks=["192.0.2.0/24"])
+
+    def leave_the_network(self) -> None:
+        """Send a token from outside of its networks."""
+        self.set(TRUSTED_PROXIES="172.18.0.0/16")
+        self.auth(self.issue(networks=["192.0.2.0/24"]), "b.test")
 
     def rotate_twice(self) -> None:
         """Rotate a token by itself, and once more by the secret that was replaced."""
@@ -110,9 +127,9 @@ class Service:
 Act = Callable[[Service], None]
 
 
-def reload_without_a_file() -> None:
-    """Reload a BACKENDS_FILE that is no longer there."""
-    file = BackendsFile(read)
+def reload(read: Callable[[str], Backends]) -> None:
+    """Reload a BACKENDS_FILE that *read* reads."""
+    file = BackendsFile(lambda path: read(path) if path else NONE)
     file.load("")
     file.expire()
     file.load("/nowhere")
@@ -135,6 +152,11 @@ ANSWERS: dict[str, Act] = {
         "/", headers={"X-Forwarded-Uri": "/"}
     ),
     "forbidden for host": lambda service: service.auth(service.issue()),
+    "forbidden for method": lambda service: service.auth(service.issue(methods=["GET"]), "b.test"),
+    "forbidden for path": lambda service: service.auth(service.issue(paths=["/v1/*"]), "b.test"),
+    "forbidden for network": Service.leave_the_network,
+    "quota exceeded": Service.exceed_quota,
+    "set TRUSTED_PROXIES first": Service.restrict_without_proxies,
     "redis unavailable": after(Service.lose_redis, lambda service: service.auth("x")),
     "came from another site": Service.post_from_elsewhere,
     "too many wrong passwords": lambda service: service.get("/", N + 1, auth=WRONG),
@@ -152,7 +174,8 @@ LINES: dict[str, Act] = {
     "wrong user name or password client=": lambda service: service.get("/", auth=WRONG),
     "too many wrong passwords client=": lambda service: service.get("/", N + 1, auth=WRONG),
     "the holder rotated the token token=": Service.rotate_twice,
-    "BACKENDS_FILE is not valid, the last table stays in use: ": lambda _: reload_without_a_file(),
+    "BACKENDS_FILE is not valid, the last table stays in use: ": lambda _: reload(read),
+    "BACKENDS_FILE was read again": lambda _: reload(lambda _: NONE),
     "refused verdict=throttled_client": after(
         Service.limit_failures, lambda service: service.auth("x", times=2)
     ),
