@@ -67,6 +67,15 @@ def test_page_with_a_quota(operator: Operator, database: Any) -> None:
     assert json.loads(printed)["quota"] == shown["quota"] | {"resets_at": 99_999_999_999}
 
 
+def test_new_token_with_a_quota(operator: Operator) -> None:
+    """The page of a new token shows its quota and restrictions."""
+    fields = {"hosts": "a.test", "methods": "GET", "paths": "/v1/*", "quota_max": "5", "quota_period": "day"}
+    page = operator.post("/create_token", fields).text
+
+    assert "5 requests per day" in page
+    assert all(f">{value}<" in page for value in ("GET", "/v1/*"))
+
+
 def test_page_without_a_quota(operator: Operator, token_id: str) -> None:
     """A token without a quota shows none."""
     assert "<dt>Quota" not in operator.get(f"/tokens/{token_id}").text
