@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from app.core.errors import StoreUnavailableError
 from app.store.transport.background import SingleFlight, run_in_background
@@ -16,16 +17,18 @@ from devkit.builders import make_settings
 
 
 class Work:
-    """Counts how often it runs, and yields to other greenlets before it ends."""
+    """Counts how often it runs; a run ends when it may."""
 
     def __init__(self) -> None:
         self.runs = 0
+        self.may_end = Event()
+        self.may_end.set()
 
     def __call__(self) -> int:
         """Return how many runs there were when this one started."""
         self.runs += 1
         number = self.runs
-        gevent.sleep(0.01)
+        self.may_end.wait()
         return number
 
 
@@ -42,10 +45,12 @@ def test_callers_share_one_run(concurrent: bool, expected: list[int]) -> None:  
 def test_run_outlives_its_caller() -> None:
     """A caller that misses its deadline gets StillConnectingError, and the run continues for the next one."""
     work = Work()
+    work.may_end.clear()
     flight = SingleFlight(work, concurrent=True)
 
     with pytest.raises(StillConnectingError), gevent.Timeout(0.001):
         flight()
+    gevent.spawn(work.may_end.set)
     assert (flight(), work.runs) == (1, 1)
 
 
