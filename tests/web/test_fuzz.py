@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -286,13 +287,16 @@ def refused_in_s(client: FlaskClient, path: str, **more: Any) -> float:
     return took_s
 
 
+LIMIT_S = 0.5 if "coverage" in sys.modules else 0.05  # tracing takes several times as long
+
+
 @pytest.mark.parametrize(("body", "kind"), BIG.values(), ids=BIG.keys())
 def test_oversized(client: FlaskClient, database: Any, records: Any, body: bytes, kind: str) -> None:
     """Every route refuses an oversized request within 50 ms and changes nothing."""
     for path, method in pairs_of(client):
         if method in {"POST", "PUT", "PATCH"}:
             more = {"method": method, "data": body, "content_type": kind}
-            at_best(partial(refused_in_s, client, path, **more), 0.05)
+            at_best(partial(refused_in_s, client, path, **more), LIMIT_S)
     assert stored_tokens(database) == records
 
 
