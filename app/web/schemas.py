@@ -12,6 +12,7 @@ from app.core.hosts import BEYOND_ASCII as BEYOND, MAX_PATTERNS, PATTERN, PATTER
 from app.core.kinds import Hosts, Kind, Moment, Number, Text
 from app.core.moments import MOMENT, within
 from app.core.tokens import DIGEST, TOKEN_ID, Status
+from app.core.usage import Counts
 
 Schema = dict[str, Any]
 
@@ -127,9 +128,7 @@ _TOKEN: Schema = {
     "first_used_at": _moment("when it was first used, to the minute"),
     "last_used_at": _moment("when it was last used, to the minute"),
 }
-_COUNTS = _object(
-    dict.fromkeys(counted := ["allowed", "wrong_host", "rate_limited", "inactive"], COUNT), counted
-)
+_COUNTS = _object(dict.fromkeys(Counts._fields, COUNT), [*Counts._fields])
 _USAGE = _object({"last_24_hours": _COUNTS, "last_90_days": _COUNTS}, ["last_24_hours", "last_90_days"])
 _PROBLEM = _object(
     {
