@@ -68,14 +68,13 @@ class Rekeyer(Generic[Outcome]):
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
         fields = {"id": token_id} | self._pepper_check.label
         outcome = self._run(self._move, names, [new, grace_ends_at * 1000, *flat(fields)])
-        if not outcome:
-            return None
         with best_effort():
-            self._index.add(entry)
-            self._index.drop(keys.index_entry(token_id, old))
+            if outcome:
+                self._index.add(entry)
+                self._index.drop(keys.index_entry(token_id, old))
             if not self._is_stored(new):
                 self._index.drop(entry)
-        return outcome
+        return outcome or None
 
     def _is_stored(self, digest: str) -> bool:
         """Tell whether a record is under *digest*: another change may have moved or deleted it meanwhile."""

@@ -100,11 +100,9 @@ class RedisTokens(TokenStore):
         with bounded(self._deadline_s):
             self._pepper_check.check()
             durability = self._rekeyer.move(token.id, token.digest, digest, grace_ends_at)
-            with best_effort():
-                if durability:
+            if durability:
+                with best_effort():
                     self._pepper_check.record_current()
-                else:
-                    self._index.drop(keys.index_entry(token.id, digest))
             return durability
 
     def remove(self, token: Token) -> Durability | None:
