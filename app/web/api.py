@@ -16,7 +16,7 @@ from app.core.kinds import Moment, whole_number
 from app.core.moments import rfc3339
 from app.core.search import InvalidQueryError, is_start, may_be_secret
 from app.core.tokens import Token
-from app.core.usage import Counts, total
+from app.core.usage import total
 from app.services import services
 from app.web import bodies
 from app.web.basic_auth import basic_auth
@@ -98,7 +98,8 @@ def show_token(name: str) -> Shown:
     """Return one token and its usage."""
     token, now_s = _find(name), services().registry.now_s
     usage = services().catalog.usage(token, now_s)
-    used = {"last_24_hours": _counts(total(usage.hours[-24:])), "last_90_days": _counts(total(usage.days))}
+    day, all_days = total(usage.hours[-24:]), total(usage.days)
+    used = {"last_24_hours": day._asdict(), "last_90_days": all_days._asdict()}
     return _shown(token, now_s) | {"usage": used}
 
 
@@ -147,10 +148,6 @@ def _shown(token: Token, now_s: int) -> Shown:
     described = token.described(now_s)
     moments = {name: rfc3339(described[name]) or None for name in _MOMENTS}
     return described | moments | {"enabled": token.enabled}
-
-
-def _counts(counts: Counts) -> dict[str, int]:
-    return counts._asdict()
 
 
 def _find(name: str) -> Token:
