@@ -118,9 +118,8 @@ def enable_token() -> Response:
 @bp.post("/rotate_token")
 def rotate_token() -> Shown:
     """Give a token a new secret and show it, only this once."""
-    grace = forms.only(request.form, forms.TOKEN, "grace_seconds").get("grace_seconds", "0")
-    issued = services().registry.rotate(services().catalog.find(forms.token(request.form)), grace)
-    return _issued(issued, grace=grace)
+    token, grace = _token("grace_seconds"), request.form.get("grace_seconds", "0")
+    return _issued(services().registry.rotate(token, grace), grace=grace)
 
 
 @bp.post("/delete_token")
@@ -130,9 +129,9 @@ def delete_token() -> Response:
     return redirect(url_for("admin.index", deleted=change.token.id, disk=_disk(change)), 303)
 
 
-def _token() -> Token:
-    """Return the token that a form with no other field names."""
-    forms.only(request.form, forms.TOKEN)
+def _token(*others: str) -> Token:
+    """Return the token that a form names; the form has no other fields but *others*."""
+    forms.refuse_others(request.form, forms.TOKEN, *others)
     return services().catalog.find(forms.token(request.form))
 
 

@@ -58,12 +58,10 @@ def token(form: Form) -> str:
     return name
 
 
-def only(form: Form, *names: str) -> dict[str, str]:
-    """Return the fields *names*, those that were sent; raises InvalidFieldsError for any other field."""
-    fields = typed(form)
-    if unknown := fields.keys() - set(names):
+def refuse_others(form: Form, *names: str) -> None:
+    """Raise InvalidFieldsError for any field but *names*, and for one that is sent twice."""
+    if unknown := typed(form).keys() - set(names):
         raise InvalidFieldsError(dict.fromkeys(unknown, f"unknown field; known are {', '.join(names)}"))
-    return fields
 
 
 def new_idempotency_key() -> str:
