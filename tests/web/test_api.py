@@ -495,7 +495,7 @@ def test_list(api: Api, database: Any) -> None:
 
 @pytest.mark.parametrize("listed", ["", "&q=a.test", "&status=ended"])
 def test_described_cursor(api: Api, listed: str) -> None:
-    """Every cursor that a list returns, or an older version returned, is described, and accepted by its list."""
+    """Every cursor that a list returns is described and accepted, as are those of older versions."""
     created = [api.make() for _ in range(4)]
     for token in created[:2]:
         api("DELETE", f"/tokens/{token['id']}")
