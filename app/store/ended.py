@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import starmap
 from typing import Any, TypeVar
 
-import redis
-
 from app.core.ended import MAX_ENDED, EndedToken, FoundEnded
 from app.core.search import Kind, Query
 from app.store import keys, markers
+from app.store.repair import repaired
 from app.store.transport.cluster import Client, by_server
-from app.store.transport.deadlines import best_effort, is_wrong_type
+from app.store.transport.deadlines import best_effort
 from app.store.transport.scripts import Script
 
 _PATIENCE_S = 0.08
@@ -142,15 +141,12 @@ class EndedTokens:
         return int(self._client.zcount(keys.ENDED, f"({score}", now_s)) + later
 
     def _repaired(self, call: Callable[[], _T]) -> _T:
-        """Return the result of *call*, after deleting a key of another type in place of the list."""
-        try:
-            return call()
-        except redis.ResponseError as error:
-            if not is_wrong_type(error):
-                raise
+        return repaired(call, self._discard)
+
+    def _discard(self) -> None:
+        """Delete a key of another type in place of the list."""
         _log.error("%s in Redis is not a list of ended tokens; starting a new one", keys.ENDED)
         self._client.delete(keys.ENDED)
-        return call()
 
 
 def _cursor(entry: bytes, score: float) -> str:

@@ -9,11 +9,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import redis
-
 from app.store import keys
+from app.store.repair import repaired
 from app.store.transport.cluster import Client
-from app.store.transport.deadlines import is_wrong_type
 from app.store.transport.scripts import Script
 
 _SLICE_SIZE = 250
@@ -95,16 +93,13 @@ class Index:
         return bool(invalid)
 
     def _repaired(self, call: Callable[[], _T]) -> _T:
-        """Return the result of *call*, after deleting an index of another type, which a backfill rebuilds."""
-        try:
-            return call()
-        except redis.ResponseError as error:
-            if not is_wrong_type(error):
-                raise
+        return repaired(call, self._discard)
+
+    def _discard(self) -> None:
+        """Delete an index of another type, which a backfill rebuilds."""
         _log.error("%s in Redis is not an index; rebuilding it", keys.INDEX)
         for name in (keys.INDEX, keys.BACKFILL_CURSOR, keys.BACKFILL_FINISHED):
             self._client.delete(name)
-        return call()
 
 
 def upper_bound(start: str) -> bytes:

@@ -42,8 +42,7 @@ def read_attempt(headers: Headers, sources: tuple[Source, ...], peer: str, trust
         if secret is None:
             return Attempt("", host, Verdict.MALFORMED_CREDENTIAL)
         method, uri = headers.get("X-Forwarded-Method"), headers.get("X-Forwarded-Uri")
-        is_known = trusted.networks or trusted.is_unix_trusted
-        address = reported_address(peer, headers.get("X-Forwarded-For"), trusted) if is_known else None
+        address = reported_address(peer, headers.get("X-Forwarded-For"), trusted) if trusted else None
         return Attempt(secret, host, None, method, uri, address)
     return Attempt("", host, Verdict.NO_CREDENTIAL)
 

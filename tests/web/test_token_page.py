@@ -68,12 +68,14 @@ def test_page_with_a_quota(operator: Operator, database: Any) -> None:
 
 
 def test_new_token_with_a_quota(operator: Operator) -> None:
-    """The page of a new token shows its quota and restrictions."""
+    """The page of a new token shows its quota, and like its own page its restrictions."""
     fields = {"hosts": "a.test", "methods": "GET", "paths": "/v1/*", "quota_max": "5", "quota_period": "day"}
-    page = operator.post("/create_token", fields).text
+    issued = operator.post("/create_token", fields).text
+    (name,) = re.findall('class="id">([^<]+)<', issued)
 
-    assert "5 requests per day" in page
-    assert all(f">{value}<" in page for value in ("GET", "/v1/*"))
+    assert "5 requests per day" in issued
+    for page in (issued, operator.get(f"/tokens/{name}").text):
+        assert all(f"<code>{value}</code>" in page for value in ("GET", "/v1/*"))
 
 
 def test_page_without_a_quota(operator: Operator, token_id: str) -> None:
