@@ -152,6 +152,23 @@ def test_delete_asks_first(page: Page, service: Gunicorn) -> None:
     expect(page.get_by_role("heading", name="No tokens yet")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("place", ["table", "own page"])
+def test_confirmation_is_in_view(page: Page, width: int, place: str) -> None:
+    """The whole confirmation is within the width of the window, in the table and on a token's page."""
+    create(page)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto("/")
+    if place == "own page":
+        page.get_by_role("link", name="Open").first.click()
+    page.locator("summary", has_text="Delete").click()
+
+    box = page.locator(".ask > .card").bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+
+
 @pytest.mark.parametrize("how", ["Escape", "Keep", "elsewhere"])
 def test_delete_can_be_cancelled(page: Page, redis: Any, how: str) -> None:
     """Escape, the same button and a click elsewhere dismiss the confirmation."""
