@@ -10,6 +10,7 @@ from app.core.verdicts import Verdict
 
 HOURS = 48
 DAYS = 90
+_HOUR_S, _DAY_S = 3600, 86_400
 
 
 class Counts(NamedTuple):
@@ -29,6 +30,13 @@ class Counts(NamedTuple):
     def refused(self) -> int:
         """Return the number of refused requests."""
         return self.total - self.allowed
+
+
+class Period(NamedTuple):
+    """An hour or a day (UTC), by its first second since the epoch, and the requests in it."""
+
+    start: int
+    counts: Counts
 
 
 class Counter(NamedTuple):
@@ -56,6 +64,21 @@ class Usage:
 
     hours: tuple[Counts, ...] = (Counts(),) * HOURS
     days: tuple[Counts, ...] = (Counts(),) * DAYS
+
+
+def hours(usage: Usage, now_s: int) -> list[Period]:
+    """Return the hours of *usage*, which was read at *now_s*."""
+    return _periods(usage.hours, now_s, _HOUR_S)
+
+
+def days(usage: Usage, now_s: int) -> list[Period]:
+    """Return the days of *usage*, which was read at *now_s*."""
+    return _periods(usage.days, now_s, _DAY_S)
+
+
+def _periods(counts: tuple[Counts, ...], now_s: int, length_s: int) -> list[Period]:
+    first = now_s // length_s - len(counts) + 1
+    return [Period((first + number) * length_s, each) for number, each in enumerate(counts)]
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -15,13 +15,12 @@ from app.core.fields import FIELDS, ClashingFieldsError, InvalidFieldsError
 from app.core.kinds import whole_number
 from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import Token
-from app.core.usage import total
 from app.services import services
 from app.web import bodies, listing, own_schema, parameters
 from app.web.basic_auth import basic_auth
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
-from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota
+from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota, shown_usage
 
 bp = Blueprint("api", __name__, url_prefix=API)
 answer_with_problems(bp)
@@ -86,9 +85,10 @@ def show_token(name: str) -> Shown:
     """Return one token, its usage and its quota."""
     token, now_s = _find(name), services().registry.now_s
     usage = services().catalog.usage(token, now_s)
-    day, all_days = total(usage.hours[-24:]), total(usage.days)
-    used = {"last_24_hours": day._asdict(), "last_90_days": all_days._asdict()}
-    return shown(token, now_s) | {"usage": used, "quota": shown_quota(token, now_s)}
+    return shown(token, now_s) | {
+        "usage": shown_usage(usage, now_s),
+        "quota": shown_quota(token, now_s),
+    }
 
 
 @bp.patch("/tokens/<name>")

@@ -18,7 +18,7 @@ from app.core.list_kinds import Hosts, ListKind
 from app.core.moments import MOMENT, within
 from app.core.quotas import PERIODS
 from app.core.tokens import CREDENTIAL, DIGEST, MIN_SECRET_CHARS, TOKEN_ID, Status
-from app.core.usage import COUNTERS
+from app.core.usage import COUNTERS, DAYS, HOURS
 
 Schema = dict[str, Any]
 
@@ -172,7 +172,29 @@ _COUNTS = _object(
     {name: COUNT | {"description": f"requests {counter.label}"} for name, counter in COUNTERS.items()},
     [*COUNTERS],
 )
-_USAGE = _object({"last_24_hours": _COUNTS, "last_90_days": _COUNTS}, ["last_24_hours", "last_90_days"])
+_PERIOD = _object(
+    {
+        "start": {"type": "string", "format": "date-time", "description": "when it begins"},
+        "refused": COUNT | {"description": "all requests that were refused"},
+        **_COUNTS["properties"],
+    },
+    ["start", "refused", *COUNTERS],
+)
+_USED: Schema = {
+    "last_24_hours": _COUNTS,
+    "last_90_days": _COUNTS,
+    **{
+        name: {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Period"},
+            "minItems": count,
+            "maxItems": count,
+            "description": f"each {name[:-1]} (UTC), oldest first; the last one is the current one",
+        }
+        for name, count in (("hours", HOURS), ("days", DAYS))
+    },
+}
+_USAGE = _object(_USED, [*_USED])
 _QUOTA: Schema = {
     **_object(
         {
@@ -251,6 +273,7 @@ SCHEMAS: Schema = {
         additionalProperties=False,
     ),
     "Tokens": _page("Token"),
+    "Period": _PERIOD,
     "EndedToken": _object(_ENDED, [*_ENDED]),
     "EndedTokens": _page("EndedToken"),
     "Problem": _PROBLEM,
