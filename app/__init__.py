@@ -19,6 +19,7 @@ from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
+from app.core.trials import Trials
 from app.services import Services, provide, services_of
 from app.settings import Settings
 from app.store.failures import RedisFailures
@@ -26,6 +27,7 @@ from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.pepper_check import PepperCheck
+from app.store.preview import PreviewLedger
 from app.store.tokens import RedisTokens
 from app.store.transport.cluster_pipeline import Executor
 from app.store.transport.connection import connect, open_pipeline
@@ -109,6 +111,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
     admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
     store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
+    preview = PreviewLedger(admin_client, pepper_check, settings.limit, _ADMIN_DEADLINE_MS / 1000)
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
     registry = Registry(store, peppers, prefix, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
@@ -119,6 +122,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         catalog=catalog,
         registry=registry,
         holders=Holders(gate, catalog, registry, store, prefix),
+        trials=Trials(Gate(preview, peppers, prefix), preview, catalog),
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
         failures=_failures(pipeline or client, settings),
         ping=health.check,

@@ -15,6 +15,7 @@ from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.logins import Logins
 from app.core.registry import Registry
+from app.core.trials import Trials
 from app.settings import Settings
 from app.tally import Tally
 
@@ -31,6 +32,7 @@ class Services:
     catalog: Catalog
     registry: Registry
     holders: Holders
+    trials: Trials
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]

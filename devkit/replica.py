@@ -13,11 +13,13 @@ from app.core.limits import Limit
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.core.tokens import Token
+from app.core.trials import Trials
 from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
+from app.store.preview import PreviewLedger
 from app.store.tokens import RedisTokens
 
 LIMIT = Limit(100, 60)
@@ -43,6 +45,8 @@ class Replica:
         self.registry = Registry(store, self.peppers, "acl", Defaults(ttl_s, limit.window_s), now)
         self.ledger = RedisLedger(client, self.pepper_check, limit, DEADLINE_S)
         self.gate = Gate(self.ledger, self.peppers, "acl")
+        self.preview = PreviewLedger(client, self.pepper_check, limit, DEADLINE_S)
+        self.trials = Trials(Gate(self.preview, self.peppers, "acl"), self.preview, self.catalog)
         self.holders = Holders(self.gate, self.catalog, self.registry, store, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:

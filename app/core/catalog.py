@@ -80,6 +80,15 @@ class Catalog:
             "no argument: send it in a form, or to the standard input of flask --app wsgi tokens show -",
         )
 
+    def digest_of(self, name: str) -> str:
+        """Return the digest of the token that has *name* as its id or digest, or of the one that had it last.
+
+        Raises NoSuchTokenError, and ConflictError if several tokens have that id.
+        """
+        if found := self._by_public_name(name) or self._last_ended(name):
+            return found.digest
+        raise NoSuchTokenError("no token has that id or SHA-256, and none is remembered")
+
     def held_by(self, secret: str) -> Held | None:
         """Return the token that *secret* opens, following a rotation, None if there is none."""
         digests = self._peppers.digests(secret)
@@ -176,11 +185,14 @@ class Catalog:
 
         It says how the one that had it, or one of *digests*, ended, or *otherwise*.
         """
+        last = self._last_ended(name, digests)
+        return NoSuchTokenError(str(last) if last else otherwise)
+
+    def _last_ended(self, name: str, digests: Sequence[str] = ()) -> EndedToken | None:
         found = self._store.ended_with(name) if tokens.TOKEN_ID.fullmatch(name) else []
         public = [name] if tokens.DIGEST.fullmatch(name) else []
         found = [*found, *self._store.ended_under([*public, *digests])]
-        last = max(found, key=_weight, default=None)
-        return NoSuchTokenError(str(last) if last else otherwise)
+        return max(found, key=_weight, default=None)
 
 
 def _weight(token: EndedToken) -> tuple[bool, int]:

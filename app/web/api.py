@@ -16,7 +16,7 @@ from app.core.kinds import whole_number
 from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import Token
 from app.services import services
-from app.web import bodies, listing, own_schema, parameters
+from app.web import bodies, listing, own_schema, parameters, trials
 from app.web.basic_auth import basic_auth
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
@@ -114,6 +114,12 @@ def rotate_token(name: str) -> Answer:
 def delete_token(name: str) -> Answer:
     """Delete a token permanently."""
     return "", 204, durability_of(services().registry.delete(_find(name)))
+
+
+@bp.post("/try")
+def try_request() -> Shown:
+    """Tell what /auth would answer to a request, which is not counted."""
+    return trials.decide(services(), bodies.read(request))
 
 
 def _issued(issued: Issued) -> Answer:

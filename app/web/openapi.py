@@ -133,6 +133,15 @@ DESCRIPTION: Schema = {
                 requestBody=_body("Rotation", required=False),
             ),
         },
+        "/try": {
+            "post": _operation(
+                "try_request",
+                "Tell what /auth would answer to a request; nothing is spent, counted or written",
+                _answer(200, "The decision", "Trial"),
+                *(404, 409, 413, 415),
+                requestBody=_body("Request"),
+            )
+        },
         "/openapi.json": {
             "get": _operation(
                 "openapi",
