@@ -9,7 +9,7 @@ from app.core.catalog import PAGE_SIZE
 from app.core.listing import NEWEST_FIRST, ORDERS
 from app.core.search import HOST_QUERY, MAX_CHARS, QUERY
 from app.core.tokens import DIGEST, TOKEN_ID, Status
-from app.web.listing import ENDED, MAX_COMMENT, MAX_EMAIL
+from app.web.listing import ENDED, MAX_CHARS_OF
 from app.web.schemas import BEYOND_ASCII, Schema
 
 MAX_LIMIT = 500
@@ -19,8 +19,9 @@ def _query(name: str, description: str, **schema: Any) -> Schema:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _part(name: str, max_chars: int) -> Schema:
-    return _query(name, f"a part of the {name}, in upper or lower case", type="string", maxLength=max_chars)
+def _part(name: str) -> Schema:
+    description = f"a part of the {name}, in upper or lower case"
+    return _query(name, description, type="string", maxLength=MAX_CHARS_OF[name])
 
 
 PARAMETERS = [
@@ -44,8 +45,8 @@ PARAMETERS = [
         anyOf=[{"pattern": f"^{HOST_QUERY}$"}, BEYOND_ASCII],
         maxLength=MAX_CHARS,
     ),
-    _part("email", MAX_EMAIL),
-    _part("comment", MAX_COMMENT),
+    _part("email"),
+    _part("comment"),
     _query("sort", "the order; - is for descending", enum=["", *ORDERS], default=str(NEWEST_FIRST)),
     _query(
         "cursor",

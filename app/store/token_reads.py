@@ -1,0 +1,100 @@
+"""Find tokens in Redis: their records, and an index that lists them and finds them by id.
+
+See docs/decisions/0002, 0025 and 0027.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from app.core.ended import EndedToken, FoundEnded
+from app.core.listing import Counts, Filter, Order, Position
+from app.core.search import Found, Query
+from app.core.tokens import Token
+from app.core.usage import Usage
+from app.store import usage
+from app.store.backfill import Backfill
+from app.store.census import Census
+from app.store.ended import EndedTokens
+from app.store.index import Index
+from app.store.index_pages import IndexPages
+from app.store.index_records import RecordReader
+from app.store.listings import Listings
+from app.store.scores import Scores
+from app.store.transport.cluster import Client
+from app.store.transport.deadlines import bounded
+
+_MAX_NAMESAKES = 10
+_DONE = object()
+
+
+class TokenReads:
+    """The part of RedisTokens that changes no token."""
+
+    def __init__(self, client: Client, deadline_s: float, *, concurrent: bool) -> None:
+        self._client: Any = client  # its stubs return the union of every protocol's replies
+        self._deadline_s = deadline_s
+        self._reader, self._index = RecordReader(client), Index(client)
+        self._ended = EndedTokens(client)
+        scores = Scores(self._reader, self._index)
+        backfill = Backfill(client, self._reader, self._index, scores)
+        self._pages = IndexPages(client, self._reader, self._index, self._ended, backfill)
+        self._census = Census(client, scores, self._index, self._pages.settle, concurrent=concurrent)
+        self._listings = Listings(client, self._reader, self._index, self._pages, self._census)
+
+    def get(self, digest: str) -> Token | None:
+        with bounded(self._deadline_s):
+            return self._reader.token(digest)
+
+    def with_id(self, token_id: str) -> Sequence[Token]:
+        with bounded(self._deadline_s):
+            return self._pages.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
+
+    def usage(self, token: Token, now_s: int) -> Usage:
+        with bounded(self._deadline_s):
+            return usage.read(self._client, token.digest, now_s)
+
+    def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
+        with bounded(self._deadline_s):
+            return self._pages.page(number, size)
+
+    def listed(self, wanted: Filter, order: Order, start: Position | None, size: int) -> Found:
+        with bounded(self._deadline_s):
+            return self._listings.listed(wanted, order, start, size)
+
+    def take_census(self) -> None:
+        self._census.take()
+
+    def counts(self) -> Counts | None:
+        with bounded(self._deadline_s):
+            return self._census.counts()
+
+    def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
+        with bounded(self._deadline_s):
+            is_whole = start is not None or self._pages.sweep()
+            return replace(self._ended.newest(query, start, size), is_whole=is_whole)
+
+    def ended_with(self, token_id: str) -> Sequence[EndedToken]:
+        with bounded(self._deadline_s):
+            unsettled = self._ended.read(self._index.entries_of(token_id, _MAX_NAMESAKES))
+            return [*filter(None, unsettled), *self._ended.with_id(token_id)]
+
+    def ended_under(self, digests: Sequence[str]) -> Sequence[EndedToken]:
+        with bounded(self._deadline_s):
+            return list(filter(None, self._ended.under(digests)))
+
+    def collect_ended(self) -> None:
+        steps = self._pages.sweep_all()
+        more = True
+        while more:
+            with bounded(self._deadline_s):
+                more = next(steps, _DONE) is not _DONE
+
+    def adopt_all(self) -> None:
+        cursor, more = 0, True
+        while more:
+            with bounded(self._deadline_s):
+                cursor = self._pages.backfill.step(cursor)
+            more = cursor != 0
