@@ -146,7 +146,7 @@ def _stores(settings: Settings, pepper_check: PepperCheck, *, concurrent: bool) 
     # Not in commands, whose output is read by others.
     is_shipped = concurrent and settings.audit_log == "stdout"
     trail = Trail(client, settings.audit_rules, audit_lines.write if is_shipped else None)
-    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S)
+    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
     return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S), trail)
 
