@@ -38,4 +38,4 @@ def _show(token: Token, *, as_json: bool) -> None:
         more = {"usage": usage.described(), "quota": quota.described() if quota else None}
         output.json_line(token.described(now_s) | more)
     else:
-        click.echo("\n".join(blocks.of_token(token, usage, services().settings, now_s)))
+        click.echo("\n".join(blocks.of_token(token, usage, services().settings, now_s)) + "\n")
