@@ -20,7 +20,7 @@ _OPTIONS: tuple[Callable[[Function], Function], ...] = (
     click.option("--host", help="Those that open this host, or list this pattern, such as '*.example.com'."),
     click.option(
         "--status",
-        type=click.Choice([*Status, ENDED]),
+        type=click.Choice([*map(str, Status), ENDED]),
         help="Those with this status; ended are those that ended in the last 30 days.",
     ),
     click.option("--within", metavar="DURATION", help="Those that expire within 7d, 12h, …"),
