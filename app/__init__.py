@@ -74,9 +74,7 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     if settings.self_service != "off":
         app.register_blueprint(self_service.blueprint(is_full=settings.self_service == "full"))
     _show_errors(app)
-    app.cli.add_command(cli.tokens)
-    app.cli.add_command(cli.logins)
-    app.shell_context_processor(cli.shell_context)
+    cli.register(app)
     return app
 
 
