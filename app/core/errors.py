@@ -12,7 +12,11 @@ class UnknownOutcomeError(StoreUnavailableError):
 
 
 class NoSuchTokenError(LookupError):
-    """No token has that id, digest or secret."""
+    """No token has that id, digest or secret; *digest* is that of the one that had it last, "" if unknown."""
+
+    def __init__(self, message: str, digest: str = "") -> None:
+        super().__init__(message)
+        self.digest = digest
 
 
 class AlreadyIssuedError(Exception):

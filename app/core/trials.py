@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.core.catalog import Catalog
+from app.core.errors import NoSuchTokenError
 from app.core.gate import Gate, Ledger
 from app.core.restrictions import RESTRICTIONS, candidates
 from app.core.verdicts import Attempt, Decision, Verdict
@@ -40,4 +41,12 @@ class Trials:
 
         That token may have ended. Raises NoSuchTokenError, and ConflictError if several tokens have that id.
         """
-        return self._ledger.take([self._catalog.digest_of(name)], candidates(attempt))
+        return self._ledger.take([self._digest_of(name)], candidates(attempt))
+
+    def _digest_of(self, name: str) -> str:
+        try:
+            return self._catalog.find_public(name).digest
+        except NoSuchTokenError as error:
+            if error.digest:
+                return error.digest
+            raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from app.core.moments import rfc3339
 from app.core.verdicts import Verdict
 
 HOURS = 48
@@ -30,13 +31,6 @@ class Counts(NamedTuple):
     def refused(self) -> int:
         """Return the number of refused requests."""
         return self.total - self.allowed
-
-
-class Period(NamedTuple):
-    """An hour or a day (UTC), by its first second since the epoch, and the requests in it."""
-
-    start: int
-    counts: Counts
 
 
 class Counter(NamedTuple):
@@ -65,20 +59,28 @@ class Usage:
     hours: tuple[Counts, ...] = (Counts(),) * HOURS
     days: tuple[Counts, ...] = (Counts(),) * DAYS
 
+    @property
+    def last_24_hours(self) -> Counts:
+        """Return the sum of the last 24 hours."""
+        return total(self.hours[-24:])
 
-def hours(usage: Usage, now_s: int) -> list[Period]:
-    """Return the hours of *usage*, which was read at *now_s*."""
-    return _periods(usage.hours, now_s, _HOUR_S)
+    def described(self, now_s: int) -> dict[str, Any]:
+        """Return what programs may see of the usage, which was read at *now_s*."""
+        return {
+            "last_24_hours": self.last_24_hours._asdict(),
+            "last_90_days": total(self.days)._asdict(),
+            "hours": _described(self.hours, now_s, _HOUR_S),
+            "days": _described(self.days, now_s, _DAY_S),
+        }
 
 
-def days(usage: Usage, now_s: int) -> list[Period]:
-    """Return the days of *usage*, which was read at *now_s*."""
-    return _periods(usage.days, now_s, _DAY_S)
-
-
-def _periods(counts: tuple[Counts, ...], now_s: int, length_s: int) -> list[Period]:
+def _described(counts: Sequence[Counts], now_s: int, length_s: int) -> list[dict[str, Any]]:
+    """Return the counts of consecutive periods, of which the last contains *now_s*."""
     first = now_s // length_s - len(counts) + 1
-    return [Period((first + number) * length_s, each) for number, each in enumerate(counts)]
+    return [
+        {"start": rfc3339((first + number) * length_s), "refused": each.refused, **each._asdict()}
+        for number, each in enumerate(counts)
+    ]
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -70,6 +70,7 @@ def contents(client: Any) -> dict[bytes, Any]:
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         b"list": lambda key: client.lrange(key, 0, -1),
         b"set": client.smembers,
+        b"stream": client.xlen,
     }
     found = sorted({*client.scan_iter()})
     return {key: (kind := client.type(key), read[kind](key), client.ttl(key) >= 0) for key in found}
