@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha1
 from typing import Any
 
+from app.core.audit import RECORDED
 from app.core.fields import KEPT, TokenSpec
 from app.core.kinds import Moment, Number, kept_number
 from app.core.listing import State
@@ -33,6 +35,8 @@ FIELDS = (
     "quota_used",
 )
 
+# What an operator can change, besides the expiry.
+STATED = tuple(name for name in RECORDED if name in FIELDS)
 # take.lua finds no token in a record without any of these, and reads no record in which they are longer.
 IDENTIFYING = ("id", "email", "comment", *(restriction.field for restriction in RESTRICTIONS))
 # take.lua refuses to decide if one of these is not a number, or is below its bound.
@@ -125,6 +129,14 @@ def moved_id(values: Any) -> str | None:
 def where(digest: str, text: str | None) -> str | None:
     """Return *text* if it is a valid redirect of the record under *digest*, else None."""
     return text if text and DIGEST.fullmatch(text) and text != digest else None
+
+
+def checksum(values: Any, expires_ms: int) -> str:
+    """Return what trail.lua computes of a record with these *values* of FIELDS and this expiry."""
+    kept = {} if isinstance(values, Exception) else dict(zip(FIELDS, values, strict=True))
+    texts = [kept.get(name) or b"" for name in STATED]
+    joined = b",".join([b"%d" % expires_ms, *(b"%d:%b" % (len(text), text) for text in texts)])
+    return sha1(joined, usedforsecurity=False).hexdigest()
 
 
 def id_of(digest: str, kept: str | None) -> str:

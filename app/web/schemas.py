@@ -221,6 +221,7 @@ _PROBLEM = _object(
             "additionalProperties": {"type": "string"},
             "description": "what is wrong with each field",
         },
+        "id": text("the token of an earlier request with the same idempotency key"),
     },
     ["type", "title", "status", "detail"],
     description="RFC 9457",
