@@ -78,7 +78,8 @@ class RedisChanges(TokenChanges):
             more = {"voucher": keys.voucher(token.digest, token.id)} if with_voucher else {}
             trail = self._trail.argument(actor, Action.CREATE, token, **more)
             args = [*_end(token.expires_at), marker, *flat(filled), trail]
-            durability = self._disk.change(self._add, [keys.record(token.digest)], args)
+            with self._index.tentative(entry):
+                durability = self._disk.change(self._add, [keys.record(token.digest)], args)
             with best_effort():
                 if durability:
                     self._pepper_check.record_current()

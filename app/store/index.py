@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
+from app.core.errors import PreconditionFailedError
 from app.core.listing import Sort
 from app.store import keys
 from app.store.repair import repaired
 from app.store.transport.cluster import Client
+from app.store.transport.deadlines import best_effort
 from app.store.transport.scripts import Script
 
 _SLICE_SIZE = 250
@@ -56,6 +59,16 @@ class Index:
     def drop(self, *entries: bytes) -> int:
         """Remove *entries*; return how many of them existed."""
         return int(self._repaired(lambda: self._remove(entries))) if entries else 0
+
+    @contextmanager
+    def tentative(self, entry: bytes) -> Iterator[None]:
+        """Remove *entry* again if the change inside is refused because of its condition."""
+        try:
+            yield
+        except PreconditionFailedError:
+            with best_effort():
+                self.drop(entry)
+            raise
 
     def _remove(self, entries: Sequence[bytes]) -> int:
         """Remove *entries*; in no transaction, for which a server needs memory that it may not have."""

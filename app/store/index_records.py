@@ -57,7 +57,7 @@ class RecordReader:
         current = None if moved_to else _parse(token.digest, values, expires_ms)
         if current is None or current.revision != token.revision:
             raise PreconditionFailedError("the token was changed in the meantime; nothing was changed")
-        return {"names": records.STATED, "checksum": records.checksum(values, expires_ms)}
+        return {"names": records.STATED, "state": records.stated(values, expires_ms)}
 
     def tokens(self, digests: Sequence[str]) -> list[Token | None]:
         """Return the token under each of *digests*, or None if its record is missing or has moved."""

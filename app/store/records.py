@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from hashlib import sha1
 from typing import Any
 
 from app.core.audit import RECORDED
@@ -131,12 +130,11 @@ def where(digest: str, text: str | None) -> str | None:
     return text if text and DIGEST.fullmatch(text) and text != digest else None
 
 
-def checksum(values: Any, expires_ms: int) -> str:
-    """Return what trail.lua computes of a record with these *values* of FIELDS and this expiry."""
+def stated(values: Any, expires_ms: int) -> str:
+    """Return what trail.lua compares of a record with these *values* of FIELDS and this expiry, in hex."""
     kept = {} if isinstance(values, Exception) else dict(zip(FIELDS, values, strict=True))
     texts = [kept.get(name) or b"" for name in STATED]
-    joined = b",".join([b"%d" % expires_ms, *(b"%d:%b" % (len(text), text) for text in texts)])
-    return sha1(joined, usedforsecurity=False).hexdigest()
+    return b",".join([b"%d" % expires_ms, *(b"%d:%b" % (len(text), text) for text in texts)]).hex()
 
 
 def id_of(digest: str, kept: str | None) -> str:

@@ -79,7 +79,8 @@ class Rekeyer(Generic[Outcome]):
         self._index.add(entry, like=old_entry)
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
         args = [new, redirect.ends_at * 1000, redirect.marker, keys.REMEMBERED_MS, token_id]
-        outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label), redirect.trail])
+        with self._index.tentative(entry):
+            outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label), redirect.trail])
         with best_effort():
             if outcome:
                 self._index.add(entry, like=old_entry)

@@ -4,8 +4,8 @@
 --              max_entries, max_age_ms  what of the log is kept
 --              entry         name, value, name, value: the fields that are known before the change
 --              kept          the names of the fields of a record that an entry shows
---              expected      if the change depends on it: names, of fields of the record, and the checksum of the
---                            expiry and these fields, as in store/records.py. If it differs, the script returns 2
+--              expected      if the change depends on it: names, of fields of the record, and their state with the
+--                            expiry, as store/records.py composes it. If it differs, the script returns 2
 --              voucher       if add.lua needs one: its key
 
 local trail = table.remove(ARGV)
@@ -19,7 +19,8 @@ if trail and trail.expected then
     local value = values[at] or ''
     table.insert(texts, #value .. ':' .. value)
   end
-  if redis.sha1hex(table.concat(texts, ',')) ~= trail.expected.checksum then
+  local state = table.concat(texts, ','):gsub('.', function(byte) return ('%02x'):format(byte:byte()) end)
+  if state ~= trail.expected.state then
     return 2
   end
 end
