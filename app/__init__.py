@@ -146,7 +146,7 @@ def _stores(settings: Settings, pepper_check: PepperCheck, *, concurrent: bool) 
     trail = Trail(client, settings.audit_rules, audit_lines.write if is_shipped else None)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
-    return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S), trail)
+    return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules), trail)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:
