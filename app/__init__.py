@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -27,9 +28,11 @@ from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
-from app.store.transport.cluster_pipeline import Executor
+from app.store.transport.cluster_pipeline import ClusterPipeline, Executor
 from app.store.transport.connection import connect, open_pipeline
-from app.tally import SHARED, Tally
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.shared_connect import SharedConnect
+from app.tally import SHARED, Gauge, Tally
 from app.web import admin, api, auth, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
@@ -103,7 +106,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     client = connect(settings, concurrent=concurrent)
     deadline_s, prefix = settings.redis_deadline_ms / 1000, settings.token_prefix
     peppers = Peppers(settings.pepper, settings.pepper_previous)
-    pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
+    pipeline = open_pipeline(client, deadline_s, tally.note_redis) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
@@ -122,8 +125,17 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
         failures=_failures(pipeline or client, settings),
         ping=health.check,
+        redis_gauges=lambda: _redis_gauges(pipeline),
         tally=tally,
+        unlogged=auth.unlogged(settings),
     )
+
+
+def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge, int]:
+    return {
+        Gauge.REDIS_CONNECTIONS: SharedConnect.count_open(),
+        Gauge.REDIS_WAITING: pipeline.waiting if pipeline else 0,
+    }
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:

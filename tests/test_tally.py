@@ -22,8 +22,8 @@ def test_processes() -> None:
 
     totals = tally.totals()
     assert (totals.verdicts[Verdict.ALLOWED], totals.verdicts[Verdict.UNKNOWN_TOKEN]) == (3000, 1)
-    assert totals.buckets == [0, 3000, 0, 0, 0, 0, 0, 0, 0, 0, 1]
-    assert round(totals.seconds, 3) == 11
+    assert totals.decisions.counts == [0, 3000, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert round(totals.decisions.seconds, 3) == 11
 
 
 def test_bounds() -> None:
@@ -32,4 +32,4 @@ def test_bounds() -> None:
     for seconds in (0, 0.001, 0.0010001, 1, 1.0001):
         tally.note(Verdict.ALLOWED, seconds)
 
-    assert tally.totals().buckets == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]
+    assert tally.totals().decisions.counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]
