@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devkit import leaks
+from devkit.builders import ENVIRON
 from devkit.redis_server import RedisServer
 from devkit.waiting import PATIENCE_S
 
@@ -20,6 +23,11 @@ settings.register_profile(
 )
 settings.register_profile("explore", settings.get_profile("suite"), derandomize=False)
 settings.load_profile("suite")
+
+# The log of this process, in which no test may find a secret. A service that a test starts has its own.
+leaks.remember_minted()
+_WATCH = leaks.Watch([ENVIRON["PEPPER"], ENVIRON["ADMIN_PASS"]])
+_WATCH.install(logging.getLogger("app"))
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -49,6 +57,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _patient_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise the time limit of listings, so that a slow machine does not shorten them."""
     monkeypatch.setattr("app.store.index_pages._PATIENCE_S", PATIENCE_S)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged() -> Iterator[None]:
+    """Fail a test that logs a secret, at whatever level."""
+    with _WATCH.expecting_none():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,7 @@ def test_allowed(serve: Serve) -> None:
 
 
 def test_request_ids(serve: Serve) -> None:
-    """An id is logged without control characters and shortened; a request without one has no member for it."""
+    """An id is logged in printable characters, at most 80; a request without an id has no such member."""
     service = serve()
     ids = ["\x9b31m" + "y" * 9_000, "b"]
     with Connection(service.port) as connection:
