@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,7 @@ import click
 from flask.cli import AppGroup
 
 from app import rows, stdin
+from app.core.audit import Actor, Via
 from app.core.changes import Change, Issued
 from app.core.durability import WARNINGS
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
@@ -64,7 +67,7 @@ def create(hosts: tuple[str, ...], *, as_json: bool, secret: str | None, weak: b
         )
     typed = {"hosts": "\n".join(hosts)} | _given(options)
     with _complaints():
-        issued = services().registry.issue(typed, secret=secret, allow_weak=weak)
+        issued = services().registry.issue(_actor(), typed, secret=secret, allow_weak=weak)
     _print_issued(issued, as_json=as_json)
 
 
@@ -101,7 +104,7 @@ def show(name: str) -> None:
 def edit(name: str, **options: str | None) -> None:
     """Change the given fields of a token and leave the others unchanged."""
     with _complaints():
-        change = services().registry.edit(_find(name), _given(options))
+        change = services().registry.edit(_actor(), _find(name), _given(options))
     click.echo(json.dumps(_described(change), indent=2))
     _warn(change)
 
@@ -111,7 +114,7 @@ def edit(name: str, **options: str | None) -> None:
 def disable(name: str) -> None:
     """Disable a token."""
     with _complaints():
-        _print_done("disabled", services().registry.enable(_find(name), enabled=False))
+        _print_done("disabled", services().registry.enable(_actor(), _find(name), enabled=False))
 
 
 @tokens.command("enable")
@@ -119,7 +122,7 @@ def disable(name: str) -> None:
 def enable(name: str) -> None:
     """Enable a token."""
     with _complaints():
-        _print_done("enabled", services().registry.enable(_find(name), enabled=True))
+        _print_done("enabled", services().registry.enable(_actor(), _find(name), enabled=True))
 
 
 @tokens.command("rotate")
@@ -129,7 +132,7 @@ def enable(name: str) -> None:
 def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
     """Give a token a new secret and print it; it is not shown again."""
     with _complaints():
-        issued = services().registry.rotate(_find(name), grace_seconds)
+        issued = services().registry.rotate(_actor(), _find(name), grace_seconds)
     _print_issued(issued, as_json=as_json)
 
 
@@ -138,7 +141,7 @@ def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
 def delete(name: str) -> None:
     """Delete a token permanently."""
     with _complaints():
-        _print_done("deleted", services().registry.delete(_find(name)))
+        _print_done("deleted", services().registry.delete(_actor(), _find(name)))
 
 
 @tokens.command("old-peppers")
@@ -161,6 +164,14 @@ def reset() -> None:
     """Forget all wrong passwords, so that every operator may sign in again at once."""
     with _complaints():
         click.echo(f"forgot {services().logins.reset()} wrong passwords")
+
+
+def _actor() -> Actor:
+    """Return the user of the operating system, as far as it is known."""
+    try:
+        return Actor(Via.SHELL, visible(getpass.getuser()))
+    except (KeyError, OSError):  # a container may run as a user without a name
+        return Actor(Via.SHELL, f"uid {os.getuid()}")
 
 
 def _find(name: str) -> Token:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum, auto
+from enum import Enum, StrEnum, auto
 from itertools import count
 from mmap import mmap
 from typing import TypeVar
 
+from app.core.audit import Action, Entry
+from app.core.durability import Durability
 from app.core.logins import Login
 from app.core.verdicts import Verdict
 
-_Word = TypeVar("_Word", bound=StrEnum)
+_Word = TypeVar("_Word", bound=Enum)
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 REDIS_BUCKETS_S = (0.00025, 0.0005, *BUCKETS_S)
@@ -48,6 +50,8 @@ _FREE = count(_REDIS.end)
 _EXPRESS = next(_FREE)
 _VERDICTS = {verdict: next(_FREE) for verdict in Verdict}
 _LOGINS = {login: next(_FREE) for login in Login}
+_CHANGES = {durability: next(_FREE) for durability in Durability}
+_ENTRIES = {action: next(_FREE) for action in Action}
 _GAUGES = {gauge: next(_FREE) for gauge in Gauge}
 _COLUMNS = next(_FREE)
 _CELL_BYTES = 8
@@ -71,6 +75,8 @@ class Totals:
     express: int
     verdicts: Mapping[Verdict, int]
     logins: Mapping[Login, int]
+    changes: Mapping[Durability, int]
+    entries: Mapping[Action, int]
     gauges: Mapping[Gauge, int]
 
 
@@ -119,6 +125,14 @@ class Tally:
         """Count an attempt to sign in."""
         self._cells[self._row + _LOGINS[login]] += 1
 
+    def note_change(self, durability: Durability) -> None:
+        """Count a change of a token."""
+        self._cells[self._row + _CHANGES[durability]] += 1
+
+    def note_audit_entry(self, entry: Entry) -> None:
+        """Count an entry that this process wrote."""
+        self._cells[self._row + _ENTRIES[Action(entry.action)]] += 1
+
     def publish(self, gauges: Mapping[Gauge, int]) -> None:
         """Set *gauges* of this worker."""
         for gauge, number in gauges.items():
@@ -134,6 +148,8 @@ class Tally:
             sums[_EXPRESS],
             _by_word(_VERDICTS, sums),
             _by_word(_LOGINS, sums),
+            _by_word(_CHANGES, sums),
+            _by_word(_ENTRIES, sums),
             _by_word(_GAUGES, sums),
         )
 

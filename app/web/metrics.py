@@ -60,6 +60,11 @@ class _Service(Collector):
         for gauge, number in totals.gauges.items():
             yield GaugeMetricFamily(f"acl_auth_{gauge}", _GAUGES[gauge], value=number)
         yield _counter("acl_auth_logins", "Attempts to sign in, by outcome", outcome=totals.logins)
+        durable = {durability.value: number for durability, number in totals.changes.items()}
+        yield _counter(
+            "acl_auth_changes", "Changes of tokens, by whether they are on disk", durability=durable
+        )
+        yield _counter("acl_auth_audit_entries", "Audit entries written, by action", action=totals.entries)
         yield InfoMetricFamily("acl_auth_build", "Version of the service", value={"version": VERSION})
 
     def _is_up(self) -> bool:
