@@ -119,8 +119,9 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000), concurrent=concurrent
     )
     store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_S)
-    trail = Trail(admin_client, settings.audit_rules, _on_entry(settings, tally, concurrent=concurrent))
-    changes = RedisChanges(admin_client, store, pepper_check, _ADMIN_DEADLINE_S, trail, tally.note_change)
+    on_entry = _on_entry(settings, tally, concurrent=concurrent)
+    trail = Trail(admin_client, settings.audit_rules, on_entry, tally.note_change)
+    changes = RedisChanges(admin_client, store, pepper_check, _ADMIN_DEADLINE_S, trail)
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
     registry = Registry(store, changes, peppers, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)

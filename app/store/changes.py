@@ -5,7 +5,7 @@ See docs/decisions/0002, 0010, 0019, 0025 and 0031.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.core.audit import Action, Actor
@@ -31,23 +31,17 @@ _TRAIL = "trail"
 
 
 class RedisChanges(TokenChanges):
-    """Stores each token in a hash; Disk reports how durable a change is, to *on_change* too, and *trail* records it."""
+    """Stores each token in a hash; Disk reports how durable a change is, and *trail* records it."""
 
     def __init__(
-        self,
-        client: Client,
-        tokens: RedisTokens,
-        pepper_check: PepperCheck,
-        deadline_s: float,
-        trail: Trail,
-        on_change: Callable[[Durability], None] | None = None,
+        self, client: Client, tokens: RedisTokens, pepper_check: PepperCheck, deadline_s: float, trail: Trail
     ) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's replies
         self._tokens = tokens
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
         self._trail = trail
-        self._disk = Disk(client, trail.report, on_change)
+        self._disk = Disk(client, trail.report, trail.on_change)
         self._add, self._edit = Script("add", _TRAIL), Script("edit", _TRAIL)
         self._remove, self._retire = Script("remove", _TRAIL), Script("retire", _TRAIL)
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)

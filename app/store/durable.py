@@ -22,7 +22,8 @@ _LOST = (redis.RedisError, OSError, gevent.Timeout)
 class Disk:
     """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is.
 
-    *report* receives what a script that made a change has replied, *on_change* how durable the change is.
+    *report* receives what a script that made a change has replied, *on_change* how durable the change is,
+    unless it changed nothing.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Disk:
                 return None
             self._report(reply)
             durability = _ask_in_time(pinned)
-        if self._on_change:
+        if self._on_change and isinstance(reply, list):
             self._on_change(durability)
         return durability
 
