@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
@@ -114,16 +114,9 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     pipeline = open_pipeline(client, deadline_s, tally.note_redis) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    # A separate client, because a change may wait for the disk longer than the deadline of /auth.
-    admin_client = connect(
-        replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000), concurrent=concurrent
-    )
-    store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_S)
-    on_entry = _on_entry(settings, tally, concurrent=concurrent)
-    trail = Trail(admin_client, settings.audit_rules, on_entry, tally.note_change)
-    changes = RedisChanges(admin_client, store, pepper_check, _ADMIN_DEADLINE_S, trail)
-    gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
-    registry = Registry(store, changes, peppers, _defaults(settings), time.time)
+    stores = _stores(settings, pepper_check, tally, concurrent=concurrent)
+    gate, catalog = Gate(ledger, peppers, prefix), Catalog(stores.tokens, peppers, prefix)
+    registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
@@ -131,9 +124,9 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
-        holders=Holders(gate, catalog, registry, changes, prefix),
-        audit=RedisAudit(admin_client, _ADMIN_DEADLINE_S),
-        logins=RedisLogins(client, _ADMIN_DEADLINE_S, trail),
+        holders=Holders(gate, catalog, registry, stores.changes, prefix),
+        audit=stores.audit,
+        logins=RedisLogins(client, _ADMIN_DEADLINE_S, stores.trail),
         failures=_failures(pipeline or client, settings),
         ping=health.check,
         redis_gauges=lambda: _redis_gauges(pipeline),
@@ -143,7 +136,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
 
 
 def _on_entry(settings: Settings, tally: Tally, *, concurrent: bool) -> Callable[[Entry], None]:
-    """Return what to do with an audit entry; commands, whose output others read, ship none."""
+    """Return what to do with an audit entry; commands, whose output is read by others, ship none."""
     is_shipped = concurrent and settings.audit_log == "stdout"
 
     def note(entry: Entry) -> None:
@@ -159,6 +152,27 @@ def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge,
         Gauge.REDIS_CONNECTIONS: SharedConnect.count_open(),
         Gauge.REDIS_WAITING: pipeline.waiting if pipeline else 0,
     }
+
+
+class _Stores(NamedTuple):
+    tokens: RedisTokens
+    changes: RedisChanges
+    audit: RedisAudit
+    trail: Trail
+
+
+def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, concurrent: bool) -> _Stores:
+    """Return what finds and changes tokens.
+
+    It has a client of its own, because a change may wait for the disk longer than the deadline of /auth.
+    """
+    patient = replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000)
+    client = connect(patient, concurrent=concurrent)
+    on_entry = _on_entry(settings, tally, concurrent=concurrent)
+    trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
+    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
+    changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
+    return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S), trail)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:

@@ -13,11 +13,13 @@ import click
 from flask.cli import AppGroup
 
 from app import rows, stdin
+from app.core import search
 from app.core.audit import Actor, Via
 from app.core.changes import Change, Issued
 from app.core.durability import WARNINGS
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.fields import FIELDS, Field, InvalidFieldsError
+from app.core.listing import Filter
 from app.core.search import InvalidQueryError
 from app.core.text import visible
 from app.core.tokens import Token
@@ -83,7 +85,7 @@ def list_(host: str | None, status: str | None, *, as_json: bool) -> None:
             for ended in catalog.all_ended(host):
                 click.echo(json.dumps(ended.described()) if as_json else rows.of_ended(ended))
             return
-        for token in catalog.all() if host is None else catalog.opening(host):
+        for token in catalog.all_listed(Filter(host=search.by_host(host) if host is not None else None)):
             click.echo(json.dumps(token.described(now_s)) if as_json else rows.of_token(token, now_s))
 
 
