@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 from app.core import tokens
+from app.core.peppers import Peppers
 
 _SECRET_CHARS = 38  # without the prefix; the last six are a checksum of the others
 _PART_CHARS = 24  # a secret that lacks the rest can be guessed
 _RUN = re.compile(f"[0-9A-Za-z]{{{_PART_CHARS},}}")
 _MIN_WORD_CHARS = 12  # shorter settings of tests are words that a message may contain
 
+_OURS = "app"
 _parts: set[str] = set()
+_sent: set[str] = set()  # by the current test, of any shape
 
 
 def remember(secret: str) -> None:
@@ -45,46 +47,52 @@ def expect_none(text: str, words: Iterable[str] = ()) -> None:
     assert not lines, f"secrets in the log: {lines[:3]}"
 
 
-def remember_minted() -> None:
-    """Remember every secret that this process mints from now on."""
-    mint_many = tokens.mint_many
+def remember_all() -> None:
+    """Remember every secret that this process mints, and for the current test every one that it checks."""
+    mint_many, digest = tokens.mint_many, Peppers.digest
 
-    def remembering(prefix: str) -> Iterator[str]:
+    def minting(prefix: str) -> Iterator[str]:
         for secret in mint_many(prefix):
             remember(secret)
             yield secret
 
-    tokens.mint_many = remembering
+    def checking(self: Peppers, secret: str) -> str:
+        _sent.add(secret)
+        return digest(self, secret)
+
+    tokens.mint_many = minting
+    Peppers.digest = checking  # type: ignore[method-assign]
 
 
-class Watch(logging.Handler):
-    """Reads every record of our loggers, whatever their level, and passes on what would be logged anyway."""
+class Watch:
+    """Reads every record that this process logs, those of our loggers at every level."""
 
     def __init__(self, words: Iterable[str]) -> None:
-        super().__init__()
         self._words = [*words]
         self._lines: list[str] = []
 
-    def install(self, logger: logging.Logger) -> None:
-        """Read the records of *logger* and of those below it."""
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-        logger.addHandler(self)
+    def install(self) -> None:
+        """Read all records from now on; those below the usual level go no further."""
+        logging.getLogger(_OURS).setLevel(logging.DEBUG)
+        root, call_handlers = logging.getLogger(), logging.Logger.callHandlers
 
-    def emit(self, record: logging.LogRecord) -> None:
+        def read(logger: logging.Logger, record: logging.LogRecord) -> None:
+            self.read(record)
+            if record.levelno >= root.level or record.name.partition(".")[0] != _OURS:
+                call_handlers(logger, record)
+
+        logging.Logger.callHandlers = read  # type: ignore[assignment, method-assign]
+
+    def read(self, record: logging.LogRecord) -> None:
         """Read *record*, its arguments and the message of its exception."""
         named = record.args.values() if isinstance(record.args, dict) else ()
         parts = [record.getMessage(), *named, *(record.exc_info or ())[1:2]]
         line = " ".join(map(str, parts))
-        if leaks(line, self._words):
+        if leaks(line, [*self._words, *_sent]):
             self._lines.append(line)
-        root = logging.getLogger()
-        if record.levelno >= root.level:
-            root.callHandlers(record)
 
-    @contextmanager
-    def expecting_none(self) -> Iterator[None]:
-        """Raise AssertionError at the end of a block in which a secret was logged."""
-        self._lines.clear()
-        yield
-        assert not self._lines, f"secrets in the log: {self._lines[:3]}"
+    def take(self) -> list[str]:
+        """Return the lines with secrets since the last call, and forget what the current test has sent."""
+        lines, self._lines = self._lines, []
+        _sent.clear()
+        return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -25,9 +24,9 @@ settings.register_profile("explore", settings.get_profile("suite"), derandomize=
 settings.load_profile("suite")
 
 # The log of this process, in which no test may find a secret. A service that a test starts has its own.
-leaks.remember_minted()
+leaks.remember_all()
 _WATCH = leaks.Watch([ENVIRON["PEPPER"], ENVIRON["ADMIN_PASS"]])
-_WATCH.install(logging.getLogger("app"))
+_WATCH.install()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -61,10 +60,11 @@ def _patient_listing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_secret_is_logged() -> Iterator[None]:
+def leak_watch() -> Iterator[leaks.Watch]:
     """Fail a test that logs a secret, at whatever level."""
-    with _WATCH.expecting_none():
-        yield
+    _WATCH.take()
+    yield _WATCH
+    assert _WATCH.take() == []
 
 
 @pytest.fixture(scope="session")
