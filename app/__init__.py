@@ -78,9 +78,7 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     if settings.self_service != "off":
         app.register_blueprint(self_service.blueprint(is_full=settings.self_service == "full"))
     _show_errors(app)
-    app.cli.add_command(cli.tokens)
-    app.cli.add_command(cli.logins)
-    app.shell_context_processor(cli.shell_context)
+    cli.register(app)
     return app
 
 
@@ -172,7 +170,7 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
-    return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S), trail)
+    return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules), trail)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:

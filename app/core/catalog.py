@@ -117,14 +117,19 @@ class Catalog:
         self, wanted: Filter = listing.ALL, order: Order = listing.NEWEST_FIRST
     ) -> Iterator[Token]:
         """Yield every token that is as *wanted*, including those that other programs have just written."""
+        for found in self.all_pages(wanted, order):
+            yield from found.tokens
+
+    def all_pages(self, wanted: Filter = listing.ALL, order: Order = listing.NEWEST_FIRST) -> Iterator[Found]:
+        """Yield the pages of all tokens that are as *wanted*, and how far the search got."""
         self._store.adopt_all()
         if order.sort is not listing.Sort.CREATED_AT:
             self._store.take_census()
         found = self.listed(wanted, order, size=_MANY)
-        yield from found.tokens
+        yield found
         while found.more:
             found = self.listed(wanted, order, found.more, _MANY)
-            yield from found.tokens
+            yield found
 
     def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
         """Return the newest tokens that match *typed*, from *start* on if that is a cursor of this search.

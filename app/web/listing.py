@@ -11,7 +11,6 @@ from app.core.ended import FoundEnded
 from app.core.fields import FIELDS, ClashingFieldsError, InvalidFieldsError
 from app.core.kinds import Text
 from app.core.listing import CURSOR, NEWEST_FIRST, NO_CURSOR, OF_ANOTHER_LIST, Filter, Order
-from app.core.moments import rfc3339
 from app.core.search import (
     MAX_CHARS,
     InvalidQueryError,
@@ -107,5 +106,8 @@ def _host(text: str, prefix: str) -> Query:
 
 def shown(found: FoundEnded) -> dict[str, Any]:
     """Return *found* as the API returns it."""
-    tokens = [token.described() | {"ended_at": rfc3339(token.ended_at)} for token in found.tokens]
-    return {"tokens": tokens, "next_cursor": found.more, "total": found.total}
+    return {
+        "tokens": [token.described() for token in found.tokens],
+        "next_cursor": found.more,
+        "total": found.total,
+    }
