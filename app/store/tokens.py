@@ -14,7 +14,6 @@ from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.store import keys, markers, records
 from app.store.durable import Disk
-from app.store.index import NEVER, UNCHANGED
 from app.store.pepper_check import PepperCheck
 from app.store.rekey import Rekeyer
 from app.store.token_reads import TokenReads
@@ -153,8 +152,7 @@ class RedisTokens(TokenReads, TokenStore):
             durability = self._disk.change(self._edit, keys.all_of(token.digest), args)
             if durability and expires_at is not Leave.LEAVE:
                 with best_effort():
-                    entry, end_s = keys.index_entry(token.id, token.digest), expires_at
-                    self._index.score({entry: (NEVER if end_s is None else end_s, UNCHANGED)})
+                    self._index.expire(keys.index_entry(token.id, token.digest), expires_at)
             return durability
 
 

@@ -21,6 +21,7 @@ from app.core.errors import StoreUnavailableError
 from app.services import Services, services
 from app.tally import BUCKETS_S, Totals
 from app.version import VERSION
+from app.web.token_metrics import Tokens
 
 bp = Blueprint("metrics", __name__)
 _NAME = "application/openmetrics-text"
@@ -32,6 +33,7 @@ def metrics() -> Response:
     """Return the counters of all workers since the service started."""
     registry = CollectorRegistry()
     registry.register(_Decisions(services()))
+    registry.register(Tokens(services().catalog))
     # Not the header itself: choose_encoder raises an exception for a version that is not a number.
     encode, kind = choose_encoder(_OPENMETRICS if _NAME in request.headers.get("Accept", "") else "")
     return Response(encode(registry), content_type=kind, headers={"Cache-Control": "no-store"})
