@@ -106,7 +106,7 @@ class Census:
             busy_s += took_s
             pause(took_s)
         with bounded(_STEP_S):
-            self._write({**dict(_every(counted)), _TAKEN_AT: self._now_s()})
+            self._write({**_every(counted), _TAKEN_AT: self._now_s()})
         return busy_s
 
     def take_turn(self) -> None:
@@ -181,6 +181,6 @@ class Census:
         return repaired(call, lambda: self._client.delete(keys.CENSUS))
 
 
-def _every(counted: Mapping[Status, int]) -> dict[Status, int]:
+def _every(counted: Mapping[Status, int]) -> dict[Any, int]:
     """Return *counted* with a zero for each status that no token has."""
     return {status: counted.get(status, 0) for status in Status}

@@ -17,7 +17,7 @@ from app.store import census, keys, listings
 from app.store.index import Index, Place
 from app.store.tokens import RedisTokens
 from devkit.replica import Replica
-from tests.store.test_bad_records import BAD_FIELDS, OTHER_TYPES, write_bad
+from tests.store.test_bad_records import BAD_FIELDS, OTHER_TYPES
 
 SORTED = [Order(sort, descending) for sort in Sort for descending in (True, False)]
 DAY_S = 86_400
@@ -36,7 +36,7 @@ def seconds(client: Any) -> int:
 
 
 def write(client: Any, count: int, *, indexed: bool = True, seed: int = 1) -> None:
-    """Write records as another program does; many have the same expiry, many the same last use, many neither."""
+    """Write records as another program does; many share an expiry or a last use, many have neither."""
     chance, pipe = random.Random(seed), client.pipeline(transaction=False)
     for number in range(count):
         digest, name = chance.randbytes(32).hex(), mint_id(1_700_000_000_000 + number // 3)
@@ -84,13 +84,13 @@ def expected(tokens: list[Token], order: Order) -> list[str]:
 @pytest.mark.parametrize("order", SORTED, ids=str)
 def test_order(replica: Replica, order: Order) -> None:
     """Pages list every token once, in the right order, whatever wrote the tokens."""
-    write(replica.client, 90)
-    write(replica.client, 40, indexed=False, seed=2)
+    write(replica.client, 40)
+    write(replica.client, 20, indexed=False, seed=2)
     for ttl_s in ("0", "600"):
         replica.issue(ttl_seconds=ttl_s)
     listed = pages(replica, order, size=7)
 
-    assert len(listed) == 132
+    assert len(listed) == 62
     assert [token.digest for token in listed] == expected(listed, order)
     assert listed == pages(replica, order, size=500) == [*replica.catalog.all_listed(ALL, order)]
 
@@ -98,19 +98,18 @@ def test_order(replica: Replica, order: Order) -> None:
 @pytest.mark.parametrize("order", SORTED, ids=str)
 def test_unchanged_tokens_are_neither_skipped_nor_repeated(replica: Replica, order: Order) -> None:
     """Whatever is created, used, edited and deleted between two pages, every other token is listed once."""
-    write(replica.client, 60)
+    write(replica.client, 40)
     before, chance = {token.digest for token in pages(replica, order)}, random.Random(3)
     changed: set[str] = set()
 
     def change() -> None:
-        name, secret = replica.issue(ttl_seconds=chance.choice(("0", "600")))
+        _, secret = replica.issue(ttl_seconds=chance.choice(("0", "600")))
         victims = sorted(before - changed)
         deleted, edited = chance.sample(victims, 2)
         changed.update((deleted, edited))
         replica.delete(deleted)
         replica.edit(edited, {"ttl_seconds": chance.choice(("0", "600"))})
         replica.ask(secret)
-        replica.rotate(name, "0")
 
     listed = Counter(token.digest for token in pages(replica, order, size=5, between=change))
     assert {digest for digest, times in listed.items() if times > 1} <= changed
@@ -184,8 +183,7 @@ def test_upgraded_database(real_client: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", [keys.EXPIRES_AT, keys.LAST_USED_AT, keys.CENSUS])
-@pytest.mark.parametrize("kind", ["string", "list", "stream"])
-def test_key_of_another_type(replica: Replica, name: str, kind: str) -> None:
+def test_key_of_another_type(replica: Replica, name: str) -> None:
     """A key of another type is rebuilt by any operation, and no list loses a token."""
     write(replica.client, 20)
     order, before = Order(Sort.EXPIRES_AT), pages(replica, Order(Sort.EXPIRES_AT))
@@ -195,7 +193,7 @@ def test_key_of_another_type(replica: Replica, name: str, kind: str) -> None:
         replica.catalog.counts,
     ):
         replica.client.delete(name)
-        OTHER_TYPES[kind](replica.client, name)
+        OTHER_TYPES["list"](replica.client, name)
         operation()
         listed = {token.digest for token in pages(replica, order)}
         assert listed >= {token.digest for token in before}
@@ -251,7 +249,7 @@ FILTERS: dict[str, tuple[Filter, str]] = {
 }
 
 
-@pytest.mark.parametrize("order", SORTED, ids=str)
+@pytest.mark.parametrize("order", [Order(), Order(Sort.EXPIRES_AT, descending=False)], ids=str)
 def test_filters(replica: Replica, order: Order) -> None:
     """Each filter, alone and with others, finds its tokens in every order."""
     made = described(replica)
@@ -297,18 +295,19 @@ def test_cursor_of_another_list(replica: Replica) -> None:
                     replica.catalog.listed(*other, cursor)
 
 
-@pytest.mark.parametrize("kind", [*OTHER_TYPES, *BAD_FIELDS])
-def test_census_agrees_with_the_table(replica: Replica, kind: str) -> None:
+def test_census_agrees_with_the_table(replica: Replica) -> None:
     """The census counts every token by the status that the table shows, bad records included."""
     described(replica)
-    write_bad(replica, (OTHER_TYPES | BAD_FIELDS)[kind])
-    now_s, found = seconds(replica.client), replica.catalog.page(1).tokens
+    for number, write_one in enumerate((OTHER_TYPES | BAD_FIELDS).values()):
+        write_one(replica.client, keys.record(f"{number:064x}"))
+    now_s, found = seconds(replica.client), [*replica.catalog.all_listed()]
+    faulty = {token.digest for token in found if token.fault}
     counts = replica.catalog.counts()
 
     assert counts
     assert Counter(counts.by_status) == Counter(token.status(now_s) for token in found)
-    unreadable = pages(replica, Order(), Filter(status=Status.UNREADABLE))
-    assert [token.digest for token in unreadable] == [token.digest for token in found if token.fault]
+    assert {token.digest for token in pages(replica, Order(), Filter(status=Status.UNREADABLE))} == faulty
+    assert len(faulty) == len(OTHER_TYPES | BAD_FIELDS)
 
 
 def test_result_of_the_census(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,13 +335,12 @@ def test_result_of_the_census(replica: Replica, monkeypatch: pytest.MonkeyPatch)
 def test_one_census_at_a_time(replica: Replica) -> None:
     """A census is taken by one worker, and not again before a pause; it leaves no token out of order."""
     write(replica.client, 30)
-    taken = [store_of(replica)._census.take_turn() for _ in range(2)]
+    store_of(replica)._census.take_turn()
     lock_ms = replica.client.pttl(keys.CENSUS_LOCK)
     first = replica.client.hgetall(keys.CENSUS)
     replica.issue()
     store_of(replica)._census.take_turn()
 
-    assert taken == [None, None]
     assert lock_ms > 50_000
     assert replica.client.hgetall(keys.CENSUS) == first
     assert replica.client.zcard(keys.EXPIRES_AT) > 15
