@@ -17,7 +17,7 @@ from app.core.tokens import Token
 from app.store import keys, markers, records
 from app.store.durable import Disk
 from app.store.ended import EndedTokens
-from app.store.index import NEVER, UNCHANGED, Index
+from app.store.index import Index
 from app.store.pepper_check import PepperCheck
 from app.store.rekey import Redirect, Rekeyer
 from app.store.tokens import RedisTokens
@@ -153,8 +153,7 @@ class RedisChanges(TokenChanges):
             durability = self._disk.change(self._edit, keys.all_of(token.digest), args)
             if durability and expires_at is not Leave.LEAVE:
                 with best_effort():
-                    entry, end_s = keys.index_entry(token.id, token.digest), expires_at
-                    self._index.score({entry: (NEVER if end_s is None else end_s, UNCHANGED)})
+                    self._index.expire(keys.index_entry(token.id, token.digest), expires_at)
             return durability
 
 

@@ -14,9 +14,9 @@ from app.core.tokens import TOKEN_ID
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, which sorts by age and is searched by id.
 INDEX = "acl:index"
-# zset, score: second of the expiry, inf for never: the members of INDEX.
+# zset, score: second of the expiry: those members of INDEX that have one.
 EXPIRES_AT = "{acl:index}:expires_at"
-# zset, score: second of the last use as far as a census has seen it, 0 for never: the members of INDEX.
+# zset, score: second of the last use that a census has seen: those members of INDEX that have one.
 LAST_USED_AT = "{acl:index}:last_used_at"
 # hash: the result of the last census, laid out in store/census.py.
 CENSUS = "{acl:index}:census"
