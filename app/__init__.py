@@ -129,7 +129,6 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         ping=health.check,
         redis_gauges=lambda: _redis_gauges(pipeline),
         tally=tally,
-        unlogged=auth.unlogged(settings),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 from flask import Flask, current_app
@@ -39,7 +40,12 @@ class Services:
     ping: Callable[[], None]
     redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
-    unlogged: frozenset[Verdict]
+
+    @cached_property
+    def unlogged(self) -> frozenset[Verdict]:
+        """The verdicts without a line for each decision; an outage has one of its own, with the reason."""
+        is_debug = self.settings.log_level == "debug"
+        return frozenset({Verdict.UNAVAILABLE} if is_debug else {Verdict.UNAVAILABLE, Verdict.ALLOWED})
 
 
 def services() -> Services:
