@@ -20,7 +20,8 @@ def _api(client: FlaskClient) -> Api:
 
 def comments(api: Api, query: str) -> str:
     """Return the comments of all tokens in a list, read page by page."""
-    found, cursor = list[str](), ""
+    found: list[str] = []
+    cursor: Any = ""
     while cursor is not None:
         answer = api("GET", f"/tokens?limit=2&{query}&cursor={cursor}")
         assert answer.status == 200, answer.text
