@@ -40,7 +40,7 @@ class TokenStore(Protocol):
         """Return the token with that public id; several if other programs wrote it more than once."""
         ...
 
-    def edit(
+    def edit(  # noqa: PLR0913 - one script writes all of them
         self,
         token: Token,
         spec: TokenSpec,
@@ -48,8 +48,9 @@ class TokenStore(Protocol):
         window_s: int,
         *,
         enabled: bool | None = None,
+        managed: str | None = None,
     ) -> Durability | None:
-        """Give *token* the fields of *spec*, an expiry unless that is LEAVE, and *enabled* unless None."""
+        """Give *token* the fields of *spec*, an expiry unless LEAVE, *enabled* and *managed* unless None."""
         ...
 
     def enable(self, token: Token, *, enabled: bool) -> Durability | None:

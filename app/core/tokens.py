@@ -145,6 +145,7 @@ class Token(Terms):
     enabled: bool = True
     fault: Fault | None = None
     quota_used: Count | None = None
+    managed: str = ""  # the key by which TOKENS_FILE declares it
 
     def status(self, now_s: int) -> Status:
         """Return the status at *now_s*; an expired token is no longer in Redis and has none."""
@@ -175,4 +176,5 @@ class Token(Terms):
             "expires_at": self.expires_at,
             "first_used_at": self.first_used_at,
             "last_used_at": self.last_used_at,
+            "managed": self.managed or None,
         }

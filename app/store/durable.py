@@ -10,7 +10,7 @@ import redis
 
 from app.core.durability import Durability
 from app.core.errors import UnknownOutcomeError
-from app.store.transport.cluster import Client
+from app.store.transport.cluster import Client, Cluster
 from app.store.transport.scripts import Script
 
 # More than the second between two syncs of appendfsync everysec, less than the pages' two.
@@ -20,10 +20,15 @@ _LOST = (redis.RedisError, OSError, gevent.Timeout)
 
 
 class Disk:
-    """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is."""
+    """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is.
 
-    def __init__(self, client: Client) -> None:
+    If the changes are not the last ones of a series, it does not ask: the answer for the last one covers all
+    on the same server. In a Cluster it always asks.
+    """
+
+    def __init__(self, client: Client, *, is_last: bool = True) -> None:
         self._client: Any = client
+        self._asks = is_last or isinstance(client, Cluster)
 
     def change(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
@@ -31,7 +36,9 @@ class Disk:
         Raises UnknownOutcomeError if Redis did not answer; a refusal is raised as redis-py raises it.
         """
         with self._client.client() as pinned:
-            return _ask_in_time(pinned) if _run(script, pinned, keys, args) else None
+            if not _run(script, pinned, keys, args):
+                return None
+            return _ask_in_time(pinned) if self._asks else Durability.CONFIRMED
 
     def glance(self) -> Durability:
         """Return the current durability of the server; UNTOLD and NO_FILE apply to every change."""

@@ -36,11 +36,13 @@ _DONE = object()
 class RedisTokens(TokenStore):
     """Stores each token in a hash; a script makes each change, and Disk reports how durable it is."""
 
-    def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float) -> None:
+    def __init__(
+        self, client: Client, pepper_check: PepperCheck, deadline_s: float, disk: Disk | None = None
+    ) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's replies
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
-        self._disk = Disk(client)
+        self._disk = disk or Disk(client)
         self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
         self._retire = Script("retire")
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
@@ -58,12 +60,11 @@ class RedisTokens(TokenStore):
 
     def add(self, token: Token) -> Durability | None:
         entry = keys.index_entry(token.id, token.digest)
-        fields = records.to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
         with bounded(self._deadline_s):
             self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
             self._index.add(entry)
-            filled = {name: value for name, value in (fields | self._pepper_check.label).items() if value}
+            filled = records.new(token) | self._pepper_check.label
             marker = markers.compose(token, token, Ending.EXPIRED)
             durability = self._disk.change(
                 self._add, [keys.record(token.digest)], [*_end(token.expires_at), marker, *flat(filled)]
@@ -84,7 +85,7 @@ class RedisTokens(TokenStore):
         with bounded(self._deadline_s):
             return self._listing.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
 
-    def edit(
+    def edit(  # noqa: PLR0913 - as in the protocol
         self,
         token: Token,
         spec: TokenSpec,
@@ -92,15 +93,17 @@ class RedisTokens(TokenStore):
         window_s: int,
         *,
         enabled: bool | None = None,
+        managed: str | None = None,
     ) -> Durability | None:
         before, after = records.to_fields(token), records.to_fields(spec)
         changed = {name: value for name, value in after.items() if value != before[name]}
         if token.fault:  # the fields that could be read may be wrong
             changed = after | {"id": token.id, "quota_used": ""}
-        return self._change(token, spec, changed | _switch(enabled), expires_at, window_s)
+        marks = records.marks(enabled=enabled, managed=managed)
+        return self._change(token, spec, changed | marks, expires_at, window_s)
 
     def enable(self, token: Token, *, enabled: bool) -> Durability | None:
-        return self._change(token, token, _switch(enabled), Leave.LEAVE, 0)
+        return self._change(token, token, records.marks(enabled=enabled), Leave.LEAVE, 0)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         return self._rekeyer.choose(token.digest, candidates)
@@ -214,7 +217,3 @@ class RedisTokens(TokenStore):
 def _end(expires_at: int | None) -> tuple[int, int]:
     """Return the expiry and that of its marker, in milliseconds since the epoch; 0 is never."""
     return (0, 0) if expires_at is None else (expires_at * 1000, expires_at * 1000 + keys.REMEMBERED_MS)
-
-
-def _switch(enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 - it is the only argument
-    return {} if enabled is None else {"enabled": "" if enabled else "0"}
