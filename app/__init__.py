@@ -13,20 +13,25 @@ from werkzeug.routing import MapAdapter
 
 from app import cli
 from app.core.catalog import Catalog
+from app.core.declared import Rules
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.holders import Holders
+from app.core.managed import Applier
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.services import Services, provide, services_of
 from app.settings import Settings
+from app.store.durable import Disk
 from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
+from app.store.managed import RedisManaged
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
+from app.store.transport.cluster import Client
 from app.store.transport.cluster_pipeline import Executor
 from app.store.transport.connection import connect, open_pipeline
 from app.tally import SHARED, Tally
@@ -70,9 +75,7 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     if settings.self_service != "off":
         app.register_blueprint(self_service.blueprint(is_full=settings.self_service == "full"))
     _show_errors(app)
-    app.cli.add_command(cli.tokens)
-    app.cli.add_command(cli.logins)
-    app.shell_context_processor(cli.shell_context)
+    cli.register(app)
     return app
 
 
@@ -118,12 +121,25 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
+        applier=_applier(admin_client, pepper_check, settings),
         holders=Holders(gate, catalog, registry, store, prefix),
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
         failures=_failures(pipeline or client, settings),
         ping=health.check,
         tally=tally,
     )
+
+
+def _applier(client: Client, pepper_check: PepperCheck, settings: Settings) -> Applier:
+    deadline_s = _ADMIN_DEADLINE_MS / 1000
+    store = RedisTokens(client, pepper_check, deadline_s, Disk(client, is_last=False))
+    rules = Rules(
+        Peppers(settings.pepper, settings.pepper_previous),
+        settings.token_prefix,
+        settings.max_ttl_seconds,
+        settings.unset,
+    )
+    return Applier(store, RedisManaged(client, deadline_s), rules, settings.rate_limit_window_sec, time.time)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:

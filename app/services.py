@@ -14,6 +14,7 @@ from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.logins import Logins
+from app.core.managed import Applier
 from app.core.registry import Registry
 from app.settings import Settings
 from app.tally import Tally
@@ -30,6 +31,7 @@ class Services:
     backends: Backends
     catalog: Catalog
     registry: Registry
+    applier: Applier
     holders: Holders
     logins: Logins
     failures: Failures | None

@@ -97,14 +97,17 @@ class Registry:
         Raises InvalidFieldsError and ConflictError.
         """
         now_s = self.now_s
+        _refuse_managed(token)
         _refuse_unreadable(token)
         draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
 
-    def enable(self, token: Token, *, enabled: bool) -> Change:
-        """Enable or disable *token*; raise ConflictError if that is impossible."""
+    def enable(self, token: Token, *, enabled: bool, force: bool = False) -> Change:
+        """Enable or disable *token*, even one that a file manages if *force*; raise ConflictError."""
+        if not force:
+            _refuse_managed(token)
         _refuse_unreadable(token)
         durability = _done(self._store.enable(token, enabled=enabled))
         return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
@@ -115,13 +118,15 @@ class Registry:
         Raises InvalidFieldsError and ConflictError.
         """
         grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
+        _refuse_managed(token)
         _refuse_rotation(token)
         secret, digest = self._store.choose(token, self._candidates())
         durability = self._store.rotate(token, digest, now_s + grace_s if grace_s else 0)
         return Issued(dataclasses.replace(token, digest=digest), now_s, _done(durability), secret)
 
     def delete(self, token: Token) -> Change:
-        """Delete *token*; raise NoSuchTokenError if it has been deleted already."""
+        """Delete *token*; raise ConflictError, and NoSuchTokenError if it has been deleted already."""
+        _refuse_managed(token)
         if durability := self._store.remove(token):
             return Change(token, self.now_s, durability)
         raise NoSuchTokenError("that token was deleted or rotated in the meantime; nothing was changed")
@@ -196,6 +201,13 @@ def _edited(token: Token, draft: Draft, *, enabled: bool | None) -> Token:
         enabled=token.enabled if enabled is None else enabled,
         fault=None,
     )
+
+
+def _refuse_managed(token: Token) -> None:
+    if token.managed:
+        raise ConflictError(
+            f"this token is managed by TOKENS_FILE as `{token.managed}`; change it there. Nothing was changed"
+        )
 
 
 def _refuse_unreadable(token: Token) -> None:
