@@ -17,7 +17,8 @@ from app.kept_file import document, text_of
 from app.toml_lines import lines_of
 
 MAX_BYTES = 1024 * 1024
-_WORD = re.compile("[A-Za-z0-9_.-]{1,64}", re.ASCII)
+# What is no plain word may be a secret in the wrong place, which must not be repeated.
+_WORD = re.compile("[A-Za-z_-]{1,40}|[A-Za-z0-9_-]{1,19}", re.ASCII)
 _OTHERS_MAY = 0o007
 _KNOWN = (*DECLARABLE, "enabled", "sha256", "secret_file")
 _NO_TABLE = "a table for each token is needed, such as [tokens.ci]; [tokens] alone is none"
@@ -27,7 +28,7 @@ _ADVICE = {
     "token": "a secret does not belong in this file; set secret_file, or sha256",
 }
 _AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
-_ASSIGNED = re.compile(r"\s*(?:\[)?([A-Za-z0-9_.-]{1,128})\s*(?:=|\])")
+_NAMED = re.compile(rf"\s*(?:\[\s*(tokens\.\S{{1,66}})\s*\]|({'|'.join(_KNOWN)})\s*=)")
 
 
 def read(path: str) -> Declarations:
@@ -53,8 +54,8 @@ def _parsed(path: str, text: str) -> dict[str, Any]:
     except ValueError as error:
         found = _AT_LINE.search(str(error))
         lines = text.split("\n")
-        named = _ASSIGNED.match(lines[int(found[1]) - 1]) if found and int(found[1]) <= len(lines) else None
-        raise ValueError(f"{error}{f', {named[1]}' if named else ''}") from None
+        named = _NAMED.match(lines[int(found[1]) - 1]) if found and int(found[1]) <= len(lines) else None
+        raise ValueError(f"{error}{f': {named[1] or named[2]}' if named else ''}") from None
 
 
 class _Reading:
@@ -72,7 +73,8 @@ class _Reading:
         try:
             yield
         except ValueError as error:
-            shown = ".".join(name if _WORD.fullmatch(name) else "…" for name in path)
+            is_key = KEY.fullmatch(path[1]) if path[1:] else False
+            shown = ".".join(n if _WORD.fullmatch(n) or (is_key and n == path[1]) else "…" for n in path)
             self.problems.append(f"line {self._line(path)}, {shown}: {error}")
 
     def _line(self, path: tuple[str, ...]) -> int:

@@ -13,6 +13,8 @@ from app.cli.groups import tokens
 from app.core.fields import FIELDS
 from app.services import services
 
+_force = click.option("--force", is_flag=True, help="Even if a tokens file manages the token.")
+
 
 @tokens.command("create")
 @click.argument("hosts", nargs=-1, required=True)
@@ -39,23 +41,25 @@ def edit(name: str, **options: str | None) -> None:
     with complaints():
         change = services().registry.edit(arguments.find(name), arguments.given(options))
     click.echo(json.dumps(output.described(change), indent=2))
-    output.warn(change)
+    output.warn(change.durability)
 
 
 @tokens.command("disable")
 @arguments.token
-def disable(name: str) -> None:
+@_force
+def disable(name: str, *, force: bool) -> None:
     """Disable a token."""
     with complaints():
-        output.done("disabled", services().registry.enable(arguments.find(name), enabled=False))
+        output.done("disabled", services().registry.enable(arguments.find(name), enabled=False, force=force))
 
 
 @tokens.command("enable")
 @arguments.token
-def enable(name: str) -> None:
+@_force
+def enable(name: str, *, force: bool) -> None:
     """Enable a token."""
     with complaints():
-        output.done("enabled", services().registry.enable(arguments.find(name), enabled=True))
+        output.done("enabled", services().registry.enable(arguments.find(name), enabled=True, force=force))
 
 
 @tokens.command("rotate")

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 import click
 
-from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
+from app.core.declared import InvalidFileError
+from app.core.errors import (
+    BusyError,
+    ConflictError,
+    NoSuchTokenError,
+    StoreUnavailableError,
+    UnknownOutcomeError,
+)
 from app.core.fields import InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.text import visible
@@ -18,8 +25,11 @@ def complaints() -> Iterator[None]:
     """Turn the errors of the core into one line on standard error and an exit code."""
     try:
         yield
-    except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError) as error:
+    except (InvalidFieldsError, InvalidQueryError, NoSuchTokenError, ConflictError, BusyError) as error:
         raise _complaint(str(error)) from None
+    except InvalidFileError as error:
+        lines = ["the file can't be used; nothing was changed:", *str(error).splitlines()]
+        raise click.ClickException("\n  ".join(map(visible, lines))) from None
     except UnknownOutcomeError as error:
         raise _complaint(f"{error}. The change may have been made; check before you continue.") from None
     except StoreUnavailableError as error:

@@ -8,19 +8,19 @@ from typing import Any
 import click
 
 from app.core.changes import Change, Issued
-from app.core.durability import WARNINGS
+from app.core.durability import WARNINGS, Durability
 
 
 def issued(change: Issued, *, as_json: bool) -> None:
     """Print the secret alone on standard output in plain mode, because scripts read it from there."""
     click.echo(json.dumps({"token": change.secret, **described(change)}) if as_json else change.secret)
-    warn(change)
+    warn(change.durability)
 
 
 def done(verb: str, change: Change) -> None:
     """Print what was done to a token."""
     click.echo(f"{verb} {change.token.id}")
-    warn(change)
+    warn(change.durability)
 
 
 def described(change: Change) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def described(change: Change) -> dict[str, Any]:
     return change.token.described(change.changed_at) | {"durability": change.durability.value}
 
 
-def warn(change: Change) -> None:
-    """Print on standard error why a crash of Redis may undo *change*, if it may."""
-    if warning := WARNINGS.get(change.durability):
+def warn(durability: Durability) -> None:
+    """Print on standard error why a crash of Redis may undo a change of that *durability*, if it may."""
+    if warning := WARNINGS.get(durability):
         click.echo(f"{warning}.", err=True)

@@ -44,6 +44,10 @@ class Create:
         state = " (disabled)" if self.wanted.enabled is False else ""
         return visible(f"+ {self.key}: create for {', '.join(self.wanted.terms.hosts)}{state}")
 
+    def described(self) -> dict[str, Any]:
+        """Return the step as programs read it."""
+        return {"action": "create", "key": self.key, "hosts": list(self.wanted.terms.hosts)}
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
@@ -59,6 +63,12 @@ class Update:
         secret = ["secret: replaced"] if self.is_moved else []
         return visible(f"~ {self.key}: {'; '.join([*secret, *map(str, self.differences)])}")
 
+    def described(self) -> dict[str, Any]:
+        """Return the step as programs read it."""
+        changes = {each.name: {"old": each.old, "new": each.new} for each in self.differences}
+        step = {"action": "change", "key": self.key, "id": self.token.id, "changes": changes}
+        return step | {"new_secret": self.is_moved}
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -70,6 +80,10 @@ class End:
 
     def __str__(self) -> str:
         return f"- {self.key}: end {self.token.id}: {self.why}"
+
+    def described(self) -> dict[str, Any]:
+        """Return the step as programs read it."""
+        return {"action": "end", "key": self.key, "id": self.token.id, "reason": self.why}
 
 
 Step = Create | Update | End
@@ -83,17 +97,17 @@ class Plan:
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        """Return how many changes of each kind there are."""
-        if not self.steps:
-            return f"no changes, {len(self.kept)} unchanged"
+    def summary(self, *, is_done: bool) -> str:
+        """Return how many changes of each kind there are, or were."""
+        words = _DONE if is_done else _TO_DO
         counts = [
-            f"{sum(isinstance(step, kind) for step in self.steps)} {words}" for kind, words in _WORDS.items()
+            f"{sum(isinstance(step, kind) for step in self.steps)} {word}" for kind, word in words.items()
         ]
-        return f"{', '.join(counts)}, {len(self.kept)} unchanged"
+        return f"{', '.join(counts) if self.steps else 'no changes'}, {len(self.kept)} unchanged"
 
 
-_WORDS = {Create: "to create", Update: "to change", End: "to end"}
+_TO_DO = {Create: "to create", Update: "to change", End: "to end"}
+_DONE = {Create: "created", Update: "changed", End: "ended"}
 
 
 def plan(

@@ -1,0 +1,104 @@
+"""The commands that apply a tokens file, and that compute what it needs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import click
+
+from app.cli import arguments, output, stdin
+from app.cli.complaints import complaints
+from app.cli.groups import tokens
+from app.core import tokens as secrets
+from app.core.apply import Plan, Step
+from app.core.declared import Declarations
+from app.core.errors import BusyError
+from app.core.fields import InvalidFieldsError
+from app.core.managed import Applied
+from app.core.peppers import Peppers
+from app.core.text import visible
+from app.services import services
+from app.tokens_toml import read
+
+# Longer than a process that was killed keeps its turn.
+_PATIENCE_S = 60
+_PAUSE_S = 0.2
+
+
+@tokens.command("apply")
+@click.argument("file", required=False)
+@click.option("--dry-run", is_flag=True, help="Only print what would change.")
+@click.option("--prune", is_flag=True, help="End the managed tokens that are no longer in the file.")
+@arguments.as_json
+def apply(file: str | None, *, dry_run: bool, prune: bool, as_json: bool) -> None:
+    """Create, change and end tokens as FILE declares them, by default TOKENS_FILE, and print each change."""
+    settings, applier = services().settings, services().applier
+    with complaints():
+        declared = _declarations(file)
+        prune = prune or (file is None and settings.tokens_file_prune)
+        if dry_run:
+            plan = applier.plan(declared.tokens, prune=prune)
+            for step in plan.steps:
+                _print_step(step, as_json=as_json)
+            _print_rest(plan, is_done=False, as_json=as_json)
+            return
+        applied = _in_turn(
+            lambda: applier.apply(
+                declared.tokens, prune=prune, report=lambda step: _print_step(step, as_json=as_json)
+            )
+        )
+    _print_rest(applied.plan, is_done=True, as_json=as_json)
+    output.warn(applied.durability)
+
+
+@tokens.command("digest")
+@click.option("--new", "is_new", is_flag=True, help="Generate the secret, and print it before its digest.")
+@click.option("--weak", is_flag=True, help="Accept a secret that is short enough to be guessed.")
+def digest(*, is_new: bool, weak: bool) -> None:
+    """Print the SHA-256 for a tokens file of the secret on standard input, which depends on PEPPER."""
+    settings = services().settings
+    secret = secrets.mint(settings.token_prefix) if is_new else stdin.read("Secret")
+    with complaints():
+        try:
+            secrets.refuse_unusable(secret, settings.token_prefix, allow_weak=weak)
+        except ValueError as error:
+            raise InvalidFieldsError({"secret": str(error)}) from None
+    if is_new:
+        click.echo(secret)
+    click.echo(Peppers(settings.pepper).digest(secret))
+
+
+def _declarations(file: str | None) -> Declarations:
+    """Return the tokens of *file* or of TOKENS_FILE; raise UsageError without any, and InvalidFileError."""
+    declared = services().settings.tokens_file if file is None else read(file)
+    if not declared:
+        raise click.UsageError("name a FILE, or set TOKENS_FILE")
+    return declared
+
+
+def _in_turn(run: Callable[[], Applied]) -> Applied:
+    """Return what *run* returns, which waits for its turn; raise BusyError if that takes too long."""
+    until, is_told = time.monotonic() + _PATIENCE_S, False
+    while True:
+        try:
+            return run()
+        except BusyError as error:
+            if time.monotonic() > until:
+                raise
+            if not is_told:
+                click.echo(f"{error}; waiting", err=True)
+            is_told = True
+        time.sleep(_PAUSE_S)
+
+
+def _print_step(step: Step, *, as_json: bool) -> None:
+    click.echo(json.dumps(step.described()) if as_json else str(step))
+
+
+def _print_rest(plan: Plan, *, is_done: bool, as_json: bool) -> None:
+    """Print what else there is to know, on standard error if standard output is for programs."""
+    for note in plan.notes:
+        click.echo(visible(f"  {note}"), err=as_json)
+    click.echo(plan.summary(is_done=is_done), err=as_json)
