@@ -11,19 +11,21 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from app import cli
+from app import audit_lines, cli
 from app.core.catalog import Catalog
 from app.core.declared import Rules
+from app.core.defaults import Defaults
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.managed import Applier
 from app.core.peppers import Peppers
-from app.core.registry import Defaults, Registry
+from app.core.registry import Registry
 from app.services import Services, provide, services_of
 from app.settings import Settings
-from app.store.durable import Disk
+from app.store.audit import RedisAudit
+from app.store.changes import RedisChanges
 from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
@@ -31,7 +33,7 @@ from app.store.logins import RedisLogins
 from app.store.managed import RedisManaged
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
-from app.store.transport.cluster import Client
+from app.store.trail import Trail
 from app.store.transport.cluster_pipeline import Executor
 from app.store.transport.connection import connect, open_pipeline
 from app.tally import SHARED, Tally
@@ -39,7 +41,7 @@ from app.web import admin, api, auth, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 64 * 1024
-_ADMIN_DEADLINE_MS = 2000
+_ADMIN_DEADLINE_S = 2
 _YEAR_S = 31_536_000
 _NO_HOST = "localhost"
 
@@ -110,10 +112,18 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
-    admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
-    store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
+    admin_client = connect(
+        replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000), concurrent=concurrent
+    )
+    store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_S)
+    # Not in commands, whose output others read.
+    is_shipped = concurrent and settings.audit_log == "stdout"
+    trail = Trail(admin_client, settings.audit_rules, audit_lines.write if is_shipped else None)
+    changes = RedisChanges(admin_client, store, pepper_check, _ADMIN_DEADLINE_S, trail)
+    series = RedisChanges(admin_client, store, pepper_check, _ADMIN_DEADLINE_S, trail, asks=False)
+    rules = Rules(peppers, _defaults(settings))
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
-    registry = Registry(store, peppers, prefix, _defaults(settings), time.time)
+    registry = Registry(store, changes, peppers, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
@@ -121,25 +131,14 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
-        applier=_applier(admin_client, pepper_check, settings),
-        holders=Holders(gate, catalog, registry, store, prefix),
-        logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
+        applier=Applier(store, series, RedisManaged(admin_client, _ADMIN_DEADLINE_S), rules, time.time),
+        holders=Holders(gate, catalog, registry, changes, prefix),
+        audit=RedisAudit(admin_client, _ADMIN_DEADLINE_S),
+        logins=RedisLogins(client, _ADMIN_DEADLINE_S, trail),
         failures=_failures(pipeline or client, settings),
         ping=health.check,
         tally=tally,
     )
-
-
-def _applier(client: Client, pepper_check: PepperCheck, settings: Settings) -> Applier:
-    deadline_s = _ADMIN_DEADLINE_MS / 1000
-    store = RedisTokens(client, pepper_check, deadline_s, Disk(client, is_last=False))
-    rules = Rules(
-        Peppers(settings.pepper, settings.pepper_previous),
-        settings.token_prefix,
-        settings.max_ttl_seconds,
-        settings.unset,
-    )
-    return Applier(store, RedisManaged(client, deadline_s), rules, settings.rate_limit_window_sec, time.time)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:
@@ -149,5 +148,9 @@ def _failures(client: Executor, settings: Settings) -> RedisFailures | None:
 
 def _defaults(settings: Settings) -> Defaults:
     return Defaults(
-        settings.default_ttl_s, settings.rate_limit_window_sec, settings.max_ttl_seconds, settings.unset
+        settings.token_prefix,
+        settings.default_ttl_s,
+        settings.rate_limit_window_sec,
+        settings.max_ttl_seconds,
+        settings.unset,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core.clients import Proxies
 from app.core.declared import InvalidFileError, Rules
+from app.core.defaults import Defaults
 from app.core.peppers import Peppers
 from app.redis_url import Address
 
@@ -81,8 +82,8 @@ def _certificate(cert_file: str, key_file: str) -> Iterator[Problem]:
 def _forbidden_tokens(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what the other settings do not allow in TOKENS_FILE; when it is read again, applying it tells."""
     peppers = Peppers(values["pepper"], values["pepper_previous"])
-    unset = {name for name, value in values.items() if not value}
-    rules = Rules(peppers, values["token_prefix"], values["max_ttl_seconds"], unset)
+    unset = frozenset(name for name, value in values.items() if not value)
+    rules = Rules(peppers, Defaults(values["token_prefix"], 0, 1, values["max_ttl_seconds"], unset))
     try:
         if not values["tokens_file"].is_late:
             rules.wanted(values["tokens_file"].tokens, int(time.time()))

@@ -8,6 +8,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from app.core.audit import AuditLog
 from app.core.backends import Backends
 from app.core.catalog import Catalog
 from app.core.failures import Failures
@@ -33,6 +34,7 @@ class Services:
     registry: Registry
     applier: Applier
     holders: Holders
+    audit: AuditLog
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]

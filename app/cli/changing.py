@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from app.cli import arguments, output, stdin
+from app.cli.actors import actor
 from app.cli.complaints import complaints
 from app.cli.groups import tokens
 from app.core.fields import FIELDS
@@ -29,7 +30,7 @@ def create(hosts: tuple[str, ...], *, as_json: bool, secret: str | None, weak: b
         )
     typed = {"hosts": "\n".join(hosts)} | arguments.given(options)
     with complaints():
-        issued = services().registry.issue(typed, secret=secret, allow_weak=weak)
+        issued = services().registry.issue(actor(), typed, secret=secret, allow_weak=weak)
     output.issued(issued, as_json=as_json)
 
 
@@ -39,7 +40,7 @@ def create(hosts: tuple[str, ...], *, as_json: bool, secret: str | None, weak: b
 def edit(name: str, **options: str | None) -> None:
     """Change the given fields of a token and leave the others unchanged."""
     with complaints():
-        change = services().registry.edit(arguments.find(name), arguments.given(options))
+        change = services().registry.edit(actor(), arguments.find(name), arguments.given(options))
     click.echo(json.dumps(output.described(change), indent=2))
     output.warn(change.durability)
 
@@ -50,7 +51,9 @@ def edit(name: str, **options: str | None) -> None:
 def disable(name: str, *, force: bool) -> None:
     """Disable a token."""
     with complaints():
-        output.done("disabled", services().registry.enable(arguments.find(name), enabled=False, force=force))
+        output.done(
+            "disabled", services().registry.enable(actor(), arguments.find(name), enabled=False, force=force)
+        )
 
 
 @tokens.command("enable")
@@ -59,7 +62,9 @@ def disable(name: str, *, force: bool) -> None:
 def enable(name: str, *, force: bool) -> None:
     """Enable a token."""
     with complaints():
-        output.done("enabled", services().registry.enable(arguments.find(name), enabled=True, force=force))
+        output.done(
+            "enabled", services().registry.enable(actor(), arguments.find(name), enabled=True, force=force)
+        )
 
 
 @tokens.command("rotate")
@@ -69,7 +74,7 @@ def enable(name: str, *, force: bool) -> None:
 def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
     """Give a token a new secret and print it; it is not shown again."""
     with complaints():
-        issued = services().registry.rotate(arguments.find(name), grace_seconds)
+        issued = services().registry.rotate(actor(), arguments.find(name), grace_seconds)
     output.issued(issued, as_json=as_json)
 
 
@@ -78,4 +83,4 @@ def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
 def delete(name: str) -> None:
     """Delete a token permanently."""
     with complaints():
-        output.done("deleted", services().registry.delete(arguments.find(name)))
+        output.done("deleted", services().registry.delete(actor(), arguments.find(name)))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from app.core import fields, tokens
+from app.core.defaults import Defaults
+from app.core.errors import ConflictError
 from app.core.fields import FIELDS, InvalidFieldsError, Terms
 from app.core.peppers import Peppers
+from app.core.tokens import Token
 
 KEY = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 # A number of seconds from now would move the end at each apply.
@@ -76,12 +79,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the settings require of a declaration; *unset* are the names of those that have no value."""
+    """What the settings require of a declaration."""
 
     peppers: Peppers
-    prefix: str
-    max_ttl_s: int = 0
-    unset: AbstractSet[str] = frozenset()
+    defaults: Defaults
 
     def wanted(self, declared: Iterable[Declared], now_s: int) -> Sequence[Wanted]:
         """Return the tokens as they shall be; raise InvalidFileError with every problem."""
@@ -109,7 +110,7 @@ class Rules:
         place = declared.place("secret_file" if declared.secret else "sha256")
         if declared.secret:
             try:
-                tokens.refuse_unusable(declared.secret, self.prefix, allow_weak=True)
+                tokens.refuse_unusable(declared.secret, self.defaults.prefix, allow_weak=True)
             except ValueError as error:
                 yield f"{place}: the secret in its file: {error}"
             if len(declared.secret) < tokens.MIN_SECRET_CHARS:
@@ -128,7 +129,8 @@ class Rules:
         elif "expires_at" not in typed:
             typed["ttl_seconds"] = "0"  # never, whatever TOKEN_TTL_SECONDS says
         try:
-            draft = fields.parse_new(typed, 0, now_s, 0 if is_over else self.max_ttl_s, self.unset)
+            max_ttl_s = 0 if is_over else self.defaults.max_ttl_s
+            draft = fields.parse_new(typed, 0, now_s, max_ttl_s, self.defaults.unset)
         except InvalidFieldsError as error:
             raise _without_ttl(error) from None
         return Terms(**fields.values(draft.spec), expires_at=end)
@@ -140,3 +142,11 @@ def _without_ttl(error: InvalidFieldsError) -> InvalidFieldsError:
     if too_long := problems.pop("ttl_seconds", ""):
         problems["expires_at"] = f"is needed: {too_long}"
     return InvalidFieldsError(problems)
+
+
+def refuse_managed(token: Token) -> None:
+    """Raise ConflictError if a file manages *token*: the next time that it is applied undoes the change."""
+    if token.managed:
+        raise ConflictError(
+            f"this token is managed by TOKENS_FILE as `{token.managed}`; change it there. Nothing was changed"
+        )

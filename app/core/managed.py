@@ -10,13 +10,15 @@ from typing import Protocol
 
 from app.core import apply, fields, tokens
 from app.core.apply import Create, End, Plan, Step, Update
+from app.core.audit import Actor, Via
 from app.core.declared import Declared, Rules, Wanted
 from app.core.durability import Durability
 from app.core.errors import BusyError, ConflictError, StoreUnavailableError
-from app.core.fields import Leave
-from app.core.token_store import TokenStore
+from app.core.fields import Draft, Leave
+from app.core.token_store import TokenChanges, TokenStore
 from app.core.tokens import Token
 
+ACTOR = Actor(Via.FILE, "TOKENS_FILE")
 _CHANGED = "tokens.{}: another program changed its token in the meantime; apply the file again"
 _LOST = "the turn to change managed tokens ended before all was done; apply the file again"
 
@@ -66,15 +68,15 @@ class Applier:
     def __init__(
         self,
         store: TokenStore,
+        changes: TokenChanges,
         managed: ManagedStore,
         rules: Rules,
-        window_s: int,
         now: Callable[[], float],
     ) -> None:
         self._store = store
+        self._changes = changes
         self._managed = managed
         self._rules = rules
-        self._window_s = window_s
         self._now = now
 
     def plan(self, declared: Iterable[Declared], *, prune: bool) -> Plan:
@@ -162,13 +164,13 @@ class Applier:
         )
         # First: a digest without a token is harmless, but a token without it would never be ended.
         self._managed.note(token.digest)
-        return _done(wanted, self._store.add(token))
+        return _done(wanted, self._changes.add(ACTOR, token))
 
     def _move(self, step: Update) -> Durability:
         """Give the token the secret that is declared, then the fields."""
         token, wanted, digest = step.token, step.wanted, step.wanted.digests[0]
         self._managed.note(digest)
-        durability = self._store.rotate(token, digest, 0)
+        durability = self._changes.rotate(ACTOR, token, digest, 0)
         if durability is None:  # in a Cluster, where the new record belongs to another node
             is_enabled = token.enabled if wanted.enabled is None else wanted.enabled
             return _worst([self._create(wanted, enabled=is_enabled), self._end(token)])
@@ -179,15 +181,14 @@ class Applier:
 
     def _edit(self, wanted: Wanted, token: Token) -> Durability:
         self._managed.note(token.digest)
-        window_s = wanted.terms.rate_limit_window_sec or self._window_s
-        end = Leave.LEAVE if wanted.terms.expires_at == token.expires_at else wanted.terms.expires_at
-        return _done(
-            wanted,
-            self._store.edit(token, wanted.terms, end, window_s, enabled=wanted.enabled, managed=wanted.key),
-        )
+        terms, enabled = wanted.terms, wanted.enabled
+        draft = Draft(terms, Leave.LEAVE if terms.expires_at == token.expires_at else terms.expires_at)
+        window_s = terms.rate_limit_window_sec or self._rules.defaults.window_s
+        durability = self._changes.edit(ACTOR, token, draft, window_s, enabled=enabled, managed=wanted.key)
+        return _done(wanted, durability)
 
     def _end(self, token: Token) -> Durability:
-        durability = self._store.remove(token)
+        durability = self._changes.remove(ACTOR, token)
         self._managed.forget(token.digest)
         return durability or Durability.CONFIRMED  # it had ended already
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
@@ -22,13 +22,14 @@ _LOST = (redis.RedisError, OSError, gevent.Timeout)
 class Disk:
     """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is.
 
-    If the changes are not the last ones of a series, it does not ask: the answer for the last one covers all
-    on the same server. In a Cluster it always asks.
+    *report* receives what a script that made a change has replied. In a series of changes on one server only
+    the last one needs to be asked about, and *asks* is false for the others; in a Cluster it has no effect.
     """
 
-    def __init__(self, client: Client, *, is_last: bool = True) -> None:
+    def __init__(self, client: Client, report: Callable[[object], None], *, asks: bool = True) -> None:
         self._client: Any = client
-        self._asks = is_last or isinstance(client, Cluster)
+        self._report = report
+        self._asks = asks or isinstance(client, Cluster)
 
     def change(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
@@ -36,8 +37,10 @@ class Disk:
         Raises UnknownOutcomeError if Redis did not answer; a refusal is raised as redis-py raises it.
         """
         with self._client.client() as pinned:
-            if not _run(script, pinned, keys, args):
+            reply = _run(script, pinned, keys, args)
+            if not reply:
                 return None
+            self._report(reply)
             return _ask_in_time(pinned) if self._asks else Durability.CONFIRMED
 
     def glance(self) -> Durability:
@@ -45,16 +48,17 @@ class Disk:
         return _ask(self._client, _GLANCE_MS)
 
 
-def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[Any]) -> bool:
+def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[Any]) -> object:
+    """Return the reply of *script*: the audit entry that it wrote, 1 if it wrote none, 0 for no change."""
     try:
-        changed = script.run(pinned, keys, args)
+        reply: object = script.run(pinned, keys, args)
     except redis.ResponseError:
         raise
     except _LOST as error:
         raise UnknownOutcomeError("Redis stopped responding before it replied") from error
-    if changed not in (0, 1):
+    if reply not in (0, 1) and not isinstance(reply, list):
         raise UnknownOutcomeError("Redis sent an invalid reply")
-    return bool(changed)
+    return reply
 
 
 def _ask_in_time(pinned: Any) -> Durability:

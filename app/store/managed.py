@@ -24,7 +24,7 @@ class RedisManaged(ManagedStore):
     def __init__(self, client: Client, deadline_s: float) -> None:
         self._client: Any = client
         self._deadline_s = deadline_s
-        self._disk = Disk(client)
+        self._disk = Disk(client, lambda _: None)
         self._turn = Script("turn")
 
     def digests(self) -> list[str]:

@@ -1,81 +1,42 @@
-"""Store tokens in Redis: their records, and an index that lists them by age and finds them by id.
+"""Find tokens in Redis: their records, and an index that lists them by age and finds them by id.
 
-See docs/decisions/0002, 0010, 0019 and 0025.
+See docs/decisions/0002, 0019 and 0025.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.core.durability import Durability
-from app.core.ended import EndedToken, Ending, FoundEnded
-from app.core.fields import Leave, TokenSpec
+from app.core.ended import EndedToken, FoundEnded
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
-from app.store import keys, markers, records, usage
-from app.store.durable import Disk
+from app.store import usage
 from app.store.ended import EndedTokens
 from app.store.index import Index
 from app.store.index_pages import IndexPages
 from app.store.index_records import RecordReader
 from app.store.pepper_check import PepperCheck
-from app.store.rekey import Rekeyer
 from app.store.transport.cluster import Client
-from app.store.transport.deadlines import best_effort, bounded
-from app.store.transport.scripts import Script, flat
+from app.store.transport.deadlines import bounded
 
-_CLAIM_TTL_S = 3600
 _MAX_NAMESAKES = 10
 _DONE = object()
 
 
 class RedisTokens(TokenStore):
-    """Stores each token in a hash; a script makes each change, and Disk reports how durable it is."""
+    """Finds each token in its hash; changes nothing of it."""
 
-    def __init__(
-        self, client: Client, pepper_check: PepperCheck, deadline_s: float, disk: Disk | None = None
-    ) -> None:
+    def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's replies
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
-        self._disk = disk or Disk(client)
-        self._add, self._edit, self._remove = Script("add"), Script("edit"), Script("remove")
-        self._retire = Script("retire")
-        self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
         self._reader, self._index = RecordReader(client), Index(client)
         self._ended = EndedTokens(client)
         self._listing = IndexPages(client, self._reader, self._index, self._ended)
-
-    def claim(self, idempotency_key: str) -> bool:
-        with bounded(self._deadline_s):
-            return bool(self._client.set(keys.form(idempotency_key), 1, nx=True, ex=_CLAIM_TTL_S))
-
-    def release(self, idempotency_key: str) -> None:
-        with best_effort():
-            self._client.delete(keys.form(idempotency_key))
-
-    def add(self, token: Token) -> Durability | None:
-        entry = keys.index_entry(token.id, token.digest)
-        with bounded(self._deadline_s):
-            self._pepper_check.check()
-            # First: an entry without a record is pruned, a record without an entry would be lost.
-            self._index.add(entry)
-            filled = records.new(token) | self._pepper_check.label
-            marker = markers.compose(token, token, Ending.EXPIRED)
-            durability = self._disk.change(
-                self._add, [keys.record(token.digest)], [*_end(token.expires_at), marker, *flat(filled)]
-            )
-            with best_effort():
-                if durability:
-                    self._pepper_check.record_current()
-                    self._listing.sweep_some()
-                else:
-                    self._index.drop(entry)
-            return durability
 
     def get(self, digest: str) -> Token | None:
         with bounded(self._deadline_s):
@@ -84,67 +45,6 @@ class RedisTokens(TokenStore):
     def with_id(self, token_id: str) -> Sequence[Token]:
         with bounded(self._deadline_s):
             return self._listing.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
-
-    def edit(  # noqa: PLR0913 - as in the protocol
-        self,
-        token: Token,
-        spec: TokenSpec,
-        expires_at: int | Leave | None,
-        window_s: int,
-        *,
-        enabled: bool | None = None,
-        managed: str | None = None,
-    ) -> Durability | None:
-        before, after = records.to_fields(token), records.to_fields(spec)
-        changed = {name: value for name, value in after.items() if value != before[name]}
-        if token.fault:  # the fields that could be read may be wrong
-            changed = after | {"id": token.id, "quota_used": ""}
-        marks = records.marks(enabled=enabled, managed=managed)
-        return self._change(token, spec, changed | marks, expires_at, window_s)
-
-    def enable(self, token: Token, *, enabled: bool) -> Durability | None:
-        return self._change(token, token, records.marks(enabled=enabled), Leave.LEAVE, 0)
-
-    def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
-        return self._rekeyer.choose(token.digest, candidates)
-
-    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> Durability | None:
-        with bounded(self._deadline_s):
-            self._pepper_check.check()
-            marker = markers.compose(token, token, Ending.REPLACED)
-            durability = self._rekeyer.move(token.id, token.digest, digest, grace_ends_at, marker)
-            if durability:
-                with best_effort():
-                    self._pepper_check.record_current()
-                    self._ended.replace(
-                        keys.index_entry(token.id, token.digest),
-                        min(grace_ends_at, token.expires_at or grace_ends_at),
-                    )
-            return durability
-
-    def retire(self, token: Token, digest: str) -> Durability | None:
-        with bounded(self._deadline_s):
-            durability = self._disk.change(self._retire, [keys.record(digest)], [keys.REMEMBERED_MS])
-            with best_effort():
-                self._ended.collect([keys.index_entry(token.id, digest)])
-            return durability
-
-    def remove(self, token: Token) -> Durability | None:
-        with bounded(self._deadline_s):
-            # One script and no transaction: a server whose memory is full refuses to queue even a DEL.
-            marker = markers.compose(token, token, Ending.DELETED)
-            args = [marker, keys.REMEMBERED_MS, int(token.fault is not None)]
-            durability = self._disk.change(self._remove, keys.all_of(token.digest), args)
-            entry = keys.index_entry(token.id, token.digest)
-            with best_effort():
-                self._ended.collect([entry])
-            with best_effort():
-                self._index.drop(entry)
-            return durability
-
-    def durability(self) -> Durability:
-        with bounded(self._deadline_s):
-            return self._disk.glance()
 
     def usage(self, token: Token, now_s: int) -> Usage:
         with bounded(self._deadline_s):
@@ -172,6 +72,10 @@ class RedisTokens(TokenStore):
         with bounded(self._deadline_s):
             return list(filter(None, self._ended.under(digests)))
 
+    def sweep_some(self) -> None:
+        """Move some of the tokens that have ended, as ``ended`` does."""
+        self._listing.sweep_some()
+
     def collect_ended(self) -> None:
         steps = self._listing.sweep_all()
         more = True
@@ -194,26 +98,3 @@ class RedisTokens(TokenStore):
             if count is None:
                 return old
             old += count
-
-    def forget_peppers(self) -> None:
-        with bounded(self._deadline_s):
-            self._pepper_check.forget()
-
-    def _change(
-        self,
-        token: Token,
-        spec: TokenSpec,
-        fields: dict[str, str],
-        expires_at: int | Leave | None,
-        window_s: int,
-    ) -> Durability | None:
-        end = (-1, 0) if expires_at is Leave.LEAVE else _end(expires_at)
-        marker = markers.compose(token, spec, Ending.EXPIRED)
-        args = [*end, marker, window_s * 1000, *flat(fields)]
-        with bounded(self._deadline_s):
-            return self._disk.change(self._edit, keys.all_of(token.digest), args)
-
-
-def _end(expires_at: int | None) -> tuple[int, int]:
-    """Return the expiry and that of its marker, in milliseconds since the epoch; 0 is never."""
-    return (0, 0) if expires_at is None else (expires_at * 1000, expires_at * 1000 + keys.REMEMBERED_MS)

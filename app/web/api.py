@@ -17,6 +17,7 @@ from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import Token
 from app.services import services
 from app.web import bodies, listing, own_schema, parameters
+from app.web.actors import operator
 from app.web.basic_auth import basic_auth
 from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
 from app.web.problems import API, problem
@@ -77,7 +78,7 @@ def create_token() -> Answer:
     body = bodies.read(request)
     secret, allow_weak = bodies.existing_secret(body)
     typed = bodies.typed(body, _KINDS)
-    return _issued(services().registry.issue(typed, secret=secret, allow_weak=allow_weak))
+    return _issued(services().registry.issue(operator(), typed, secret=secret, allow_weak=allow_weak))
 
 
 @bp.get("/tokens/<name>")
@@ -96,7 +97,9 @@ def edit_token(name: str) -> Answer:
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
     with bodies.null_end(body):
-        change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
+        change = services().registry.edit(
+            operator(), _find(name), bodies.typed(body, _KINDS), enabled=enabled
+        )
     return shown(change.token, change.changed_at), 200, durability_of(change)
 
 
@@ -104,13 +107,13 @@ def edit_token(name: str) -> Answer:
 def rotate_token(name: str) -> Answer:
     """Give a token a new secret and return it, only this once."""
     grace = bodies.grace(request)
-    return _issued(services().registry.rotate(_find(name), grace))
+    return _issued(services().registry.rotate(operator(), _find(name), grace))
 
 
 @bp.delete("/tokens/<name>")
 def delete_token(name: str) -> Answer:
     """Delete a token permanently."""
-    return "", 204, durability_of(services().registry.delete(_find(name)))
+    return "", 204, durability_of(services().registry.delete(operator(), _find(name)))
 
 
 def _issued(issued: Issued) -> Answer:
