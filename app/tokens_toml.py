@@ -18,7 +18,7 @@ from app.toml_lines import lines_of
 
 MAX_BYTES = 1024 * 1024
 # What is no plain word may be a secret in the wrong place, which must not be repeated.
-_WORD = re.compile("[A-Za-z_-]{1,40}|[A-Za-z0-9_-]{1,19}", re.ASCII)
+_WORD = re.compile("[a-z_]{1,30}|[A-Za-z0-9_-]{1,19}", re.ASCII)
 _OTHERS_MAY = 0o007
 _KNOWN = (*DECLARABLE, "enabled", "sha256", "secret_file")
 _NO_TABLE = "a table for each token is needed, such as [tokens.ci]; [tokens] alone is none"
@@ -27,7 +27,7 @@ _ADVICE = {
     "secret": "a secret does not belong in this file; set secret_file, or sha256",
     "token": "a secret does not belong in this file; set secret_file, or sha256",
 }
-_AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
+_AT_END, _AT_LINE = "(at end of document)", re.compile(r"\(at line ([0-9]+), ")
 _NAMED = re.compile(rf"\s*(?:\[\s*(tokens\.\S{{1,66}})\s*\]|({'|'.join(_KNOWN)})\s*=)")
 
 
@@ -49,13 +49,14 @@ def read(path: str) -> Declarations:
 
 def _parsed(path: str, text: str) -> dict[str, Any]:
     """Return the parsed file; raises ValueError, which names the line and the key on it."""
+    lines = text.rstrip("\n").split("\n")
     try:
         return document(path, text)
     except ValueError as error:
-        found = _AT_LINE.search(str(error))
-        lines = text.split("\n")
-        named = _NAMED.match(lines[int(found[1]) - 1]) if found and int(found[1]) <= len(lines) else None
-        raise ValueError(f"{error}{f': {named[1] or named[2]}' if named else ''}") from None
+        message = str(error).replace(_AT_END, f"(at line {len(lines)}, the last one)")
+        found = _AT_LINE.search(message)
+        named = _NAMED.match(lines[min(int(found[1]), len(lines)) - 1]) if found else None
+        raise ValueError(f"{message}{f': {named[1] or named[2]}' if named else ''}") from None
 
 
 class _Reading:

@@ -31,7 +31,8 @@ def apply_in_turn(services: Services, is_alive: Callable[[], bool], file: Tokens
             file.finish()
         except (BusyError, ConflictError, StoreUnavailableError) as error:
             fields = {"error": error, "wait_s": wait_s}
-            log.warning("TOKENS_FILE is not applied yet: %(error)s; next try in wait_s=%(wait_s)s", fields)
+            level = logging.INFO if isinstance(error, BusyError) else logging.WARNING
+            log.log(level, "TOKENS_FILE is not applied yet: %(error)s wait_s=%(wait_s)s", fields)
             gevent.sleep(wait_s)
             wait_s = min(2 * wait_s, _LAST_WAIT_S)
 
