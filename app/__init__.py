@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
@@ -111,19 +111,10 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    # A separate client, because a change may wait for the disk longer than the deadline of /auth.
-    admin_client = connect(
-        replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000), concurrent=concurrent
-    )
-    store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_S)
-    # Not in commands, whose output others read.
-    is_shipped = concurrent and settings.audit_log == "stdout"
-    trail = Trail(admin_client, settings.audit_rules, audit_lines.write if is_shipped else None)
-    changes = RedisChanges(admin_client, store, pepper_check, _ADMIN_DEADLINE_S, trail)
-    series = RedisChanges(admin_client, store, pepper_check, _ADMIN_DEADLINE_S, trail, asks=False)
+    stores = _stores(settings, pepper_check, concurrent=concurrent)
+    gate, catalog = Gate(ledger, peppers, prefix), Catalog(stores.tokens, peppers, prefix)
+    registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
     rules = Rules(peppers, _defaults(settings))
-    gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
-    registry = Registry(store, changes, peppers, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
@@ -131,14 +122,42 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
-        applier=Applier(store, series, RedisManaged(admin_client, _ADMIN_DEADLINE_S), rules, time.time),
-        holders=Holders(gate, catalog, registry, changes, prefix),
-        audit=RedisAudit(admin_client, _ADMIN_DEADLINE_S),
-        logins=RedisLogins(client, _ADMIN_DEADLINE_S, trail),
+        applier=Applier(stores.tokens, stores.series, stores.managed, rules, time.time),
+        holders=Holders(gate, catalog, registry, stores.changes, prefix),
+        audit=stores.audit,
+        logins=RedisLogins(client, _ADMIN_DEADLINE_S, stores.trail),
         failures=_failures(pipeline or client, settings),
         ping=health.check,
         tally=tally,
     )
+
+
+class _Stores(NamedTuple):
+    tokens: RedisTokens
+    changes: RedisChanges
+    series: RedisChanges
+    managed: RedisManaged
+    audit: RedisAudit
+    trail: Trail
+
+
+def _stores(settings: Settings, pepper_check: PepperCheck, *, concurrent: bool) -> _Stores:
+    """Return what finds and changes tokens.
+
+    It has a client of its own, because a change may wait for the disk longer than the deadline of /auth.
+    """
+    patient = replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000)
+    client = connect(patient, concurrent=concurrent)
+    # Not in commands, whose output is read by others.
+    is_shipped = concurrent and settings.audit_log == "stdout"
+    trail = Trail(client, settings.audit_rules, audit_lines.write if is_shipped else None)
+    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S)
+    changes, series = (
+        RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail, asks=asks)
+        for asks in (True, False)
+    )
+    managed, audit = RedisManaged(client, _ADMIN_DEADLINE_S), RedisAudit(client, _ADMIN_DEADLINE_S)
+    return _Stores(tokens, changes, series, managed, audit, trail)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:
