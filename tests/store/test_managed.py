@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from app.core.audit import Action, Entry, Via, Wanted
+from app.core.catalog import Held
 from app.core.declared import Declared
 from app.core.durability import Durability
 from app.core.errors import BusyError, ConflictError
@@ -146,16 +147,21 @@ def test_expired(replica: Replica, client: Any) -> None:
     assert RedisManaged(client, 2).digests() == [replica.peppers.digest(SECRET)]
 
 
+def holder(replica: Replica) -> Held:
+    """Return the holder of the declared secret."""
+    held = replica.catalog.held_by(SECRET)
+    assert held
+    return held
+
+
 CHANGES: dict[str, Callable[[Replica, Token], Any]] = {
     "edit": lambda replica, token: replica.edit(token.id, {"comment": "x"}),
     "enable": lambda replica, token: replica.enable(token.id, enabled=True),
     "disable": lambda replica, token: replica.enable(token.id, enabled=False),
     "rotate": lambda replica, token: replica.rotate(token.id, "0"),
     "delete": lambda replica, token: replica.delete(token.id),
-    "rotate by its holder": lambda replica, _: replica.holders.rotate(
-        ACTOR, replica.catalog.held_by(SECRET), "0"
-    ),
-    "end by its holder": lambda replica, _: replica.holders.end(ACTOR, replica.catalog.held_by(SECRET)),
+    "rotate by its holder": lambda replica, _: replica.holders.rotate(ACTOR, holder(replica), "0"),
+    "end by its holder": lambda replica, _: replica.holders.end(ACTOR, holder(replica)),
 }
 
 
