@@ -37,10 +37,21 @@ def read(path: str) -> Declarations:
         return Declarations()
     try:
         text = text_of(path, MAX_BYTES)
+    except ValueError as error:
+        raise InvalidFileError([str(error)]) from None
+    return parse(text, path, Path(path).parent)
+
+
+def parse(text: str, path: str, folder: Path) -> Declarations:
+    """Return the tokens in the *text* of the file *path*, whose paths begin at *folder*.
+
+    Raises InvalidFileError.
+    """
+    try:
         parsed = _parsed(path, text)
     except ValueError as error:
         raise InvalidFileError([str(error)]) from None
-    reading = _Reading(Path(path).parent, lines_of(text))
+    reading = _Reading(folder, lines_of(text))
     reading.file(parsed)
     if reading.problems:
         raise InvalidFileError(reading.problems)

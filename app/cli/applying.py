@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -20,7 +21,7 @@ from app.core.managed import Applied
 from app.core.peppers import Peppers
 from app.core.text import visible
 from app.services import services
-from app.tokens_toml import read
+from app.tokens_toml import parse, read
 
 # Longer than a process that was killed keeps its turn.
 _PATIENCE_S = 60
@@ -72,6 +73,8 @@ def digest(*, is_new: bool, weak: bool) -> None:
 
 def _declarations(file: str | None) -> Declarations:
     """Return the tokens of *file* or of TOKENS_FILE; raise UsageError without any, and InvalidFileError."""
+    if file == "-":
+        return parse(stdin.read("TOML"), "standard input", Path())
     declared = services().settings.tokens_file if file is None else read(file)
     if not declared:
         raise click.UsageError("name a FILE, or set TOKENS_FILE")
