@@ -151,12 +151,13 @@ def _stores(settings: Settings, pepper_check: PepperCheck, *, concurrent: bool) 
     # Not in commands, whose output is read by others.
     is_shipped = concurrent and settings.audit_log == "stdout"
     trail = Trail(client, settings.audit_rules, audit_lines.write if is_shipped else None)
-    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S)
+    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes, series = (
         RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail, asks=asks)
         for asks in (True, False)
     )
-    managed, audit = RedisManaged(client, _ADMIN_DEADLINE_S), RedisAudit(client, _ADMIN_DEADLINE_S)
+    managed = RedisManaged(client, _ADMIN_DEADLINE_S)
+    audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)
     return _Stores(tokens, changes, series, managed, audit, trail)
 
 

@@ -57,7 +57,7 @@ class Replica:
         self.pepper_check = PepperCheck(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.pepper_check, DEADLINE_S)
         changes = RedisChanges(client, store, self.pepper_check, DEADLINE_S, Trail(client, rules))
-        self.audit = RedisAudit(client, DEADLINE_S)
+        self.audit = RedisAudit(client, DEADLINE_S, rules)
         self.catalog = Catalog(store, self.peppers, "acl")
         defaults = Defaults("acl", ttl_s, limit.window_s)
         self.registry = Registry(store, changes, self.peppers, defaults, now)

@@ -6,13 +6,14 @@ from typing import Any
 
 from flask import Flask
 
-from app.cli import applying, changing, looking, upkeep
+from app.cli import applying, changing, issuing, looking, upkeep
+from app.cli.config import config
 from app.cli.groups import logins, tokens
 from app.services import services
 
 # Importing a module adds its commands to their group.
-MODULES = (applying, changing, looking, upkeep)
-COMMANDS = (tokens, logins)
+MODULES = (issuing, changing, applying, looking, upkeep)
+COMMANDS = (tokens, logins, config)
 
 
 def register(app: Flask) -> None:

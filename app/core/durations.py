@@ -9,7 +9,15 @@ _SIZES = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(f"(?:(?P<{unit}>[0-9]{{1,12}}){unit})?" for unit in _SIZES), re.ASCII)
 _SECONDS = re.compile("[0-9]{1,12}", re.ASCII)
 
-_WORDS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+# One of each unit, several, and its size.
+Units = Sequence[tuple[str, str, int]]
+LONG: Units = (
+    ("day", "days", 86_400),
+    ("hour", "hours", 3_600),
+    ("minute", "minutes", 60),
+    ("second", "seconds", 1),
+)
+SHORT: Units = (("day", "days", 86_400), ("h", "h", 3_600), ("min", "min", 60), ("s", "s", 1))
 _MINUTE_S = 60
 
 
@@ -28,27 +36,27 @@ def parse(text: str) -> int:
 
 def in_words(seconds: int) -> str:
     """Return *seconds*, at least one, in the largest unit that divides them."""
-    name, size = next(unit for unit in _WORDS if seconds % unit[1] == 0)
-    return _count(seconds // size, name)
+    return _count(seconds, next(unit for unit in LONG if seconds % unit[-1] == 0))
 
 
-def distance(seconds: int) -> str:
-    """Return a distance in time in the largest unit that fits twice.
+def distance(seconds: int, units: Units = LONG) -> str:
+    """Return a distance in time in the largest of *units* that fits twice.
 
     The future is rounded. The past is rounded down, and to a minute at least: uses are stored to the minute.
     """
     if seconds > 0:
-        name, size = _unit(seconds, _WORDS)
-        return f"in {_count((seconds + size // 2) // size, name)}"
+        unit = _fitting(seconds, units)
+        return f"in {_count(seconds + unit[-1] // 2, unit)}"
     if -seconds < _MINUTE_S:
-        return "less than a minute ago"
-    name, size = _unit(-seconds, _WORDS[:-1])
-    return f"{_count(-seconds // size, name)} ago"
+        return "just now" if units is SHORT else "less than a minute ago"
+    return f"{_count(-seconds, _fitting(-seconds, units[:-1]))} ago"
 
 
-def _unit(span: int, units: Sequence[tuple[str, int]]) -> tuple[str, int]:
-    return next((unit for unit in units if span >= 2 * unit[1]), units[-1])
+def _fitting(span: int, units: Units) -> tuple[str, str, int]:
+    return next((unit for unit in units if span >= 2 * unit[-1]), units[-1])
 
 
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+def _count(seconds: int, unit: tuple[str, str, int]) -> str:
+    one, several, size = unit
+    number = seconds // size
+    return f"{number} {one if number == 1 else several}"

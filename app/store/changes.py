@@ -1,6 +1,6 @@
 """Change tokens in Redis: a script makes each change together with its audit entry.
 
-See docs/decisions/0002, 0010, 0019, 0025 and 0031.
+See docs/decisions/0002, 0010, 0019, 0025, 0027 and 0031.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.core.tokens import Token
 from app.store import keys, markers, records
 from app.store.durable import Disk
 from app.store.ended import EndedTokens
-from app.store.index import Index
+from app.store.index import NEVER, UNCHANGED, Index
 from app.store.pepper_check import PepperCheck
 from app.store.rekey import Redirect, Rekeyer
 from app.store.tokens import RedisTokens
@@ -67,7 +67,7 @@ class RedisChanges(TokenChanges):
         with bounded(self._deadline_s):
             self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
-            self._index.add(entry)
+            self._index.add(entry, expires_at=token.expires_at)
             marker = markers.compose(token, token, Ending.EXPIRED)
             trail = self._trail.argument(actor, Action.CREATE, token)
             fields = records.new(token) | self._pepper_check.label
@@ -99,12 +99,12 @@ class RedisChanges(TokenChanges):
         args = [*end, markers.compose(token, draft.spec, Ending.EXPIRED), window_s * 1000]
         trail = self._trail.argument(actor, Action.EDIT, token)
         marks = records.marks(enabled=enabled, managed=managed)
-        return self._change(token, [*args, *flat(changed | marks), trail])
+        return self._change(token, [*args, *flat(changed | marks), trail], draft.expires_at)
 
     def enable(self, actor: Actor, token: Token, *, enabled: bool) -> Durability | None:
         trail = self._trail.argument(actor, Action.ENABLE if enabled else Action.DISABLE, token)
         args = [-1, 0, markers.compose(token, token, Ending.EXPIRED), 0]
-        return self._change(token, [*args, *flat(records.marks(enabled=enabled)), trail])
+        return self._change(token, [*args, *flat(records.marks(enabled=enabled)), trail], Leave.LEAVE)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         return self._rekeyer.choose(token.digest, candidates)
@@ -156,9 +156,14 @@ class RedisChanges(TokenChanges):
         with bounded(self._deadline_s):
             self._pepper_check.forget()
 
-    def _change(self, token: Token, args: Sequence[Any]) -> Durability | None:
+    def _change(self, token: Token, args: Sequence[Any], expires_at: int | Leave | None) -> Durability | None:
         with bounded(self._deadline_s):
-            return self._disk.change(self._edit, keys.all_of(token.digest), args)
+            durability = self._disk.change(self._edit, keys.all_of(token.digest), args)
+            if durability and expires_at is not Leave.LEAVE:
+                with best_effort():
+                    entry, end_s = keys.index_entry(token.id, token.digest), expires_at
+                    self._index.score({entry: (NEVER if end_s is None else end_s, UNCHANGED)})
+            return durability
 
 
 def _end(expires_at: int | None) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""Find tokens in Redis: their records, and an index that lists them by age and finds them by id.
+"""Find tokens in Redis: their records, and an index that lists them and finds them by id.
 
-See docs/decisions/0002, 0019 and 0025.
+See docs/decisions/0002, 0025 and 0027.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from dataclasses import replace
 from typing import Any
 
 from app.core.ended import EndedToken, FoundEnded
+from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
 from app.store import usage
+from app.store.backfill import Backfill
+from app.store.census import Census
 from app.store.ended import EndedTokens
 from app.store.index import Index
 from app.store.index_pages import IndexPages
 from app.store.index_records import RecordReader
+from app.store.listings import Listings
 from app.store.pepper_check import PepperCheck
+from app.store.scores import Scores
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded
 
@@ -30,13 +35,19 @@ _DONE = object()
 class RedisTokens(TokenStore):
     """Finds each token in its hash; changes nothing of it."""
 
-    def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float) -> None:
+    def __init__(
+        self, client: Client, pepper_check: PepperCheck, deadline_s: float, *, concurrent: bool = False
+    ) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's replies
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
         self._reader, self._index = RecordReader(client), Index(client)
         self._ended = EndedTokens(client)
-        self._listing = IndexPages(client, self._reader, self._index, self._ended)
+        scores = Scores(self._reader, self._index)
+        backfill = Backfill(client, self._reader, self._index, scores)
+        self._pages = IndexPages(client, self._reader, self._index, self._ended, backfill)
+        self._census = Census(client, scores, self._index, self._pages.settle, concurrent=concurrent)
+        self._listings = Listings(client, self._reader, self._index, self._pages, self._census)
 
     def get(self, digest: str) -> Token | None:
         with bounded(self._deadline_s):
@@ -44,7 +55,7 @@ class RedisTokens(TokenStore):
 
     def with_id(self, token_id: str) -> Sequence[Token]:
         with bounded(self._deadline_s):
-            return self._listing.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
+            return self._pages.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
 
     def usage(self, token: Token, now_s: int) -> Usage:
         with bounded(self._deadline_s):
@@ -52,15 +63,22 @@ class RedisTokens(TokenStore):
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         with bounded(self._deadline_s):
-            return self._listing.page(number, size)
+            return self._pages.page(number, size)
 
-    def search(self, query: Query, start: str | None, size: int) -> Found:
+    def listed(self, wanted: Filter, order: Order, start: Position | None, size: int) -> Found:
         with bounded(self._deadline_s):
-            return self._listing.search(query, start, size)
+            return self._listings.listed(wanted, order, start, size)
+
+    def take_census(self) -> None:
+        self._census.take()
+
+    def counts(self) -> Counts | None:
+        with bounded(self._deadline_s):
+            return self._census.counts()
 
     def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
         with bounded(self._deadline_s):
-            is_whole = start is not None or self._listing.sweep()
+            is_whole = start is not None or self._pages.sweep()
             return replace(self._ended.newest(query, start, size), is_whole=is_whole)
 
     def ended_with(self, token_id: str) -> Sequence[EndedToken]:
@@ -72,12 +90,8 @@ class RedisTokens(TokenStore):
         with bounded(self._deadline_s):
             return list(filter(None, self._ended.under(digests)))
 
-    def sweep_some(self) -> None:
-        """Move some of the tokens that have ended, as ``ended`` does."""
-        self._listing.sweep_some()
-
     def collect_ended(self) -> None:
-        steps = self._listing.sweep_all()
+        steps = self._pages.sweep_all()
         more = True
         while more:
             with bounded(self._deadline_s):
@@ -87,11 +101,15 @@ class RedisTokens(TokenStore):
         cursor, more = 0, True
         while more:
             with bounded(self._deadline_s):
-                cursor = self._listing.backfill.step(cursor)
+                cursor = self._pages.backfill.step(cursor)
             more = cursor != 0
 
+    def sweep_some(self) -> None:
+        """Move some of the tokens that have ended, as ``ended`` does."""
+        self._pages.sweep_some()
+
     def count_old_peppers(self) -> int:
-        counts, old = self._listing.old_peppers(self._pepper_check.current), 0
+        counts, old = self._pages.old_peppers(self._pepper_check.current), 0
         while True:
             with bounded(self._deadline_s):
                 count = next(counts, None)

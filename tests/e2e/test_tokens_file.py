@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from app.core.audit import Action, Entry, Wanted
+from app.core.audit import Action, Entry, Rules, Wanted
 from app.store import keys
 from app.store.audit import RedisAudit
 from devkit.ports import free_port
@@ -62,7 +62,7 @@ def secret_of(name: str) -> str:
 
 def entries(database: Any) -> list[Entry]:
     """Return the audit entries, newest first."""
-    return list(RedisAudit(database, 5).newest(Wanted(), None, 1000).entries)
+    return list(RedisAudit(database, 5, Rules()).newest(Wanted(), None, 1000).entries)
 
 
 def hosts(database: Any) -> dict[str, str]:
