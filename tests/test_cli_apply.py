@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from click.testing import Result
 
 from app import create_app
 from app.core.peppers import Peppers
+from app.settings import InvalidSettingsError
 from app.store import keys
 from app.store.managed import RedisManaged
 from devkit.builders import PEPPER, make_settings
+from devkit.proxies import recipe
 from devkit.redis_server import RedisServer
 
 Run = Callable[..., Result]
+DOCS = "docs/tokens-file.md"
 SECRET = "a-secret-that-is-long-enough"
 
 
@@ -51,7 +55,8 @@ def test_apply(run: Run, path: Path) -> None:
         "+ ci: create for a.test\n1 created, 0 changed, 0 ended, 0 unchanged\n",
     )
     assert run("apply", str(path)).output == "no changes, 1 unchanged\n"
-    assert json.loads(run("show", "-", input=SECRET).stdout)["managed"] == "ci"
+    assert json.loads(run("show", "-", "--json", input=SECRET).stdout)["managed"] == "ci"
+    assert "  Managed as    ci, by TOKENS_FILE\n" in run("show", "-", input=SECRET).stdout
 
 
 def test_dry_run(run: Run, path: Path) -> None:
@@ -108,6 +113,45 @@ def test_no_file(run: Run) -> None:
     assert (result.exit_code, "name a FILE, or set TOKENS_FILE" in result.output) == (2, True)
 
 
+def test_standard_input(run: Run, path: Path) -> None:
+    """A file on standard input is applied too."""
+    assert run("apply", "-", input=path.read_text()).stdout.startswith("+ ci: create for a.test\n")
+    assert "'standard input' is not TOML" in run("apply", "-", input="x").output
+
+
+def test_documented_example(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands in docs/tokens-file.md, on the file there, print what the page says."""
+    monkeypatch.chdir(tmp_path)
+    Path("tokens.toml").write_text(recipe("The file", "toml", DOCS))
+    Path("secrets").mkdir()
+    secret, digest = run("digest", "--new").stdout.split()
+    Path("secrets/ci-deploy").write_text(f"{secret}\n")
+    Path("secrets/ci-deploy").chmod(0o640)
+    assert run("digest", input=secret).stdout == f"{digest}\n"
+
+    steps = recipe("Try it", "console", DOCS).split("$ ")[1:]
+    for command, _, expected in (step.partition("\n") for step in steps):
+        if command.startswith("sed"):
+            subprocess.run(command, shell=True, check=True)  # noqa: S602 - it is in our documents
+        else:
+            assert run(*command.removeprefix("flask --app wsgi tokens ").split()).stdout == expected
+
+
+def test_documented_mistake(tmp_path: Path) -> None:
+    """The message in docs/tokens-file.md is that of such a mistake in the file there."""
+    shown = recipe("The file", "text", DOCS).replace("email, …\n", "email, ")
+    text = (
+        recipe("The file", "toml", DOCS)
+        .replace('hosts = ["prom', 'host = ["prom')
+        .replace('secret_file = "secrets/ci-deploy"', f'sha256 = "{"ab" * 32}"')
+    )
+    (tmp_path / "tokens.toml").write_text(text)
+
+    with pytest.raises(InvalidSettingsError) as caught:
+        make_settings(TOKENS_FILE=tmp_path / "tokens.toml")
+    assert str(caught.value).startswith(shown)
+
+
 def test_bad_file(run: Run, path: Path) -> None:
     """A file with a mistake changes nothing, and the message has its line and its key."""
     path.write_text(f"{path.read_text()}\n[tokens.b]\nhosts = []\nsha256 = '{SECRET}'\n")
@@ -151,7 +195,7 @@ def test_emergency(run: Run, path: Path) -> None:
     assert run("disable", name, "--force").exit_code == 0
 
     assert "  ci: is disabled, and stays so" in run("apply", str(path)).stdout
-    assert json.loads(run("show", name).stdout)["status"] == "disabled"
+    assert json.loads(run("show", name, "--json").stdout)["status"] == "disabled"
     assert run("enable", name, "--force").exit_code == 0
 
 
