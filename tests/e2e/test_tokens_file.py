@@ -129,10 +129,13 @@ def test_life_of_a_service(tmp_path: Path) -> None:
             file.write_text('[tokens.b]\nhosts = ["a.test"]\nsecret_file = "b.secret"\nquota_max = 5\n')
             service.signal(signal.SIGHUP)
             until(lambda: "tokens.b.quota_period: needed with quota_max" in service.log)
-            assert service.decided(secret_of("b")) == 200
+            write(file, "b", "c")
+            service.signal(signal.SIGHUP)
+            until(lambda: service.log.count(APPLIED) == 3)
+            assert (service.decided(secret_of("b")), service.decided(secret_of("c"))) == (200, 200)
             with redis.Redis(port=server.port, protocol=2) as client:
                 actions = [each.action for each in entries(client)]
-            assert actions == [Action.DELETE, Action.CREATE, Action.CREATE]
+            assert actions == [Action.CREATE, Action.DELETE, Action.CREATE, Action.CREATE]
         assert secret_of("a") not in service.log
 
 

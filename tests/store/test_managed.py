@@ -79,6 +79,21 @@ def test_applied_twice(single_client: Any) -> None:
     assert stored(single_client) == before
 
 
+def test_no_turn_for_nothing(replica: Replica, client: Any) -> None:
+    """A file that changes nothing is applied even while somebody else has the turn."""
+    apply(replica, declare())
+    assert RedisManaged(client, 2).take_turn("other")
+
+    assert apply(replica, declare()) == []
+
+
+def test_new_token_leaves(replica: Replica) -> None:
+    """A token that the file created is known as managed from the start, so that it can be ended."""
+    apply(replica, declare())
+
+    assert apply(replica, prune=True) == ["- ci:"]
+
+
 def test_dry_run(single_client: Any) -> None:
     """A plan writes nothing."""
     replica = Replica(single_client, "pepper")
@@ -138,13 +153,14 @@ def test_new_pepper(client: Any) -> None:
 
 
 def test_expired(replica: Replica, client: Any) -> None:
-    """A token whose declared end has passed is not created, and its digest is forgotten in time."""
-    apply(replica, declare(expires_at="2090-01-01"))
-    assert apply(replica, declare(expires_at="2020-01-01")) == ["- ci:"]
-    assert apply(replica, declare(expires_at="2020-01-01")) == []
+    """A token whose declared end has passed is ended or not created, and its digest is forgotten in time."""
+    apply(replica, declare(expires_at="2090-01-01"), declare("b", OTHER))
+    assert apply(replica, declare(expires_at="2020-01-01"), declare("b", OTHER)) == ["- ci:"]
+    assert apply(replica, declare(expires_at="2020-01-01"), declare("b", OTHER)) == []
 
-    apply(replica, declare("other"))
-    assert RedisManaged(client, 2).digests() == [replica.peppers.digest(SECRET)]
+    replica.pass_end(OTHER)
+    assert apply(replica, declare("c", "c" * 20)) == ["+ c:"]
+    assert RedisManaged(client, 2).digests() == [replica.peppers.digest("c" * 20)]
 
 
 def holder(replica: Replica) -> Held:
@@ -258,9 +274,21 @@ def test_lost_turn(replica: Replica, client: Any) -> None:
     assert (replica.ask(SECRET), replica.ask(OTHER)) == (Verdict.ALLOWED, Verdict.UNKNOWN_TOKEN)
 
 
-def test_durability(real_client: Any) -> None:
-    """The durability is that of the server, asked once for all steps."""
-    applier: Applier = Replica(real_client, "pepper").applier
+def questions(client: Any) -> int:
+    """Return how often the server was asked about its disk: by WAITAOF or, where there is none, by INFO."""
+    counted = client.info("commandstats")
+    return sum(counted.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("waitaof", "info"))
 
-    assert applier.apply([declare(), declare("b", OTHER)], prune=False).durability is Durability.NO_FILE
-    assert applier.apply([declare(), declare("b", OTHER)], prune=False).durability is Durability.CONFIRMED
+
+def test_durability(real_client: Any) -> None:
+    """The durability is that of the server, which is asked once for all steps."""
+    applier: Applier = Replica(real_client, "pepper").applier
+    declared = [declare(f"t{number}", f"{number}" * 20) for number in range(9)]
+    assert applier.apply(declared[:1], prune=False).durability is Durability.NO_FILE
+    asked = questions(real_client)
+
+    assert applier.apply(declared[:2], prune=False).durability is Durability.NO_FILE
+    once = questions(real_client) - asked
+    applier.apply(declared, prune=False)
+    assert questions(real_client) - asked - once == once
+    assert applier.apply(declared, prune=False).durability is Durability.CONFIRMED
