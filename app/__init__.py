@@ -15,11 +15,13 @@ from werkzeug.routing import MapAdapter
 from app import audit_lines, cli
 from app.core.audit import Entry
 from app.core.catalog import Catalog
+from app.core.declared import Rules
 from app.core.defaults import Defaults
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.holders import Holders
+from app.core.managed import Applier
 from app.core.peppers import Peppers
 from app.core.registry import Registry
 from app.services import Services, provide, services_of
@@ -30,6 +32,7 @@ from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
+from app.store.managed import RedisManaged
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from app.store.trail import Trail
@@ -115,6 +118,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     stores = _stores(settings, pepper_check, tally, concurrent=concurrent)
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(stores.tokens, peppers, prefix)
     registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
+    rules = Rules(peppers, _defaults(settings))
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
@@ -122,6 +126,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
+        applier=Applier(stores.tokens, stores.series, stores.managed, rules, time.time),
         holders=Holders(gate, catalog, registry, stores.changes, prefix),
         audit=stores.audit,
         logins=RedisLogins(client, _ADMIN_DEADLINE_S, stores.trail),
@@ -154,6 +159,8 @@ def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge,
 class _Stores(NamedTuple):
     tokens: RedisTokens
     changes: RedisChanges
+    series: RedisChanges
+    managed: RedisManaged
     audit: RedisAudit
     trail: Trail
 
@@ -168,8 +175,13 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     on_entry = _on_entry(settings, tally, concurrent=concurrent)
     trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
-    changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
-    return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules), trail)
+    changes, series = (
+        RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail, asks=asks)
+        for asks in (True, False)
+    )
+    managed = RedisManaged(client, _ADMIN_DEADLINE_S)
+    audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)
+    return _Stores(tokens, changes, series, managed, audit, trail)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:

@@ -16,6 +16,7 @@ from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.logins import Logins
+from app.core.managed import Applier
 from app.core.registry import Registry
 from app.core.verdicts import Verdict
 from app.settings import Settings
@@ -33,6 +34,7 @@ class Services:
     backends: Backends
     catalog: Catalog
     registry: Registry
+    applier: Applier
     holders: Holders
     audit: AuditLog
     logins: Logins

@@ -34,6 +34,11 @@ BACKFILL_FINISHED = "acl:adopted"
 # set: fingerprints of the peppers of the tokens in this database.
 PEPPERS = "acl:peppers"
 
+# set: digests of the tokens that a file manages.
+MANAGED = "acl:managed"
+# string: who changes those tokens at the moment; TTL: until somebody else may.
+TURN = "acl:managed:turn"
+
 # list: the wrong passwords of the last minutes, laid out in lua/login.lua; TTL: the window.
 WRONG_LOGINS = "{acl:logins}:wrong"
 # zset, score: second of the last right password: the clients that sent it; TTL: how long they are known.
