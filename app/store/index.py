@@ -26,6 +26,7 @@ class Index:
         self._client: Any = client
         self._enroll = Script("enroll")
         self._slice_script = Script("slice")
+        self._namesakes = Script("namesakes")
 
     def add(self, *entries: bytes) -> None:
         """Add *entries*; existing ones are left unchanged."""
@@ -66,6 +67,12 @@ class Index:
             )
             if not self._drop_invalid(found):
                 return list(found)
+
+    def namesakes(self, entries: Sequence[bytes]) -> list[bytes | None]:
+        """Return for each of *entries* another entry with the same id, or None."""
+        joined = self._repaired(lambda: self._namesakes.run(self._client, [keys.INDEX], [b"".join(entries)]))
+        found = (joined[i : i + keys.ENTRY_BYTES] for i in range(0, len(joined), keys.ENTRY_BYTES))
+        return [other if keys.is_entry(other) else None for other in found]
 
     def walk(self, upper: bytes = b"+", lower: bytes = b"-") -> Iterator[tuple[list[bytes], bytes | None]]:
         """Yield slices of the entries between two bounds, newest first, each with the entry after it."""

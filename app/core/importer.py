@@ -1,0 +1,136 @@
+"""Import copies of tokens: check every row of a file, then write those that are new (docs/decisions/0029)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from app.core.arrivals import Fate, Judge, Judged, Row, peppers_of
+from app.core.audit import Actor
+from app.core.copies import Copy, CopyStore, Here, RedirectCopy, TokenCopy, Written
+from app.core.peppers import Peppers
+from app.core.tokens import Token
+
+_BATCH = 250
+_FATES = {Written.DONE: Fate.NEW, Written.ENDED: Fate.ENDED}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which rows are left out rather than refused, and whether what ended here is brought back."""
+
+    keep_going: bool = False
+    skip_existing: bool = False
+    restore_ended: bool = False
+
+
+@dataclass(slots=True)
+class Report:
+    """How many rows have each fate; *refused* is the number of those that prevent an import."""
+
+    counts: Counter[Fate] = field(default_factory=Counter)
+    refused: int = 0
+
+
+OnProblem = Callable[[Row, str], None]
+OnDone = Callable[[Sequence[Row]], None]
+
+
+class Importer:
+    """Imports rows; each method raises StoreUnavailableError when the store can't answer."""
+
+    def __init__(self, copies: CopyStore, peppers: Peppers) -> None:
+        self._copies = copies
+        self._peppers = peppers
+
+    def knows(self, fingerprints: Iterable[str]) -> bool:
+        """Return whether any of the peppers of a file is set here."""
+        return not set(self._peppers.fingerprints).isdisjoint(fingerprints)
+
+    def check(self, rows: Iterable[Row], rules: Rules, now_s: int, on_problem: OnProblem) -> Report:
+        """Judge all *rows* and change nothing; *on_problem* is told of each row that can't be imported."""
+        report = Report()
+        for batch in self._judged(rows, rules, now_s):
+            report.counts.update(judged.fate for judged in batch)
+            for judged in batch:
+                if judged.fate is Fate.BAD or (judged.fate is Fate.TAKEN and not rules.skip_existing):
+                    report.refused += 1
+                    on_problem(judged.row, judged.problem)
+        return report
+
+    def run(
+        self, actor: Actor, rows: Iterable[Row], rules: Rules, now_s: int, on_done: OnDone
+    ) -> Counter[Fate]:
+        """Write the rows that are new, and return how many have each fate; *on_done* is told of them.
+
+        If this is interrupted, every token is either there, with all that belongs to it, or not.
+        """
+        counts: Counter[Fate] = Counter()
+        recorded = set[str]()
+        for batch in self._judged(rows, rules, now_s):
+            peppers = {pepper for judged in batch if judged.copy for pepper in peppers_of(judged.row)}
+            if peppers - recorded:
+                self._copies.record_peppers([*peppers])
+                recorded |= peppers
+            fates = self._written(actor, batch, rules)
+            counts.update(fates)
+            on_done([judged.row for judged, fate in zip(batch, fates, strict=True) if fate is Fate.NEW])
+        return counts
+
+    def _judged(self, rows: Iterable[Row], rules: Rules, now_s: int) -> Iterator[list[Judged]]:
+        judge = Judge(self._peppers.fingerprints, now_s, restore_ended=rules.restore_ended)
+        for batch in _batches(rows):
+            problems = [judge.problem_of(row) for row in batch]
+            good = [row for row, problem in zip(batch, problems, strict=True) if not problem]
+            found = dict(zip((row.number for row in good), self._look(judge, good), strict=True))
+            yield [
+                Judged(row, Fate.BAD, problem) if problem else found[row.number]
+                for row, problem in zip(batch, problems, strict=True)
+            ]
+
+    def _look(self, judge: Judge, rows: Sequence[Row]) -> list[Judged]:
+        here = self._copies.look([row.copy for row in rows if row.copy])
+        earlier = self._under_previous(rows)
+        found = (
+            Here(held=earlier.get(row.number, each.held)) if row.also else each
+            for row, each in zip(rows, here, strict=True)
+        )
+        return [judge.judged(row, each) for row, each in zip(rows, found, strict=True)]
+
+    def _under_previous(self, rows: Sequence[Row]) -> dict[int, Any]:
+        """Return what is stored under the secrets of *rows* and a previous pepper, by the numbers of rows."""
+        pairs = [
+            (row.number, _under(row.copy, digest))
+            for row in rows
+            if isinstance(row.copy, TokenCopy)
+            for digest in row.also
+        ]
+        here = self._copies.look([copy for _, copy in pairs]) if pairs else []
+        return {
+            number: each.held
+            for (number, _), each in zip(pairs, here, strict=True)
+            if isinstance(each.held, Token | RedirectCopy)
+        }
+
+    def _written(self, actor: Actor, batch: Sequence[Judged], rules: Rules) -> list[Fate]:
+        """Write a batch, and return the fate of each row: another writer may have been there first."""
+        copies: list[Copy] = [judged.copy for judged in batch if judged.copy]
+        written = iter(self._copies.write(actor, copies, restore_ended=rules.restore_ended))
+        return [_fate(judged, next(written)) if judged.copy else judged.fate for judged in batch]
+
+
+def _under(copy: TokenCopy, digest: str) -> TokenCopy:
+    return replace(copy, token=replace(copy.token, digest=digest))
+
+
+def _fate(judged: Judged, written: Written) -> Fate:
+    return judged.fate if written is Written.DONE else _FATES.get(written, Fate.TAKEN)
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
