@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from app.cli import arguments, rows
-from app.cli.complaints import complaints
+from app.cli import arguments, blocks, output, rows, several
 from app.cli.groups import tokens
-from app.core.usage import total
+from app.core.tokens import Token
 from app.services import services
 
 
@@ -19,22 +16,26 @@ from app.services import services
 @arguments.as_json
 def list_(host: str | None, status: str | None, *, as_json: bool) -> None:
     """List all tokens, newest first, or those that ended, the last to end first."""
-    with complaints():
-        catalog, now_s = services().catalog, services().registry.now_s
-        if status:
-            for ended in catalog.all_ended(host):
-                click.echo(json.dumps(ended.described()) if as_json else rows.of_ended(ended))
-            return
-        for token in catalog.all() if host is None else catalog.opening(host):
-            click.echo(json.dumps(token.described(now_s)) if as_json else rows.of_token(token, now_s))
+    catalog, now_s = services().catalog, services().registry.now_s
+    if status:
+        rows.print_ended(catalog.all_ended(host), now_s, as_json=as_json)
+        return
+    rows.print_tokens(catalog.all() if host is None else catalog.opening(host), now_s, as_json=as_json)
 
 
 @tokens.command("show")
-@arguments.token
-def show(name: str) -> None:
-    """Show a token, its usage in the last 24 hours and its quota."""
-    with complaints():
-        token, now_s = arguments.find(name), services().registry.now_s
-        day, quota = total(services().catalog.usage(token, now_s).hours[-24:]), token.quota(now_s)
-    used = {"allowed_24h": day.allowed, "refused_24h": day.refused, "quota": quota and quota.described()}
-    click.echo(json.dumps(token.described(now_s) | used, indent=2))
+@arguments.tokens
+@arguments.as_json
+def show(names: tuple[str, ...], *, as_json: bool) -> None:
+    """Show tokens with their restrictions, limits, quota and usage in the last 24 hours."""
+    several.each(names, lambda token: _show(token, as_json=as_json))
+
+
+def _show(token: Token, *, as_json: bool) -> None:
+    now_s = services().registry.now_s
+    usage, quota = services().catalog.usage(token, now_s), token.quota(now_s)
+    if as_json:
+        more = {"usage": usage.described(), "quota": quota.described() if quota else None}
+        output.json_line(token.described(now_s) | more)
+    else:
+        click.echo("\n".join(blocks.of_token(token, usage, services().settings, now_s)))

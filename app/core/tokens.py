@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.fields import KEPT, Terms
+from app.core.kinds import Moment
 from app.core.quotas import Count, Quota, quota_at
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -128,6 +129,7 @@ class Fault(StrEnum):
 
 
 EXPIRING_S = 7 * 86_400
+_MOMENTS = ("created_at", "expires_at", "first_used_at", "last_used_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,14 +167,12 @@ class Token(Terms):
         return quota_at(self.quota_max, self.quota_period, self.quota_used, now_s)
 
     def described(self, now_s: int) -> dict[str, Any]:
-        """Return the data of the token that programs may see, with times in seconds since the epoch."""
+        """Return the data of the token that programs may see, as JSON has it."""
         return {
             "id": self.id,
             "sha256": self.digest,
             **{field.name: field.kind.to_json(getattr(self, field.name)) for field in KEPT},
             "status": self.status(now_s),
-            "created_at": self.created_at,
-            "expires_at": self.expires_at,
-            "first_used_at": self.first_used_at,
-            "last_used_at": self.last_used_at,
+            **{name: Moment().to_json(getattr(self, name)) for name in _MOMENTS},
+            "enabled": self.enabled,
         }

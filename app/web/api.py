@@ -15,7 +15,6 @@ from app.core.fields import FIELDS, ClashingFieldsError, InvalidFieldsError
 from app.core.kinds import whole_number
 from app.core.search import InvalidQueryError, is_start
 from app.core.tokens import Token
-from app.core.usage import total
 from app.services import services
 from app.web import bodies, listing, own_schema, parameters
 from app.web.basic_auth import basic_auth
@@ -85,10 +84,8 @@ def create_token() -> Answer:
 def show_token(name: str) -> Shown:
     """Return one token, its usage and its quota."""
     token, now_s = _find(name), services().registry.now_s
-    usage = services().catalog.usage(token, now_s)
-    day, all_days = total(usage.hours[-24:]), total(usage.days)
-    used = {"last_24_hours": day._asdict(), "last_90_days": all_days._asdict()}
-    return shown(token, now_s) | {"usage": used, "quota": shown_quota(token, now_s)}
+    usage = services().catalog.usage(token, now_s).described()
+    return shown(token, now_s) | {"usage": usage, "quota": shown_quota(token, now_s)}
 
 
 @bp.patch("/tokens/<name>")

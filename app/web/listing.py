@@ -8,7 +8,6 @@ from typing import Any
 
 from app.core.ended import FoundEnded
 from app.core.fields import InvalidFieldsError
-from app.core.moments import rfc3339
 
 ENDED = "ended"
 _PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
@@ -30,5 +29,8 @@ def wants_ended(sent: Mapping[str, str]) -> bool:
 
 def shown(found: FoundEnded) -> dict[str, Any]:
     """Return *found* as the API returns it."""
-    tokens = [token.described() | {"ended_at": rfc3339(token.ended_at)} for token in found.tokens]
-    return {"tokens": tokens, "next_cursor": found.more, "total": found.total}
+    return {
+        "tokens": [token.described() for token in found.tokens],
+        "next_cursor": found.more,
+        "total": found.total,
+    }
