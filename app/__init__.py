@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from flask import Flask, Request
@@ -14,13 +15,17 @@ from werkzeug.routing import MapAdapter
 from app import cli
 from app.core.catalog import Catalog
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.exporter import Exporter
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.holders import Holders
+from app.core.importer import Importer
+from app.core.key_lists import KeyLists
 from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.services import Services, provide, services_of
 from app.settings import Settings
+from app.store.copy_writer import RedisCopies
 from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
@@ -30,6 +35,7 @@ from app.store.tokens import RedisTokens
 from app.store.transport.cluster_pipeline import Executor
 from app.store.transport.connection import connect, open_pipeline
 from app.tally import SHARED, Tally
+from app.version import VERSION
 from app.web import admin, api, auth, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
@@ -107,6 +113,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
     admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
     store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
+    copies = RedisCopies(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
     registry = Registry(store, peppers, prefix, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
@@ -121,6 +128,9 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         failures=_failures(pipeline or client, settings),
         ping=health.check,
         tally=tally,
+        exporter=Exporter(store, catalog, copies, peppers.fingerprints, VERSION),
+        importer=Importer(copies, peppers),
+        key_lists=partial(KeyLists, peppers, prefix, _defaults(settings), time.time),
     )
 
 

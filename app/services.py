@@ -10,9 +10,12 @@ from flask import Flask, current_app
 
 from app.core.backends import Backends
 from app.core.catalog import Catalog
+from app.core.exporter import Exporter
 from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.holders import Holders
+from app.core.importer import Importer
+from app.core.key_lists import KeyLists
 from app.core.logins import Logins
 from app.core.registry import Registry
 from app.settings import Settings
@@ -35,6 +38,9 @@ class Services:
     failures: Failures | None
     ping: Callable[[], None]
     tally: Tally
+    exporter: Exporter
+    importer: Importer
+    key_lists: Callable[..., KeyLists]
 
 
 def services() -> Services:

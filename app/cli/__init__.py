@@ -6,12 +6,12 @@ from typing import Any
 
 from flask import Flask
 
-from app.cli import changing, issuing, looking, upkeep
+from app.cli import changing, issuing, looking, moving, upkeep
 from app.cli.groups import logins, tokens
 from app.services import services
 
 # Importing a module adds its commands to their group.
-MODULES = (issuing, changing, looking, upkeep)
+MODULES = (issuing, changing, looking, moving, upkeep)
 COMMANDS = (tokens, logins)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from app.core.copies import Columns, Copy, RedirectCopy, TokenCopy, UsageCopy
 from app.core.ended import EndedToken
 from app.core.fields import FIELDS, KEPT
-from app.core.kinds import Kind, Moment
 from app.core.moments import rfc3339
 from app.core.quotas import Count
 from app.core.usage import Counts
@@ -19,6 +18,9 @@ FORMAT, FORMAT_VERSION = "acl-auth-service tokens", 1
 TIMES = ("created_at", "expires_at", "first_used_at", "last_used_at")
 HOUR_S = 3600
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_moment = lru_cache(4096)(rfc3339)
+
 
 def header(fingerprints: Sequence[str], now_s: int, service_version: str) -> str:
     """Return the first line; *fingerprints* are those of the peppers of the tokens."""
@@ -26,7 +28,7 @@ def header(fingerprints: Sequence[str], now_s: int, service_version: str) -> str
         {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "exported_at": rfc3339(now_s),
+            "exported_at": _moment(now_s),
             "service_version": service_version,
             "peppers": list(fingerprints),
         }
@@ -58,7 +60,7 @@ def _breaks_rules(name: str, typed: str, value: Any) -> bool:
 
 
 def _line(members: dict[str, Any]) -> str:
-    return json.dumps(members, separators=(",", ":")) + "\n"
+    return _encode(members) + "\n"
 
 
 def _of_token(copy: TokenCopy) -> dict[str, Any]:
@@ -68,9 +70,9 @@ def _of_token(copy: TokenCopy) -> dict[str, Any]:
         "kind": "token",
         "id": token.id,
         "sha256": token.digest,
-        **{field.name: _shown(field.kind, getattr(token, field.name)) for field in KEPT},
+        **{field.name: field.kind.to_json(getattr(token, field.name)) for field in KEPT},
         "enabled": token.enabled,
-        **{name: rfc3339(getattr(token, name)) or None for name in TIMES},
+        **{name: _moment(getattr(token, name)) or None for name in TIMES},
         **({"quota_used": _of_count(used)} if used else {}),
         **({"usage": _of_usage(usage)} if usage else {}),
         **copy.labels,
@@ -78,21 +80,17 @@ def _of_token(copy: TokenCopy) -> dict[str, Any]:
     }
 
 
-def _shown(kind: Kind, value: Any) -> Any:
-    return (kind.format(value) or None) if isinstance(kind, Moment) else kind.to_json(value)
-
-
 def _of_count(used: Count) -> dict[str, Any]:
     return {
-        "starts_at": rfc3339(used.starts_at),
-        "ends_at": rfc3339(used.ends_at),
+        "starts_at": _moment(used.starts_at),
+        "ends_at": _moment(used.ends_at),
         "admitted": used.admitted,
     }
 
 
 def _of_usage(usage: UsageCopy) -> dict[str, Any]:
     return {
-        "until": rfc3339(usage.until_hour * HOUR_S),
+        "until": _moment(usage.until_hour * HOUR_S),
         "hours": dict(_of_columns(usage.hours)),
         "days": dict(_of_columns(usage.days)),
     }
@@ -107,12 +105,17 @@ def _of_columns(columns: Columns) -> Iterator[tuple[str, list[int]]]:
 
 
 def _of_redirect(copy: RedirectCopy) -> dict[str, Any]:
-    members: dict[str, Any] = {"kind": "redirect", "id": copy.id, "sha256": copy.digest, "moved_to": copy.moved_to}
+    members: dict[str, Any] = {
+        "kind": "redirect",
+        "id": copy.id,
+        "sha256": copy.digest,
+        "moved_to": copy.moved_to,
+    }
     if ended := copy.replaced:
         members |= {"hosts": list(ended.hosts), "email": ended.email, "comment": ended.comment}
         members |= {"status": ended.ending}
-    return members | {"expires_at": rfc3339(copy.expires_at) or None}
+    return members | {"expires_at": _moment(copy.expires_at) or None}
 
 
 def _of_ended(ended: EndedToken) -> dict[str, Any]:
-    return {"kind": "ended", **ended.described(), "ended_at": rfc3339(ended.ended_at)}
+    return {"kind": "ended", **ended.described()}

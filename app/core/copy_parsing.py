@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from app.core import copy_values as values
+from app.core.arrivals import Row
 from app.core.copies import LABELS, Copy, RedirectCopy, TokenCopy
 from app.core.copy_lines import FORMAT, FORMAT_VERSION, TIMES
-from app.core.copy_values import LineError, Members
+from app.core.copy_values import Line, LineError, Members
 from app.core.ended import EndedToken, Ending
 from app.core.fields import FIELDS, KEPT
 from app.core.kinds import Kind
 from app.core.tokens import Token
-
-# Longer than any line of an export: a record has 64 KiB, of which JSON makes six times as much.
-MAX_LINE_BYTES = 2**20
 
 _NAMES = {
     "token": (
@@ -30,9 +29,9 @@ _NAMES = {
 }
 
 
-def read_header(text: str) -> tuple[str, ...]:
+def read_header(line: Line) -> tuple[str, ...]:
     """Return the fingerprints of the peppers in the first line; raise LineError."""
-    found = _object(text)
+    found = _object("" if line.problem else line.text)
     if found.get("format") != FORMAT:
         raise LineError("not the first line of a file that tokens export wrote")
     if found.get("version") != FORMAT_VERSION:
@@ -41,6 +40,22 @@ def read_header(text: str) -> tuple[str, ...]:
     if not isinstance(peppers, list) or not peppers or not all(map(values.is_fingerprint, peppers)):
         raise LineError("peppers: a list of fingerprints, each of 16 hex digits")
     return tuple(peppers)
+
+
+def rows(lines: Iterable[Line], peppers: tuple[str, ...]) -> Iterator[Row]:
+    """Yield the rows of the lines after the first one, which has the fingerprints *peppers*."""
+    for line in lines:
+        if line.problem:
+            yield Row(line.number, problem=line.problem)
+        elif line.text.strip():
+            yield _row(line, peppers)
+
+
+def _row(line: Line, peppers: tuple[str, ...]) -> Row:
+    try:
+        return Row(line.number, read_line(line.text), peppers=peppers)
+    except LineError as error:
+        return Row(line.number, problem=str(error))
 
 
 def read_line(text: str) -> Copy:
@@ -57,7 +72,7 @@ def read_line(text: str) -> Copy:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text, object_pairs_hook=_each_once, parse_constant=_refuse_constant)
+        found = _decode(text)
     except (ValueError, RecursionError):
         raise LineError("not a JSON object on one line, with each name once") from None
     if not isinstance(found, dict):
@@ -74,6 +89,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(_: str) -> None:
     raise ValueError
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_each_once, parse_constant=_refuse_constant).decode
 
 
 def _token(found: Members) -> TokenCopy:
@@ -98,18 +116,18 @@ def _value(name: str, kind: Kind, found: Members, stored: Mapping[str, str]) -> 
     if name in stored:
         return kind.from_record(stored[name].encode(errors="surrogateescape").decode(errors="replace"))
     value = found.get(name)
-    if value == [] or (value is None and not FIELDS[name].is_required):
-        return kind.from_record(
-            ""
-        )  # a token without hosts opens nothing, and some programs wrote such records
-    return _parsed(name, kind, value)
-
-
-def _parsed(name: str, kind: Kind, value: Any) -> Any:
+    if value == [] or (value in (None, "") and not FIELDS[name].is_required):
+        return kind.from_record("")  # even hosts may be an empty list: such a token opens nothing
     try:
-        return kind.parse(kind.from_json(value))
+        return _list(name, tuple(value)) if isinstance(value, list) else kind.parse(kind.from_json(value))
     except (ValueError, TypeError, OverflowError):
         raise LineError(f"{name}: {kind}".replace("`", "")) from None
+
+
+@lru_cache(4096)
+def _list(name: str, items: tuple[Any, ...]) -> Any:
+    kind = FIELDS[name].kind
+    return kind.parse(kind.from_json([*items]))
 
 
 def _redirect(found: Members) -> RedirectCopy:

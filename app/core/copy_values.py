@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from app.core import moments
 from app.core.copies import LABELS, Columns, UsageCopy
@@ -21,6 +22,14 @@ _MAX_ADMITTED = 10**13
 _MAX_COUNT = 2**32
 
 Members = Mapping[str, Any]
+
+
+class Line(NamedTuple):
+    """A line of a file, or the *problem* of one that is no text."""
+
+    number: int
+    text: str
+    problem: str = ""
 
 
 class LineError(ValueError):
@@ -86,11 +95,14 @@ def enabled(found: Members) -> bool:
     return value
 
 
+_parsed = lru_cache(4096)(moments.parse)
+
+
 def moment(found: Members, name: str) -> int | None:
     """Return a moment in seconds since the epoch, or None; raise LineError."""
     value = found.get(name)
     try:
-        at = moments.parse(value) if value is not None else None
+        at = _parsed(value) if value is not None else None
     except (ValueError, TypeError):
         at = -1
     if at is not None and not 0 <= at < _MAX_KEPT:
@@ -138,7 +150,7 @@ def _columns(found: Any, slots: int) -> Columns:
     for column in found.values():
         if not isinstance(column, list) or len(column) > slots:
             raise LineError(f"usage: lists of at most {slots} counts")
-        if not all(_whole(count, _MAX_COUNT) for count in column):
+        if {*map(type, column)} - {int} or min(column, default=0) < 0 or max(column, default=0) >= _MAX_COUNT:
             raise LineError(f"usage: counts from 0 to {_MAX_COUNT - 1}")
     columns = (found.get(name, ()) for name in Counts._fields)
     return tuple((0,) * (slots - len(column)) + tuple(column) for column in columns)

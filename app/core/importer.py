@@ -27,15 +27,22 @@ class Rules:
     restore_ended: bool = False
 
 
+Counts = Counter[tuple[str, Fate]]
+
+
 @dataclass(slots=True)
 class Report:
-    """How many rows have each fate; *refused* is the number of those that prevent an import."""
+    """How many rows of each kind have each fate, and the problems of those that prevent an import."""
 
-    counts: Counter[Fate] = field(default_factory=Counter)
-    refused: int = 0
+    counts: Counts = field(default_factory=Counter)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def is_conflict(self) -> bool:
+        """Return whether every line is valid, and some only differ from what is here."""
+        return not any(fate is Fate.BAD for _, fate in self.counts)
 
 
-OnProblem = Callable[[Row, str], None]
 OnDone = Callable[[Sequence[Row]], None]
 
 
@@ -50,25 +57,21 @@ class Importer:
         """Return whether any of the peppers of a file is set here."""
         return not set(self._peppers.fingerprints).isdisjoint(fingerprints)
 
-    def check(self, rows: Iterable[Row], rules: Rules, now_s: int, on_problem: OnProblem) -> Report:
-        """Judge all *rows* and change nothing; *on_problem* is told of each row that can't be imported."""
+    def check(self, rows: Iterable[Row], rules: Rules, now_s: int) -> Report:
+        """Judge all *rows* and change nothing."""
         report = Report()
-        for batch in self._judged(rows, rules, now_s):
-            report.counts.update(judged.fate for judged in batch)
-            for judged in batch:
-                if judged.fate is Fate.BAD or (judged.fate is Fate.TAKEN and not rules.skip_existing):
-                    report.refused += 1
-                    on_problem(judged.row, judged.problem)
+        for judged in (judged for batch in self._judged(rows, rules, now_s) for judged in batch):
+            report.counts[_noun(judged.row), judged.fate] += 1
+            if judged.fate is Fate.BAD or (judged.fate is Fate.TAKEN and not rules.skip_existing):
+                report.problems.append((judged.row.number, judged.problem))
         return report
 
-    def run(
-        self, actor: Actor, rows: Iterable[Row], rules: Rules, now_s: int, on_done: OnDone
-    ) -> Counter[Fate]:
+    def run(self, actor: Actor, rows: Iterable[Row], rules: Rules, now_s: int, on_done: OnDone) -> Counts:
         """Write the rows that are new, and return how many have each fate; *on_done* is told of them.
 
         If this is interrupted, every token is either there, with all that belongs to it, or not.
         """
-        counts: Counter[Fate] = Counter()
+        counts: Counts = Counter()
         recorded = set[str]()
         for batch in self._judged(rows, rules, now_s):
             peppers = {pepper for judged in batch if judged.copy for pepper in peppers_of(judged.row)}
@@ -76,8 +79,9 @@ class Importer:
                 self._copies.record_peppers([*peppers])
                 recorded |= peppers
             fates = self._written(actor, batch, rules)
-            counts.update(fates)
-            on_done([judged.row for judged, fate in zip(batch, fates, strict=True) if fate is Fate.NEW])
+            rows_of = [judged.row for judged in batch]
+            counts.update(zip(map(_noun, rows_of), fates, strict=True))
+            on_done([row for row, fate in zip(rows_of, fates, strict=True) if fate is Fate.NEW])
         return counts
 
     def _judged(self, rows: Iterable[Row], rules: Rules, now_s: int) -> Iterator[list[Judged]]:
@@ -120,6 +124,17 @@ class Importer:
         copies: list[Copy] = [judged.copy for judged in batch if judged.copy]
         written = iter(self._copies.write(actor, copies, restore_ended=rules.restore_ended))
         return [_fate(judged, next(written)) if judged.copy else judged.fate for judged in batch]
+
+
+def _noun(row: Row) -> str:
+    match row.copy:
+        case TokenCopy():
+            return "tokens"
+        case RedirectCopy():
+            return "redirects"
+        case None:
+            return "lines"
+    return "ended tokens"
 
 
 def _under(copy: TokenCopy, digest: str) -> TokenCopy:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.core import fields, tokens
 from app.core.arrivals import Row
@@ -25,26 +26,21 @@ _HASHED = "key: this is a hash, and no key can be computed from it; a new token 
 _NO_KEY = f"the first line has to name the columns, one of them {' or '.join(KEY_COLUMNS)}"
 
 
+@dataclass(slots=True)
 class KeyLists:
     """Makes tokens of existing keys; *typed* are the values of fields that a row leaves blank."""
 
-    def __init__(
-        self,
-        peppers: Peppers,
-        prefix: str,
-        defaults: Defaults,
-        now: Callable[[], float],
-        typed: Mapping[str, str],
-        *,
-        allow_weak: bool,
-    ) -> None:
-        self._peppers = peppers
-        self._prefix = prefix
-        self._defaults = defaults
-        self._now = now()
-        self._typed = typed
-        self._allow_weak = allow_weak
-        self._ids = set[str]()
+    peppers: Peppers
+    prefix: str
+    defaults: Defaults
+    now: Callable[[], float]
+    typed: Mapping[str, str] = field(default_factory=dict)
+    allow_weak: bool = False
+    _now: float = field(init=False)
+    _ids: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._now = self.now()
 
     def csv(self, lines: Iterable[Line]) -> Iterator[Row]:
         """Yield the rows of a CSV file; raise LineError if its header can't be used."""
@@ -78,18 +74,18 @@ class KeyLists:
         typed = {"comment": name} | {column: value for column, value in values.items() if value}
         try:
             self._refuse_unusable(secret)
-            draft = self._draft(dict(self._typed) | {key: value for key, value in typed.items() if value})
+            draft = self._draft(dict(self.typed) | {key: value for key, value in typed.items() if value})
         except LineError as error:
             return Row(number, problem=str(error))
         token = self._token(draft, secret)
-        current, *_ = self._peppers.fingerprints
-        labels = {"pepper": current} if self._peppers.previous else {}
+        current, *_ = self.peppers.fingerprints
+        labels = {"pepper": current} if self.peppers.previous else {}
         return Row(
             number,
             TokenCopy(token=token, labels=labels),
             name=name or token.comment,
             unique="key",
-            also=self._peppers.digests(secret)[1:],
+            also=self.peppers.digests(secret)[1:],
             peppers=(current,),
         )
 
@@ -97,7 +93,7 @@ class KeyLists:
         if secret.startswith(_HASHES):
             raise LineError(_HASHED)
         try:
-            tokens.refuse_unusable(secret, self._prefix, allow_weak=self._allow_weak)
+            tokens.refuse_unusable(secret, self.prefix, allow_weak=self.allow_weak)
         except ValueError as error:
             raise LineError(f"key: {error}") from None
 
@@ -107,18 +103,16 @@ class KeyLists:
             raise LineError(f"{missing[0]}: needed, in a column or as --{missing[0]}")
         for name, value in typed.items():
             _refuse_bad(name, value)
-        defaults = self._defaults
+        defaults = self.defaults
         try:
-            return fields.parse_new(
-                typed, defaults.ttl_s, int(self._now), defaults.max_ttl_s, defaults.unset
-            )
+            return fields.parse_new(typed, defaults.ttl_s, int(self._now), defaults.max_ttl_s, defaults.unset)
         except InvalidFieldsError as error:
             raise LineError(str(error)) from None
 
     def _token(self, draft: Draft, secret: str) -> Token:
         return Token(
             **fields.values(draft.spec),
-            digest=self._peppers.digest(secret),
+            digest=self.peppers.digest(secret),
             id=self._new_id(),
             created_at=int(self._now),
             expires_at=None if draft.expires_at is Leave.LEAVE else draft.expires_at,
@@ -139,31 +133,41 @@ def _refuse_bad(name: str, value: str) -> None:
         raise LineError(f"{name}: {FIELDS[name].kind}".replace("`", "")) from None
 
 
+class _Texts:
+    """Iterates over the texts of lines; a generator would end at the first line that has a problem."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._lines = iter(lines)
+        self.first = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.first = self.first or line.number
+        if line.problem:
+            raise LineError(line.problem)
+        return line.text
+
+
 def _records(lines: Iterable[Line]) -> Iterator[tuple[int, list[str] | str]]:
     """Yield the number of the first line of each record, and its cells or what is wrong with it."""
-    numbers: list[int] = []
-
-    def texts() -> Iterator[str]:
-        for line in lines:
-            numbers.append(line.number)
-            if line.problem:
-                raise LineError(line.problem)
-            yield line.text
-
-    source = texts()
-    reader = csv.reader(source, strict=True)
+    texts = _Texts(lines)
+    reader = csv.reader(texts, strict=True)
     while True:
-        numbers.clear()
+        texts.first = 0
         try:
             cells = next(reader)
         except StopIteration:
             return
-        except (LineError, csv.Error) as error:
-            problem = str(error) if isinstance(error, LineError) else "not a record of CSV; check its quotes"
-            yield numbers[0], problem
-            continue
-        if cells:
-            yield numbers[0], cells
+        except LineError as error:
+            yield texts.first, str(error)
+        except csv.Error:
+            yield texts.first, "not a record of CSV; check its quotes"
+        else:
+            if cells:
+                yield texts.first, cells
 
 
 def _columns(record: tuple[int, Sequence[str] | str]) -> list[str]:
