@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app.core.audit import Actor, Via
 from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import Token, mint_id
 from app.settings import Settings
 
 PEPPER = "a pepper for tests"
+ACTOR = Actor(Via.SHELL, "tester")
 ENVIRON = {"PEPPER": PEPPER, "ADMIN_USER": "operator", "ADMIN_PASS": "correct horse"}
 
 

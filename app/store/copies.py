@@ -11,7 +11,7 @@ from app.core.ended import Ending
 from app.core.fields import KEPT
 from app.core.tokens import Token
 from app.store import keys, markers, records, usage
-from app.store.index import Index
+from app.store.index import Index, upper_bound
 from app.store.index_records import Fields, RecordReader
 from app.store.pepper_check import PepperCheck
 from app.store.transport.cluster import Client
@@ -41,7 +41,7 @@ class CopyReader:
         """Yield all tokens of the index, newest first; raise StoreUnavailableError."""
         with bounded(self._deadline_s):
             self._pepper_check.check()
-        return self._steps(self._copies_of(entries) for entries, _ in self._index.walk())
+        return self._steps(map(self._copies_of, self._walk()))
 
     def redirects(self) -> Iterator[Sequence[RedirectCopy]]:
         """Yield all redirects, which no index has; raise StoreUnavailableError."""
@@ -55,6 +55,14 @@ class CopyReader:
             if step is None:
                 return
             yield step
+
+    def _walk(self) -> Iterator[list[bytes]]:
+        """Yield slices of the index that each begin with all entries of an id: it may be rotated meanwhile."""
+        bound: bytes | None = b"+"
+        while bound:
+            entries, following = next(self._index.walk(bound))
+            yield entries
+            bound = _bound(entries[-1], following) if following else None
 
     def _scan(self) -> Iterator[list[str]]:
         cursor = 0
@@ -96,6 +104,12 @@ class CopyReader:
         replies = _replies(pipe) if moved else []
         found = zip(moved.items(), replies[::2], replies[1::2], strict=True)
         return [_redirect(*item, ms, marker) for item, ms, marker in found if ms != records.NO_KEY]
+
+
+def _bound(last: bytes, following: bytes) -> bytes:
+    """Return the upper bound of the slice after the entry *last*."""
+    token_id = keys.id_of_entry(following)
+    return b"[" + (following if token_id == keys.id_of_entry(last) else upper_bound(token_id))
 
 
 def _replies(pipe: Any) -> list[Any]:
