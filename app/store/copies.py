@@ -57,7 +57,7 @@ class CopyReader:
             yield step
 
     def _walk(self) -> Iterator[list[bytes]]:
-        """Yield slices of the index that each begin with all entries of an id: it may be rotated meanwhile."""
+        """Yield slices of the index that begin with all entries of an id, which may be rotated meanwhile."""
         bound: bytes | None = b"+"
         while bound:
             entries, following = next(self._index.walk(bound))

@@ -16,7 +16,7 @@ from app.store.copies import CopyReader
 from app.store.ended import EndedTokens
 from app.store.pepper_check import PepperCheck
 from app.store.transport.cluster import Client
-from app.store.transport.deadlines import best_effort, bounded
+from app.store.transport.deadlines import bounded
 from app.store.transport.scripts import Script
 
 _WRITTEN = {b"taken": Written.TAKEN, b"ended": Written.ENDED}
@@ -43,15 +43,11 @@ class RedisCopies(CopyReader, CopyStore):
         if not copies:
             return []
         with bounded(self._deadline_s):
-            # First: an entry without a record is pruned, a record without an entry would be lost.
+            # First: an entry without a record or a marker is dropped, one that is missing is not found again.
             self._index.add(*(_entry(copy) for copy in copies if isinstance(copy, TokenCopy)))
+            self._list_ends(copies)
             calls = [_call(copy, restore_ended=restore_ended) for copy in copies]
-            written = [_WRITTEN.get(reply, Written.DONE) for reply in self._run(calls)]
-            with best_effort():
-                self._remember(
-                    [copy for copy, done in zip(copies, written, strict=True) if done is Written.DONE]
-                )
-        return written
+            return [_WRITTEN.get(reply, Written.DONE) for reply in self._run(calls)]
 
     def record_peppers(self, fingerprints: Sequence[str]) -> None:
         with bounded(self._deadline_s):
@@ -98,7 +94,7 @@ class RedisCopies(CopyReader, CopyStore):
             raise reply
         return reply
 
-    def _remember(self, copies: Sequence[Copy]) -> None:
+    def _list_ends(self, copies: Sequence[Copy]) -> None:
         """List the ends of *copies*, those of replaced secrets for the time after their grace period."""
         ends = {_entry(copy): copy.ended_at for copy in copies if isinstance(copy, EndedToken)}
         redirects = (copy.replaced for copy in copies if isinstance(copy, RedirectCopy))
