@@ -8,6 +8,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from app.core.audit import AuditLog
 from app.core.backends import Backends
 from app.core.catalog import Catalog
 from app.core.exporter import Exporter
@@ -25,6 +26,15 @@ _KEY = "acl-auth-service"
 
 
 @dataclass(frozen=True)
+class Moving:
+    """What copies all tokens from one database to another, and reads lists of existing keys."""
+
+    exporter: Exporter
+    importer: Importer
+    key_lists: Callable[..., KeyLists]
+
+
+@dataclass(frozen=True)
 class Services:
     """Everything that the views and commands of one app share."""
 
@@ -34,13 +44,12 @@ class Services:
     catalog: Catalog
     registry: Registry
     holders: Holders
+    audit: AuditLog
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]
     tally: Tally
-    exporter: Exporter
-    importer: Importer
-    key_lists: Callable[..., KeyLists]
+    moving: Moving
 
 
 def services() -> Services:

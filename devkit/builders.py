@@ -11,7 +11,6 @@ from app.core.tokens import Token, mint_id
 from app.settings import Settings
 
 PEPPER = "a pepper for tests"
-ACTOR = Actor(Via.SHELL, "tester")
 ENVIRON = {"PEPPER": PEPPER, "ADMIN_USER": "operator", "ADMIN_PASS": "correct horse"}
 
 
@@ -20,6 +19,7 @@ def make_settings(**variables: Any) -> Settings:
     return Settings.from_environ(ENVIRON | {name: str(value) for name, value in variables.items()})
 
 
+ACTOR = Actor(Via.SHELL, "tester")
 NOW = 1_795_492_982
 
 

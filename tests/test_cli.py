@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
 
 import pytest
 import redis
-from click.testing import Result
-from flask import Flask
 
 from app import create_app
 from app.cli.complaints import Code
@@ -19,11 +15,9 @@ from app.core.durability import WARNINGS, Durability
 from app.core.logins import WRONG_PER_CLIENT
 from app.version import VERSION
 from devkit.builders import PEPPER, make_settings
+from devkit.commands import Run, app_on, created, runner_on
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
-
-Run = Callable[..., Result]
-
 
 CHANGES = {
     "create": ["create", "a.example"],
@@ -35,24 +29,10 @@ CHANGES = {
 }
 
 
-def app_on(server: RedisServer) -> Flask:
-    """Return an app with a deadline that a busy machine meets."""
-    return create_app(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=5000))
-
-
 @pytest.fixture
 def run(redis_server: RedisServer) -> Run:
     """Return a function that runs a command on an empty database."""
-    with redis.Redis(port=redis_server.port) as client:
-        client.flushall()
-    runner = app_on(redis_server).test_cli_runner()
-    return lambda *args, **more: runner.invoke(args=["tokens", *args], **more)
-
-
-def created(run: Run, *args: str) -> dict[str, Any]:
-    """Create a token; return the JSON output."""
-    printed: dict[str, Any] = json.loads(run("create", "--json", *args).stdout)
-    return printed
+    return runner_on(redis_server)
 
 
 @pytest.mark.parametrize("group", ["tokens", "logins"])

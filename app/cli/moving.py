@@ -13,17 +13,17 @@ import click
 from click.exceptions import Exit
 
 from app.cli import arguments, lines
+from app.cli.actors import actor
+from app.cli.bar import progress
 from app.cli.complaints import Code
 from app.cli.groups import tokens
-from app.cli.progress import progress
 from app.core import copy_parsing
 from app.core.arrivals import Row
-from app.core.audit import Actor, Via
 from app.core.copies import TokenCopy
 from app.core.copy_values import Line, LineError
 from app.core.durability import WARNINGS
 from app.core.errors import StoreUnavailableError
-from app.core.importer import Counts, Report, Rules
+from app.core.importer import Counts, Options, Report
 from app.core.text import visible
 from app.core.tokens import MIN_SECRET_CHARS, Token
 from app.services import services
@@ -65,7 +65,7 @@ class _Skipped:
 
 
 def _write(out: IO[str], skipped: _Skipped) -> None:
-    exporter, now_s = services().exporter, services().registry.now_s
+    exporter, now_s = services().moving.exporter, services().registry.now_s
     with progress(exporter.count(), "exporting") as advance:
         for line in exporter.lines(now_s, skipped):
             out.write(line)
@@ -93,14 +93,9 @@ def import_(file: str, form: str | None, *, dry_run: bool, weak: bool, **options
     repeated. FILE is - for standard input.
     """
     typed = arguments.given({name: options.pop(name) for name in ("hosts", "ttl")})
-    rules = Rules(**options)
     with lines.opened(file) as source:
         rows = _rows(form or _format(file), typed, weak=weak)
-        _import(source, rows, rules, dry_run=dry_run)
-
-
-def actor() -> Actor:
-    return Actor(Via.SHELL, "")
+        _import(source, rows, Options(**options), dry_run=dry_run)
 
 
 def _format(name: str) -> str:
@@ -113,7 +108,7 @@ def _rows(form: str, typed: Mapping[str, str], *, weak: bool) -> Rows:
         if typed or weak:
             raise click.UsageError("--hosts, --ttl and --weak are for lists of keys: csv and htpasswd")
         return _copies
-    return getattr(services().key_lists(typed=typed, allow_weak=weak), form)  # type: ignore[no-any-return]
+    return getattr(services().moving.key_lists(typed=typed, allow_weak=weak), form)  # type: ignore[no-any-return]
 
 
 def _copies(source: Iterator[Line]) -> Iterator[Row]:
@@ -121,31 +116,31 @@ def _copies(source: Iterator[Line]) -> Iterator[Row]:
         peppers = copy_parsing.read_header(next(source, Line(1, "")))
     except LineError as error:
         raise LineError(f"line 1: {error}") from None
-    if not services().importer.knows(peppers):
+    if not services().moving.importer.knows(peppers):
         raise LineError(f"line 1: {_FOREIGN_PEPPER}")
     return copy_parsing.rows(source, peppers)
 
 
-def _import(source: BinaryIO, rows: Rows, rules: Rules, *, dry_run: bool) -> None:
+def _import(source: BinaryIO, rows: Rows, options: Options, *, dry_run: bool) -> None:
     """Check the file, then write what is new unless something prevents that."""
-    importer, now_s = services().importer, services().registry.now_s
+    importer, now_s = services().moving.importer, services().registry.now_s
     try:
         with _read(source, rows, "checking") as found:
-            report = importer.check(found, rules, now_s)
+            report = importer.check(found, options, now_s)
     except LineError as error:
         raise click.ClickException(f"{error}. Nothing was imported.") from None
-    _name(report, all_of_them=rules.keep_going)
+    _name(report, all_of_them=options.keep_going)
     code = (Code.CONFLICT if report.is_conflict else Code.REFUSED) if report.problems else Code.DONE
     if dry_run:
         _sum_up(report.counts, "This was a dry run; nothing was imported.")
-    elif report.problems and not rules.keep_going:
+    elif report.problems and not options.keep_going:
         _sum_up(report.counts, "Nothing was imported.")
     else:
-        code = _run(source, rows, rules, now_s) or code
+        code = _run(source, rows, options, now_s) or code
     raise Exit(code)
 
 
-def _run(source: BinaryIO, rows: Rows, rules: Rules, now_s: int) -> Code:
+def _run(source: BinaryIO, rows: Rows, options: Options, now_s: int) -> Code:
     """Write what is new; return UNAVAILABLE if Redis stopped responding before the end."""
     done = Counter[str]()
 
@@ -157,7 +152,7 @@ def _run(source: BinaryIO, rows: Rows, rules: Rules, now_s: int) -> Code:
 
     try:
         with _read(source, rows, "importing") as found:
-            counts = services().importer.run(actor(), found, rules, now_s, tell)
+            counts = services().moving.importer.run(actor(), found, options, now_s, tell)
     except StoreUnavailableError as error:
         click.echo(f"Error: {visible(str(error))}. {done['rows']} lines were imported. {_AGAIN}", err=True)
         return Code.UNAVAILABLE

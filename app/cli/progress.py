@@ -1,19 +1,43 @@
-"""A bar that shows how far a long command is, on a terminal only."""
+"""Progress of a search through many tokens, for a person who waits for it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from itertools import chain
 
 import click
 
+from app.cli import output
+from app.core.listing import NEWEST_FIRST, Order
+from app.core.search import Found
+from app.core.tokens import Token
 
-@contextmanager
-def progress(length: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Yield a function that moves the bar on standard error by so many of *length* steps."""
-    if not (length and sys.stderr and sys.stderr.isatty()):
-        yield lambda _: None
-        return
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        yield bar.update
+# A search through fewer takes less than a moment.
+_MANY = 10_000
+# On a terminal the bar makes room for the first table.
+_ROWS = 1000
+
+
+def watched(pages: Iterator[Found], order: Order) -> Iterator[Token]:
+    """Yield the tokens of *pages*; show on standard error, if that is a terminal, how far the search is.
+
+    Only a search from the newest token to the oldest tells that.
+    """
+    first = next(pages)
+    is_shown = order == NEWEST_FIRST and first.total >= _MANY and sys.stderr.isatty()
+    kept: list[Token] = []
+    with click.progressbar(
+        length=first.total, label="Searching", file=sys.stderr, hidden=not is_shown
+    ) as bar:
+        for found in chain([first], pages):
+            bar.update(found.searched - bar.pos)
+            if not (is_shown and output.is_terminal()):
+                yield from found.tokens
+                continue
+            kept += found.tokens
+            if len(kept) >= _ROWS:
+                break
+    yield from kept
+    for found in pages:
+        yield from found.tokens

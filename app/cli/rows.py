@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TypeVar
 
 import click
 
@@ -38,7 +37,6 @@ _ENDED = (
     *(Column("ID", is_cut=False), Column("ENDED", is_cut=False), Column("WHEN", is_cut=False)),
     *(Column("HOSTS"), Column("EMAIL"), Column("COMMENT")),
 )
-Listed = TypeVar("Listed", Token, EndedToken)
 
 
 def print_tokens(found: Iterable[Token], now_s: int, *, as_json: bool) -> None:
@@ -46,10 +44,9 @@ def print_tokens(found: Iterable[Token], now_s: int, *, as_json: bool) -> None:
     if as_json:
         _print_json(token.described(now_s) for token in found)
     elif output.is_terminal():
-        _print_tables(_TOKENS, found, lambda token: _cells(token, now_s))
+        print_rows(_TOKENS, (_cells(token, now_s) for token in found), "No tokens.")
     else:
-        for token in found:
-            click.echo(_of_token(token, now_s))
+        _print_texts(_of_token(token, now_s) for token in found)
 
 
 def print_ended(found: Iterable[EndedToken], now_s: int, *, as_json: bool) -> None:
@@ -57,10 +54,23 @@ def print_ended(found: Iterable[EndedToken], now_s: int, *, as_json: bool) -> No
     if as_json:
         _print_json(token.described() for token in found)
     elif output.is_terminal():
-        _print_tables(_ENDED, found, lambda token: _ended_cells(token, now_s))
+        print_rows(_ENDED, (_ended_cells(token, now_s) for token in found), "No ended tokens.")
     else:
-        for token in found:
-            click.echo(_of_ended(token))
+        _print_texts(map(_of_ended, found))
+
+
+def print_rows(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], otherwise: str = "") -> None:
+    """Print a table on a terminal, or *otherwise* if it is empty; elsewhere only the texts of the rows."""
+    if not output.is_terminal():
+        _print_texts([cell.text for cell in row] for row in rows)
+        return
+    remaining, is_empty = iter(rows), True
+    while some := [*islice(remaining, _ROWS)]:
+        is_empty = False
+        for line in tables.lines(columns, some):
+            click.echo(line)
+    if is_empty:
+        output.aside(otherwise)
 
 
 def _print_json(found: Iterable[dict[str, object]]) -> None:
@@ -68,16 +78,9 @@ def _print_json(found: Iterable[dict[str, object]]) -> None:
         output.json_line(shown)
 
 
-def _print_tables(
-    columns: Sequence[Column], found: Iterable[Listed], cells: Callable[[Listed], Sequence[Cell]]
-) -> None:
-    remaining, count = iter(found), 0
-    while rows := [cells(token) for token in islice(remaining, _ROWS)]:
-        count += len(rows)
-        for line in tables.lines(columns, rows):
-            click.echo(line)
-    if not count:
-        output.aside("No tokens.")
+def _print_texts(rows: Iterable[Sequence[str]]) -> None:
+    for texts in rows:
+        click.echo("\t".join(texts))
 
 
 def _cells(token: Token, now_s: int) -> Sequence[Cell]:
@@ -106,14 +109,14 @@ def past(seconds: int | None, now_s: int) -> int | None:
     return None if seconds is None else min(seconds, now_s)
 
 
-def _of_token(token: Token, now_s: int) -> str:
+def _of_token(token: Token, now_s: int) -> Sequence[str]:
     """Return name, status, expiry, hosts, email, comment."""
-    return "\t".join([_name(token), token.status(now_s), rfc3339(token.expires_at) or NEVER, *_texts(token)])
+    return (_name(token), token.status(now_s), rfc3339(token.expires_at) or NEVER, *_texts(token))
 
 
-def _of_ended(token: EndedToken) -> str:
+def _of_ended(token: EndedToken) -> Sequence[str]:
     """Return id, how and when it ended, hosts, email, comment."""
-    return "\t".join([token.id, token.ending, rfc3339(token.ended_at), *_texts(token)])
+    return (token.id, token.ending, rfc3339(token.ended_at), *_texts(token))
 
 
 def _name(token: Token) -> str:

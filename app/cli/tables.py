@@ -71,7 +71,7 @@ def _fitted(widths: Sequence[int], are_cut: Sequence[bool], room: int) -> list[i
     """Return the widths of as many columns as fit *room*, of which the widest are made narrower."""
     for number in range(len(widths), 1, -1):
         left = room - len(_GAP) * (number - 1)
-        for most in range(max(widths), _MIN_CUT - 1, -1):
+        for most in range(max(*widths, _MIN_CUT), _MIN_CUT - 1, -1):
             fitted = [
                 min(w, most) if is_cut else w for w, is_cut in zip(widths[:number], are_cut, strict=False)
             ]
@@ -81,9 +81,10 @@ def _fitted(widths: Sequence[int], are_cut: Sequence[bool], room: int) -> list[i
 
 
 def _line(cells: Sequence[Cell], widths: Sequence[int]) -> str:
-    *first, last = (
-        click.style(text := cut(cell.text, most), fg=cell.color, reset=cell.color is not None)
-        + (" " * (most - width(text)))
-        for cell, most in zip(cells, widths, strict=True)
-    )
-    return _GAP.join([*first, last.rstrip(" ")])
+    return _GAP.join(map(_padded, cells, widths)).rstrip(" ")
+
+
+def _padded(cell: Cell, most: int) -> str:
+    text = cut(cell.text, most)
+    shown = click.style(text, fg=cell.color) if cell.color and text else text
+    return shown + " " * (most - width(text))

@@ -19,7 +19,7 @@ _FATES = {Written.DONE: Fate.NEW, Written.ENDED: Fate.ENDED}
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Options:
     """Which rows are left out rather than refused, and whether what ended here is brought back."""
 
     keep_going: bool = False
@@ -57,35 +57,35 @@ class Importer:
         """Return whether any of the peppers of a file is set here."""
         return not set(self._peppers.fingerprints).isdisjoint(fingerprints)
 
-    def check(self, rows: Iterable[Row], rules: Rules, now_s: int) -> Report:
+    def check(self, rows: Iterable[Row], options: Options, now_s: int) -> Report:
         """Judge all *rows* and change nothing."""
         report = Report()
-        for judged in (judged for batch in self._judged(rows, rules, now_s) for judged in batch):
+        for judged in (judged for batch in self._judged(rows, options, now_s) for judged in batch):
             report.counts[_noun(judged.row), judged.fate] += 1
-            if judged.fate is Fate.BAD or (judged.fate is Fate.TAKEN and not rules.skip_existing):
+            if judged.fate is Fate.BAD or (judged.fate is Fate.TAKEN and not options.skip_existing):
                 report.problems.append((judged.row.number, judged.problem))
         return report
 
-    def run(self, actor: Actor, rows: Iterable[Row], rules: Rules, now_s: int, on_done: OnDone) -> Counts:
+    def run(self, actor: Actor, rows: Iterable[Row], options: Options, now_s: int, on_done: OnDone) -> Counts:
         """Write the rows that are new, and return how many have each fate; *on_done* is told of them.
 
         If this is interrupted, every token is either there, with all that belongs to it, or not.
         """
         counts: Counts = Counter()
         recorded = set[str]()
-        for batch in self._judged(rows, rules, now_s):
+        for batch in self._judged(rows, options, now_s):
             peppers = {pepper for judged in batch if judged.copy for pepper in peppers_of(judged.row)}
             if peppers - recorded:
                 self._copies.record_peppers([*peppers])
                 recorded |= peppers
-            fates = self._written(actor, batch, rules)
+            fates = self._written(actor, batch, options)
             rows_of = [judged.row for judged in batch]
             counts.update(zip(map(_noun, rows_of), fates, strict=True))
             on_done([row for row, fate in zip(rows_of, fates, strict=True) if fate is Fate.NEW])
         return counts
 
-    def _judged(self, rows: Iterable[Row], rules: Rules, now_s: int) -> Iterator[list[Judged]]:
-        judge = Judge(self._peppers.fingerprints, now_s, restore_ended=rules.restore_ended)
+    def _judged(self, rows: Iterable[Row], options: Options, now_s: int) -> Iterator[list[Judged]]:
+        judge = Judge(self._peppers.fingerprints, now_s, restore_ended=options.restore_ended)
         for batch in _batches(rows):
             problems = [judge.problem_of(row) for row in batch]
             good = [row for row, problem in zip(batch, problems, strict=True) if not problem]
@@ -119,10 +119,10 @@ class Importer:
             if isinstance(each.held, Token | RedirectCopy)
         }
 
-    def _written(self, actor: Actor, batch: Sequence[Judged], rules: Rules) -> list[Fate]:
+    def _written(self, actor: Actor, batch: Sequence[Judged], options: Options) -> list[Fate]:
         """Write a batch, and return the fate of each row: another writer may have been there first."""
         copies: list[Copy] = [judged.copy for judged in batch if judged.copy]
-        written = iter(self._copies.write(actor, copies, restore_ended=rules.restore_ended))
+        written = iter(self._copies.write(actor, copies, restore_ended=options.restore_ended))
         return [_fate(judged, next(written)) if judged.copy else judged.fate for judged in batch]
 
 

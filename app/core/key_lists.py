@@ -13,9 +13,9 @@ from app.core import fields, tokens
 from app.core.arrivals import Row
 from app.core.copies import TokenCopy
 from app.core.copy_values import Line, LineError
+from app.core.defaults import Defaults
 from app.core.fields import FIELDS, Draft, InvalidFieldsError, Leave
 from app.core.peppers import Peppers
-from app.core.registry import Defaults
 from app.core.tokens import Token
 
 KEY_COLUMNS = ("key", "secret")
@@ -31,7 +31,6 @@ class KeyLists:
     """Makes tokens of existing keys; *typed* are the values of fields that a row leaves blank."""
 
     peppers: Peppers
-    prefix: str
     defaults: Defaults
     now: Callable[[], float]
     typed: Mapping[str, str] = field(default_factory=dict)
@@ -93,7 +92,7 @@ class KeyLists:
         if secret.startswith(_HASHES):
             raise LineError(_HASHED)
         try:
-            tokens.refuse_unusable(secret, self.prefix, allow_weak=self.allow_weak)
+            tokens.refuse_unusable(secret, self.defaults.prefix, allow_weak=self.allow_weak)
         except ValueError as error:
             raise LineError(f"key: {error}") from None
 

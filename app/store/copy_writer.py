@@ -7,14 +7,16 @@ from typing import Any
 
 import redis
 
-from app.core.audit import Actor
+from app.core.audit import Action, Actor
 from app.core.copies import Copy, CopyStore, Here, RedirectCopy, TokenCopy, Written
 from app.core.ended import EndedToken, Ending
 from app.core.tokens import Token
 from app.store import keys, markers, records, usage
 from app.store.copies import CopyReader
 from app.store.ended import EndedTokens
+from app.store.index import NEVER
 from app.store.pepper_check import PepperCheck
+from app.store.trail import Trail
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded
 from app.store.transport.scripts import Script
@@ -25,10 +27,11 @@ _WRITTEN = {b"taken": Written.TAKEN, b"ended": Written.ENDED}
 class RedisCopies(CopyReader, CopyStore):
     """Copies tokens from and to Redis."""
 
-    def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float) -> None:
+    def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float, trail: Trail) -> None:
         super().__init__(client, pepper_check, deadline_s)
         self._ended = EndedTokens(client)
-        self._import, self._namesakes = Script("import"), Script("namesakes")
+        self._trail = trail
+        self._import = Script("import", "trail")
 
     def look(self, copies: Sequence[Copy]) -> list[Here]:
         with bounded(self._deadline_s):
@@ -44,10 +47,10 @@ class RedisCopies(CopyReader, CopyStore):
             return []
         with bounded(self._deadline_s):
             # First: an entry without a record or a marker is dropped, one that is missing is not found again.
-            self._index.add(*(_entry(copy) for copy in copies if isinstance(copy, TokenCopy)))
+            self._index_tokens([copy for copy in copies if isinstance(copy, TokenCopy)])
             self._list_ends(copies)
-            calls = [_call(copy, restore_ended=restore_ended) for copy in copies]
-            return [_WRITTEN.get(reply, Written.DONE) for reply in self._run(calls)]
+            calls = [self._call(actor, copy, restore_ended=restore_ended) for copy in copies]
+            return [self._outcome(reply) for reply in self._run(calls)]
 
     def record_peppers(self, fingerprints: Sequence[str]) -> None:
         with bounded(self._deadline_s):
@@ -94,6 +97,24 @@ class RedisCopies(CopyReader, CopyStore):
             raise reply
         return reply
 
+    def _outcome(self, reply: Any) -> Written:
+        """Return what became of a copy, after passing on its audit entry."""
+        self._trail.report(reply)
+        return Written.DONE if isinstance(reply, list | int) else _WRITTEN[reply]
+
+    def _index_tokens(self, copies: Sequence[TokenCopy]) -> None:
+        """Add *copies* to the index, with their scores in its other orders."""
+        self._index.add(*map(_entry, copies))
+        self._index.score({_entry(copy): _scores(copy.token) for copy in copies})
+
+    def _call(self, actor: Actor, copy: Copy, *, restore_ended: bool) -> tuple[list[str], list[Any]]:
+        """Return the keys and the arguments of import.lua; only a token has an audit entry."""
+        trail = ""
+        if isinstance(copy, TokenCopy):
+            trail = self._trail.argument(actor, Action.CREATE, copy.token)
+        names = [keys.record(copy.digest), keys.usage(copy.digest)]
+        return names, [*_args(copy, restore_ended=restore_ended), trail]
+
     def _list_ends(self, copies: Sequence[Copy]) -> None:
         """List the ends of *copies*, those of replaced secrets for the time after their grace period."""
         ends = {_entry(copy): copy.ended_at for copy in copies if isinstance(copy, EndedToken)}
@@ -106,25 +127,24 @@ def _entry(copy: TokenCopy | EndedToken) -> bytes:
     return keys.index_entry(copy.token.id if isinstance(copy, TokenCopy) else copy.id, copy.digest)
 
 
-def _call(copy: Copy, *, restore_ended: bool) -> tuple[list[str], list[Any]]:
-    """Return the keys and the arguments of import.lua."""
-    names = [keys.record(copy.digest), keys.usage(copy.digest)]
+def _scores(token: Token) -> tuple[int | str, int]:
+    return NEVER if token.expires_at is None else token.expires_at, token.last_used_at or 0
+
+
+def _args(copy: Copy, *, restore_ended: bool) -> list[Any]:
+    """Return the arguments of import.lua but that of trail.lua."""
     match copy:
         case TokenCopy(token=token):
             marker = markers.compose(token, token, Ending.EXPIRED)
             counters = usage.compose(copy.usage) if copy.usage else b""
             args = [*_ends(token.expires_at, token.expires_at), marker, counters, int(restore_ended)]
-            return names, [*args, *_flat(_record(copy))]
+            return [*args, *_flat(_record(copy))]
         case RedirectCopy():
-            args = [
-                *_ends(copy.expires_at, copy.expires_at if copy.replaced else None),
-                _marker(copy.replaced),
-                b"",
-            ]
-            fields = {"moved_to": copy.moved_to} | ({"moved_id": copy.id} if copy.id else {})
-            return names, [*args, int(restore_ended), *_flat(fields)]
+            ended_at = copy.expires_at if copy.replaced else None
+            args = [*_ends(copy.expires_at, ended_at), _marker(copy.replaced), b"", int(restore_ended)]
+            return [*args, *_flat({"moved_to": copy.moved_to} | ({"moved_id": copy.id} if copy.id else {}))]
         case _:
-            return names, [*_ends(None, copy.ended_at), _marker(copy), b"", 0]
+            return [*_ends(None, copy.ended_at), _marker(copy), b"", 0]
 
 
 def _ends(expires_at: int | None, ended_at: int | None) -> tuple[int, int]:

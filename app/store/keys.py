@@ -14,6 +14,14 @@ from app.core.tokens import TOKEN_ID
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, which sorts by age and is searched by id.
 INDEX = "acl:index"
+# zset, score: second of the expiry, inf for never: the members of INDEX.
+EXPIRES_AT = "{acl:index}:expires_at"
+# zset, score: second of the last use as far as a census has seen it, 0 for never: the members of INDEX.
+LAST_USED_AT = "{acl:index}:last_used_at"
+# hash: the result of the last census, laid out in store/census.py.
+CENSUS = "{acl:index}:census"
+# string: exists while a census is being taken, and until the next one may begin.
+CENSUS_LOCK = "{acl:index}:census_lock"
 # zset, score: second of the end, or the one after it: entries like those of INDEX, of tokens that ended.
 ENDED = "acl:ended"
 # string: the cursor at which the search of INDEX for expired tokens continues.
@@ -35,6 +43,12 @@ KNOWN_CLIENTS = "{acl:logins}:known"
 FAILED_CLIENTS = "{acl:failures}:clients"
 # list, as those below: the bad tokens of all clients for which that set has no room; TTL: the window.
 FURTHER_FAILURES = "{acl:failures}:further"
+
+# string: exists if the audit log has the refusal of the client or network that follows; TTL: the window.
+NOTED_REFUSAL = "{acl:logins}:noted:"
+
+# stream: the audit log, laid out in lua/trail.lua; in a Cluster one for each slot, see ``audit``.
+AUDIT = "acl:audit"
 
 # How long an expiry marker outlives the record of its token; take.lua has the same number.
 REMEMBERED_MS = REMEMBERED_DAYS * 86_400_000
@@ -75,6 +89,11 @@ def ended(digest: str) -> str:
 def all_of(digest: str) -> tuple[str, str, str]:
     """Return the keys of one token that the scripts take, in their order."""
     return record(digest), window(digest), usage(digest)
+
+
+def audit(tag: str | None) -> str:
+    """Return the key of the audit log; in a Cluster, of the part for the slot of *tag*."""
+    return AUDIT if tag is None else f"{AUDIT}:{{{tag}}}"
 
 
 def probes() -> Iterator[str]:

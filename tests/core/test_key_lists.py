@@ -9,19 +9,19 @@ import pytest
 from app.core.arrivals import Row
 from app.core.copies import TokenCopy
 from app.core.copy_values import Line, LineError
+from app.core.defaults import Defaults
 from app.core.key_lists import KeyLists
 from app.core.peppers import Peppers
-from app.core.registry import Defaults
 
 PEPPERS = Peppers("pepper", ("old pepper",))
 KEY, OTHER = "a-key-that-people-already-have", "another-key-that-people-have"
-DEFAULTS = Defaults(0, 1, 86_400 * 365, frozenset({"trusted_proxies"}))
+DEFAULTS = Defaults("acl", 0, 1, 86_400 * 365, frozenset({"trusted_proxies"}))
 
 
 def lists(**options: Any) -> KeyLists:
     """Return lists at a fixed time, whose tokens have the host a.test."""
     defaults = {"typed": {"hosts": "a.test"}}
-    return KeyLists(PEPPERS, "acl", DEFAULTS, lambda: 1_800_000_000.5, **defaults | options)
+    return KeyLists(PEPPERS, DEFAULTS, lambda: 1_800_000_000.5, **defaults | options)
 
 
 def csv(*texts: str, **options: Any) -> list[Row]:

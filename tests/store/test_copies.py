@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from app.core.arrivals import Fate
+from app.core.audit import Wanted
 from app.core.copies import LABELS, Written
 from app.core.fields import KEPT
 from app.core.moments import rfc3339
@@ -17,6 +18,7 @@ from app.core.quotas import bounds
 from app.core.tokens import Status
 from app.core.verdicts import Verdict
 from app.store import index, keys
+from devkit.builders import ACTOR
 from devkit.moving import Mover, contents
 from devkit.replica import Replica
 
@@ -199,13 +201,44 @@ def test_somebody_was_faster(mover: Mover) -> None:
     mover.replica.delete(name)
     before = contents(mover.replica.client)
 
-    written = mover.copies.write(None, token_copies, restore_ended=False)  # type: ignore[arg-type]
+    written = mover.copies.write(ACTOR, token_copies, restore_ended=False)
     by_id = {copy.token.id: outcome for copy, outcome in zip(token_copies, written, strict=True)}
     assert by_id == {name: Written.ENDED, other: Written.TAKEN}
     after = contents(mover.replica.client)
-    assert {name: value for name, value in after.items() if name != keys.INDEX.encode()} == {
-        name: value for name, value in before.items() if name != keys.INDEX.encode()
+    assert [name for name in after if b"tokens:" in name and after[name] != before.get(name)] == []
+
+
+def test_audit(mover: Mover) -> None:
+    """Each token that is imported has one audit entry; redirects, ends and what is here already have none."""
+    filled(mover.replica)
+    lines = mover.export()
+    new = emptied(mover)
+    new.load(lines)
+    new.load(lines)
+
+    entries = new.replica.audit.newest(Wanted(), None, 100).entries
+    tokens = {token.id: token for token in new.replica.catalog.all_listed()}
+    assert sorted(entry.token_id for entry in entries) == sorted(tokens)
+    assert {(entry.action, entry.actor) for entry in entries} == {("create", ACTOR.name)}
+    full = next(entry for entry in entries if entry.new.get("comment") == EVERYTHING["comment"])
+    assert full.changes()["hosts"] == ([], ["a.test", "*.b.test"])
+    assert full.changes()["expires_at"] == (None, "2099-01-31T00:00:00Z")
+
+
+def test_orders(mover: Mover) -> None:
+    """Imported tokens are in the orders by expiry and by last use at once."""
+    secrets = filled(mover.replica)
+    lines = mover.export()
+    new = emptied(mover)
+    new.load(lines)
+
+    entry = {
+        token.digest: keys.index_entry(token.id, token.digest) for token in new.replica.catalog.all_listed()
     }
+    used, full = (new.replica.catalog.find(secrets[name]) for name in ("used", "full"))
+    scores = new.replica.client
+    assert scores.zscore(keys.LAST_USED_AT, entry[used.digest]) == used.last_used_at
+    assert scores.zscore(keys.EXPIRES_AT, entry[full.digest]) == full.expires_at
 
 
 def test_other_peppers(single_client: Any) -> None:
@@ -237,11 +270,11 @@ def test_records_of_other_programs(mover: Mover) -> None:
     lines = mover.export()
 
     assert sorted(mover.skipped) == digests[4:]
-    tokens = {token.digest: token for token in mover.replica.catalog.all()}
+    tokens = {token.digest: token for token in mover.replica.catalog.all_listed()}
     new = emptied(mover)
     assert new.check(lines).problems == []
     new.load(lines)
-    assert {token.digest: token for token in new.replica.catalog.all()} == {
+    assert {token.digest: token for token in new.replica.catalog.all_listed()} == {
         digest: tokens[digest] for digest in digests[:4]
     }
     assert client.hgetall(keys.record(digests[1]))[b"comment"] == b"\xff\x00"
@@ -256,17 +289,12 @@ def test_stored_texts(mover: Mover) -> None:
     assert emptied(mover).check(lines).problems == [(2, "stored: the service could not read this record")]
 
 
-def changes(replica: Replica, secrets: list[str]) -> Callable[[], object]:
-    """Return a function that rotates, deletes or edits the token of the next secret at each call."""
-    steps = iter(
-        [
-            lambda: replica.rotate(replica.catalog.find(secrets[0]).id, "3600"),
-            lambda: replica.rotate(replica.catalog.find(secrets[1]).id, "0"),
-            lambda: replica.delete(secrets[2]),
-            lambda: replica.edit(replica.catalog.find(secrets[3]).id, {"comment": "new"}),
-        ]
-    )
-    return lambda: next(steps, list)()  # noqa: PLW0108 - one step at each call
+def changes(replica: Replica, secrets: Sequence[str]) -> Iterator[Any]:
+    """Rotate, delete and edit the tokens of *secrets*, one at each step."""
+    yield replica.rotate(replica.catalog.find(secrets[0]).id, "3600")
+    yield replica.rotate(replica.catalog.find(secrets[1]).id, "0")
+    yield replica.delete(secrets[2])
+    yield replica.edit(replica.catalog.find(secrets[3]).id, {"comment": "new"})
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -274,11 +302,11 @@ def test_changes_meanwhile(mover: Mover, monkeypatch: pytest.MonkeyPatch, order:
     """Tokens that are rotated, deleted and edited during an export are in it once, and can be imported."""
     monkeypatch.setattr(index, "_SLICE_SIZE", 1)
     names, secrets = zip(*(mover.replica.issue() for _ in range(6)), strict=True)
-    change = changes(mover.replica, list(secrets[::order]))
+    steps = changes(mover.replica, secrets[::order])
     lines = []
     for line in mover.exporter.lines(int(time.time()), lambda *_: None):
         lines.append(line)
-        change()
+        next(steps, None)
 
     found = [json.loads(line) for line in lines[1:]]
     digests = [line["sha256"] for line in found]
@@ -288,7 +316,7 @@ def test_changes_meanwhile(mover: Mover, monkeypatch: pytest.MonkeyPatch, order:
     new = emptied(mover)
     assert new.check(lines).problems == []
     new.load(lines)
-    assert len(list(new.replica.catalog.all())) == len(ids)
+    assert len(list(new.replica.catalog.all_listed())) == len(ids)
 
 
 def test_namesakes(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:

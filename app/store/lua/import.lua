@@ -7,8 +7,8 @@
 -- ARGV[3]  the expiry marker, laid out in store/markers.py
 -- ARGV[4]  the usage, laid out in store/usage.py; "" is none
 -- ARGV[5]  1 to write a record although the token was deleted, or its secret replaced; 0 to write nothing then
--- ARGV[6+] field, value, field, value; nothing for a marker alone
--- Returns  1, or "taken" if there is a record or a redirect under that name, or "ended" as ARGV[5] says
+-- ARGV[6+] field, value, field, value; nothing for a marker alone; then what trail.lua takes
+-- Returns  what trail.lua returns, or "taken" if there is a record or a redirect under that name, or "ended" as ARGV[5] says
 -- Atomic, because a token must never exist without its TTL or with half of its usage, because an import that was
 -- interrupted is repeated, and because it must never undo a change that is made meanwhile. The expiry marker is not in
 -- KEYS for the reason given in take.lua.
@@ -22,6 +22,15 @@ local ending = type(remembered) == 'string' and remembered:match('^[^\n]*\n([^\n
 if ending == 'deleted' or ending == 'replaced' then
   return 'ended'
 end
+
+local differences = {
+  { 'sha256', '', KEYS[1]:sub(#'tokens:' + 1) },
+  { 'expires_at', '', ARGV[1] == '0' and '' or ARGV[1] },
+}
+for i = 6, #ARGV, 2 do
+  table.insert(differences, { ARGV[i], '', ARGV[i + 1] })
+end
+local noted = note(differences)
 
 redis.pcall('DEL', marker)
 redis.call('DEL', KEYS[2])
@@ -38,4 +47,4 @@ if #ARGV > 5 then
     redis.call('PEXPIREAT', KEYS[1], ARGV[1])
   end
 end
-return 1
+return noted
