@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,9 @@ from flask import Flask
 from app import create_app
 from app.cli.complaints import Code
 from app.cli.lines import MAX_LINE_BYTES
+from app.core.errors import StoreUnavailableError
+from app.core.importer import Importer
+from app.store.copy_writer import RedisCopies
 from devkit.builders import PEPPER, make_settings
 from devkit.redis_server import RedisServer
 
@@ -195,6 +199,61 @@ def test_conflicts(run: Run, tmp_path: Path) -> None:
     assert f"line 2: sha256: another token, {name}, is here" in refused.stderr
     skipped = run("import", str(path), "--skip-existing")
     assert (skipped.exit_code, "tokens in conflict with what is here: 1" in skipped.stderr) == (0, True)
+
+
+def test_tokens_that_appear(
+    run: Run, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that somebody creates between the check and the import is kept, and the exit code says so."""
+    path = tmp_path / "tokens.jsonl"
+    digest = json.loads(exported(run, path, 1)[1])["sha256"]
+    emptied(redis_server)
+    check = Importer.check
+
+    def check_and_create(*args: Any) -> Any:
+        report = check(*args)
+        with redis.Redis(port=redis_server.port) as client:
+            client.hset(f"tokens:{digest}", "hosts", "b.example")
+        return report
+
+    monkeypatch.setattr(Importer, "check", check_and_create)
+    result = run("import", str(path))
+    assert (result.exit_code, "for 1 lines, other tokens" in result.stderr) == (Code.CONFLICT, True)
+    assert json.loads(run("list", "--json").output)["hosts"] == ["b.example"]
+
+
+def test_redis_that_stops(run: Run, redis_server: RedisServer, tmp_path: Path, monkeypatch: Any) -> None:
+    """An import that Redis interrupts says how far it came, and its repetition imports the rest."""
+    path = tmp_path / "tokens.jsonl"
+    exported(run, path, 3)
+    emptied(redis_server)
+    monkeypatch.setattr("app.core.importer._BATCH", 1)
+    write, calls = RedisCopies.write, []
+
+    def write_once(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise StoreUnavailableError("Redis stopped")
+        return write(*args, **options)
+
+    monkeypatch.setattr(RedisCopies, "write", write_once)
+    result = run("import", str(path))
+    assert result.exit_code == Code.UNAVAILABLE
+    assert "Redis stopped. 1 lines were imported. Repeat" in result.stderr
+    again = run("import", str(path))
+    assert (again.exit_code, len(run("list").output.splitlines())) == (0, 3)
+
+
+def test_pipe(run: Run, redis_server: RedisServer, tmp_path: Path) -> None:
+    """A file that can't be read twice, such as that of a shell's process substitution, is copied first."""
+    path = tmp_path / "tokens.jsonl"
+    exported(run, path, 1)
+    emptied(redis_server)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(path.read_bytes())
+    with os.fdopen(reader):
+        assert run("import", f"/dev/fd/{reader}").exit_code == 0
 
 
 CSV = f'name,key,hosts\nAnn,{KEY},"a.example, *.b.example"\nBob,{OTHER},\n'

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import IO, BinaryIO
@@ -22,14 +22,14 @@ STANDARD = "-"
 
 @contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """Open the file *name*; standard input is copied first to a file that nobody else can open."""
-    if name != STANDARD:
-        with Path(name).open("rb") as file:
+    """Open the file *name*; standard input or a pipe is copied first to a file that nobody else can open."""
+    with nullcontext(sys.stdin.buffer) if name == STANDARD else Path(name).open("rb") as file:
+        if name != STANDARD and file.seekable():
             yield file
-        return
-    with TemporaryFile() as spool:
-        shutil.copyfileobj(sys.stdin.buffer, spool)
-        yield spool
+            return
+        with TemporaryFile() as spool:
+            shutil.copyfileobj(file, spool)
+            yield spool
 
 
 def lines(file: BinaryIO) -> Iterator[Line]:

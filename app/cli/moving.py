@@ -23,7 +23,7 @@ from app.core.copies import TokenCopy
 from app.core.copy_values import Line, LineError
 from app.core.durability import WARNINGS
 from app.core.errors import StoreUnavailableError
-from app.core.importer import Counts, Options, Report
+from app.core.importer import Counts, Options, Report, left_out
 from app.core.text import visible
 from app.core.tokens import MIN_SECRET_CHARS, Token
 from app.services import services
@@ -136,12 +136,12 @@ def _import(source: BinaryIO, rows: Rows, options: Options, *, dry_run: bool) ->
     elif report.problems and not options.keep_going:
         _sum_up(report.counts, "Nothing was imported.")
     else:
-        code = _run(source, rows, options, now_s) or code
+        code = _run(source, rows, options, report) or code
     raise Exit(code)
 
 
-def _run(source: BinaryIO, rows: Rows, options: Options, now_s: int) -> Code:
-    """Write what is new; return UNAVAILABLE if Redis stopped responding before the end."""
+def _run(source: BinaryIO, rows: Rows, options: Options, report: Report) -> Code:
+    """Write what is new; return UNAVAILABLE if Redis stopped responding, CONFLICT if tokens have appeared."""
     done = Counter[str]()
 
     def tell(imported: Sequence[Row]) -> None:
@@ -152,11 +152,14 @@ def _run(source: BinaryIO, rows: Rows, options: Options, now_s: int) -> Code:
 
     try:
         with _read(source, rows, "importing") as found:
-            counts = services().moving.importer.run(actor(), found, options, now_s, tell)
+            counts = services().moving.importer.run(actor(), found, options, services().registry.now_s, tell)
     except StoreUnavailableError as error:
         click.echo(f"Error: {visible(str(error))}. {done['rows']} lines were imported. {_AGAIN}", err=True)
         return Code.UNAVAILABLE
     _sum_up(counts, WARNINGS.get(services().registry.durability(), ""))
+    if late := left_out(counts) - left_out(report.counts):
+        click.echo(f"Error: for {late} lines, other tokens have appeared meanwhile. {_AGAIN}", err=True)
+        return Code.CONFLICT
     return Code.DONE
 
 

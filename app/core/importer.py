@@ -43,6 +43,11 @@ class Report:
         return not any(fate is Fate.BAD for _, fate in self.counts)
 
 
+def left_out(counts: Counts) -> int:
+    """Return how many lines can't be imported."""
+    return sum(count for (_, fate), count in counts.items() if fate in {Fate.BAD, Fate.TAKEN})
+
+
 OnDone = Callable[[Sequence[Row]], None]
 
 

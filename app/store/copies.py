@@ -17,7 +17,7 @@ from app.store.pepper_check import PepperCheck
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded, is_wrong_type
 
-_FIELDS = (*records.FIELDS, *LABELS)
+_FIELDS = tuple(dict.fromkeys((*records.FIELDS, *LABELS)))
 _SCAN_COUNT = 1000
 _MAX_NAMESAKES = 10
 _T = TypeVar("_T")
