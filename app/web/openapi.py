@@ -146,7 +146,7 @@ DESCRIPTION: Schema = {
                 "Tell what /auth would answer to a request; nothing is spent, counted or written",
                 _answer(200, "The decision", "Trial"),
                 *(404, 409, 413, 415),
-                requestBody=_body("Request"),
+                requestBody=_body("Attempt"),
             )
         },
         "/audit": {

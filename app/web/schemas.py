@@ -143,7 +143,13 @@ def _shown(field: Field) -> Schema:
 
 _SENT: Schema = {name: _sent(field) for name, field in FIELDS.items()}
 _SENT["expires_at"]["description"] += " null in a change is never, in a new token the default."
-_BLANK: Schema = {"anyOf": [{"enum": ["", [], None]}]}
+_BLANK: Schema = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "string"}, "maxItems": 0},
+        {"type": "string", "maxLength": 0},
+        {"type": "null"},
+    ],
+}
 _ONE_END: Schema = {
     "not": {
         "required": ["ttl_seconds", "expires_at"],
@@ -262,8 +268,11 @@ _TRIED: Schema = {
         "description": "that of the client; it matters only if TRUSTED_PROXIES is set. null is unknown",
     },
 }
+# Without oneOf, which generators of clients take for two kinds of bodies.
 _ONE_TOKEN: Schema = {
-    "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("id", "token")]
+    "if": {"required": ["id"], "properties": {"id": {"type": "string"}}},
+    "then": {"properties": {"token": {"type": "null"}}},
+    "else": {"required": ["token"], "properties": {"token": {"type": "string"}}},
 }
 _TRIAL: Schema = {
     "allowed": {"type": "boolean"},
@@ -314,7 +323,7 @@ SCHEMAS: Schema = {
     "Period": _PERIOD,
     "EndedToken": _object(_ENDED, [*_ENDED]),
     "EndedTokens": _page("EndedToken"),
-    "Request": _object(_TRIED, [], additionalProperties=False, **_ONE_TOKEN),
+    "Attempt": _object(_TRIED, [], additionalProperties=False, **_ONE_TOKEN),
     "Trial": _object(_TRIAL, [*_TRIAL]),
     "Problem": _PROBLEM,
 }

@@ -18,7 +18,7 @@ from app.web.answers import OUTCOMES, reason_of
 from app.web.schemas import SCHEMAS
 from app.web.shown import Shown
 
-_FIELDS = tuple(SCHEMAS["Request"]["properties"])
+_FIELDS = tuple(SCHEMAS["Attempt"]["properties"])
 _NAME = re.compile(f"{TOKEN_ID.pattern}|{DIGEST.pattern}", re.ASCII)
 _ADDRESS = re.compile(ADDRESS, re.ASCII)
 

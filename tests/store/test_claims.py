@@ -99,7 +99,7 @@ def test_late_creation(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Non
     """A request that was thought dead, and creates its token after all, creates none."""
     add, late = replica.registry._changes.add, list[Any]()
     monkeypatch.setattr(
-        replica.registry._changes, "add", lambda *args, **more: late.append((args, more)) or _lose()
+        replica.registry._changes, "add", lambda *args, **more: (late.append((args, more)), _lose())
     )
     with pytest.raises(UnknownOutcomeError):
         issue(replica)
@@ -192,7 +192,7 @@ def test_rotation_killed(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> N
     name, old = replica.issue()
     token = replica.catalog.find(name)
     rotate, late = replica.registry._changes.rotate, list[Any]()
-    monkeypatch.setattr(replica.registry._changes, "rotate", lambda *args: late.append(args) or _lose())
+    monkeypatch.setattr(replica.registry._changes, "rotate", lambda *args: (late.append(args), _lose()))
     with pytest.raises(UnknownOutcomeError):
         replica.registry.rotate(ACTOR, token, "0", "key")
     monkeypatch.undo()
