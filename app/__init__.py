@@ -21,6 +21,7 @@ from app.core.peppers import Peppers
 from app.core.registry import Defaults, Registry
 from app.services import Services, provide, services_of
 from app.settings import Settings
+from app.store.checkup import RedisCheckup
 from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
@@ -120,6 +121,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         logins=RedisLogins(client, _ADMIN_DEADLINE_MS / 1000),
         failures=_failures(pipeline or client, settings),
         ping=health.check,
+        checkup=RedisCheckup(admin_client, health.check, _ADMIN_DEADLINE_MS / 1000, deadline_s),
         tally=tally,
     )
 

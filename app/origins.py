@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
 _MAX_FILE_BYTES = 64 * 1024
-_DOTENV = ".env"
+DOTENV = ".env"
 _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
 
 
@@ -91,9 +91,9 @@ def literal() -> dict[str, str]:
     Raises ValueError with a message that follows the file's name.
     """
     found: dict[str, str] = {}
-    if not os.path.lexists(_DOTENV):
+    if not os.path.lexists(DOTENV):
         return found
-    for binding in parse_stream(StringIO(read(_DOTENV), newline=None)):
+    for binding in parse_stream(StringIO(read(DOTENV), newline=None)):
         if binding.error or (binding.key and binding.value is None):
             raise ValueError(f"line {_line(binding)} is neither NAME=value nor a comment")
         if binding.key:
@@ -113,5 +113,5 @@ def _environment() -> dict[str, str]:
     """
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         return dict(os.environ)
-    expanded = dotenv_values(_DOTENV)
+    expanded = dotenv_values(DOTENV)
     return {name: value for name, value in os.environ.items() if expanded.get(name) != value}

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 
 from app.core.backends import Backends
 from app.core.catalog import Catalog
+from app.core.checkup import Checkup
 from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.holders import Holders
@@ -34,6 +35,7 @@ class Services:
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]
+    checkup: Callable[[], Checkup]
     tally: Tally
 
 

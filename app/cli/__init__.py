@@ -6,13 +6,13 @@ from typing import Any
 
 from flask import Flask
 
-from app.cli import changing, looking, upkeep
+from app.cli import changing, doctor, looking, upkeep
 from app.cli.groups import logins, tokens
 from app.services import services
 
 # Importing a module adds its commands to their group.
 MODULES = (changing, looking, upkeep)
-COMMANDS = (tokens, logins)
+COMMANDS = (tokens, logins, doctor.command)
 
 
 def register(app: Flask) -> None:

@@ -1,0 +1,76 @@
+"""How ``flask doctor`` shows what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+
+from app.core.findings import EXIT_STATUS, Area, Finding, Severity
+from app.core.text import visible
+
+_COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+_WORST_FIRST = tuple(reversed(Severity))
+_MAX_WIDTH = 110
+_INDENT = " " * 6
+_HINTS = {Area.ENTRANCE: "; it takes --url with the public address of a protected backend"}
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """Return the findings as a list in JSON."""
+    return json.dumps([found.described() for found in findings], indent=2)
+
+
+def as_text(findings: Sequence[Finding], summaries: Mapping[Area, str]) -> str:
+    """Return one line for each area, then each finding with its reason and remedy, the worst first."""
+    areas = [_area(area, summaries.get(area), findings) for area in Area]
+    ordered = sorted(findings, key=lambda found: _WORST_FIRST.index(found.severity))
+    return "\n".join([*areas, *map(_finding, ordered)])
+
+
+def exit_status(findings: Iterable[Finding]) -> int:
+    """Return the exit status for the worst of *findings*."""
+    return max((EXIT_STATUS[found.severity] for found in findings), default=0)
+
+
+def _area(area: Area, summary: str | None, findings: Sequence[Finding]) -> str:
+    if summary is None:
+        return f"{area:<9} not checked{_HINTS.get(area, '')}"
+    counts = Counter(found.severity for found in findings if found.area is area)
+    shown = ", ".join(_counted(severity, counts[severity]) for severity in _WORST_FIRST if counts[severity])
+    return f"{area:<9} {shown or _styled('ok', 'green')}: {visible(summary)}"
+
+
+def _counted(severity: Severity, count: int) -> str:
+    plural = "s" if count > 1 and severity is not Severity.INFO else ""
+    return _styled(f"{count} {severity}{plural}", _COLORS[severity])
+
+
+def _finding(found: Finding) -> str:
+    title = f"\n{_styled(f'{found.severity:<7}', _COLORS[found.severity])} {found.id}: "
+    lines = [
+        _wrapped(part, text) for part, text in (("", found.what), ("why: ", found.why), ("fix: ", found.fix))
+    ]
+    return "\n".join([title + lines[0].lstrip(), *lines[1:]])
+
+
+def _wrapped(label: str, text: str) -> str:
+    width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
+    return textwrap.fill(
+        visible(label + text),
+        max(width, 40),
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _styled(text: str, color: str) -> str:
+    """Return *text* in *color*; click removes it again if the output is no terminal (https://no-color.org)."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=color)
