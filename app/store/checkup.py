@@ -21,10 +21,10 @@ _IN_SCRIPTS = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _NAMED = re.compile(r"run the '([a-z|]+)' command")
 # The commands that the store sends outside scripts; those that have no key come with their arguments.
 _KEYLESS = {"DBSIZE", "EXEC", "INFO", "MULTI", "PING", "TIME"}
-_SENT = (
+SENT = (
     *_KEYLESS,
     *("EVALSHA x 0", "EVAL x 0", "SCAN 0", "SELECT 0", "WAITAOF 1 0 0"),
-    *("DEL", "EXISTS", "GET", "HGET", "LLEN", "PEXPIRETIME", "SADD", "SET", "SMEMBERS", "SREM"),
+    *("DEL", "EXISTS", "GET", "GETRANGE", "HGET", "LLEN", "PEXPIRETIME", "SADD", "SET", "SMEMBERS", "SREM"),
     *("ZADD", "ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZRANDMEMBER", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "ZSCAN"),
 )
 # One key of each family, by the pattern that it needs.
@@ -141,7 +141,7 @@ class RedisCheckup:
 
     def _commands(self) -> list[str]:
         on_cluster = ["CLUSTER INFO"] if self._is_cluster else []
-        return sorted({*_SENT, *scripted(), *on_cluster})
+        return sorted({*SENT, *scripted(), *on_cluster})
 
     @property
     def _is_cluster(self) -> bool:
@@ -161,8 +161,8 @@ def _trip(client: Any) -> tuple[float, float]:
 
 
 def _completed(line: str, key: str) -> str:
-    """Return a command with a key and two more arguments, unless it has its arguments already."""
-    return line if " " in line or line in _KEYLESS else f"{line} {key} 0 0"
+    """Return a command with a key in each of its first places, unless it has its arguments already."""
+    return line if " " in line or line in _KEYLESS else f"{line} {key} {key} {key}"
 
 
 def scripted() -> set[str]:

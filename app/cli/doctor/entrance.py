@@ -1,7 +1,8 @@
 """What ``flask doctor --url`` finds at the public entrance, by requests that a stranger could send.
 
-What a finding rests on is an answer that can come from nowhere else: a marker that the backend echoes, the
-realm of a challenge, the text of a metric. Where an answer may mean two things, nothing is reported.
+A finding rests on what can have no other reason: a marker that the backend echoes, the realm of a challenge,
+the text of a metric, a request that the service has counted as allowed. Where an answer may mean two things,
+nothing is reported.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from http import HTTPStatus
 from app.cli.doctor.visits import Answer, CertificateError, Door, Headers, VisitError
 from app.cli.doctor.wallet import Minted, Wallet
 from app.core.credentials import IDENTITY_HEADERS, Source
+from app.core.errors import StoreUnavailableError
 from app.core.findings import Finding, finding
 from app.version import ADMIN_REALM
 
@@ -23,8 +25,7 @@ _PATIENCE_S = 50  # less than the tokens last
 _ECHO = "X-Doctor-Echo"
 _REDIRECTS, _NOT_FOUND = range(300, 400), {404, 421}
 _FAILURES = range(500, 600)
-_UNDECIDED = {429, *_FAILURES}
-_REFUSALS = {401, 403, *_UNDECIDED}
+_REFUSALS = {401, 403, 429, *_FAILURES}
 _OWN_PATHS = ("/healthz", "/livez", "/metrics")
 _WRONG_ADDRESS = "does not serve ForwardAuth"
 _METRIC = "acl_auth_decisions"
@@ -60,6 +61,8 @@ class Entrance:
             except VisitError as error:
                 name = "entrance-slow" if self.requests > 1 else "entrance-silent"
                 yield finding(name, url=url, reason=error)
+            except StoreUnavailableError as error:
+                yield finding("entrance-no-token", reason=error)
         yield from self.wallet.leftovers()
 
     def _behind(self, anonymous: Answer) -> Iterator[Finding]:
@@ -97,9 +100,10 @@ class Entrance:
         if token is None:
             yield finding("entrance-no-token", reason=self.wallet.trouble)
             return
-        self._sample = self._visit(token.headers)
-        if self._is_refused(self._sample):
+        self._sample, is_allowed = self._knock(token)
+        if not is_allowed:
             yield self._refused(self._sample, self.sources[0].header)
+            yield from self._forgeries()
             return
         yield from self._received(token)
         yield from self._forgeries()
@@ -108,6 +112,7 @@ class Entrance:
             yield finding("entrance-clients-unknown")
 
     def _refused(self, answer: Answer, header: str) -> Finding:
+        """Return what it means that the service did not allow a request with a valid token in *header*."""
         if answer.status in _FAILURES:
             return finding("entrance-failing", url=self.door.url, status=answer.status)
         reason = answer.body[:60] if answer.body.isprintable() else ""
@@ -120,8 +125,8 @@ class Entrance:
             yield finding("entrance-blind")
             return
         for source in self.sources:
-            answer = self._visit(token.sent_in(source))
-            if self._is_refused(answer):
+            answer, is_allowed = self._knock(token, token.sent_in(source))
+            if not is_allowed:
                 yield self._refused(answer, source.header)
             elif any(trace in answer.body for trace in token.traces):
                 yield finding("entrance-token-forwarded", header=source.header)
@@ -142,7 +147,7 @@ class Entrance:
             ("host", "X-Forwarded-Host", self._stranger, self.wallet.token(self._stranger)),
             ("path", "X-Forwarded-Uri", path, self.wallet.token(self.door.url.host, path)),
         ):
-            if token and self._is_passed(self._visit([*token.headers, (header, value)])):
+            if token and self._knock(token, [*token.headers, (header, value)])[1]:
                 yield finding(f"entrance-forged-{name}", url=self.door.url)
 
     def _misrouted(self, token: Minted) -> Iterator[Finding]:
@@ -187,10 +192,8 @@ class Entrance:
         token = self.wallet.token(host)
         if token and self._is_allowed(self._visit(token.headers, target="/auth", host=host)):
             yield finding("entrance-public-auth", host=host)
-        if token and self._is_ours(anonymous, self.realm):
-            answer = self._visit(token.headers, host=host)
-            if not self._is_refused(answer) and answer.status not in _NOT_FOUND:
-                yield finding("entrance-any-host", host=host)
+        if token and self._knock(token, host=host)[1]:
+            yield finding("entrance-any-host", host=host)
 
     def _without_tls(self) -> Iterator[Finding]:
         """Yield whether the host of an https address is served over plain http too."""
@@ -212,6 +215,12 @@ class Entrance:
             target or self.door.url.target, [*headers, (_ECHO, self._marker)], method, host
         )
 
+    def _knock(self, token: Minted, headers: Headers = (), *, host: str = "") -> tuple[Answer, bool]:
+        """Return the answer to a request with *token*, and whether the service allowed it, as it counted."""
+        before = self.wallet.allowed(token)
+        answer = self._visit(headers or token.headers, host=host)
+        return answer, self.wallet.allowed(token) > before
+
     def _is_echo(self, answer: Answer) -> bool:
         return self._marker in answer.body
 
@@ -221,20 +230,9 @@ class Entrance:
             "WWW-Authenticate"
         )
 
-    def _is_refused(self, answer: Answer) -> bool:
-        """Tell whether this service, or the proxy for want of its answer, refused a request with a token."""
-        challenge = f'realm="{self.realm}"' in answer.get("WWW-Authenticate")
-        return not self._is_echo(answer) and (challenge or answer.status in _UNDECIDED)
-
-    def _is_passed(self, answer: Answer) -> bool:
-        """Tell whether *answer* is the backend's, by its echo or by the status of the sample."""
-        return self._is_echo(answer) or (
-            answer.status == self._sample.status and answer.status not in _REFUSALS
-        )
-
     def _is_sample(self, answer: Answer) -> bool:
-        """Tell whether *answer* has the status and the body of the sample."""
-        return self._is_passed(answer) and answer.body == self._sample.body != ""
+        """Tell whether *answer* has the status and the body of what the backend answered."""
+        return answer.status == self._sample.status and answer.body == self._sample.body != ""
 
     @staticmethod
     def _is_allowed(answer: Answer) -> bool:

@@ -60,7 +60,7 @@ class Examination:
         entrance = Entrance(
             door=door,
             plain=plain,
-            wallet=Wallet(services.registry, sources, settings.max_ttl_seconds),
+            wallet=Wallet(services.registry, services.catalog, sources, settings.max_ttl_seconds),
             sources=sources,
             realm=settings.auth_realm,
             is_proxy_trusted=bool(settings.trusted_proxies),

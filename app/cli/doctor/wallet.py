@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Self
 
+from app.core.catalog import Catalog
 from app.core.changes import Issued
 from app.core.credentials import BASIC, BEARER, Source
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.findings import Finding, finding
 from app.core.registry import Registry
+from app.core.tokens import Token
+from app.core.usage import total
 
 _TTL_S = 60
 _COMMENT = "flask doctor: checks the entrance, deleted within a minute"
@@ -23,6 +26,7 @@ class Minted(NamedTuple):
 
     secret: str
     sources: Sequence[Source]
+    token: Token
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -47,8 +51,11 @@ class Minted(NamedTuple):
 class Wallet:
     """Mints tokens, each at its first use, and deletes them at the end of its block."""
 
-    def __init__(self, registry: Registry, sources: Sequence[Source], max_ttl_s: int) -> None:
+    def __init__(
+        self, registry: Registry, catalog: Catalog, sources: Sequence[Source], max_ttl_s: int
+    ) -> None:
         self._registry = registry
+        self._catalog = catalog
         self._sources = sources
         self._ttl_s = min(_TTL_S, max_ttl_s or _TTL_S)
         self._issued: dict[str, Issued] = {}
@@ -69,7 +76,12 @@ class Wallet:
         key = str(fields)
         if key not in self._issued and not self.trouble and (issued := self._issue(fields)):
             self._issued[key] = issued
-        return Minted(self._issued[key].secret, self._sources) if key in self._issued else None
+        found = self._issued.get(key)
+        return Minted(found.secret, self._sources, found.token) if found else None
+
+    def allowed(self, minted: Minted) -> int:
+        """Return how many requests with a token the service has allowed; raises StoreUnavailableError."""
+        return total(self._catalog.usage(minted.token, self._registry.now_s).days).allowed
 
     def leftovers(self) -> Iterator[Finding]:
         """Yield the tokens that could not be deleted; to be called after the block."""
