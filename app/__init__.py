@@ -107,7 +107,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
     # A separate client, because a change may wait for the disk longer than the deadline of /auth.
     admin_client = connect(replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_MS), concurrent=concurrent)
-    store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000)
+    store = RedisTokens(admin_client, pepper_check, _ADMIN_DEADLINE_MS / 1000, concurrent=concurrent)
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(store, peppers, prefix)
     registry = Registry(store, peppers, prefix, _defaults(settings), time.time)
     health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
 _MAX_FILE_BYTES = 64 * 1024
 DOTENV = ".env"
+DEFAULT, ENVIRONMENT = "default", "environment"
 _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
 
 
@@ -104,6 +106,27 @@ def literal() -> dict[str, str]:
 def _line(binding: Binding) -> int:
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+class Origin(NamedTuple):
+    """Where the value of a setting comes from, and the file that holds it if ``NAME_FILE`` names one."""
+
+    place: str
+    file: str = ""
+
+
+def origins(names: Iterable[str]) -> dict[str, Origin]:
+    """Return the origin of each of the settings *names*; raises ValueError if ``.env`` can't be read."""
+    environment, dotenv = _environment(), literal()
+    return {name: _origin(name, environment, dotenv) for name in names}
+
+
+def _origin(name: str, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Origin:
+    for variable in (f"{name}_FILE", name):
+        place = ENVIRONMENT if variable in environment else DOTENV
+        if found := without_line_end(environment.get(variable, dotenv.get(variable, ""))):
+            return Origin(place, "" if variable == name else found)
+    return Origin(DEFAULT)
 
 
 def _environment() -> dict[str, str]:

@@ -48,7 +48,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(autouse=True)
 def _patient_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise the time limit of listings, so that a slow machine does not shorten them."""
-    monkeypatch.setattr("app.store.index_pages._PATIENCE_S", PATIENCE_S)
+    for module in ("index_pages", "listings", "census"):
+        monkeypatch.setattr(f"app.store.{module}._PATIENCE_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
 
 import pytest
 import redis
-from click.testing import Result
-from flask import Flask
 
 from app import create_app
+from app.cli.complaints import Code
 from app.core.durability import WARNINGS, Durability
 from app.core.logins import WRONG_PER_CLIENT
 from app.version import VERSION
 from devkit.builders import PEPPER, make_settings
+from devkit.commands import Run, app_on, created, runner_on
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
-
-Run = Callable[..., Result]
-
 
 CHANGES = {
     "create": ["create", "a.example"],
@@ -34,24 +29,10 @@ CHANGES = {
 }
 
 
-def app_on(server: RedisServer) -> Flask:
-    """Return an app with a deadline that a busy machine meets."""
-    return create_app(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=5000))
-
-
 @pytest.fixture
 def run(redis_server: RedisServer) -> Run:
     """Return a function that runs a command on an empty database."""
-    with redis.Redis(port=redis_server.port) as client:
-        client.flushall()
-    runner = app_on(redis_server).test_cli_runner()
-    return lambda *args, **more: runner.invoke(args=["tokens", *args], **more)
-
-
-def created(run: Run, *args: str) -> dict[str, Any]:
-    """Create a token; return the JSON output."""
-    printed: dict[str, Any] = json.loads(run("create", "--json", *args).stdout)
-    return printed
+    return runner_on(redis_server)
 
 
 @pytest.mark.parametrize("group", ["tokens", "logins"])
@@ -76,7 +57,7 @@ def test_create_with_an_existing_secret(run: Run, end: str) -> None:
     result = run("create", "a.example", "--secret", "-", input=EXISTING + end)
 
     assert (result.exit_code, result.stdout) == (0, f"{EXISTING}\n")
-    assert json.loads(run("show", "-", input=EXISTING).stdout)["hosts"] == ["a.example"]
+    assert json.loads(run("show", "--json", "-", input=EXISTING).stdout)["hosts"] == ["a.example"]
 
 
 @pytest.mark.parametrize(
@@ -120,17 +101,17 @@ def test_existing_secret_that_is_taken(run: Run) -> None:
     run("create", "a.example", "--secret", "-", input=EXISTING)
     again = run("create", "b.example", "--secret", "-", input=EXISTING)
 
-    assert (again.exit_code, "exists already" in again.output, EXISTING in again.output) == (1, True, False)
+    assert (again.exit_code, "exists already" in again.output, EXISTING in again.output) == (4, True, False)
     assert json.loads(run("list", "--json").output)["hosts"] == ["a.example"]
 
 
 def test_life_of_a_token(run: Run) -> None:
     """A token is listed and shown without its secret, and deleted by its id."""
     token = created(run, "a.example", "*.b.example", "--email", "a@b.example", "--ttl-seconds", "60")
-    listed, shown = run("list", "--json").output, run("show", token["id"]).output
+    listed, shown = run("list", "--json").output, run("show", "--json", token["id"]).output
 
-    more = {"allowed_24h": 0, "refused_24h": 0, "quota": None}
-    assert json.loads(listed) | more == json.loads(shown)
+    assert json.loads(listed).items() <= json.loads(shown).items()
+    assert json.loads(shown).keys() - json.loads(listed).keys() == {"usage", "quota"}
     assert json.loads(shown)["hosts"] == ["a.example", "*.b.example"]
     assert token["token"] not in listed + shown
     assert run("delete", token["id"]).stdout == f"deleted {token['id']}\n"
@@ -140,9 +121,8 @@ def test_life_of_a_token(run: Run) -> None:
 def test_changes_of_a_token(run: Run) -> None:
     """A token is edited, disabled, enabled and rotated by its id."""
     token = created(run, "a.example", "--comment", "kept")
-    edited = json.loads(
-        run("edit", token["id"], "--hosts", "b.example,c.example", "--rate-limit-max", "5").stdout
-    )
+    more = ["--hosts", "b.example,c.example", "--rate-limit-max", "5"]
+    edited = json.loads(run("edit", token["id"], *more, "--json").stdout)
 
     assert (edited["hosts"], edited["comment"], edited["rate_limit_max"]) == (
         ["b.example", "c.example"],
@@ -163,7 +143,11 @@ HOSTILE = "\x1b[2J\x1b]52;c;aGk=\x07 \x9b31m\x7f \u202egnp.exe\u2069 a\tb\nc\r\x
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "list --json", "show ID", "edit ID --rate-limit-max 5", "disable ID"]
+    "command",
+    [
+        *("list", "list --json", "show ID", "show ID --json", "edit ID --rate-limit-max 5"),
+        *("edit ID --rate-limit-max 6 --json", "disable ID", "delete ID --json"),
+    ],
 )
 def test_hostile_records(run: Run, redis_server: RedisServer, command: str) -> None:
     """Text that another program wrote to Redis has no control characters and stays on its line."""
@@ -222,7 +206,7 @@ def test_token_as_an_argument(run: Run, redis_server: RedisServer, verb: str) ->
             client.hset(record, "hosts", "a.example")
             before = client.hgetall(record)
             result = run(verb, text)
-            assert (result.exit_code, client.hgetall(record)) == (1, before)
+            assert (result.exit_code, client.hgetall(record)) == (3, before)
             assert "tokens show -" in result.output
             assert text not in result.output
 
@@ -256,7 +240,7 @@ def test_durability(durability: Durability) -> None:
         runner = app_on(server).test_cli_runner()
         issued = runner.invoke(args=["tokens", "create", "a.example", "--json"])
         name = json.loads(issued.stdout)["id"]
-        edited = runner.invoke(args=["tokens", "edit", name, "--comment", "x"])
+        edited = runner.invoke(args=["tokens", "edit", name, "--comment", "x", "--json"])
         rotated = runner.invoke(args=["tokens", "rotate", name, "--json"])
 
     warning = f"{WARNINGS[durability]}.\n" if durability in WARNINGS else ""
@@ -289,20 +273,20 @@ def test_list_by_host(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("args", "message", "code"),
     [
-        (["create", "https://a.example"], "write the host alone"),
-        (["create", "a.example", "--ttl-seconds", "-1"], "ttl_seconds: a whole number"),
-        (["list", "--host", "https://a.example"], "write the host alone"),
-        (["show", "nothing"], "no token has that id"),
-        (["delete", "nothing"], "no token has that id"),
+        (["create", "https://a.example"], "write the host alone", Code.REFUSED),
+        (["create", "a.example", "--ttl-seconds", "-1"], "ttl_seconds: a whole number", Code.REFUSED),
+        (["list", "--host", "https://a.example"], "write the host alone", Code.REFUSED),
+        (["show", "nothing"], "no token has that id", Code.NO_SUCH_TOKEN),
+        (["delete", "nothing"], "no token has that id", Code.NO_SUCH_TOKEN),
     ],
 )
-def test_mistakes(run: Run, args: list[str], message: str) -> None:
-    """A mistake prints one line and exits with 1."""
+def test_mistakes(run: Run, args: list[str], message: str, code: Code) -> None:
+    """A mistake prints one line and exits with the code of its kind."""
     result = run(*args)
 
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert message in result.output
     assert len(result.output.splitlines()) == 1
 
@@ -313,7 +297,7 @@ def test_redis_down() -> None:
         create_app(make_settings(REDIS_PORT=free_port())).test_cli_runner().invoke(args=["tokens", "list"])
     )
 
-    assert result.exit_code == 1
+    assert result.exit_code == Code.UNAVAILABLE
     assert "Redis is unavailable" in result.output
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from flask import Flask
 
-from app.cli import changing, doctor, looking, upkeep
+from app.cli import changing, doctor, issuing, looking, upkeep
+from app.cli.config import config
 from app.cli.groups import logins, tokens
 from app.services import services
 
 # Importing a module adds its commands to their group.
-MODULES = (changing, looking, upkeep)
-COMMANDS = (tokens, logins, doctor.command)
+MODULES = (issuing, changing, looking, upkeep)
+COMMANDS = (tokens, logins, config, doctor.command)
 
 
 def register(app: Flask) -> None:

@@ -6,22 +6,40 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from app.cli import stdin
-from app.core.fields import FIELDS, Field
-from app.core.tokens import Token
-from app.services import services
+from app.core import durations
+from app.core.fields import FIELDS, Field, InvalidFieldsError
 
-token = click.argument("name", metavar="TOKEN")
+Function = Callable[..., None]
+
+NEVER = "never"
+# What may be typed for a field of seconds, and the option that takes it as a duration.
+_SPANS = {"ttl_seconds": "ttl", "grace_seconds": "grace"}
+
+tokens = click.argument("names", metavar="TOKEN...", nargs=-1, required=True)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+quiet = click.option(
+    "-q", "--quiet", is_flag=True, help="Print nothing but the secret, also on a terminal; warnings remain."
+)
+ttl = click.option(
+    "--ttl",
+    metavar="DURATION",
+    help="How long it lives from now on, as 30d, 12h or 1h30m (s, m, h, d, w), or never.",
+)
+grace = click.option(
+    "--grace",
+    metavar="DURATION",
+    help="How long the old secret stays valid, up to a week: 1h, 2d. By default 0.",
+)
+grace_seconds = click.option("--grace-seconds", metavar="SECONDS", help="The same in seconds.")
 
 
-def fields(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def fields(*names: str) -> Callable[[Function], Function]:
     """Add an option for each of the fields *names*; an omitted option is not passed on."""
 
-    def add(command: Callable[..., None]) -> Callable[..., None]:
+    def add(command: Function) -> Function:
         for name in reversed(names):
             command = click.option(f"--{name.replace('_', '-')}", name, help=_help(FIELDS[name]))(command)
-        return command
+        return ttl(command)
 
     return add
 
@@ -32,11 +50,30 @@ def _help(field: Field) -> str:
 
 
 def given(options: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the *options* that were given."""
-    return {name: value for name, value in options.items() if value is not None}
+    """Return what was typed in the *options* that were given, with durations in seconds.
+
+    Raises InvalidFieldsError.
+    """
+    typed = {name: value for name, value in options.items() if value is not None}
+    for name, span in _SPANS.items():
+        if span in typed:
+            if name in typed:
+                raise InvalidFieldsError({span: f"set this or {name}, not both"})
+            typed[name] = f"{seconds(span, typed.pop(span))}"
+    return typed
 
 
-def find(name: str) -> Token:
-    """Return the token that *name* identifies; for ``-``, read the token from standard input."""
-    catalog = services().catalog
-    return catalog.find(stdin.read("Token").strip()) if name == "-" else catalog.find_public(name)
+def seconds(option: str, text: str) -> int:
+    """Return the seconds of the duration *text*; 0 is a life without an end, so only 0 and never ask for it.
+
+    Raises InvalidFieldsError.
+    """
+    if option == "ttl" and text == NEVER:
+        return 0
+    try:
+        span_s = durations.parse(text)
+    except ValueError as error:
+        raise InvalidFieldsError({option: str(error)}) from None
+    if option == "ttl" and not span_s and text != "0":
+        raise InvalidFieldsError({option: f"a token without end is asked for with {NEVER}, not {text!r}"})
+    return span_s

@@ -1,77 +1,115 @@
-"""The commands that create and change tokens."""
+"""The commands that change tokens."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import sys
+from collections.abc import Sequence
+from functools import partial
 
 import click
 
-from app.cli import arguments, output, stdin
-from app.cli.complaints import complaints
+from app.cli import arguments, output, several
 from app.cli.groups import tokens
+from app.core import extension
+from app.core.changes import Change
+from app.core.ended import EndedToken, Ending
 from app.core.fields import FIELDS
+from app.core.text import visible
+from app.core.tokens import Token
 from app.services import services
 
 
-@tokens.command("create")
-@click.argument("hosts", nargs=-1, required=True)
-@arguments.fields(*(name for name in FIELDS if name != "hosts"))
-@stdin.existing_secret
-@arguments.as_json
-def create(hosts: tuple[str, ...], *, as_json: bool, secret: str | None, weak: bool, **options: Any) -> None:
-    """Create a token for HOSTS and print its secret; it is not shown again."""
-    if weak and secret is None:
-        raise click.BadParameter(
-            "only with --secret -; a generated secret is never weak", param_hint="--weak"
-        )
-    typed = {"hosts": "\n".join(hosts)} | arguments.given(options)
-    with complaints():
-        issued = services().registry.issue(typed, secret=secret, allow_weak=weak)
-    output.issued(issued, as_json=as_json)
-
-
 @tokens.command("edit")
-@arguments.token
+@arguments.tokens
 @arguments.fields(*FIELDS)
-def edit(name: str, **options: str | None) -> None:
-    """Change the given fields of a token and leave the others unchanged."""
-    with complaints():
-        change = services().registry.edit(arguments.find(name), arguments.given(options))
-    click.echo(json.dumps(output.described(change), indent=2))
-    output.warn(change)
+@arguments.as_json
+def edit(names: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
+    """Change the given fields of tokens and leave the others unchanged."""
+    typed = arguments.given(options)
+    several.each(names, lambda token: _edit(token, "edited", typed, as_json=as_json))
+
+
+def _edit(token: Token, verb: str, typed: dict[str, str], *, as_json: bool) -> None:
+    output.done(verb, services().registry.edit(token, typed), as_json=as_json)
+
+
+@tokens.command("extend")
+@arguments.tokens
+@click.option(
+    "--by", metavar="DURATION", help="So long after their end, or from now if that is later: 30d, 12h."
+)
+@click.option("--to", metavar="MOMENT", help="To this moment, such as 2030-01-31 or 2030-01-31T18:00:00Z.")
+@arguments.as_json
+def extend(names: tuple[str, ...], by: str | None, to: str | None, *, as_json: bool) -> None:
+    """Give tokens a later end; MAX_TTL_SECONDS bounds it."""
+    if (by is None) == (to is None):
+        raise click.UsageError("one of --by and --to is needed")
+    span_s = arguments.seconds("by", by) if by is not None else 0
+    several.each(names, lambda token: _extend(token, span_s, to, as_json=as_json))
+
+
+def _extend(token: Token, span_s: int, to: str | None, *, as_json: bool) -> None:
+    now_s = services().registry.now_s
+    end = extension.extended_by(token, span_s, now_s) if to is None else extension.extended_to(token, to)
+    _edit(token, "extended", {"expires_at": end}, as_json=as_json)
 
 
 @tokens.command("disable")
-@arguments.token
-def disable(name: str) -> None:
-    """Disable a token."""
-    with complaints():
-        output.done("disabled", services().registry.enable(arguments.find(name), enabled=False))
+@arguments.tokens
+@arguments.as_json
+def disable(names: tuple[str, ...], *, as_json: bool) -> None:
+    """Disable tokens."""
+    several.each(names, partial(_enable, verb="disabled", enabled=False, as_json=as_json))
 
 
 @tokens.command("enable")
-@arguments.token
-def enable(name: str) -> None:
-    """Enable a token."""
-    with complaints():
-        output.done("enabled", services().registry.enable(arguments.find(name), enabled=True))
-
-
-@tokens.command("rotate")
-@arguments.token
-@click.option("--grace-seconds", default="0", help="How long the old secret stays valid, up to a week.")
+@arguments.tokens
 @arguments.as_json
-def rotate(name: str, grace_seconds: str, *, as_json: bool) -> None:
-    """Give a token a new secret and print it; it is not shown again."""
-    with complaints():
-        issued = services().registry.rotate(arguments.find(name), grace_seconds)
-    output.issued(issued, as_json=as_json)
+def enable(names: tuple[str, ...], *, as_json: bool) -> None:
+    """Enable tokens."""
+    several.each(names, partial(_enable, verb="enabled", enabled=True, as_json=as_json))
+
+
+def _enable(token: Token, *, verb: str, enabled: bool, as_json: bool) -> None:
+    output.done(verb, services().registry.enable(token, enabled=enabled), as_json=as_json)
 
 
 @tokens.command("delete")
-@arguments.token
-def delete(name: str) -> None:
-    """Delete a token permanently."""
-    with complaints():
-        output.done("deleted", services().registry.delete(arguments.find(name)))
+@arguments.tokens
+@click.option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
+@arguments.as_json
+def delete(names: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
+    """Delete tokens permanently; on a terminal, ask first."""
+    is_asked = not yes and sys.stdin.isatty()
+    several.each(names, partial(_delete, as_json=as_json), _confirm if is_asked else several.agree)
+
+
+def _confirm(found: Sequence[Token]) -> None:
+    """Ask whether to delete the tokens that were *found*; raise Abort unless the answer is yes."""
+    for token in found:
+        click.echo(visible(f"{token.id}  {', '.join(token.hosts)}  {token.comment}").rstrip(), err=True)
+    question = "Delete this token?" if len(found) == 1 else f"Delete these {len(found)} tokens?"
+    click.confirm(question, abort=True, err=True)
+
+
+def _delete(token: Token, *, as_json: bool) -> None:
+    change = services().registry.delete(token)
+    if as_json:
+        output.json_line(_ended(change).described() | {"durability": change.durability.value})
+        output.warn(change)
+    else:
+        output.done("deleted", change, as_json=False)
+
+
+def _ended(change: Change) -> EndedToken:
+    """Return what is remembered of the token that *change* deleted."""
+    token = change.token
+    return EndedToken(
+        digest=token.digest,
+        id=token.id,
+        ending=Ending.DELETED,
+        ended_at=change.changed_at,
+        hosts=token.hosts,
+        email=token.email,
+        comment=token.comment,
+    )

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from app.cli import arguments, rows
-from app.cli.complaints import complaints
+from app.cli import arguments, blocks, filters, output, progress, rows, several
 from app.cli.groups import tokens
-from app.core.usage import total
+from app.core.listing import NEWEST_FIRST, ORDERS, Order
+from app.core.tokens import Token
 from app.services import services
 
 
 @tokens.command("list")
-@click.option("--host", help="Only those that open this host, or list this pattern, such as '*.example.com'.")
-@click.option("--status", type=click.Choice(["ended"]), help="Those that ended in the last 30 days instead.")
+@filters.options
+@click.option("--sort", type=click.Choice(ORDERS), help=f"The order, by default {NEWEST_FIRST}.")
 @arguments.as_json
-def list_(host: str | None, status: str | None, *, as_json: bool) -> None:
-    """List all tokens, newest first, or those that ended, the last to end first."""
-    with complaints():
-        catalog, now_s = services().catalog, services().registry.now_s
-        if status:
-            for ended in catalog.all_ended(host):
-                click.echo(json.dumps(ended.described()) if as_json else rows.of_ended(ended))
-            return
-        for token in catalog.all() if host is None else catalog.opening(host):
-            click.echo(json.dumps(token.described(now_s)) if as_json else rows.of_token(token, now_s))
+def list_(*, sort: str | None, as_json: bool, **options: str | None) -> None:
+    """List tokens, newest first, or those that ended, the last to end first."""
+    catalog, now_s = services().catalog, services().registry.now_s
+    if options["status"] == filters.ENDED:
+        host = filters.host_of_ended(options, is_sorted=sort is not None)
+        rows.print_ended(catalog.all_ended(host), now_s, as_json=as_json)
+        return
+    choice, order = filters.chosen(options), Order.parse(sort) if sort else NEWEST_FIRST
+    found = progress.watched(catalog.all_pages(choice.filter, order), order)
+    rows.print_tokens((token for token in found if choice.admits(token, now_s)), now_s, as_json=as_json)
 
 
 @tokens.command("show")
-@arguments.token
-def show(name: str) -> None:
-    """Show a token, its usage in the last 24 hours and its quota."""
-    with complaints():
-        token, now_s = arguments.find(name), services().registry.now_s
-        day, quota = total(services().catalog.usage(token, now_s).hours[-24:]), token.quota(now_s)
-    used = {"allowed_24h": day.allowed, "refused_24h": day.refused, "quota": quota and quota.described()}
-    click.echo(json.dumps(token.described(now_s) | used, indent=2))
+@arguments.tokens
+@arguments.as_json
+def show(names: tuple[str, ...], *, as_json: bool) -> None:
+    """Show tokens with their restrictions, limits, quota and usage in the last 24 hours."""
+    between = "\n" if names[1:] else ""
+    several.each(names, lambda token: _show(token, between, as_json=as_json))
+
+
+def _show(token: Token, between: str, *, as_json: bool) -> None:
+    now_s = services().registry.now_s
+    usage, quota = services().catalog.usage(token, now_s), token.quota(now_s)
+    if as_json:
+        more = {"usage": usage.described(), "quota": quota.described() if quota else None}
+        output.json_line(token.described(now_s) | more)
+    else:
+        click.echo("\n".join(blocks.of_token(token, usage, services().settings, now_s)) + between)

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import click
 
-from app.cli.complaints import complaints
+from app.cli import arguments, output
 from app.cli.groups import logins, tokens
 from app.services import services
 
 
 @tokens.command("old-peppers")
-def old_peppers() -> None:
+@arguments.as_json
+def old_peppers(*, as_json: bool) -> None:
     """Print how many tokens have not been used with the current PEPPER since PEPPER_PREVIOUS was set."""
-    with complaints():
-        click.echo(services().catalog.count_old_peppers())
+    count = services().catalog.count_old_peppers()
+    output.result({"old_peppers": count}, f"{count}", as_json=as_json)
 
 
 @tokens.command("forget-pepper")
 @click.confirmation_option(prompt="Every token created with another PEPPER will be lost. Continue?")
-def forget_pepper() -> None:
+@arguments.as_json
+def forget_pepper(*, as_json: bool) -> None:
     """Accept the current PEPPER as the right one, whichever pepper tokens were created with."""
-    with complaints():
-        services().registry.forget_peppers()
+    services().registry.forget_peppers()
+    output.result({"forgotten": True}, "forgot all peppers", as_json=as_json)
 
 
 @logins.command("reset")
-def reset() -> None:
+@arguments.as_json
+def reset(*, as_json: bool) -> None:
     """Forget all wrong passwords, so that every operator may sign in again at once."""
-    with complaints():
-        click.echo(f"forgot {services().logins.reset()} wrong passwords")
+    count = services().logins.reset()
+    output.result({"forgotten": count}, f"forgot {count} wrong passwords", as_json=as_json)

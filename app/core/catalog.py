@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.core import ended, search, tokens
+from app.core import ended, listing, search, tokens
 from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.errors import ConflictError, NoSuchTokenError
+from app.core.fields import InvalidFieldsError
+from app.core.listing import Counts, Filter, Order, Position
 from app.core.peppers import Peppers
-from app.core.search import Found, Kind, Query
+from app.core.search import Found
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
 
 PAGE_SIZE = 50
+_MANY = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,41 +100,51 @@ class Catalog:
         page = Page(tuple(found), number, total)
         return page if number <= page.count else self.page(page.count)
 
-    def newest(self, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the newest *size* tokens, from the cursor *start* on."""
-        return self._store.search(Query(Kind.ID, ""), start, size)
+    def listed(
+        self,
+        wanted: Filter = listing.ALL,
+        order: Order = listing.NEWEST_FIRST,
+        start: str | None = None,
+        size: int = PAGE_SIZE,
+    ) -> Found:
+        """Return tokens that are as *wanted*, from the cursor *start* on, as far as one call gets.
+
+        Raises InvalidFieldsError, or ClashingFieldsError for a cursor of another list.
+        """
+        return self._store.listed(wanted, order, wanted.position(order, start) if start else None, size)
+
+    def all_listed(
+        self, wanted: Filter = listing.ALL, order: Order = listing.NEWEST_FIRST
+    ) -> Iterator[Token]:
+        """Yield every token that is as *wanted*, including those that other programs have just written."""
+        for found in self.all_pages(wanted, order):
+            yield from found.tokens
+
+    def all_pages(self, wanted: Filter = listing.ALL, order: Order = listing.NEWEST_FIRST) -> Iterator[Found]:
+        """Yield the pages of all tokens that are as *wanted*, and how far the search got."""
+        self._store.adopt_all()
+        if order.sort is not listing.Sort.CREATED_AT:
+            self._store.take_census()
+        found = self.listed(wanted, order, size=_MANY)
+        yield found
+        while found.more:
+            found = self.listed(wanted, order, found.more, _MANY)
+            yield found
 
     def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the tokens that match *typed*, from the cursor *start* on, as far as one call gets.
+        """Return the newest tokens that match *typed*, from *start* on if that is a cursor of this search.
 
         Raises InvalidQueryError.
         """
-        query = search.understand(typed, self._prefix)
-        if query.kind is Kind.DIGEST:
-            token = self._store.get(query.text)
-            return Found(query, (token,) if token else (), 1, 1)
-        return self._store.search(query, start if start and search.is_start(start) else None, size)
+        wanted = Filter(query=search.understand(typed, self._prefix))
+        position: Position | None = None
+        with suppress(InvalidFieldsError):
+            position = wanted.position(listing.NEWEST_FIRST, start) if start else None
+        return self._store.listed(wanted, listing.NEWEST_FIRST, position, size)
 
-    def opening(self, host: str) -> Iterator[Token]:
-        """Yield every token that opens *host*, or lists that pattern, newest first.
-
-        Raises InvalidQueryError.
-        """
-        query, start = search.by_host(host), None
-        self._store.adopt_all()
-        while True:
-            found = self._store.search(query, start, PAGE_SIZE)
-            yield from found.tokens
-            if not (start := found.more):
-                return
-
-    def all(self) -> Iterator[Token]:
-        """Yield every token, newest first, including those that other programs have just written."""
-        self._store.adopt_all()
-        first = self.page(1)
-        yield from first.tokens
-        for number in range(2, first.count + 1):
-            yield from self.page(number).tokens
+    def counts(self) -> Counts | None:
+        """Return how many tokens have each status, as of the last census; None before the first one."""
+        return self._store.counts()
 
     def ended(self, typed: str = "", start: str | None = None, size: int = PAGE_SIZE) -> FoundEnded:
         """Return the tokens that ended last, or those that match *typed*, from the cursor *start* on.

@@ -41,7 +41,7 @@ class EndedToken:
         return f"token {self.id} ended: {self.ending} on {rfc3339(self.ended_at)}{hosts}"
 
     def described(self) -> dict[str, Any]:
-        """Return the data that programs may see, with the time in seconds since the epoch."""
+        """Return the data that programs may see, as JSON has it."""
         return {
             "id": self.id,
             "sha256": self.digest,
@@ -49,7 +49,7 @@ class EndedToken:
             "email": self.email,
             "comment": self.comment,
             "status": self.ending,
-            "ended_at": self.ended_at,
+            "ended_at": rfc3339(self.ended_at),
         }
 
 

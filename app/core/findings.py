@@ -320,7 +320,7 @@ RULES: Mapping[str, Rule] = {
         "{url} refuses a valid token in {header}: {status} {reason}",
         "No client is let in: the service behind it has another Redis or PEPPER than this shell, or does not "
         "receive the token or the host.",
-        "Compare the settings. The proxy must send that header (authRequestHeaders) and X-Forwarded-Host to /auth.",
+        "Compare the settings; let the proxy send that header (authRequestHeaders) and X-Forwarded-Host.",
     ),
     "entrance-forged-host": Rule(
         _ERROR,

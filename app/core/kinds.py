@@ -165,6 +165,10 @@ class Moment(Kind):
         """Return the moment, which may be after the year 9999 if another program wrote it."""
         return kept_number(kept)
 
+    def to_json(self, value: int | None) -> str | None:
+        """Return the moment in the format of RFC 3339, null for none."""
+        return moments.rfc3339(value) or None
+
     def from_json(self, value: Any) -> str:
         """Return a moment as it would have been typed; raise ValueError for an empty string."""
         if value == "":

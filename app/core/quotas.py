@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from app.core.moments import rfc3339
+
 DAY, MONTH = "day", "month"
 PERIODS = (DAY, MONTH)
 MAX_REQUESTS = 10**12
@@ -45,8 +47,8 @@ class Quota:
         return max(0, self.max - self.used)
 
     def described(self) -> dict[str, Any]:
-        """Return everything that a program may see of the quota."""
-        return asdict(self) | {"remaining": self.remaining}
+        """Return everything that a program may see of the quota, as JSON has it."""
+        return asdict(self) | {"remaining": self.remaining, "resets_at": rfc3339(self.resets_at)}
 
 
 def quota_at(max_requests: int, period: str, count: Count | None, now_s: int) -> Quota:

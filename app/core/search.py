@@ -20,6 +20,7 @@ _CASED = f"{hosts.LABEL.replace('A-Z', '')}|{hosts.LABEL.replace('a-z', '')}"
 _HOST = hosts.grammar(f"(?:{_SHORT}|{_CASED})", _SHORT)
 _SPACES = f"[{hosts.SPACES}]*"
 QUERY = f"{_SPACES}(?:[^@]*@[\\s\\S]*|{_HOST}|[0-9a-fA-F]{{64}}|[0-9]{{1,16}}|){_SPACES}"
+HOST_QUERY = f"{_SPACES}(?:{_HOST}|){_SPACES}"
 _SEPARATORS = re.compile("[^A-Za-z0-9._~-]+", re.ASCII)
 
 # Where a search continues: an id with its SHA-256, since other programs may have stored one id twice.
@@ -55,13 +56,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The tokens that a search found, newest first, and how far it got.
+    """The tokens that a list or a search found, and how far it got.
 
-    It has looked at *searched* of *total* tokens and continues at *more*, a CURSOR, or None at the end;
+    It has looked at *searched* of *total* tokens and continues at the cursor *more*, or None at the end;
     *is_whole* is false while tokens that other programs wrote may not be indexed yet.
     """
 
-    query: Query
+    query: Query | None
     tokens: tuple[Token, ...]
     searched: int
     total: int
@@ -112,12 +113,17 @@ def by_host(text: str) -> Query:
 
 def may_be_secret(text: str, prefix: str) -> bool:
     """Tell whether *text* may be or contain a secret, so that nothing may repeat it."""
-    ours = tokens.beginning(prefix)
-    is_host = ours.endswith("-") and _is_host_like(text.removeprefix("*."))
-    if re.search(f"(?<![A-Za-z0-9]){ours}", text) and not is_host:
+    if has_beginning(text, prefix):
         return True
     parts = () if "@" in text else _SEPARATORS.split(text)
     return any(_is_secret_like(part) for part in (text, *(part.strip(".") for part in parts)))
+
+
+def has_beginning(text: str, prefix: str) -> bool:
+    """Tell whether *text* contains what secrets with *prefix* begin with, unless it is a host."""
+    ours = tokens.beginning(prefix)
+    is_host = ours.endswith("-") and _is_host_like(text.removeprefix("*."))
+    return bool(re.search(f"(?<![A-Za-z0-9]){ours}", text)) and not is_host
 
 
 def _is_secret_like(text: str) -> bool:

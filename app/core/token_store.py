@@ -8,6 +8,7 @@ from typing import Protocol
 from app.core.durability import Durability
 from app.core.ended import EndedToken, FoundEnded
 from app.core.fields import Leave, TokenSpec
+from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.tokens import Token
 from app.core.usage import Usage
@@ -84,8 +85,16 @@ class TokenStore(Protocol):
         """Return the tokens of page *number*, newest first, and the count of all tokens."""
         ...
 
-    def search(self, query: Query, start: str | None, size: int) -> Found:
-        """Return the newest tokens that match *query*, from the cursor *start* on; it may stop early."""
+    def listed(self, wanted: Filter, order: Order, start: Position | None, size: int) -> Found:
+        """Return at most *size* tokens that are as *wanted*, from *start* on; it may stop early."""
+        ...
+
+    def take_census(self) -> None:
+        """Read every token, however many there are, so that all are listed in the right order."""
+        ...
+
+    def counts(self) -> Counts | None:
+        """Return how many tokens have each status, as of the last census; None before the first one."""
         ...
 
     def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:

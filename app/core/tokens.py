@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.fields import KEPT, Terms
+from app.core.kinds import Moment
 from app.core.quotas import Count, Quota, quota_at
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -128,6 +129,22 @@ class Fault(StrEnum):
 
 
 EXPIRING_S = 7 * 86_400
+_MOMENTS = ("created_at", "expires_at", "first_used_at", "last_used_at")
+
+
+def status_of(
+    fault: Fault | None, not_before: int | None, expires_at: int | None, now_s: int, *, enabled: bool
+) -> Status:
+    """Return the status at *now_s* of a token with these properties."""
+    if fault:
+        return Status.UNREADABLE
+    if not enabled:
+        return Status.DISABLED
+    if not_before is not None and now_s < not_before:
+        return Status.NOT_YET_VALID
+    if expires_at is not None and expires_at - now_s <= EXPIRING_S:
+        return Status.EXPIRING
+    return Status.ACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +165,7 @@ class Token(Terms):
 
     def status(self, now_s: int) -> Status:
         """Return the status at *now_s*; an expired token is no longer in Redis and has none."""
-        if self.fault:
-            return Status.UNREADABLE
-        if not self.enabled:
-            return Status.DISABLED
-        if self.not_before is not None and now_s < self.not_before:
-            return Status.NOT_YET_VALID
-        if self.expires_at is not None and self.expires_at - now_s <= EXPIRING_S:
-            return Status.EXPIRING
-        return Status.ACTIVE
+        return status_of(self.fault, self.not_before, self.expires_at, now_s, enabled=self.enabled)
 
     def quota(self, now_s: int) -> Quota | None:
         """Return the token's quota and what of it is used at *now_s*, None for a token without a quota."""
@@ -165,14 +174,12 @@ class Token(Terms):
         return quota_at(self.quota_max, self.quota_period, self.quota_used, now_s)
 
     def described(self, now_s: int) -> dict[str, Any]:
-        """Return the data of the token that programs may see, with times in seconds since the epoch."""
+        """Return the data of the token that programs may see, as JSON has it."""
         return {
             "id": self.id,
             "sha256": self.digest,
             **{field.name: field.kind.to_json(getattr(self, field.name)) for field in KEPT},
             "status": self.status(now_s),
-            "created_at": self.created_at,
-            "expires_at": self.expires_at,
-            "first_used_at": self.first_used_at,
-            "last_used_at": self.last_used_at,
+            **{name: Moment().to_json(getattr(self, name)) for name in _MOMENTS},
+            "enabled": self.enabled,
         }

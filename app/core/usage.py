@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.core.verdicts import Verdict
 
@@ -56,6 +56,18 @@ class Usage:
 
     hours: tuple[Counts, ...] = (Counts(),) * HOURS
     days: tuple[Counts, ...] = (Counts(),) * DAYS
+
+    @property
+    def last_24_hours(self) -> Counts:
+        """Return the sum of the last 24 hours."""
+        return total(self.hours[-24:])
+
+    def described(self) -> dict[str, Any]:
+        """Return the sums that programs may see, as JSON has them."""
+        return {
+            "last_24_hours": self.last_24_hours._asdict(),
+            "last_90_days": total(self.days)._asdict(),
+        }
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -13,6 +13,7 @@ import redis
 from app.store import keys, records
 from app.store.index import Index
 from app.store.index_records import RecordReader
+from app.store.scores import Scores
 from app.store.transport.cluster import Client
 
 _SCAN_COUNT = 500
@@ -23,10 +24,11 @@ _FEW_KEYS = 2000
 class Backfill:
     """Adds missing entries to the index, in steps short enough not to block Redis."""
 
-    def __init__(self, client: Client, reader: RecordReader, index: Index) -> None:
+    def __init__(self, client: Client, reader: RecordReader, index: Index, scores: Scores) -> None:
         self._client: Any = client
         self._reader = reader
         self._index = index
+        self._scores = scores
 
     def advance(self) -> None:
         """Scan some keys from where the last scan stopped, or all keys if there are few."""
@@ -42,7 +44,8 @@ class Backfill:
         """Scan the keys at *cursor* of SCAN and return the next cursor; 0 is both the first and the last."""
         cursor, names = self._client.scan(cursor, match=keys.RECORD_PATTERN, count=_SCAN_COUNT)
         digests = [digest for name in names if (digest := keys.digest_in(name))]
-        self._index.add(*self._entries(digests))
+        if added := self._index.add(*self._entries(digests)):
+            self._scores.correct(added)
         if int(cursor) == 0:
             self._client.set(keys.BACKFILL_FINISHED, 1)
         return int(cursor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app.core.listing import State
 from app.core.tokens import Token
 from app.store import keys, records
 from app.store.transport.cluster import Client, by_server
@@ -26,7 +27,7 @@ class RecordReader:
 
     def __init__(self, client: Client) -> None:
         self._client: Any = client
-        self._glance = Script("glance")
+        self._glance, self._state = Script("glance"), Script("state")
 
     def token(self, digest: str) -> Token | None:
         """Return the token under *digest*; following a record that moved takes one more round trip.
@@ -65,6 +66,25 @@ class RecordReader:
                 batch = served[i : i + _RECORDS_PER_BATCH]
                 found |= zip(batch, self._read_fields(client, batch, names), strict=True)
         return [found[digest] for digest in digests]
+
+    def states(self, entries: Sequence[bytes]) -> list[State | None]:
+        """Return the state of the token of each entry of the index, None if it has no record with that id."""
+        found: dict[str, tuple[str, State] | None] = {}
+        for client, served in by_server(self._client, list(map(keys.digest_of_entry, entries)), keys.record):
+            for i in range(0, len(served), _RECORDS_PER_BATCH):
+                found |= self._read_states(client, served[i : i + _RECORDS_PER_BATCH])
+        states = ((keys.id_of_entry(entry), found[keys.digest_of_entry(entry)]) for entry in entries)
+        return [state[1] if state and state[0] == token_id else None for token_id, state in states]
+
+    def _read_states(self, client: Any, digests: Sequence[str]) -> dict[str, tuple[str, State] | None]:
+        args = ["".join(digests), len(records.IDENTIFYING), *records.IDENTIFYING, *records.STATE]
+        texts = self._state.run(client, [], args).decode(errors="replace").split("\0")
+        count = len(records.STATE) + 2
+        rows = (texts[i : i + count] for i in range(0, len(texts), count))
+        return {
+            digest: records.state(digest, expires_ms, size, values)
+            for digest, (expires_ms, size, *values) in zip(digests, rows, strict=True)
+        }
 
     def _read_fields(self, client: Any, digests: Sequence[str], names: Sequence[str]) -> list[Fields | None]:
         reply = self._glance.run(client, [], ["".join(digests), *names])

@@ -14,6 +14,14 @@ from app.core.tokens import TOKEN_ID
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, which sorts by age and is searched by id.
 INDEX = "acl:index"
+# zset, score: second of the expiry, inf for never: the members of INDEX.
+EXPIRES_AT = "{acl:index}:expires_at"
+# zset, score: second of the last use as far as a census has seen it, 0 for never: the members of INDEX.
+LAST_USED_AT = "{acl:index}:last_used_at"
+# hash: the result of the last census, laid out in store/census.py.
+CENSUS = "{acl:index}:census"
+# string: exists while a census is being taken, and until the next one may begin.
+CENSUS_LOCK = "{acl:index}:census_lock"
 # zset, score: second of the end, or the one after it: entries like those of INDEX, of tokens that ended.
 ENDED = "acl:ended"
 # string: the cursor at which the search of INDEX for expired tokens continues.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from app.core.fields import KEPT, TokenSpec
 from app.core.kinds import Moment, Number, kept_number
+from app.core.listing import State
 from app.core.quotas import PERIODS, Count
 from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import DIGEST, TOKEN_ID, Fault, Token, inherited_id
@@ -36,6 +38,10 @@ IDENTIFYING = ("id", "email", "comment", *(restriction.field for restriction in 
 # take.lua refuses to decide if one of these is not a number, or is below its bound.
 DECIDING = {field.name: field.kind for field in KEPT if isinstance(field.kind, Number | Moment)}
 
+# The state of a token depends on these, its expiry and the size of IDENTIFYING; many have the same _DECIDING.
+_DECIDING = ("enabled", "moved_to", *DECIDING, "quota_period", "quota_used")
+STATE = ("id", "moved_to", "created_at", "last_used_at", *_DECIDING)
+
 
 def to_fields(spec: TokenSpec) -> dict[str, str]:
     """Return the stored form of the fields that an operator sets; an empty value is not stored."""
@@ -63,6 +69,40 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         quota_used=_count(record),
         fault=None if is_short and _is_valid(record) else Fault.FIELDS,
     )
+
+
+def state(digest: str, expires_ms: str, size: str, values: Sequence[str]) -> tuple[str, State] | None:
+    """Return the id and the state of the token of *digest*, None if it has no record or has moved.
+
+    *values* are those of STATE, each after "=", or "" if it is missing. *size* is that of IDENTIFYING, "" if
+    all of them are missing, and "-" for a key that holds no record.
+    """
+    stored_id, moved, created, used, *deciding = values
+    if expires_ms == str(NO_KEY) or where(digest, moved[1:]):
+        return None
+    is_short = size.isdigit() and int(size) <= _MAX_BYTES
+    fault, enabled, not_before = _decided(tuple(deciding), has_record=size != "-", is_short=is_short)
+    created_at = kept_number(created[1:])
+    return id_of(digest, stored_id[1:]), State(
+        fault,
+        enabled,
+        not_before,
+        expires_at=int(expires_ms) // 1000 if len(expires_ms) > len("-1") else None,
+        created_at=created_at,
+        last_used_at=_not_before(created_at, kept_number(used[1:])),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _decided(
+    values: Sequence[str], *, has_record: bool, is_short: bool
+) -> tuple[Fault | None, bool, int | None]:
+    """Return the fault, whether it is enabled, and the start of a token with these *values* of _DECIDING."""
+    record = {name: value[1:] for name, value in zip(_DECIDING, values, strict=True) if value}
+    enabled, not_before = record.get("enabled", "1") == "1", _number(record, "not_before")
+    if not has_record or "moved_to" in record:
+        return Fault.KEY, enabled, not_before
+    return None if is_short and _can_decide(record) else Fault.FIELDS, enabled, not_before
 
 
 def unreadable(digest: str, expires_at: int | None = None) -> Token:
@@ -104,12 +144,15 @@ def _text(value: bytes, *, cut: bool) -> str:
 
 
 def _is_valid(record: Mapping[str, str]) -> bool:
-    """Return whether take.lua can decide on a record that is short enough."""
+    """Return whether take.lua finds a token in a record that is short enough, and can decide on it."""
+    return any(name in record for name in IDENTIFYING) and _can_decide(record)
+
+
+def _can_decide(record: Mapping[str, str]) -> bool:
+    """Return whether what take.lua compares and counts is valid."""
     numbers = {name: kind.from_record(record[name]) for name, kind in DECIDING.items() if name in record}
-    return (
-        any(name in record for name in IDENTIFYING)
-        and all(number is not None and number >= DECIDING[name].low for name, number in numbers.items())
-        and (not numbers.get("quota_max") or _can_be_counted(record))
+    return all(number is not None and number >= DECIDING[name].low for name, number in numbers.items()) and (
+        not numbers.get("quota_max") or _can_be_counted(record)
     )
 
 

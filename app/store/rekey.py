@@ -66,15 +66,15 @@ class Rekeyer(Generic[Outcome]):
         """
         if not self.can_move(old, new):
             return None
-        entry = keys.index_entry(token_id, new)
-        self._index.add(entry)
+        entry, old_entry = keys.index_entry(token_id, new), keys.index_entry(token_id, old)
+        self._index.add(entry, like=old_entry)
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
         args = [new, grace_ends_at * 1000, marker, keys.REMEMBERED_MS, token_id]
         outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label)])
         with best_effort():
             if outcome:
-                self._index.add(entry)
-                self._index.drop(keys.index_entry(token_id, old))
+                self._index.add(entry, like=old_entry)
+                self._index.drop(old_entry)
             if not self._is_stored(new):
                 self._index.drop(entry)
         return outcome or None

@@ -12,18 +12,23 @@ from typing import Any
 from app.core.durability import Durability
 from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.fields import Leave, TokenSpec
+from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
 from app.store import keys, markers, records, usage
+from app.store.backfill import Backfill
+from app.store.census import Census
 from app.store.durable import Disk
 from app.store.ended import EndedTokens
-from app.store.index import Index
+from app.store.index import NEVER, UNCHANGED, Index
 from app.store.index_pages import IndexPages
 from app.store.index_records import RecordReader
+from app.store.listings import Listings
 from app.store.pepper_check import PepperCheck
 from app.store.rekey import Rekeyer
+from app.store.scores import Scores
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import best_effort, bounded
 from app.store.transport.scripts import Script, flat
@@ -36,7 +41,9 @@ _DONE = object()
 class RedisTokens(TokenStore):
     """Stores each token in a hash; a script makes each change, and Disk reports how durable it is."""
 
-    def __init__(self, client: Client, pepper_check: PepperCheck, deadline_s: float) -> None:
+    def __init__(
+        self, client: Client, pepper_check: PepperCheck, deadline_s: float, *, concurrent: bool = False
+    ) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's replies
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
@@ -46,7 +53,11 @@ class RedisTokens(TokenStore):
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
         self._reader, self._index = RecordReader(client), Index(client)
         self._ended = EndedTokens(client)
-        self._listing = IndexPages(client, self._reader, self._index, self._ended)
+        scores = Scores(self._reader, self._index)
+        backfill = Backfill(client, self._reader, self._index, scores)
+        self._pages = IndexPages(client, self._reader, self._index, self._ended, backfill)
+        self._census = Census(client, scores, self._index, self._pages.settle, concurrent=concurrent)
+        self._listings = Listings(client, self._reader, self._index, self._pages, self._census)
 
     def claim(self, idempotency_key: str) -> bool:
         with bounded(self._deadline_s):
@@ -62,7 +73,7 @@ class RedisTokens(TokenStore):
         with bounded(self._deadline_s):
             self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
-            self._index.add(entry)
+            self._index.add(entry, expires_at=token.expires_at)
             filled = {name: value for name, value in (fields | self._pepper_check.label).items() if value}
             marker = markers.compose(token, token, Ending.EXPIRED)
             durability = self._disk.change(
@@ -71,7 +82,7 @@ class RedisTokens(TokenStore):
             with best_effort():
                 if durability:
                     self._pepper_check.record_current()
-                    self._listing.sweep_some()
+                    self._pages.sweep_some()
                 else:
                     self._index.drop(entry)
             return durability
@@ -82,7 +93,7 @@ class RedisTokens(TokenStore):
 
     def with_id(self, token_id: str) -> Sequence[Token]:
         with bounded(self._deadline_s):
-            return self._listing.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
+            return self._pages.tokens_of(self._index.entries_of(token_id, _MAX_NAMESAKES))
 
     def edit(
         self,
@@ -149,15 +160,22 @@ class RedisTokens(TokenStore):
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         with bounded(self._deadline_s):
-            return self._listing.page(number, size)
+            return self._pages.page(number, size)
 
-    def search(self, query: Query, start: str | None, size: int) -> Found:
+    def listed(self, wanted: Filter, order: Order, start: Position | None, size: int) -> Found:
         with bounded(self._deadline_s):
-            return self._listing.search(query, start, size)
+            return self._listings.listed(wanted, order, start, size)
+
+    def take_census(self) -> None:
+        self._census.take()
+
+    def counts(self) -> Counts | None:
+        with bounded(self._deadline_s):
+            return self._census.counts()
 
     def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
         with bounded(self._deadline_s):
-            is_whole = start is not None or self._listing.sweep()
+            is_whole = start is not None or self._pages.sweep()
             return replace(self._ended.newest(query, start, size), is_whole=is_whole)
 
     def ended_with(self, token_id: str) -> Sequence[EndedToken]:
@@ -170,7 +188,7 @@ class RedisTokens(TokenStore):
             return list(filter(None, self._ended.under(digests)))
 
     def collect_ended(self) -> None:
-        steps = self._listing.sweep_all()
+        steps = self._pages.sweep_all()
         more = True
         while more:
             with bounded(self._deadline_s):
@@ -180,11 +198,11 @@ class RedisTokens(TokenStore):
         cursor, more = 0, True
         while more:
             with bounded(self._deadline_s):
-                cursor = self._listing.backfill.step(cursor)
+                cursor = self._pages.backfill.step(cursor)
             more = cursor != 0
 
     def count_old_peppers(self) -> int:
-        counts, old = self._listing.old_peppers(self._pepper_check.current), 0
+        counts, old = self._pages.old_peppers(self._pepper_check.current), 0
         while True:
             with bounded(self._deadline_s):
                 count = next(counts, None)
@@ -208,7 +226,12 @@ class RedisTokens(TokenStore):
         marker = markers.compose(token, spec, Ending.EXPIRED)
         args = [*end, marker, window_s * 1000, *flat(fields)]
         with bounded(self._deadline_s):
-            return self._disk.change(self._edit, keys.all_of(token.digest), args)
+            durability = self._disk.change(self._edit, keys.all_of(token.digest), args)
+            if durability and expires_at is not Leave.LEAVE:
+                with best_effort():
+                    entry, end_s = keys.index_entry(token.id, token.digest), expires_at
+                    self._index.score({entry: (NEVER if end_s is None else end_s, UNCHANGED)})
+            return durability
 
 
 def _end(expires_at: int | None) -> tuple[int, int]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 
-from app.core import ended
 from app.core.catalog import PAGE_SIZE
 from app.core.changes import Issued
-from app.core.fields import FIELDS, ClashingFieldsError, InvalidFieldsError
+from app.core.fields import FIELDS, InvalidFieldsError
 from app.core.kinds import whole_number
-from app.core.search import InvalidQueryError, is_start
-from app.core.tokens import Token
-from app.core.usage import total
+from app.core.search import InvalidQueryError
+from app.core.tokens import Status, Token
 from app.services import services
 from app.web import bodies, listing, own_schema, parameters
 from app.web.basic_auth import basic_auth
-from app.web.openapi import DESCRIPTION, MAX_LIMIT, describe
+from app.web.list_parameters import MAX_LIMIT
+from app.web.openapi import DESCRIPTION, describe
 from app.web.problems import API, problem
 from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota
 
@@ -58,13 +56,13 @@ def openapi() -> Shown:
 
 @bp.get("/tokens")
 def list_tokens() -> Shown:
-    """Return the newest tokens, all or those that match ``q``, from ``cursor`` on."""
-    catalog, typed = services().catalog, request.args.get("q", "").strip()
+    """Return tokens that match the parameters, from ``cursor`` on."""
+    catalog, sent = services().catalog, request.args
     limit, now_s = _limit(), services().registry.now_s
-    if listing.wants_ended(request.args):
-        return listing.shown(catalog.ended(typed, _cursor(ended.CURSOR.fullmatch, is_start), limit))
-    cursor = _cursor(is_start, ended.CURSOR.fullmatch)
-    found = catalog.search(typed, cursor, limit) if typed else catalog.newest(cursor, limit)
+    if listing.wants_ended(sent, *Status):
+        return listing.shown(catalog.ended(sent.get("q", "").strip(), listing.ended_cursor(sent), limit))
+    wanted = listing.wanted(sent, services().settings.token_prefix)
+    found = catalog.listed(wanted, listing.order(sent), sent.get("cursor"), limit)
     return {
         "tokens": [shown(token, now_s) for token in found.tokens],
         "next_cursor": found.more,
@@ -85,10 +83,8 @@ def create_token() -> Answer:
 def show_token(name: str) -> Shown:
     """Return one token, its usage and its quota."""
     token, now_s = _find(name), services().registry.now_s
-    usage = services().catalog.usage(token, now_s)
-    day, all_days = total(usage.hours[-24:]), total(usage.days)
-    used = {"last_24_hours": day._asdict(), "last_90_days": all_days._asdict()}
-    return shown(token, now_s) | {"usage": used, "quota": shown_quota(token, now_s)}
+    usage = services().catalog.usage(token, now_s).described()
+    return shown(token, now_s) | {"usage": usage, "quota": shown_quota(token, now_s)}
 
 
 @bp.patch("/tokens/<name>")
@@ -125,15 +121,6 @@ def _issued(issued: Issued) -> Answer:
 def _find(name: str) -> Token:
     """Return the token with *name* as its id or SHA-256; a secret does not belong in a URL."""
     return services().catalog.find_public(name)
-
-
-def _cursor(is_valid: Callable[[str], object], is_of_other_list: Callable[[str], object]) -> str | None:
-    cursor = request.args.get("cursor")
-    if not cursor or is_valid(cursor):
-        return cursor or None
-    if is_of_other_list(cursor):
-        raise ClashingFieldsError({"cursor": "it belongs to a list with another status; begin without it"})
-    raise InvalidFieldsError({"cursor": "the next_cursor of another response"})
 
 
 def _limit() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -15,7 +15,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from app.core import credentials
+from app.core import credentials, durations
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339
@@ -25,7 +25,6 @@ from app.core.usage import COUNTERS, total
 
 # The lists that a token may do without.
 _RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
-_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
 _CODE = re.compile("`([^`]+)`")
@@ -72,7 +71,7 @@ def moment(seconds: int | None, now: int, otherwise: str) -> str:
     """Return the distance of a time from *now* and the time in UTC, or *otherwise* for None."""
     if seconds is None:
         return otherwise
-    return _with_date(distance(seconds - now), seconds)
+    return _with_date(durations.distance(seconds - now), seconds)
 
 
 def ago(seconds: int | None, now: int, otherwise: str) -> str:
@@ -80,24 +79,6 @@ def ago(seconds: int | None, now: int, otherwise: str) -> str:
     if seconds is not None and seconds - now >= _MINUTE_S:
         return _with_date("by a clock ahead of this one,", seconds)
     return moment(seconds if seconds is None else min(seconds, now), now, otherwise)
-
-
-def distance(seconds: int) -> str:
-    """Return a distance in time in the largest unit that fits twice.
-
-    The future is rounded. The past is rounded down, and to a minute at least: uses are stored to the minute.
-    """
-    if seconds > 0:
-        name, size = _unit(seconds, _UNITS)
-        return f"in {_count((seconds + size // 2) // size, name)}"
-    if -seconds < _MINUTE_S:
-        return "less than a minute ago"
-    name, size = _unit(-seconds, _UNITS[:-1])
-    return f"{_count(-seconds // size, name)} ago"
-
-
-def _unit(span: int, units: Sequence[tuple[str, int]]) -> tuple[str, int]:
-    return next((unit for unit in units if span >= 2 * unit[1]), units[-1])
 
 
 def _with_date(words: str, seconds: int) -> str:
@@ -108,12 +89,6 @@ def _with_date(words: str, seconds: int) -> str:
     return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(
         rfc3339(seconds), at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
     )
-
-
-def duration(seconds: int) -> str:
-    """Return *seconds*, at least one, in the largest unit that divides them."""
-    name, size = next(unit for unit in _UNITS if seconds % unit[1] == 0)
-    return _count(seconds // size, name)
 
 
 def code(text: str) -> Markup:
@@ -134,17 +109,13 @@ def is_token_id(text: str | None) -> bool:
 _FILTERS: dict[str, Callable[..., Any]] = {
     "moment": _moment,
     "ago": _ago,
-    "duration": duration,
+    "duration": durations.in_words,
     "capital": capital,
     "rfc3339": rfc3339,
     "code": code,
     "formatted": formatted,
     "total": total,
 }
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 @cache

@@ -6,11 +6,28 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from app.core import ended
 from app.core.ended import FoundEnded
-from app.core.fields import InvalidFieldsError
-from app.core.moments import rfc3339
+from app.core.fields import ClashingFieldsError, InvalidFieldsError
+from app.core.listing import CURSOR, NEWEST_FIRST, NO_CURSOR, OF_ANOTHER_LIST, Filter, Order
+from app.core.search import (
+    MAX_CHARS,
+    InvalidQueryError,
+    Query,
+    by_host,
+    has_beginning,
+    is_start,
+    may_be_secret,
+    understand,
+)
+from app.core.tokens import Status
 
 ENDED = "ended"
+MAX_EMAIL, MAX_COMMENT = 254, 500
+_MAX_CHARS = {"host": MAX_CHARS, "email": MAX_EMAIL, "comment": MAX_COMMENT}
+_NOT_OF_ENDED = ("host", "email", "comment", "sort")
+_NOT_FOR_ENDED = f"not together with status={ENDED}, which takes q, cursor and limit"
+_SECRET = "that may be a token, and a token does not belong in an address"  # noqa: S105 - a message
 _PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -20,15 +37,68 @@ def page_number(sent: Mapping[str, str]) -> int:
     return int(number) if _PAGE.fullmatch(number) else 1
 
 
-def wants_ended(sent: Mapping[str, str]) -> bool:
-    """Return whether the parameter ``status`` selects the ended tokens; raise InvalidFieldsError."""
+def wants_ended(sent: Mapping[str, str], *others: str) -> bool:
+    """Return whether the parameter ``status`` selects the ended tokens, and not one of *others*.
+
+    Raises InvalidFieldsError.
+    """
     status = sent.get("status", "")
-    if status and status != ENDED:
-        raise InvalidFieldsError({"status": f"the only status that can be listed is {ENDED}"})
-    return bool(status)
+    if status not in {"", ENDED, *others}:
+        known = f"one of {', '.join([*others, ENDED])}" if others else f"the only status here is {ENDED}"
+        raise InvalidFieldsError({"status": known})
+    return status == ENDED
+
+
+def ended_cursor(sent: Mapping[str, str]) -> str | None:
+    """Return the cursor of the list of ended tokens.
+
+    Raises InvalidFieldsError, or ClashingFieldsError for a cursor or a parameter of the other list.
+    """
+    if refused := {name: _NOT_FOR_ENDED for name in _NOT_OF_ENDED if sent.get(name)}:
+        raise ClashingFieldsError(refused)
+    cursor = sent.get("cursor", "")
+    if cursor and not ended.CURSOR.fullmatch(cursor):
+        is_of_others = is_start(cursor) or CURSOR.fullmatch(cursor)
+        raise ClashingFieldsError(OF_ANOTHER_LIST) if is_of_others else InvalidFieldsError(NO_CURSOR)
+    return cursor or None
+
+
+def order(sent: Mapping[str, str]) -> Order:
+    """Return the order that the parameter ``sort`` names; raise InvalidFieldsError."""
+    return Order.parse(sent["sort"]) if sent.get("sort") else NEWEST_FIRST
+
+
+def wanted(sent: Mapping[str, str], prefix: str) -> Filter:
+    """Return the filter that the parameters are; raise InvalidFieldsError and InvalidQueryError.
+
+    *prefix* is that of secrets, which do not belong in an address.
+    """
+    texts = {name: sent.get(name, "").strip() for name in ("q", "host", "email", "comment")}
+    for name, max_chars in _MAX_CHARS.items():
+        if len(texts[name]) > max_chars:
+            raise InvalidFieldsError({name: f"at most {max_chars} characters"})
+        if has_beginning(texts[name], prefix) or (name == "host" and may_be_secret(texts[name], prefix)):
+            raise InvalidFieldsError({name: _SECRET})
+    return Filter(
+        query=understand(texts["q"], prefix) if texts["q"] else None,
+        status=Status(sent["status"]) if sent.get("status") else None,
+        host=_host(texts["host"]) if texts["host"] else None,
+        email=texts["email"],
+        comment=texts["comment"],
+    )
+
+
+def _host(text: str) -> Query:
+    try:
+        return by_host(text)
+    except InvalidQueryError as error:
+        raise InvalidFieldsError({"host": str(error)}) from None
 
 
 def shown(found: FoundEnded) -> dict[str, Any]:
     """Return *found* as the API returns it."""
-    tokens = [token.described() | {"ended_at": rfc3339(token.ended_at)} for token in found.tokens]
-    return {"tokens": tokens, "next_cursor": found.more, "total": found.total}
+    return {
+        "tokens": [token.described() for token in found.tokens],
+        "next_cursor": found.more,
+        "total": found.total,
+    }

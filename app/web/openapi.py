@@ -6,15 +6,10 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from app.core.catalog import PAGE_SIZE
-from app.core.ended import CURSOR, REMEMBERED_DAYS
-from app.core.search import MAX_CHARS, QUERY
 from app.core.tokens import DIGEST, TOKEN_ID
-from app.web.listing import ENDED
+from app.web.list_parameters import PARAMETERS
 from app.web.problems import API
-from app.web.schemas import BEYOND_ASCII, DURABILITY, SCHEMAS, Schema, schemas
-
-MAX_LIMIT = 500
+from app.web.schemas import DURABILITY, SCHEMAS, Schema, schemas
 
 
 def _json(name: str, kind: str = "application/json") -> Schema:
@@ -46,10 +41,6 @@ def _body(schema: str, *, required: bool = True) -> Schema:
     return {"required": required, "content": _json(schema)}
 
 
-def _query(name: str, description: str, **schema: Any) -> Schema:
-    return {"name": name, "in": "query", "description": description, "schema": schema}
-
-
 _NAME = {
     "name": "name",
     "in": "path",
@@ -67,37 +58,10 @@ DESCRIPTION: Schema = {
         "/tokens": {
             "get": _operation(
                 "list_tokens",
-                "List tokens, newest first, or those that ended, the last to end first",
+                "List tokens, or those that ended, the last to end first",
                 _answer(200, "Some of the tokens", "Tokens", "EndedTokens"),
                 409,
-                parameters=[
-                    _query(
-                        "status",
-                        f"blank for tokens that exist; or those that ended within {REMEMBERED_DAYS} days",
-                        enum=["", ENDED],
-                    ),
-                    _query(
-                        "q",
-                        "a host, an id or its beginning, a SHA-256, part of an email address",
-                        type="string",
-                        anyOf=[{"pattern": f"^{QUERY}$"}, BEYOND_ASCII],
-                        maxLength=MAX_CHARS,
-                    ),
-                    _query(
-                        "cursor",
-                        "the next_cursor of another response, for the same list",
-                        type="string",
-                        pattern=f"^(?:{TOKEN_ID.pattern}(?:{DIGEST.pattern})?|{CURSOR.pattern})?$",
-                    ),
-                    _query(
-                        "limit",
-                        "the maximum number of tokens to return",
-                        type="integer",
-                        minimum=1,
-                        maximum=MAX_LIMIT,
-                        default=PAGE_SIZE,
-                    ),
-                ],
+                parameters=PARAMETERS,
             ),
             "post": _operation(
                 "create_token",

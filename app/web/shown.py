@@ -11,9 +11,7 @@ from flask import Blueprint, Response, request
 
 from app.core.changes import Change
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
-from app.core.fields import FIELDS, ClashingFieldsError, InvalidFieldsError
-from app.core.kinds import Moment
-from app.core.moments import rfc3339
+from app.core.fields import ClashingFieldsError, InvalidFieldsError
 from app.core.tokens import Token
 from app.web.messages import log_durability, why
 from app.web.problems import problem
@@ -21,23 +19,16 @@ from app.web.problems import problem
 Shown = dict[str, Any]
 Answer = tuple[Shown | str, int, dict[str, str]]
 
-_MOMENTS = (
-    *(field.name for field in FIELDS.values() if isinstance(field.kind, Moment)),
-    *("created_at", "first_used_at", "last_used_at"),
-)
-
 
 def shown(token: Token, now_s: int) -> Shown:
     """Return *token* as JSON has it."""
-    described = token.described(now_s)
-    moments = {name: rfc3339(described[name]) or None for name in _MOMENTS}
-    return described | moments | {"enabled": token.enabled}
+    return token.described(now_s)
 
 
 def shown_quota(token: Token, now_s: int) -> Shown | None:
     """Return the quota of *token* and what is left of it, None if it has none."""
     quota = token.quota(now_s)
-    return quota.described() | {"resets_at": rfc3339(quota.resets_at)} if quota else None
+    return quota.described() if quota else None
 
 
 def durability_of(change: Change) -> dict[str, str]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from app.core.moments import rfc3339
 from app.core.quotas import Count, Quota, bounds, quota_at
 from devkit.builders import NOW, make_token
 
@@ -49,7 +50,7 @@ def test_lowered() -> None:
         "max": 5,
         "period": "day",
         "used": 7,
-        "resets_at": DAY.ends_at,
+        "resets_at": rfc3339(DAY.ends_at),
         "remaining": 0,
     }
 

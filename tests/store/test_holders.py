@@ -156,7 +156,7 @@ def test_two_rotations_at_once(replica: Replica) -> None:
     with pytest.raises(ConflictError):
         replica.holders.rotate(second, "60")
     assert not held(replica, new).is_replaced
-    assert len(list(replica.catalog.all())) == 1
+    assert len(list(replica.catalog.all_listed())) == 1
 
 
 def test_lost_rotations_are_not_counted(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:

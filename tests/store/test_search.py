@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.core.search import Found, understand
+from app.core.catalog import Catalog
+from app.core.peppers import Peppers
+from app.core.search import Found
 from app.core.tokens import inherited_id, mint_id
-from app.store import index_pages, keys
+from app.store import keys, listings
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from devkit.builders import NOW, make_token
@@ -17,6 +19,11 @@ from devkit.builders import NOW, make_token
 def store_of(client: Any) -> RedisTokens:
     """Return the store under test."""
     return RedisTokens(client, PepperCheck(client, ["f"]), deadline_s=2)
+
+
+def catalog_of(client: Any) -> Catalog:
+    """Return the catalog of the store under test."""
+    return Catalog(store_of(client), Peppers("pepper"), "acl")
 
 
 def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:
@@ -29,7 +36,7 @@ def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:
 
 def find(client: Any, typed: str, start: str | None = None, size: int = 50) -> Found:
     """Search once."""
-    return store_of(client).search(understand(typed, "acl"), start, size)
+    return catalog_of(client).search(typed, start, size)
 
 
 def ids(found: Found) -> list[str]:
@@ -113,7 +120,7 @@ def test_full_last_page_has_no_cursor(client: Any) -> None:
 
 def test_search_stops_in_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that runs out of time reports its progress, and the next call finds the older tokens."""
-    monkeypatch.setattr(index_pages, "_PATIENCE_S", 0)
+    monkeypatch.setattr(listings, "_PATIENCE_S", 0)
     digest = "0" * 64
     add_inherited(client, 600)
     client.hset(keys.record(digest), "hosts", "needle.test")

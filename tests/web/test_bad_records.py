@@ -94,7 +94,7 @@ def test_shell(client: FlaskClient, database: Any, kind: str) -> None:
     runner = client.application.test_cli_runner()
 
     assert runner.invoke(args=["tokens", "list"]).output.split("\t")[:2] == [DIGEST, "unreadable"]
-    shown = json.loads(runner.invoke(args=["tokens", "show", DIGEST]).output)
+    shown = json.loads(runner.invoke(args=["tokens", "show", "--json", DIGEST]).output)
     assert (shown["sha256"], shown["status"]) == (DIGEST, "unreadable")
     assert runner.invoke(args=["tokens", "delete", DIGEST]).exit_code == 0
     assert runner.invoke(args=["tokens", "list"]).output == ""

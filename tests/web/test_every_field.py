@@ -223,10 +223,10 @@ def test_commands(operator: Operator, field: Field) -> None:
     arguments = option[1].split("\n") if field.is_required else ("a.test", *option)
     created = tokens_command(operator, "create", "--json", *arguments)
     other = tokens_command(operator, "create", "--json", "a.test")
-    edited = tokens_command(operator, "edit", other["id"], *option)
+    edited = tokens_command(operator, "edit", "--json", other["id"], *option)
     expected = field.kind.to_json(field.kind.parse(option[1]))
 
-    for printed in (created, edited, tokens_command(operator, "show", created["id"])):
+    for printed in (created, edited, tokens_command(operator, "show", "--json", created["id"])):
         assert printed[field.name] == expected if field.is_kept else printed["expires_at"]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 from flask import Flask, current_app
-from flask.cli import with_appcontext
 
+from app.cli import groups
 from app.cli.doctor import report
 from app.cli.doctor.examination import Examination
 from app.cli.doctor.visits import Door, Url, parse_connect_to
@@ -37,15 +37,12 @@ class _Parsed(click.ParamType[Any]):
 _URL, _PLACE = _Parsed("url", Url.parse), _Parsed("host[:port]", parse_connect_to)
 
 
-@click.command("doctor")
+@groups.command("doctor")
 @click.option("--url", type=_URL, help="The public address of a protected backend, or of this service.")
 @click.option("--connect-to", type=_PLACE, help="Where the proxy is, if the name in --url leads elsewhere.")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any certificate from the proxy.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as a list in JSON.")
-@click.pass_context
-@with_appcontext
 def command(
-    context: click.Context,
     *,
     url: Url | None,
     connect_to: tuple[str, int | None] | None,
@@ -66,7 +63,7 @@ def command(
             done.entrance(services(), *_doors(url, connect_to, is_insecure=insecure))
     findings = done.findings
     click.echo(report.as_json(findings) if as_json else report.as_text(findings, done.summaries))
-    context.exit(report.exit_status(findings))
+    click.get_current_context().exit(report.exit_status(findings))
 
 
 def _doors(

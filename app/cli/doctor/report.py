@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import textwrap
 from collections import Counter
@@ -43,16 +42,16 @@ def _area(area: Area, summary: str | None, findings: Sequence[Finding]) -> str:
         return f"{area:<9} not checked{_HINTS.get(area, '')}"
     counts = Counter(found.severity for found in findings if found.area is area)
     shown = ", ".join(_counted(severity, counts[severity]) for severity in _WORST_FIRST if counts[severity])
-    return f"{area:<9} {shown or _styled('ok', 'green')}: {visible(summary)}"
+    return f"{area:<9} {shown or click.style('ok', fg='green')}: {visible(summary)}"
 
 
 def _counted(severity: Severity, count: int) -> str:
     plural = "s" if count > 1 and severity is not Severity.INFO else ""
-    return _styled(f"{count} {severity}{plural}", _COLORS[severity])
+    return click.style(f"{count} {severity}{plural}", fg=_COLORS[severity])
 
 
 def _finding(found: Finding) -> str:
-    title = f"\n{_styled(f'{found.severity:<7}', _COLORS[found.severity])} {found.id}: "
+    title = f"\n{click.style(f'{found.severity:<7}', fg=_COLORS[found.severity])} {found.id}: "
     lines = [
         _wrapped(part, text) for part, text in (("", found.what), ("why: ", found.why), ("fix: ", found.fix))
     ]
@@ -69,8 +68,3 @@ def _wrapped(label: str, text: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _styled(text: str, color: str) -> str:
-    """Return *text* in *color*; click removes it again if the output is no terminal (https://no-color.org)."""
-    return text if os.environ.get("NO_COLOR") else click.style(text, fg=color)

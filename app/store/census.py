@@ -1,0 +1,188 @@
+"""The census: a look at every token, which counts them by status and corrects their order.
+
+Its result is a hash: how many tokens have each status, when that was, and SORTED, which says that every token
+has been looked at once. See docs/decisions/0027.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import gevent
+
+from app.core.errors import StoreUnavailableError
+from app.core.listing import Counts, Sort, State
+from app.core.tokens import Status
+from app.store import keys
+from app.store.index import Index
+from app.store.repair import repaired
+from app.store.scores import Scores
+from app.store.transport.background import SingleFlight
+from app.store.transport.cluster import Client
+from app.store.transport.deadlines import bounded
+
+_PATIENCE_S = 0.05
+# So few tokens are counted for every reader of the counts.
+_FEW = 1000
+# So few are put in order for every list that is sorted by anything but their creation.
+_FEW_TO_SORT = 5000
+# Between two slices and between two counts of few tokens: the pause, by the time that the work took.
+_PAUSES = 4
+_MIN_PAUSE_S = 60
+# Between two censuses: the pause, by the time that the work took.
+_LONG_PAUSES = 50
+_LOCK_S = 60
+_RENEWAL_S = 10
+_STEP_S = 2.0
+_TAKEN_AT, _SORTED = "taken_at", "sorted"
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+class Census:
+    """Looks at every token in slices, and passes entries that have no record to *settle*.
+
+    If *concurrent*, a caller that needs the result starts the next census if the last one is old enough. It
+    runs in its own greenlet, in one worker of all replicas at a time.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        scores: Scores,
+        index: Index,
+        settle: Callable[[Sequence[bytes]], object],
+        *,
+        concurrent: bool,
+    ) -> None:
+        self._client: Any = client
+        self._scores = scores
+        self._index = index
+        self._settle = settle
+        self._concurrent = concurrent
+        self._turn = SingleFlight(self.take_turn, concurrent=concurrent)
+        self._few = SingleFlight(self._count_few, _STEP_S, concurrent=concurrent)
+        self._rested_at = self._locked_at = float("-inf")
+
+    def counts(self) -> Counts | None:
+        """Return the current counts if there are few tokens, else those of the last census, if any."""
+        if self._index.count() <= _FEW and (counts := self._few()):
+            return counts
+        self._start()
+        return self._last()
+
+    def catch_up(self, sort: Sort, start: bytes | None, until: float) -> bytes | None:
+        """Put tokens in order, from the entry *start* on, if there are few or if that was never done.
+
+        Returns the entry at which that has to go on, None once they are in order.
+        """
+        is_few = self._index.count() <= _FEW_TO_SORT
+        if not is_few:
+            self._start()
+        is_whole = is_few or not self._was_sorted()
+        if not is_whole and self._index.is_sorted(sort):
+            return None
+        for entries, following in self._index.walk(b"[" + start if start else b"+"):
+            self._look(entries)
+            if following and time.monotonic() > until:
+                return following
+            if not is_whole and self._index.is_sorted(sort):
+                return None
+        self._write({})
+        return None
+
+    def take(self, pause: Callable[[float], object] = lambda _: None) -> float:
+        """Look at every token and return the seconds that took; *pause* is called with those of each step."""
+        steps, counted, busy_s = self._steps(), Counter[Status](), 0.0
+        while True:
+            began = time.monotonic()
+            with bounded(_STEP_S):
+                found = next(steps, None)
+            if found is None:
+                break
+            counted += found
+            took_s = time.monotonic() - began
+            busy_s += took_s
+            pause(took_s)
+        with bounded(_STEP_S):
+            self._write({**_every(counted), _TAKEN_AT: self._now_s()})
+        return busy_s
+
+    def take_turn(self) -> None:
+        """Take a census unless another worker does, or the last one is too recent."""
+        try:
+            with bounded(_STEP_S):
+                is_due = self._client.set(keys.CENSUS_LOCK, 1, nx=True, ex=_LOCK_S)
+            if is_due:
+                busy_s = self.take(self._pause)
+                self._lock(max(_MIN_PAUSE_S, _LONG_PAUSES * busy_s))
+        except StoreUnavailableError as error:
+            _log.warning("the census of tokens was not finished: %(error)s", {"error": error})
+
+    def _start(self) -> None:
+        if self._concurrent:
+            self._turn.start()
+
+    def _pause(self, took_s: float) -> None:
+        """Let others have the worker and Redis, and keep the lock."""
+        gevent.sleep(_PAUSES * took_s)
+        if time.monotonic() > self._locked_at + _RENEWAL_S:
+            self._lock(_LOCK_S)
+
+    def _lock(self, seconds: float) -> None:
+        with bounded(_STEP_S):
+            self._client.set(keys.CENSUS_LOCK, 1, px=int(seconds * 1000))
+        self._locked_at = time.monotonic()
+
+    def _count_few(self) -> Counts | None:
+        """Return the counts, None if that takes too long; a flood of requests can't keep the worker busy."""
+        if self._concurrent:
+            gevent.sleep(max(0, self._rested_at - time.monotonic()))
+        began, counted = time.monotonic(), Counter[Status]()
+        for found in self._steps():
+            counted += found
+            if time.monotonic() > began + _PATIENCE_S:
+                return None
+        self._rested_at = time.monotonic() + _PAUSES * (time.monotonic() - began)
+        return Counts(counted, self._now_s())
+
+    def _steps(self) -> Iterator[Counter[Status]]:
+        """Yield the number of tokens by status, slice by slice."""
+        now_s = self._now_s()
+        for entries, _ in self._index.walk():
+            yield Counter(state.status(now_s) for state in self._look(entries) if state)
+
+    def _look(self, entries: Sequence[bytes]) -> list[State | None]:
+        states = self._scores.correct(entries)
+        self._settle([entry for entry, state in zip(entries, states, strict=True) if not state])
+        return states
+
+    def _now_s(self) -> int:
+        seconds, _ = self._client.time()
+        return int(seconds)
+
+    def _last(self) -> Counts | None:
+        found = self._repaired(lambda: self._client.hgetall(keys.CENSUS))
+        numbers = {
+            name.decode(errors="replace"): int(value) for name, value in found.items() if value.isdigit()
+        }
+        if numbers.keys() >= {*Status, _TAKEN_AT}:
+            return Counts({status: numbers[status] for status in Status}, numbers[_TAKEN_AT])
+        return None
+
+    def _was_sorted(self) -> bool:
+        return bool(self._repaired(lambda: self._client.hexists(keys.CENSUS, _SORTED)))
+
+    def _write(self, fields: Mapping[str, int]) -> None:
+        self._repaired(lambda: self._client.hset(keys.CENSUS, mapping={_SORTED: 1, **fields}))
+
+    def _repaired(self, call: Callable[[], _T]) -> _T:
+        return repaired(call, lambda: self._client.delete(keys.CENSUS))
+
+
+def _every(counted: Mapping[Status, int]) -> dict[str, int]:
+    return {status: counted.get(status, 0) for status in Status}
