@@ -53,6 +53,8 @@ def command(
 
     The exit status is 0 if nothing has to change, 1 after a warning and 3 after an error.
     """
+    if not url and (connect_to or insecure):
+        raise click.UsageError("--connect-to and --insecure need --url")
     done = Examination()
     done.machine()
     if error := current_app.config.get(_ERROR):

@@ -8,21 +8,17 @@ nothing is reported.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import replace
 
-from app.cli.doctor.visits import Answer, CertificateError, Door, Headers, VisitError
-from app.cli.doctor.wallet import Minted, Wallet
-from app.core.credentials import IDENTITY_HEADERS, Source
+from app.cli.doctor.prober import Prober
+from app.cli.doctor.visits import Answer, CertificateError, Door, VisitError
+from app.cli.doctor.wallet import Minted
+from app.core.credentials import IDENTITY_HEADERS
 from app.core.errors import StoreUnavailableError
 from app.core.findings import Finding, finding
-from app.version import ADMIN_REALM
 
-_PATIENCE_S = 50  # less than the tokens last
-_ECHO = "X-Doctor-Echo"
 _REDIRECTS, _NOT_FOUND = range(300, 400), {404, 421}
 _FAILURES = range(500, 600)
 _REFUSALS = {401, 403, 429, *_FAILURES}
@@ -31,51 +27,46 @@ _WRONG_ADDRESS = "does not serve ForwardAuth"
 _METRIC = "acl_auth_decisions"
 _PROBES = {"ok", "redis unavailable"}
 _OWN_POLICY = "default-src 'none'"
-_NOTHING = Answer(0, [], "")
 
 
-@dataclass(kw_only=True)
 class Entrance:
     """The checks of one address; *plain* is where the same host might be served without TLS."""
 
-    door: Door
-    plain: Door | None
-    wallet: Wallet
-    sources: Sequence[Source]
-    realm: str
-    is_proxy_trusted: bool
-    requests: int = 0
-    _sample: Answer = _NOTHING  # what the backend answered to a request with a token
-    _give_up_at: float = field(default_factory=lambda: time.monotonic() + _PATIENCE_S)
-    _marker: str = field(default_factory=lambda: f"echo{secrets.token_hex(8)}")
-    _stranger: str = field(default_factory=lambda: f"doctor-{secrets.token_hex(4)}.invalid")
+    def __init__(self, prober: Prober, plain: Door | None, *, is_proxy_trusted: bool) -> None:
+        self._prober = prober
+        self._url = prober.door.url
+        self._wallet = prober.wallet
+        self._plain = plain
+        self._is_proxy_trusted = is_proxy_trusted
+        self._stranger = f"doctor-{secrets.token_hex(4)}.invalid"
+        self._sample: Answer | None = None  # what the backend answered to a request with a token
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is wrong, and delete the tokens; a failure to answer ends the checks."""
-        url = self.door.url
-        with self.wallet:
+        url = self._url
+        with self._wallet:
             try:
-                yield from self._behind(self._visit())
+                yield from self._behind(self._prober.visit())
             except CertificateError as error:
                 yield finding("entrance-certificate", url=url, reason=error)
             except VisitError as error:
-                name = "entrance-slow" if self.requests > 1 else "entrance-silent"
+                name = "entrance-slow" if self._prober.requests > 1 else "entrance-silent"
                 yield finding(name, url=url, reason=error)
             except StoreUnavailableError as error:
                 yield finding("entrance-no-token", reason=error)
-        yield from self.wallet.leftovers()
+        yield from self._wallet.leftovers()
 
     def _behind(self, anonymous: Answer) -> Iterator[Finding]:
         """Yield what is wrong, by the *anonymous* answer to a request without a token."""
         if anonymous.status in _REDIRECTS:
             target = anonymous.get("Location")[:200]
-            yield finding("entrance-redirects", url=self.door.url, status=anonymous.status, target=target)
+            yield finding("entrance-redirects", url=self._url, status=anonymous.status, target=target)
             return
-        if self.door.url.scheme == "http" and not self.door.url.is_local:
-            yield finding("entrance-unencrypted", url=self.door.url)
-        if self._is_ours(anonymous, ADMIN_REALM):
+        if self._url.scheme == "http" and not self._url.is_local:
+            yield finding("entrance-unencrypted", url=self._url)
+        if self._prober.is_admin(anonymous):
             yield from self._own_auth()
-        elif self._is_ours(anonymous, self.realm):
+        elif self._prober.is_refusal(anonymous):
             yield from self._protected()
         else:
             yield self._unprotected(anonymous)
@@ -87,45 +78,46 @@ class Entrance:
         """Return what an answer means that is neither a page nor a refusal of this service."""
         status, name = anonymous.status, "entrance-unprotected"
         if _WRONG_ADDRESS in anonymous.body:
-            return finding("entrance-wrong-address", url=self.door.url)
-        if status in _NOT_FOUND and not self._is_echo(anonymous):
+            return finding("entrance-wrong-address", url=self._url)
+        if status in _NOT_FOUND and not self._prober.is_echo(anonymous):
             name = "entrance-not-found"
-        elif status in _REFUSALS and not self._is_echo(anonymous):
+        elif status in _REFUSALS and not self._prober.is_echo(anonymous):
             name = "entrance-failing" if status in _FAILURES else "entrance-foreign"
-        return finding(name, url=self.door.url, status=status)
+        return finding(name, url=self._url, status=status)
 
     def _protected(self) -> Iterator[Finding]:
         """Yield what is wrong with an address that asks for a token."""
-        token = self.wallet.token(self.door.url.host)
+        token = self._wallet.token(self._url.host)
         if token is None:
-            yield finding("entrance-no-token", reason=self.wallet.trouble)
+            yield finding("entrance-no-token", reason=self._wallet.trouble)
             return
-        self._sample, is_allowed = self._knock(token)
+        sample, is_allowed = self._prober.knock(token)
         if not is_allowed:
-            yield self._refused(self._sample, self.sources[0].header)
+            yield self._refused(sample, token.sources[0].header)
             yield from self._forgeries()
             return
-        yield from self._received(token)
+        self._sample = sample
+        yield from self._received(token, sample)
         yield from self._forgeries()
         yield from self._misrouted(token)
-        if not self.is_proxy_trusted:
+        if not self._is_proxy_trusted:
             yield finding("entrance-clients-unknown")
 
     def _refused(self, answer: Answer, header: str) -> Finding:
         """Return what it means that the service did not allow a request with a valid token in *header*."""
         if answer.status in _FAILURES:
-            return finding("entrance-failing", url=self.door.url, status=answer.status)
+            return finding("entrance-failing", url=self._url, status=answer.status)
         reason = answer.body[:60] if answer.body.isprintable() else ""
         details = {"header": header, "status": answer.status, "reason": reason}
-        return finding("entrance-token-refused", url=self.door.url, **details)
+        return finding("entrance-token-refused", url=self._url, **details)
 
-    def _received(self, token: Minted) -> Iterator[Finding]:
+    def _received(self, token: Minted, sample: Answer) -> Iterator[Finding]:
         """Yield what the backend receives and should not; only a backend that echoes it shows that."""
-        if not self._is_echo(self._sample):
+        if not self._prober.is_echo(sample):
             yield finding("entrance-blind")
             return
-        for source in self.sources:
-            answer, is_allowed = self._knock(token, token.sent_in(source))
+        for source in token.sources:
+            answer, is_allowed = self._prober.knock(token, token.sent_in(source))
             if not is_allowed:
                 yield self._refused(answer, source.header)
             elif any(trace in answer.body for trace in token.traces):
@@ -136,43 +128,44 @@ class Entrance:
 
     def _arrived(self, token: Minted, name: str, headers: Sequence[str]) -> Iterator[Finding]:
         forged = {header: f"forged{secrets.token_hex(8)}" for header in headers}
-        answer = self._visit([*token.headers, *forged.items()])
+        answer = self._prober.visit([*token.headers, *forged.items()])
         if arrived := [header for header, value in forged.items() if value in answer.body]:
             yield finding(name, names=", ".join(arrived))
 
     def _forgeries(self) -> Iterator[Finding]:
         """Yield which headers of the client are believed, though the proxy has to write them."""
-        path = f"/{self._marker}"
+        path = f"/{self._prober.marker}"
         for name, header, value, token in (
-            ("host", "X-Forwarded-Host", self._stranger, self.wallet.token(self._stranger)),
-            ("path", "X-Forwarded-Uri", path, self.wallet.token(self.door.url.host, path)),
+            ("host", "X-Forwarded-Host", self._stranger, self._wallet.token(self._stranger)),
+            ("path", "X-Forwarded-Uri", path, self._wallet.token(self._url.host, path)),
         ):
-            if token and self._knock(token, [*token.headers, (header, value)])[1]:
-                yield finding(f"entrance-forged-{name}", url=self.door.url)
+            if token and self._prober.knock(token, [*token.headers, (header, value)])[1]:
+                yield finding(f"entrance-forged-{name}", url=self._url)
 
     def _misrouted(self, token: Minted) -> Iterator[Finding]:
         """Yield what goes past the check of the token at the host of a backend."""
-        if self._is_echo(self._visit(method="OPTIONS")):
+        if self._prober.is_echo(self._prober.visit(method="OPTIONS")):
             yield finding("entrance-open-method", method="OPTIONS")
-        if self._is_allowed(self._visit(token.headers, target="/auth")):
-            yield finding("entrance-public-auth", host=self.door.url.host)
-        if self._is_ours(self._visit(target="/api/v1/tokens"), ADMIN_REALM):
-            yield finding("entrance-public-admin", url=self.door.url)
+        if _is_allowed(self._prober.visit(token.headers, target="/auth")):
+            yield finding("entrance-public-auth", host=self._url.host)
+        if self._prober.is_admin(self._prober.visit(target="/api/v1/tokens")):
+            yield finding("entrance-public-admin", url=self._url)
 
     def _own_auth(self) -> Iterator[Finding]:
         """Yield whether /auth answers at the host of the admin pages, where nothing else has its realm."""
-        if any(self._is_ours(self._visit(target=path), self.realm) for path in ("/auth", "/auth/doctor")):
-            yield finding("entrance-public-auth", host=self.door.url.host)
+        answers = [self._prober.visit(target=path) for path in ("/auth", "/auth/doctor")]
+        if any(map(self._prober.is_refusal, answers)):
+            yield finding("entrance-public-auth", host=self._url.host)
 
     def _own_paths(self) -> Iterator[Finding]:
         """Yield which of the paths that have no password answer, from this service or from the backend.
 
         A proxy that asks the path of the client instead of /auth is allowed to open those of the backend.
         """
-        host = self.door.url.host
+        host = self._url.host
         for path in _OWN_PATHS:
-            answer = self._visit(target=path)
-            if self._is_echo(answer) and self._sample is not _NOTHING:
+            answer = self._prober.visit(target=path)
+            if self._prober.is_echo(answer) and self._sample:
                 yield finding("entrance-open-path", path=path)
             elif _METRIC in answer.body:
                 yield finding("entrance-public-metrics", host=host)
@@ -182,59 +175,35 @@ class Entrance:
     def _other_host(self) -> Iterator[Finding]:
         """Yield what answers to a made-up host."""
         host = self._stranger
-        anonymous = self._visit(host=host)
-        if self._is_ours(anonymous, ADMIN_REALM):
+        anonymous = self._prober.visit(host=host)
+        if self._prober.is_admin(anonymous):
             yield finding("entrance-service-any-host", host=host)
-        elif self._is_echo(anonymous) or self._is_sample(anonymous):
+        elif self._prober.is_echo(anonymous) or _is_same(anonymous, self._sample):
             yield finding("entrance-any-host-open", host=host)
-        if _METRIC in self._visit(target="/metrics", host=host).body:
+        if _METRIC in self._prober.visit(target="/metrics", host=host).body:
             yield finding("entrance-public-metrics", host=host)
-        token = self.wallet.token(host)
-        if token and self._is_allowed(self._visit(token.headers, target="/auth", host=host)):
+        token = self._wallet.token(host)
+        if token and _is_allowed(self._prober.visit(token.headers, target="/auth", host=host)):
             yield finding("entrance-public-auth", host=host)
-        if token and self._knock(token, host=host)[1]:
+        if token and self._prober.knock(token, host=host)[1]:
             yield finding("entrance-any-host", host=host)
 
     def _without_tls(self) -> Iterator[Finding]:
         """Yield whether the host of an https address is served over plain http too."""
-        if not self.plain:
+        if not self._plain:
             return
         with suppress(VisitError):
-            answer = self.plain.visit(self.plain.url.target, [(_ECHO, self._marker)])
-            realms = (self.realm, ADMIN_REALM)
-            if self._is_echo(answer) or any(self._is_ours(answer, realm) for realm in realms):
-                yield finding("entrance-no-redirect", url=self.plain.url, status=answer.status)
+            url, prober = self._plain.url, replace(self._prober, door=self._plain)
+            answer = prober.visit()
+            if prober.is_echo(answer) or prober.is_refusal(answer) or prober.is_admin(answer):
+                yield finding("entrance-no-redirect", url=url, status=answer.status)
 
-    def _visit(
-        self, headers: Headers = (), *, target: str = "", method: str = "GET", host: str = ""
-    ) -> Answer:
-        if time.monotonic() > self._give_up_at:
-            raise VisitError(f"the checks took more than {_PATIENCE_S} seconds")
-        self.requests += 1
-        return self.door.visit(
-            target or self.door.url.target, [*headers, (_ECHO, self._marker)], method, host
-        )
 
-    def _knock(self, token: Minted, headers: Headers = (), *, host: str = "") -> tuple[Answer, bool]:
-        """Return the answer to a request with *token*, and whether the service allowed it, as it counted."""
-        before = self.wallet.allowed(token)
-        answer = self._visit(headers or token.headers, host=host)
-        return answer, self.wallet.allowed(token) > before
+def _is_same(answer: Answer, sample: Answer | None) -> bool:
+    """Tell whether *answer* has the status and the body, if there is one, of what the backend answered."""
+    return bool(sample and sample.body and answer.status == sample.status and answer.body == sample.body)
 
-    def _is_echo(self, answer: Answer) -> bool:
-        return self._marker in answer.body
 
-    def _is_ours(self, answer: Answer, realm: str) -> bool:
-        """Tell whether *answer* is this service's challenge for *realm*."""
-        return answer.status == HTTPStatus.UNAUTHORIZED and f'realm="{realm}"' in answer.get(
-            "WWW-Authenticate"
-        )
-
-    def _is_sample(self, answer: Answer) -> bool:
-        """Tell whether *answer* has the status and the body of what the backend answered."""
-        return answer.status == self._sample.status and answer.body == self._sample.body != ""
-
-    @staticmethod
-    def _is_allowed(answer: Answer) -> bool:
-        """Tell whether *answer* is the 200 of /auth itself."""
-        return answer.body == "OK" and bool(answer.get(next(iter(IDENTITY_HEADERS))))
+def _is_allowed(answer: Answer) -> bool:
+    """Tell whether *answer* is the 200 of /auth itself."""
+    return answer.body == "OK" and bool(answer.get(next(iter(IDENTITY_HEADERS))))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from app import origins
 from app.cli.doctor.entrance import Entrance
 from app.cli.doctor.local import machine_findings, secret_files, settings_findings
+from app.cli.doctor.prober import Prober
 from app.cli.doctor.visits import Door
 from app.cli.doctor.wallet import Wallet
 from app.core.checkup import findings_of, summary_of
@@ -55,19 +56,14 @@ class Examination:
 
     def entrance(self, services: Services, door: Door, plain: Door | None) -> None:
         """Examine the proxy behind *door*."""
-        settings = services.settings
-        sources = settings.credential_sources
-        entrance = Entrance(
-            door=door,
-            plain=plain,
-            wallet=Wallet(services.registry, services.catalog, sources, settings.max_ttl_seconds),
-            sources=sources,
-            realm=settings.auth_realm,
-            is_proxy_trusted=bool(settings.trusted_proxies),
-        )
+        settings, registry = services.settings, services.registry
+        sources, most_s = settings.credential_sources, settings.max_ttl_seconds
+        wallet = Wallet(registry, services.catalog, sources, most_s)
+        prober = Prober(door, wallet, settings.auth_realm)
+        entrance = Entrance(prober, plain, is_proxy_trusted=bool(settings.trusted_proxies))
         with _quiet():
             self.findings += entrance.findings()
-        self.summaries[Area.ENTRANCE] = f"{door.url}, {entrance.requests} requests"
+        self.summaries[Area.ENTRANCE] = f"{door.url}, {prober.requests} requests"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from app.core.text import visible
 
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _WORST_FIRST = tuple(reversed(Severity))
-_MAX_WIDTH = 110
+_MIN_WIDTH, _MAX_WIDTH = 40, 110
 _INDENT = " " * 6
 _HINTS = {Area.ENTRANCE: "; it takes --url with the public address of a protected backend"}
 
@@ -51,19 +51,18 @@ def _counted(severity: Severity, count: int) -> str:
 
 
 def _finding(found: Finding) -> str:
-    title = f"\n{click.style(f'{found.severity:<7}', fg=_COLORS[found.severity])} {found.id}: "
-    lines = [
-        _wrapped(part, text) for part, text in (("", found.what), ("why: ", found.why), ("fix: ", found.fix))
-    ]
-    return "\n".join([title + lines[0].lstrip(), *lines[1:]])
+    title = _wrapped(f"{found.severity:<7} {found.id}: {found.what}", "").replace(
+        found.severity, click.style(found.severity, fg=_COLORS[found.severity]), 1
+    )
+    return "\n".join(["", title, _wrapped(f"why: {found.why}"), _wrapped(f"fix: {found.fix}")])
 
 
-def _wrapped(label: str, text: str) -> str:
+def _wrapped(text: str, first_indent: str = _INDENT) -> str:
     width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
     return textwrap.fill(
-        visible(label + text),
-        max(width, 40),
-        initial_indent=_INDENT,
+        visible(text),
+        max(width, _MIN_WIDTH),
+        initial_indent=first_indent,
         subsequent_indent=_INDENT,
         break_long_words=False,
         break_on_hyphens=False,

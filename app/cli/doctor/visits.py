@@ -62,7 +62,7 @@ class Url:
     def parse(cls, text: str) -> Self:
         """Return the address in *text*; raises ValueError."""
         parts = urlsplit(text)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        if parts.scheme not in _PORTS or not parts.hostname or "*" in parts.hostname:
             raise ValueError("an address such as https://app.example.com")
         if parts.username is not None or parts.password is not None:
             raise ValueError("an address without user name and password")
