@@ -121,7 +121,8 @@ def test_healthy_servers() -> None:
     odd = Server(info={"redis_version": "unknown", "maxmemory": "many", "role": ""})
 
     assert list(findings_of(Checkup(servers=(Server(info=good), node, odd), deadline_s=0.25))) == []
-    assert summary_of(Checkup(servers=(node, odd))).startswith("a:1 7.2.4, append-only file on")
+    assert summary_of(Checkup(servers=(node,))).startswith("7.2.4, append-only file on")
+    assert summary_of(Checkup(servers=(node, odd))) == "2 primaries, 7.2.4, unknown"
 
 
 def test_distance() -> None:

@@ -135,17 +135,20 @@ def _number(info: Mapping[str, str], name: str) -> int:
 
 def summary_of(checkup: Checkup) -> str:
     """Return one line about the servers for a report."""
-    return "; ".join(map(_summary, checkup.servers)) or "not checked"
+    if len(checkup.servers) == 1:
+        return _summary(checkup.servers[0])
+    versions = {(server.info or {}).get("redis_version", "?") for server in checkup.servers}
+    return f"{len(checkup.servers)} primaries, {', '.join(sorted(versions))}"
 
 
 def _summary(server: Server) -> str:
     info = server.info
     if server.unreachable or not info:
-        return server.name or "not inspected"
+        return "not inspected"
     limit = _number(info, "maxmemory")
     room = f" of {limit // _MIB} MiB" if limit else " MiB, no maxmemory"
     parts = [
-        f"{server.name} {info.get('redis_version', '?')}".strip(),
+        info.get("redis_version", "?"),
         f"append-only file {'on' if info.get('aof_enabled') == '1' else 'off'}",
         info.get("maxmemory_policy", "?"),
         f"{_number(info, 'used_memory') / _MIB:.1f}{room}",

@@ -24,7 +24,20 @@ _KEYLESS = {"DBSIZE", "EXEC", "INFO", "MULTI", "PING", "TIME"}
 SENT = (
     *_KEYLESS,
     *("EVALSHA x 0", "EVAL x 0", "SCAN 0", "SELECT 0", "WAITAOF 1 0 0"),
-    *("DEL", "EXISTS", "GET", "GETRANGE", "HGET", "LLEN", "PEXPIRETIME", "SADD", "SET", "SMEMBERS", "SREM"),
+    *(
+        "DEL",
+        "EXISTS",
+        "GET",
+        "GETRANGE",
+        "HGET",
+        "HGETALL",
+        "LLEN",
+        "PEXPIRETIME",
+        "SADD",
+        "SET",
+        "SMEMBERS",
+        "SREM",
+    ),
     *("ZADD", "ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZRANDMEMBER", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "ZSCAN"),
 )
 # One key of each family, by the pattern that it needs.

@@ -15,8 +15,10 @@ from app.core.checkup import findings_of
 from app.store import checkup
 from devkit.builders import make_settings
 from devkit.clock import StoppedClock
+from devkit.cluster import Nodes
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
+from devkit.sentinels import SERVICE, Sentinel
 from devkit.waiting import until
 
 Find = Callable[..., set[str]]
@@ -24,9 +26,10 @@ NEEDED = "~tokens:* ~{tokens:* ~acl:* ~{acl:* -@all +@read +@write +@connection 
 OPERATOR = ["--user", "operator", "on", ">x", "~*", "&*", "+@all"]
 
 
-def found(port: int, **settings: object) -> dict[str, str]:
-    """Return what is found wrong with the server at *port*, by id."""
-    services = build_services(make_settings(REDIS_PORT=port, REDIS_DEADLINE_MS=5000, **settings))
+def found(port: int = 0, **settings: object) -> dict[str, str]:
+    """Return what is found wrong with the server at *port*, or elsewhere by *settings*, by id."""
+    place = {"REDIS_PORT": port} if port else {}
+    services = build_services(make_settings(REDIS_DEADLINE_MS=5000, **place, **settings))
     return {one.id: one.what for one in findings_of(services.checkup())}
 
 
@@ -172,6 +175,30 @@ def test_password(server: RedisServer) -> None:
 
     assert set(refused) == {"redis-unreachable"}
     assert "guessed" not in str(refused)
+
+
+def test_cluster(nodes: Nodes, cluster_client: Any) -> None:
+    """Each node of a Cluster is examined, and named."""
+    url = f"redis+cluster://127.0.0.1:{nodes.primaries[0].port}"
+    assert found(REDIS_URL=url) == {}
+    assert cluster_client.dbsize() == 0
+
+    second = nodes.primaries[1]
+    second.client().config_set("maxmemory-policy", "allkeys-lru")
+    refused = found(REDIS_URL=url)
+    second.client().config_set("maxmemory-policy", "noeviction")
+    assert refused == {"redis-evicts": f"Redis at 127.0.0.1:{second.port} has maxmemory-policy allkeys-lru"}
+
+
+def test_sentinels() -> None:
+    """Each sentinel that can't be used is named."""
+    dead = free_port()
+    with RedisServer(aof=True) as primary, Sentinel(primary) as alive:
+        url = f"redis+sentinel://127.0.0.1:{alive.port},127.0.0.1:{dead}/{SERVICE}"
+        refused = found(REDIS_URL=url)
+
+    assert set(refused) == {"redis-sentinel-down"}
+    assert f"the sentinel 127.0.0.1:{dead} can't be used" in refused["redis-sentinel-down"]
 
 
 def test_no_key_is_written(server: RedisServer, operator: Any) -> None:
