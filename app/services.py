@@ -8,6 +8,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from app.core.audit import AuditLog
 from app.core.backends import Backends
 from app.core.catalog import Catalog
 from app.core.checkup import Checkup
@@ -32,10 +33,11 @@ class Services:
     catalog: Catalog
     registry: Registry
     holders: Holders
+    audit: AuditLog
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]
-    checkup: Callable[[], Checkup]
+    checkup: Callable[[Callable[[], None]], Checkup]
     tally: Tally
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from app import backends_file, listening, origins
 from app.contradictions import contradictions
+from app.core.audit import MAX_AGE_DAYS, MAX_ENTRIES, Rules
 from app.core.backends import Backends
 from app.core.clients import Proxies, parse_proxies
 from app.core.credentials import NAMES, Source, parse_sources
@@ -25,6 +26,7 @@ from app.core.kinds import whole_number
 from app.core.limits import MAX_REQUESTS, MAX_WINDOW_S, Limit
 from app.redis_url import Address, Location, Login, parse_host, parse_url
 
+_DAY_S = 86_400
 _YES, _NO = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 _PLACEHOLDER = re.compile(
     r"(change|replace|fill)[-_ ]?(me|this|it)\b.*|your[-_ ].*|<.*>|default|example|todo|xxx+", re.IGNORECASE
@@ -239,6 +241,13 @@ class Settings:
     web_concurrency: int = _setting(_integer(1, 256), "2", "Worker processes")
     express_lane: bool = _setting(_flag, "true", "Answer plain requests to /auth without Flask")
     metrics_enabled: bool = _setting(_flag, "true", "Answer `GET /metrics`, without a password")
+    audit_log: str = _setting(
+        _word("off", "stdout"), "off", "Where changes are also written as JSON lines: `stdout`, or `off`"
+    )
+    audit_max_entries: int = _setting(
+        _integer(1, MAX_ENTRIES), "100000", "How many changes the audit log in Redis keeps"
+    )
+    audit_max_age_days: int = _setting(_integer(1, MAX_AGE_DAYS), "365", "How many days it keeps a change")
     log_level: str = _setting(
         _word("debug", "info", "warning", "error"), "info", "Lowest level that is logged"
     )
@@ -269,6 +278,11 @@ class Settings:
     def limit(self) -> Limit:
         """Return the rate limit of tokens that do not have their own."""
         return Limit(self.rate_limit_max, self.rate_limit_window_sec)
+
+    @property
+    def audit_rules(self) -> Rules:
+        """Return how much of the audit log is kept."""
+        return Rules(self.audit_max_entries, self.audit_max_age_days * _DAY_S)
 
     @property
     def fail_limit(self) -> Limit | None:

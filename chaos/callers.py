@@ -26,7 +26,7 @@ from app.core.gate import Gate
 from app.core.registry import Registry
 from app.core.verdicts import Attempt, Decision, Identity, Verdict
 from app.store import keys
-from devkit.builders import make_settings
+from devkit.builders import ACTOR, make_settings
 
 TOKENS = 60
 CALLERS = 150
@@ -70,14 +70,14 @@ def _of(number: int, registry: Registry, gate: Gate, client: redis.Redis) -> Ite
         "rate_limit_window_sec": DAY_S,
     }
     later = {"not_before": "2999-01-01T00:00:00Z"} if verdict is Verdict.TOKEN_NOT_YET_VALID else {}
-    issued = registry.issue(fields | limit | later)
+    issued = registry.issue(ACTOR, fields | limit | later)
     token, secret = issued.token, issued.secret
     right, wrong = Attempt(secret, host), Attempt(secret, f"x{number}.test")
     identity = Identity(token.id.encode(), token.email.encode(), token.comment.encode())
     if verdict is Verdict.UNKNOWN_TOKEN:
         client.delete(keys.record(token.digest))
     if verdict is Verdict.DISABLED_TOKEN:
-        registry.enable(token, enabled=False)
+        registry.enable(ACTOR, token, enabled=False)
     if verdict is Verdict.RATE_LIMITED:
         gate.check(right)
     yield Expectation(right, verdict, None if verdict is Verdict.UNKNOWN_TOKEN else identity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app.core.audit import Actor, Via
 from app.core.restrictions import RESTRICTIONS
 from app.core.tokens import Token, mint_id
 from app.settings import Settings
@@ -18,6 +19,7 @@ def make_settings(**variables: Any) -> Settings:
     return Settings.from_environ(ENVIRON | {name: str(value) for name, value in variables.items()})
 
 
+ACTOR = Actor(Via.SHELL, "tester")
 NOW = 1_795_492_982
 
 

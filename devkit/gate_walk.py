@@ -21,7 +21,7 @@ from app.core.limits import Limit
 from app.core.verdicts import Decision
 from app.web.answers import render
 from app.web.forwarded import read_attempt
-from devkit.builders import make_settings
+from devkit.builders import ACTOR, make_settings
 from devkit.clock import StoppedClock
 from devkit.gate_model import (
     DAY_S,
@@ -456,7 +456,7 @@ class Walk:
         is_taken = secret is not None and self.model.is_taken(secret)
 
         def issue() -> tuple[str, str]:
-            issued = self.replica.registry.issue(typed, secret=secret, allow_weak=True)
+            issued = self.replica.registry.issue(ACTOR, typed, secret=secret, allow_weak=True)
             return issued.token.id, issued.secret
 
         if is_taken or self._is_refused(Modeled("", "", {}, now_s, ends_s), typed):

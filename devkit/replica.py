@@ -6,22 +6,35 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from app.core.audit import Rules
 from app.core.catalog import Catalog
+from app.core.defaults import Defaults
 from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.limits import Limit
 from app.core.peppers import Peppers
-from app.core.registry import Defaults, Registry
+from app.core.registry import Registry
 from app.core.tokens import Token
 from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
+from app.store.audit import RedisAudit
+from app.store.changes import RedisChanges
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
+from app.store.trail import Trail
+from devkit.builders import ACTOR
 
+RULES = Rules()
 LIMIT = Limit(100, 60)
 DEADLINE_S = 60
+
+
+def make_changes(client: Any) -> RedisChanges:
+    """Return a store of changes on *client*."""
+    pepper_check = PepperCheck(client, ["f"])
+    return RedisChanges(client, RedisTokens(client, pepper_check, 2), pepper_check, 2, Trail(client, Rules()))
 
 
 class Replica:
@@ -34,38 +47,41 @@ class Replica:
         limit: Limit = LIMIT,
         now: Callable[[], float] = time.time,
         ttl_s: int = 0,
+        rules: Rules = RULES,
     ) -> None:
         self.client = client
         self.peppers = Peppers(peppers[0], tuple(peppers[1:]))
         self.pepper_check = PepperCheck(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.pepper_check, DEADLINE_S)
+        changes = RedisChanges(client, store, self.pepper_check, DEADLINE_S, Trail(client, rules))
+        self.audit = RedisAudit(client, DEADLINE_S)
         self.catalog = Catalog(store, self.peppers, "acl")
-        self.registry = Registry(store, self.peppers, "acl", Defaults(ttl_s, limit.window_s), now)
+        self.registry = Registry(store, changes, self.peppers, Defaults("acl", ttl_s, limit.window_s), now)
         self.ledger = RedisLedger(client, self.pepper_check, limit, DEADLINE_S)
         self.gate = Gate(self.ledger, self.peppers, "acl")
-        self.holders = Holders(self.gate, self.catalog, self.registry, store, "acl")
+        self.holders = Holders(self.gate, self.catalog, self.registry, changes, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:
         """Issue a token; return its id and its secret."""
-        issued = self.registry.issue({"hosts": "a.test"} | typed)
+        issued = self.registry.issue(ACTOR, {"hosts": "a.test"} | typed)
         return issued.token.id, issued.secret
 
     def edit(self, name: str, typed: dict[str, str]) -> Token:
         """Find and edit the token *name*; return it."""
-        return self.registry.edit(self.catalog.find(name), typed).token
+        return self.registry.edit(ACTOR, self.catalog.find(name), typed).token
 
     def enable(self, name: str, *, enabled: bool) -> Token:
         """Find the token *name*, and enable or disable it; return it."""
-        return self.registry.enable(self.catalog.find(name), enabled=enabled).token
+        return self.registry.enable(ACTOR, self.catalog.find(name), enabled=enabled).token
 
     def rotate(self, name: str, grace_seconds: str) -> tuple[Token, str]:
         """Find and rotate the token *name*; return it and its new secret."""
-        issued = self.registry.rotate(self.catalog.find(name), grace_seconds)
+        issued = self.registry.rotate(ACTOR, self.catalog.find(name), grace_seconds)
         return issued.token, issued.secret
 
     def delete(self, name: str) -> Token:
         """Find and delete the token *name*; return it."""
-        return self.registry.delete(self.catalog.find(name)).token
+        return self.registry.delete(ACTOR, self.catalog.find(name)).token
 
     def decide(self, secret: str, host: str = "a.test") -> Decision:
         """Return the decision on *secret* for *host*."""

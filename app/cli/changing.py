@@ -9,6 +9,7 @@ from functools import partial
 import click
 
 from app.cli import arguments, output, several
+from app.cli.actors import actor
 from app.cli.groups import tokens
 from app.core import extension
 from app.core.changes import Change
@@ -30,7 +31,7 @@ def edit(names: tuple[str, ...], *, as_json: bool, **options: str | None) -> Non
 
 
 def _edit(token: Token, verb: str, typed: dict[str, str], *, as_json: bool) -> None:
-    output.done(verb, services().registry.edit(token, typed), as_json=as_json)
+    output.done(verb, services().registry.edit(actor(), token, typed), as_json=as_json)
 
 
 @tokens.command("extend")
@@ -71,7 +72,7 @@ def enable(names: tuple[str, ...], *, as_json: bool) -> None:
 
 
 def _enable(token: Token, *, verb: str, enabled: bool, as_json: bool) -> None:
-    output.done(verb, services().registry.enable(token, enabled=enabled), as_json=as_json)
+    output.done(verb, services().registry.enable(actor(), token, enabled=enabled), as_json=as_json)
 
 
 @tokens.command("delete")
@@ -93,7 +94,7 @@ def _confirm(found: Sequence[Token]) -> None:
 
 
 def _delete(token: Token, *, as_json: bool) -> None:
-    change = services().registry.delete(token)
+    change = services().registry.delete(actor(), token)
     if as_json:
         output.json_line(_ended(change).described() | {"durability": change.durability.value})
         output.warn(change)

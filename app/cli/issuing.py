@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from app.cli import arguments, output, several, stdin
+from app.cli.actors import actor
 from app.cli.groups import tokens
 from app.core.fields import FIELDS
 from app.core.tokens import Token
@@ -28,7 +29,7 @@ def create(
             "only with --secret -; a generated secret is never weak", param_hint="--weak"
         )
     typed = {"hosts": "\n".join(hosts)} | arguments.given(options)
-    issued = services().registry.issue(typed, secret=secret, allow_weak=weak)
+    issued = services().registry.issue(actor(), typed, secret=secret, allow_weak=weak)
     output.issued(issued, "Created", as_json=as_json, is_quiet=quiet)
 
 
@@ -45,4 +46,6 @@ def rotate(names: tuple[str, ...], *, as_json: bool, quiet: bool, **options: str
 
 
 def _rotate(token: Token, grace_s: str, *, as_json: bool, is_quiet: bool) -> None:
-    output.issued(services().registry.rotate(token, grace_s), "Rotated", as_json=as_json, is_quiet=is_quiet)
+    output.issued(
+        services().registry.rotate(actor(), token, grace_s), "Rotated", as_json=as_json, is_quiet=is_quiet
+    )

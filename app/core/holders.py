@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.core import fields, tokens
+from app.core.audit import Actor
 from app.core.catalog import Catalog, Held
 from app.core.changes import Change, Issued
 from app.core.errors import ConflictError, StoreUnavailableError, TooManyRotationsError
 from app.core.gate import Gate
 from app.core.networks import contain
 from app.core.registry import Registry
-from app.core.token_store import TokenStore
+from app.core.token_store import TokenChanges
 from app.core.tokens import Status, Token
 from app.core.verdicts import Attempt, Decision, Identity, Verdict
 
@@ -30,12 +31,12 @@ class Holders:
     """
 
     def __init__(
-        self, gate: Gate, catalog: Catalog, registry: Registry, store: TokenStore, prefix: str
+        self, gate: Gate, catalog: Catalog, registry: Registry, changes: TokenChanges, prefix: str
     ) -> None:
         self._gate = gate
         self._catalog = catalog
         self._registry = registry
-        self._store = store
+        self._changes = changes
         self._prefix = prefix
 
     def recognize(self, attempt: Attempt, *, anywhere: bool) -> Held | Decision:
@@ -52,7 +53,7 @@ class Holders:
         verdict = _fault(held.token, self._registry.now_s) or _misplacement(networks, attempt.address)
         return Decision(verdict, _identity(held.token)) if verdict else held
 
-    def rotate(self, held: Held, grace_seconds: str) -> Issued:
+    def rotate(self, actor: Actor, held: Held, grace_seconds: str) -> Issued:
         """Give the token a new secret, as ``Registry.rotate`` does.
 
         Raises also ConflictError for a replaced secret, which must not take over the token, and
@@ -63,18 +64,20 @@ class Holders:
         fields.parse_grace(grace_seconds)  # before it counts
         # Each claim lasts an hour, so there are at most so many in any hour.
         claims = (f"rotation-{number}-of-{held.token.id}" for number in range(MAX_ROTATIONS))
-        claim = next(filter(self._store.claim, claims), None)
+        claim = next(filter(self._changes.claim, claims), None)
         if claim is None:
             raise TooManyRotationsError(f"rotated {MAX_ROTATIONS} times within an hour; nothing was changed")
         try:
-            return self._registry.rotate(held.token, grace_seconds)
+            return self._registry.rotate(actor, held.token, grace_seconds)
         except ConflictError:  # another rotation came first
-            self._store.release(claim)
+            self._changes.release(claim)
             raise
 
-    def end(self, held: Held) -> Change:
+    def end(self, actor: Actor, held: Held) -> Change:
         """Delete the token, or end only the secret if a rotation replaced it; raise NoSuchTokenError."""
-        return self._registry.retire(held) if held.is_replaced else self._registry.delete(held.token)
+        if held.is_replaced:
+            return self._registry.retire(actor, held)
+        return self._registry.delete(actor, held.token)
 
 
 def _fault(token: Token, now_s: int) -> Verdict | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from app.core.audit import Actor
 from app.core.clients import networks_of
 from app.core.limits import Limit, Refusal
 
@@ -36,8 +37,10 @@ def scopes(client: str) -> list[Scope]:
 class Logins(Protocol):
     """Counts wrong passwords, over all workers and replicas."""
 
-    def weigh(self, client: str, *, is_right: bool) -> Refusal | None:
+    def weigh(self, actor: Actor, client: str, *, is_right: bool) -> Refusal | None:
         """Count an attempt to sign in; a refusal means that *client* must not learn whether it was right.
+
+        The first refusal of a client or network in a window is in the audit log, as one of *actor*.
 
         Raises StoreUnavailableError.
         """

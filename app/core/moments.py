@@ -36,15 +36,16 @@ def parse(text: str) -> int:
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(seconds=1) + is_leap
 
 
-def rfc3339(seconds: int | None) -> str:
+def rfc3339(seconds: int | None, milliseconds: int | None = None) -> str:
     """Return a time in the format of RFC 3339, limited to the years 1 to 9999, or "" for None."""
     if seconds is None:
         return ""
+    fraction = "" if milliseconds is None else f".{milliseconds:03}"
     try:
         at = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):  # outside those years, as other programs may have stored
         at = _LATEST if seconds > 0 else _EARLIEST
-    return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%SZ")  # %Y has three digits for the year 999
+    return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%S{fraction}Z")  # %Y has three digits for the year 999
 
 
 def within(days: int, today: date) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from app.core import fields, tokens
+from app.core.audit import Actor
 from app.core.catalog import Held
 from app.core.changes import Change, Issued
+from app.core.defaults import Defaults
 from app.core.durability import Durability
 from app.core.errors import (
     AlreadyIssuedError,
@@ -20,7 +21,7 @@ from app.core.errors import (
 )
 from app.core.fields import ClashingFieldsError, Draft, InvalidFieldsError, Leave
 from app.core.peppers import Peppers
-from app.core.token_store import TokenStore
+from app.core.token_store import TokenChanges, TokenStore
 from app.core.tokens import Fault, Token
 
 _TAKEN = {"secret": "a token with this secret exists already; nothing was changed"}
@@ -30,37 +31,24 @@ _MOVED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """The defaults for a token that does not set its own values, and what no token may have.
-
-    A *max_ttl_s* of 0 is no bound; *unset* are the names of the settings that have no value.
-    """
-
-    ttl_s: int
-    window_s: int
-    max_ttl_s: int = 0
-    unset: frozenset[str] = frozenset()
-
-
 class Registry:
     """Changes tokens; reads the clock once per change.
 
-    Each change takes a token from the catalog. It raises StoreUnavailableError if the change was not made,
-    and UnknownOutcomeError if it may have been made.
+    Each change takes its actor, and a token from the catalog. It raises StoreUnavailableError if the change
+    was not made, and UnknownOutcomeError if it may have been made.
     """
 
     def __init__(
         self,
         store: TokenStore,
+        changes: TokenChanges,
         peppers: Peppers,
-        prefix: str,
         defaults: Defaults,
         now: Callable[[], float],
     ) -> None:
         self._store = store
+        self._changes = changes
         self._peppers = peppers
-        self._prefix = prefix
         self._defaults = defaults
         self._now = now
 
@@ -71,6 +59,7 @@ class Registry:
 
     def issue(
         self,
+        actor: Actor,
         typed: Mapping[str, str],
         idempotency_key: str | None = None,
         *,
@@ -84,14 +73,20 @@ class Registry:
         now = self._now()
         defaults = self._defaults
         draft = fields.parse_new(typed, defaults.ttl_s, int(now), defaults.max_ttl_s, defaults.unset)
-        secret = tokens.mint(self._prefix) if secret is None else self._usable(secret, allow_weak=allow_weak)
+        secret = (
+            tokens.mint(self._defaults.prefix)
+            if secret is None
+            else self._usable(secret, allow_weak=allow_weak)
+        )
         token = self._new(draft, secret, now)
         with self._claimed(idempotency_key):
-            if durability := self._store.add(token):
+            if durability := self._changes.add(actor, token):
                 return Issued(token, int(now), durability, secret)
         raise ClashingFieldsError(_TAKEN)
 
-    def edit(self, token: Token, typed: Mapping[str, str], *, enabled: bool | None = None) -> Change:
+    def edit(
+        self, actor: Actor, token: Token, typed: Mapping[str, str], *, enabled: bool | None = None
+    ) -> Change:
         """Change the fields of *token* that *typed* names, and enable or disable it unless *enabled* is None.
 
         Raises InvalidFieldsError and ConflictError.
@@ -100,38 +95,38 @@ class Registry:
         _refuse_unreadable(token)
         draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
-        durability = self._store.edit(token, draft.spec, draft.expires_at, window_s, enabled=enabled)
+        durability = self._changes.edit(actor, token, draft, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
 
-    def enable(self, token: Token, *, enabled: bool) -> Change:
+    def enable(self, actor: Actor, token: Token, *, enabled: bool) -> Change:
         """Enable or disable *token*; raise ConflictError if that is impossible."""
         _refuse_unreadable(token)
-        durability = _done(self._store.enable(token, enabled=enabled))
+        durability = _done(self._changes.enable(actor, token, enabled=enabled))
         return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
 
-    def rotate(self, token: Token, grace_seconds: str) -> Issued:
+    def rotate(self, actor: Actor, token: Token, grace_seconds: str) -> Issued:
         """Give *token* a new secret; the old one stays valid for *grace_seconds*, as typed.
 
         Raises InvalidFieldsError and ConflictError.
         """
         grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
         _refuse_rotation(token)
-        secret, digest = self._store.choose(token, self._candidates())
-        durability = self._store.rotate(token, digest, now_s + grace_s if grace_s else 0)
+        secret, digest = self._changes.choose(token, self._candidates())
+        durability = self._changes.rotate(actor, token, digest, now_s + grace_s if grace_s else 0)
         return Issued(dataclasses.replace(token, digest=digest), now_s, _done(durability), secret)
 
-    def delete(self, token: Token) -> Change:
+    def delete(self, actor: Actor, token: Token) -> Change:
         """Delete *token*; raise NoSuchTokenError if it has been deleted already."""
-        if durability := self._store.remove(token):
+        if durability := self._changes.remove(actor, token):
             return Change(token, self.now_s, durability)
         raise NoSuchTokenError("that token was deleted or rotated in the meantime; nothing was changed")
 
-    def retire(self, held: Held) -> Change:
+    def retire(self, actor: Actor, held: Held) -> Change:
         """End a replaced secret before its grace period does; the token and its new secret stay valid.
 
         Raises NoSuchTokenError if the grace period has ended, and ConflictError if no rotation replaced it.
         """
-        done = [*filter(None, (self._store.retire(held.token, digest) for digest in held.digests))]
+        done = [*filter(None, (self._changes.retire(actor, held.token, digest) for digest in held.digests))]
         if done:
             return Change(held.token, self.now_s, done[0])
         found = filter(None, map(self._store.get, held.digests))
@@ -141,16 +136,16 @@ class Registry:
 
     def durability(self) -> Durability:
         """Return what is known in advance about the durability of every change."""
-        return self._store.durability()
+        return self._changes.durability()
 
     def forget_peppers(self) -> None:
         """Accept whichever pepper comes next as the right one; the tokens of any other pepper are lost."""
-        self._store.forget_peppers()
+        self._changes.forget_peppers()
 
     def _usable(self, secret: str, *, allow_weak: bool) -> str:
         """Return *secret*; raise InvalidFieldsError if no token can have it, or if one has it already."""
         try:
-            tokens.refuse_unusable(secret, self._prefix, allow_weak=allow_weak)
+            tokens.refuse_unusable(secret, self._defaults.prefix, allow_weak=allow_weak)
         except ValueError as error:
             raise InvalidFieldsError({"secret": str(error)}) from None
         if any(map(self._store.get, self._peppers.digests(secret))):
@@ -169,7 +164,7 @@ class Registry:
     @contextmanager
     def _claimed(self, idempotency_key: str | None) -> Iterator[None]:
         """Claim the key for the block, and release it if the store certainly did nothing."""
-        if idempotency_key and not self._store.claim(idempotency_key):
+        if idempotency_key and not self._changes.claim(idempotency_key):
             raise AlreadyIssuedError(
                 "This form was sent before. If it created a token, the token is in the table, and its secret "
                 "is not shown twice. Send the form again for another token."
@@ -180,12 +175,12 @@ class Registry:
             raise
         except StoreUnavailableError:
             if idempotency_key:
-                self._store.release(idempotency_key)
+                self._changes.release(idempotency_key)
             raise
 
     def _candidates(self) -> Iterator[tuple[str, str]]:
         """Yield new secrets with their digests."""
-        return ((secret, self._peppers.digest(secret)) for secret in tokens.mint_many(self._prefix))
+        return ((secret, self._peppers.digest(secret)) for secret in tokens.mint_many(self._defaults.prefix))
 
 
 def _edited(token: Token, draft: Draft, *, enabled: bool | None) -> Token:

@@ -1,13 +1,14 @@
-"""The interface that the catalog and the registry require of a token store."""
+"""The interfaces that the catalog and the registry require of a token store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from app.core.audit import Actor
 from app.core.durability import Durability
 from app.core.ended import EndedToken, FoundEnded
-from app.core.fields import Leave, TokenSpec
+from app.core.fields import Draft
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.tokens import Token
@@ -15,23 +16,7 @@ from app.core.usage import Usage
 
 
 class TokenStore(Protocol):
-    """Stores tokens; each method raises StoreUnavailableError when it can't.
-
-    A method that changes a token returns the durability of the change, or None if the token has been deleted
-    or rotated in the meantime; it raises UnknownOutcomeError when it can't know whether it made the change.
-    """
-
-    def claim(self, idempotency_key: str) -> bool:
-        """Record *idempotency_key* as used; return False if it already was."""
-        ...
-
-    def release(self, idempotency_key: str) -> None:
-        """Release *idempotency_key* for another use, if the store can be reached."""
-        ...
-
-    def add(self, token: Token) -> Durability | None:
-        """Store a new token together with its expiry, or nothing; return None if its digest is taken."""
-        ...
+    """Finds tokens; each method raises StoreUnavailableError when it can't."""
 
     def get(self, digest: str) -> Token | None:
         """Return the token stored under *digest*, or under the digest that it was rotated to."""
@@ -39,42 +24,6 @@ class TokenStore(Protocol):
 
     def with_id(self, token_id: str) -> Sequence[Token]:
         """Return the token with that public id; several if other programs wrote it more than once."""
-        ...
-
-    def edit(
-        self,
-        token: Token,
-        spec: TokenSpec,
-        expires_at: int | Leave | None,
-        window_s: int,
-        *,
-        enabled: bool | None = None,
-    ) -> Durability | None:
-        """Give *token* the fields of *spec*, an expiry unless that is LEAVE, and *enabled* unless None."""
-        ...
-
-    def enable(self, token: Token, *, enabled: bool) -> Durability | None:
-        """Enable or disable *token*."""
-        ...
-
-    def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
-        """Return the first of *candidates*, secrets with their digests, that *token* can be rotated to."""
-        ...
-
-    def rotate(self, token: Token, digest: str, grace_ends_at: int) -> Durability | None:
-        """Move *token* to *digest*; the old digest leads there until *grace_ends_at*, 0 for not at all."""
-        ...
-
-    def retire(self, token: Token, digest: str) -> Durability | None:
-        """Delete the redirect to *token* that a rotation left under *digest*, or nothing if there is none."""
-        ...
-
-    def remove(self, token: Token) -> Durability | None:
-        """Delete *token* and everything that belongs to it."""
-        ...
-
-    def durability(self) -> Durability:
-        """Return what is known in advance about every change: UNTOLD and NO_FILE apply to all."""
         ...
 
     def usage(self, token: Token, now_s: int) -> Usage:
@@ -119,6 +68,63 @@ class TokenStore(Protocol):
 
     def count_old_peppers(self) -> int:
         """Return how many tokens have not been used with the current pepper since PEPPER_PREVIOUS was set."""
+        ...
+
+
+class TokenChanges(Protocol):
+    """Changes tokens, each change together with an audit entry that names its actor.
+
+    Each method raises StoreUnavailableError when it can't. One that changes a token returns the durability of
+    the change, or None if the token has been deleted or rotated in the meantime; it raises
+    UnknownOutcomeError when it can't know whether it made the change.
+    """
+
+    def claim(self, idempotency_key: str) -> bool:
+        """Record *idempotency_key* as used; return False if it already was."""
+        ...
+
+    def release(self, idempotency_key: str) -> None:
+        """Release *idempotency_key* for another use, if the store can be reached."""
+        ...
+
+    def add(self, actor: Actor, token: Token) -> Durability | None:
+        """Store a new token together with its expiry, or nothing; return None if its digest is taken."""
+        ...
+
+    def edit(
+        self,
+        actor: Actor,
+        token: Token,
+        draft: Draft,
+        window_s: int,
+        *,
+        enabled: bool | None = None,
+    ) -> Durability | None:
+        """Give *token* the fields and the expiry of *draft*, and *enabled* unless None."""
+        ...
+
+    def enable(self, actor: Actor, token: Token, *, enabled: bool) -> Durability | None:
+        """Enable or disable *token*."""
+        ...
+
+    def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        """Return the first of *candidates*, secrets with their digests, that *token* can be rotated to."""
+        ...
+
+    def rotate(self, actor: Actor, token: Token, digest: str, grace_ends_at: int) -> Durability | None:
+        """Move *token* to *digest*; the old digest leads there until *grace_ends_at*, 0 for not at all."""
+        ...
+
+    def retire(self, actor: Actor, token: Token, digest: str) -> Durability | None:
+        """Delete the redirect to *token* that a rotation left under *digest*, or nothing if there is none."""
+        ...
+
+    def remove(self, actor: Actor, token: Token) -> Durability | None:
+        """Delete *token* and everything that belongs to it."""
+        ...
+
+    def durability(self) -> Durability:
+        """Return what is known in advance about every change: UNTOLD and NO_FILE apply to all."""
         ...
 
     def forget_peppers(self) -> None:

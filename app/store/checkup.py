@@ -52,18 +52,15 @@ _KEYS = {
 class RedisCheckup:
     """Asks every server for its facts, each question within *deadline_s*."""
 
-    def __init__(
-        self, client: Client, ping: Callable[[], None], deadline_s: float, decision_deadline_s: float
-    ) -> None:
+    def __init__(self, client: Client, deadline_s: float, decision_deadline_s: float) -> None:
         self._client: Any = client
-        self._ping = ping
         self._deadline_s = deadline_s
         self._decision_deadline_s = decision_deadline_s
         self._may = Script("may")
 
-    def __call__(self) -> Checkup:
-        """Return the facts; never raises."""
-        undecided, is_wrong = self._undecided()
+    def __call__(self, ping: Callable[[], None]) -> Checkup:
+        """Return the facts, among them why no decision can be made if *ping* raises; never raises itself."""
+        undecided, is_wrong = _undecided(ping)
         return Checkup(
             servers=tuple(self._servers()),
             sentinels_down=self._sentinels_down(),
@@ -71,14 +68,6 @@ class RedisCheckup:
             is_pepper_wrong=is_wrong,
             deadline_s=self._decision_deadline_s,
         )
-
-    def _undecided(self) -> tuple[str, bool]:
-        """Return why no decision can be made, empty if one can, and whether a wrong pepper is the reason."""
-        try:
-            self._ping()
-        except StoreUnavailableError as error:
-            return str(error), isinstance(error, WrongPepperError)
-        return "", False
 
     def _servers(self) -> Iterator[Server]:
         if not self._is_cluster:
@@ -164,6 +153,15 @@ class RedisCheckup:
         pool = None if self._is_cluster else self._client.connection_pool
         sentinels = pool and pool.connection_kwargs.get("sentinels")
         return sentinels.failures() if sentinels else {}
+
+
+def _undecided(ping: Callable[[], None]) -> tuple[str, bool]:
+    """Return why no decision can be made, empty if one can, and whether a wrong pepper is the reason."""
+    try:
+        ping()
+    except StoreUnavailableError as error:
+        return str(error), isinstance(error, WrongPepperError)
+    return "", False
 
 
 def _trip(client: Any) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
@@ -20,10 +20,14 @@ _LOST = (redis.RedisError, OSError, gevent.Timeout)
 
 
 class Disk:
-    """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is."""
+    """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is.
 
-    def __init__(self, client: Client) -> None:
+    *report* receives what a script that made a change has replied.
+    """
+
+    def __init__(self, client: Client, report: Callable[[object], None]) -> None:
         self._client: Any = client
+        self._report = report
 
     def change(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
@@ -31,23 +35,28 @@ class Disk:
         Raises UnknownOutcomeError if Redis did not answer; a refusal is raised as redis-py raises it.
         """
         with self._client.client() as pinned:
-            return _ask_in_time(pinned) if _run(script, pinned, keys, args) else None
+            reply = _run(script, pinned, keys, args)
+            if not reply:
+                return None
+            self._report(reply)
+            return _ask_in_time(pinned)
 
     def glance(self) -> Durability:
         """Return the current durability of the server; UNTOLD and NO_FILE apply to every change."""
         return _ask(self._client, _GLANCE_MS)
 
 
-def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[Any]) -> bool:
+def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[Any]) -> object:
+    """Return the reply of *script*: the audit entry that it wrote, 1 if it wrote none, 0 for no change."""
     try:
-        changed = script.run(pinned, keys, args)
+        reply: object = script.run(pinned, keys, args)
     except redis.ResponseError:
         raise
     except _LOST as error:
         raise UnknownOutcomeError("Redis stopped responding before it replied") from error
-    if changed not in (0, 1):
+    if reply not in (0, 1) and not isinstance(reply, list):
         raise UnknownOutcomeError("Redis sent an invalid reply")
-    return bool(changed)
+    return reply
 
 
 def _ask_in_time(pinned: Any) -> Durability:

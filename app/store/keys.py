@@ -44,6 +44,12 @@ FAILED_CLIENTS = "{acl:failures}:clients"
 # list, as those below: the bad tokens of all clients for which that set has no room; TTL: the window.
 FURTHER_FAILURES = "{acl:failures}:further"
 
+# string: exists if the audit log has the refusal of the client or network that follows; TTL: the window.
+NOTED_REFUSAL = "{acl:logins}:noted:"
+
+# stream: the audit log, laid out in lua/trail.lua; in a Cluster one for each slot, see ``audit``.
+AUDIT = "acl:audit"
+
 # How long an expiry marker outlives the record of its token; take.lua has the same number.
 REMEMBERED_MS = REMEMBERED_DAYS * 86_400_000
 
@@ -83,6 +89,11 @@ def ended(digest: str) -> str:
 def all_of(digest: str) -> tuple[str, str, str]:
     """Return the keys of one token that the scripts take, in their order."""
     return record(digest), window(digest), usage(digest)
+
+
+def audit(tag: str | None) -> str:
+    """Return the key of the audit log; in a Cluster, of the part for the slot of *tag*."""
+    return AUDIT if tag is None else f"{AUDIT}:{{{tag}}}"
 
 
 def probes() -> Iterator[str]:

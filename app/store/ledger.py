@@ -22,7 +22,7 @@ from app.core.verdicts import Decision, Identity, Verdict
 from app.store import keys, records
 from app.store.index_records import MAX_MOVES
 from app.store.pepper_check import PepperCheck
-from app.store.rekey import Rekeyer
+from app.store.rekey import Redirect, Rekeyer
 from app.store.transport.background import run_in_background
 from app.store.transport.cluster import Client
 from app.store.transport.cluster_pipeline import ClusterPipeline
@@ -107,7 +107,7 @@ class RedisLedger(Ledger):
         try:
             if found != current:
                 token_id = records.id_of(found, token_id)
-                self._rekeyer.move(token_id, found, current, int(time.time()) + MAX_GRACE_S)
+                self._rekeyer.move(token_id, found, current, Redirect(int(time.time()) + MAX_GRACE_S))
             self._pepper_check.record_current()
         finally:
             self._unsettled.discard(found)

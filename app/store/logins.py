@@ -7,30 +7,35 @@ from typing import Any
 
 import redis
 
+from app.core.audit import Action, Actor
 from app.core.limits import Limit, Refusal
 from app.core.logins import KNOWN_S, MAX_KNOWN, WINDOW_S, WRONG_OF_KNOWN, Logins, scopes
 from app.store import keys
+from app.store.trail import Trail
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded, is_wrong_type
 from app.store.transport.scripts import Script
 
-_KEYS = (keys.WRONG_LOGINS, keys.KNOWN_CLIENTS)
+_KEYS = (keys.WRONG_LOGINS, keys.KNOWN_CLIENTS, keys.NOTED_REFUSAL)
 _RULES = (WINDOW_S, MAX_KNOWN, KNOWN_S, WRONG_OF_KNOWN)
 
 
 class RedisLogins(Logins):
     """Counts wrong passwords with ``login.lua``."""
 
-    def __init__(self, client: Client, deadline_s: float) -> None:
+    def __init__(self, client: Client, deadline_s: float, trail: Trail) -> None:
         self._client: Any = client
         self._deadline_s = deadline_s
-        self._login = Script("login")
+        self._trail = trail
+        self._login = Script("login", "trail")
 
-    def weigh(self, client: str, *, is_right: bool) -> Refusal | None:
+    def weigh(self, actor: Actor, client: str, *, is_right: bool) -> Refusal | None:
         counted = scopes(client)
         limits = [text for scope in counted for text in (scope.name, scope.limit.max_requests)]
+        trail = self._trail.beside(keys.WRONG_LOGINS, actor, Action.LOGIN_REFUSED)
         with bounded(self._deadline_s):
-            reply = self._login.run(self._client, _KEYS, [int(is_right), *_RULES, *limits])
+            reply, noted = self._login.run(self._client, _KEYS, [int(is_right), *_RULES, *limits, trail])
+            self._trail.report(noted)
             return _read(reply, [scope.limit for scope in counted])
 
     def reset(self) -> int:

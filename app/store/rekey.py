@@ -6,7 +6,7 @@ See docs/decisions/0005, and 0009 for Clusters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import gevent
 
@@ -24,6 +24,18 @@ Outcome = TypeVar("Outcome")
 Run = Callable[[Script, Sequence[str], Sequence[Any]], Outcome | None]
 
 
+class Redirect(NamedTuple):
+    """What remains under the old digest: a redirect until *ends_at*, in seconds since the epoch, 0 for none.
+
+    Then *marker* remembers it; without a marker, the secret has not been replaced. *trail* is the audit
+    argument, "" for a move without an actor.
+    """
+
+    ends_at: int
+    marker: bytes = b""
+    trail: str = ""
+
+
 class Rekeyer(Generic[Outcome]):
     """Moves the keys of a token to another digest with ``move.lua``.
 
@@ -35,7 +47,7 @@ class Rekeyer(Generic[Outcome]):
         self._pepper_check = pepper_check
         self._run = run
         self._index = Index(client)
-        self._move = Script("move")
+        self._move = Script("move", "trail")
 
     def choose(self, old: str, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         """Return the first of *candidates*, secrets with their digests, that digest *old* can move to.
@@ -54,23 +66,20 @@ class Rekeyer(Generic[Outcome]):
         """Tell whether one script may access both digests: in a Cluster, whether they share a slot."""
         return not isinstance(self._client, Cluster) or slot_of(keys.record(old)) == slot_of(keys.record(new))
 
-    def move(
-        self, token_id: str, old: str, new: str, grace_ends_at: int, marker: bytes = b""
-    ) -> Outcome | None:
+    def move(self, token_id: str, old: str, new: str, redirect: Redirect) -> Outcome | None:
         """Move all keys of digest *old* to *new*, and return the outcome of the script.
 
         Returns None if the token no longer exists, or if the new digest lies in another slot of a Cluster.
-        *old* redirects to *new* until *grace_ends_at*, in seconds since the epoch; 0 means not at all. Then
-        *marker* remembers it; without a marker, the secret has not been replaced. The index entry is added
-        before the move, and again after it because a page view may prune it in between.
+        The index entry is added before the move, and again after it because a page view may prune it in
+        between.
         """
         if not self.can_move(old, new):
             return None
         entry, old_entry = keys.index_entry(token_id, new), keys.index_entry(token_id, old)
         self._index.add(entry, like=old_entry)
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
-        args = [new, grace_ends_at * 1000, marker, keys.REMEMBERED_MS, token_id]
-        outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label)])
+        args = [new, redirect.ends_at * 1000, redirect.marker, keys.REMEMBERED_MS, token_id]
+        outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label), redirect.trail])
         with best_effort():
             if outcome:
                 self._index.add(entry, like=old_entry)

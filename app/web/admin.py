@@ -24,6 +24,7 @@ from app.core.search import InvalidQueryError
 from app.core.tokens import Token
 from app.services import services
 from app.web import forms, listing
+from app.web.actors import operator
 from app.web.basic_auth import basic_auth
 from app.web.messages import log_durability, why
 
@@ -84,7 +85,7 @@ def create_token() -> Shown:
     """Create a token and show its secret, only this once."""
     try:
         typed = forms.typed(request.form, forms.IDEMPOTENCY_KEY)
-        issued = services().registry.issue(typed, request.form.get(forms.IDEMPOTENCY_KEY))
+        issued = services().registry.issue(operator(), typed, request.form.get(forms.IDEMPOTENCY_KEY))
     except InvalidFieldsError as error:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
@@ -97,7 +98,7 @@ def edit_token() -> Shown | Response:
     """Change the submitted fields of a token and leave the others unchanged."""
     token = services().catalog.find(forms.token(request.form))
     try:
-        change = services().registry.edit(token, forms.typed(request.form, forms.TOKEN))
+        change = services().registry.edit(operator(), token, forms.typed(request.form, forms.TOKEN))
         return _done("edited", change)
     except InvalidFieldsError as error:
         return _token_page(token, error.problems)
@@ -106,26 +107,26 @@ def edit_token() -> Shown | Response:
 @bp.post("/disable_token")
 def disable_token() -> Response:
     """Disable a token; it can be enabled again."""
-    return _done("disabled", services().registry.enable(_token(), enabled=False))
+    return _done("disabled", services().registry.enable(operator(), _token(), enabled=False))
 
 
 @bp.post("/enable_token")
 def enable_token() -> Response:
     """Enable a token."""
-    return _done("enabled", services().registry.enable(_token(), enabled=True))
+    return _done("enabled", services().registry.enable(operator(), _token(), enabled=True))
 
 
 @bp.post("/rotate_token")
 def rotate_token() -> Shown:
     """Give a token a new secret and show it, only this once."""
     token, grace = _token("grace_seconds"), request.form.get("grace_seconds", "0")
-    return _issued(services().registry.rotate(token, grace), grace=grace)
+    return _issued(services().registry.rotate(operator(), token, grace), grace=grace)
 
 
 @bp.post("/delete_token")
 def delete_token() -> Response:
     """Delete a token permanently."""
-    change = services().registry.delete(_token())
+    change = services().registry.delete(operator(), _token())
     return redirect(url_for("admin.index", deleted=change.token.id, disk=_disk(change)), 303)
 
 

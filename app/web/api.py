@@ -7,16 +7,14 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 
-from app.core.catalog import PAGE_SIZE
 from app.core.changes import Issued
 from app.core.fields import FIELDS, InvalidFieldsError
-from app.core.kinds import whole_number
 from app.core.search import InvalidQueryError
 from app.core.tokens import Status, Token
 from app.services import services
-from app.web import bodies, listing, own_schema, parameters
+from app.web import audit, bodies, listing, own_schema, parameters
+from app.web.actors import operator
 from app.web.basic_auth import basic_auth
-from app.web.list_parameters import MAX_LIMIT
 from app.web.openapi import DESCRIPTION, describe
 from app.web.problems import API, problem
 from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota
@@ -58,7 +56,7 @@ def openapi() -> Shown:
 def list_tokens() -> Shown:
     """Return tokens that match the parameters, from ``cursor`` on."""
     catalog, sent = services().catalog, request.args
-    limit, now_s = _limit(), services().registry.now_s
+    limit, now_s = parameters.limit(), services().registry.now_s
     if listing.wants_ended(sent, *Status):
         return listing.shown(catalog.ended(sent.get("q", "").strip(), listing.ended_cursor(sent), limit))
     wanted = listing.wanted(sent, services().settings.token_prefix)
@@ -76,7 +74,7 @@ def create_token() -> Answer:
     body = bodies.read(request)
     secret, allow_weak = bodies.existing_secret(body)
     typed = bodies.typed(body, _KINDS)
-    return _issued(services().registry.issue(typed, secret=secret, allow_weak=allow_weak))
+    return _issued(services().registry.issue(operator(), typed, secret=secret, allow_weak=allow_weak))
 
 
 @bp.get("/tokens/<name>")
@@ -95,7 +93,9 @@ def edit_token(name: str) -> Answer:
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
     with bodies.null_end(body):
-        change = services().registry.edit(_find(name), bodies.typed(body, _KINDS), enabled=enabled)
+        change = services().registry.edit(
+            operator(), _find(name), bodies.typed(body, _KINDS), enabled=enabled
+        )
     return shown(change.token, change.changed_at), 200, durability_of(change)
 
 
@@ -103,13 +103,19 @@ def edit_token(name: str) -> Answer:
 def rotate_token(name: str) -> Answer:
     """Give a token a new secret and return it, only this once."""
     grace = bodies.grace(request)
-    return _issued(services().registry.rotate(_find(name), grace))
+    return _issued(services().registry.rotate(operator(), _find(name), grace))
 
 
 @bp.delete("/tokens/<name>")
 def delete_token(name: str) -> Answer:
     """Delete a token permanently."""
-    return "", 204, durability_of(services().registry.delete(_find(name)))
+    return "", 204, durability_of(services().registry.delete(operator(), _find(name)))
+
+
+@bp.get("/audit")
+def read_audit() -> Shown:
+    """Return the newest entries of the audit log, all or those that are asked for, from ``cursor`` on."""
+    return audit.shown()
 
 
 def _issued(issued: Issued) -> Answer:
@@ -121,13 +127,6 @@ def _issued(issued: Issued) -> Answer:
 def _find(name: str) -> Token:
     """Return the token with *name* as its id or SHA-256; a secret does not belong in a URL."""
     return services().catalog.find_public(name)
-
-
-def _limit() -> int:
-    try:
-        return whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
-    except ValueError:
-        raise InvalidFieldsError({"limit": f"a whole number from 1 to {MAX_LIMIT}"}) from None
 
 
 @bp.errorhandler(InvalidQueryError)

@@ -15,12 +15,13 @@ from flask_httpauth import HTTPBasicAuth
 from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import TooManyRequests
 
-from app.core.clients import Proxies, address_of, client_of, is_trusted
+from app.core.clients import Proxies, client_of, is_trusted
 from app.core.limits import Refusal
 from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
 from app.services import services
 from app.settings import Settings
 from app.version import ADMIN_REALM
+from app.web.actors import address, stranger
 from app.web.problems import refusal as refuse
 
 log = logging.getLogger(__name__)
@@ -51,13 +52,13 @@ def _verify(user: str, password: str) -> bool:
         return False
     hops, is_right = _hops(), matches(user, password, services().settings)
     # Always, so that neither a refusal nor its delay reveals whether the password was right.
-    refusal = services().logins.weigh(client_of(*hops), is_right=is_right)
+    refusal = services().logins.weigh(stranger(), client_of(*hops), is_right=is_right)
     if refusal:
-        fields = {"client": address_of(*hops), "wait_s": refusal.retry_after_s, "hint": _hint(*hops)}
+        fields = {"client": address(), "wait_s": refusal.retry_after_s, "hint": _hint(*hops)}
         log.error("too many wrong passwords client=%(client)s wait_s=%(wait_s)d%(hint)s", fields)
         raise TooManyRequests(_message(refusal), _too_many(refusal), refusal.retry_after_s)
     if not is_right:
-        log.warning("wrong user name or password client=%(client)s", {"client": address_of(*hops)})
+        log.warning("wrong user name or password client=%(client)s", {"client": address()})
     return is_right
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from app.core import ended
 from app.core.ended import FoundEnded
-from app.core.fields import ClashingFieldsError, InvalidFieldsError
+from app.core.fields import FIELDS, ClashingFieldsError, InvalidFieldsError
+from app.core.kinds import Text
 from app.core.listing import CURSOR, NEWEST_FIRST, NO_CURSOR, OF_ANOTHER_LIST, Filter, Order
 from app.core.search import (
     MAX_CHARS,
@@ -23,8 +24,7 @@ from app.core.search import (
 from app.core.tokens import Status
 
 ENDED = "ended"
-MAX_EMAIL, MAX_COMMENT = 254, 500
-_MAX_CHARS = {"host": MAX_CHARS, "email": MAX_EMAIL, "comment": MAX_COMMENT}
+MAX_CHARS_OF = {name: field.kind.max_chars for name, field in FIELDS.items() if isinstance(field.kind, Text)}
 _NOT_OF_ENDED = ("host", "email", "comment", "sort")
 _NOT_FOR_ENDED = f"not together with status={ENDED}, which takes q, cursor and limit"
 _SECRET = "that may be a token, and a token does not belong in an address"  # noqa: S105 - a message
@@ -44,8 +44,8 @@ def wants_ended(sent: Mapping[str, str], *others: str) -> bool:
     """
     status = sent.get("status", "")
     if status not in {"", ENDED, *others}:
-        known = f"one of {', '.join([*others, ENDED])}" if others else f"the only status here is {ENDED}"
-        raise InvalidFieldsError({"status": known})
+        one = f"the only status that can be listed is {ENDED}"
+        raise InvalidFieldsError({"status": f"one of {', '.join([*others, ENDED])}" if others else one})
     return status == ENDED
 
 
@@ -73,22 +73,31 @@ def wanted(sent: Mapping[str, str], prefix: str) -> Filter:
 
     *prefix* is that of secrets, which do not belong in an address.
     """
-    texts = {name: sent.get(name, "").strip() for name in ("q", "host", "email", "comment")}
-    for name, max_chars in _MAX_CHARS.items():
-        if len(texts[name]) > max_chars:
-            raise InvalidFieldsError({name: f"at most {max_chars} characters"})
-        if has_beginning(texts[name], prefix) or (name == "host" and may_be_secret(texts[name], prefix)):
-            raise InvalidFieldsError({name: _SECRET})
+    typed, host = sent.get("q", "").strip(), sent.get("host", "").strip()
     return Filter(
-        query=understand(texts["q"], prefix) if texts["q"] else None,
+        query=understand(typed, prefix) if typed else None,
         status=Status(sent["status"]) if sent.get("status") else None,
-        host=_host(texts["host"]) if texts["host"] else None,
-        email=texts["email"],
-        comment=texts["comment"],
+        host=_host(host, prefix) if host else None,
+        email=_part(sent, "email", prefix),
+        comment=_part(sent, "comment", prefix),
     )
 
 
-def _host(text: str) -> Query:
+def _part(sent: Mapping[str, str], name: str, prefix: str) -> str:
+    """Return a part of a text, which may look like a secret unless it begins like one."""
+    text = sent.get(name, "")
+    if len(text) > MAX_CHARS_OF[name]:
+        raise InvalidFieldsError({name: f"at most {MAX_CHARS_OF[name]} characters"})
+    if has_beginning(text, prefix):
+        raise InvalidFieldsError({name: _SECRET})
+    return text
+
+
+def _host(text: str, prefix: str) -> Query:
+    if may_be_secret(text, prefix):
+        raise InvalidFieldsError({"host": _SECRET})
+    if len(text) > MAX_CHARS:
+        raise InvalidFieldsError({"host": f"at most {MAX_CHARS} characters"})
     try:
         return by_host(text)
     except InvalidQueryError as error:

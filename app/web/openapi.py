@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.tokens import DIGEST, TOKEN_ID
+from app.web import audit
 from app.web.list_parameters import PARAMETERS
 from app.web.problems import API
 from app.web.schemas import DURABILITY, SCHEMAS, Schema, schemas
@@ -97,6 +98,14 @@ DESCRIPTION: Schema = {
                 requestBody=_body("Rotation", required=False),
             ),
         },
+        "/audit": {
+            "get": _operation(
+                "read_audit",
+                "Read who changed what, newest first",
+                _answer(200, "Some of the changes", "Entries"),
+                parameters=audit.PARAMETERS,
+            )
+        },
         "/openapi.json": {
             "get": _operation(
                 "openapi",
@@ -118,7 +127,7 @@ DESCRIPTION: Schema = {
                 "content": _json("Problem", "application/problem+json"),
             }
         },
-        "schemas": SCHEMAS,
+        "schemas": SCHEMAS | audit.SCHEMAS,
     },
 }
 
@@ -130,4 +139,4 @@ def describe(today: date, max_ttl_s: int = 0, unset: frozenset[str] = frozenset(
     *unset* are the names of the settings that have no value.
     """
     current = schemas(today, max_ttl_s, unset)
-    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": current}}
+    return DESCRIPTION | {"components": DESCRIPTION["components"] | {"schemas": current | audit.SCHEMAS}}

@@ -1,4 +1,4 @@
-"""Refuse query parameters that a view would ignore (docs/decisions/0015)."""
+"""Read query parameters, and refuse those that a view would ignore (docs/decisions/0015)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from collections.abc import Set as AbstractSet
 
 from flask import request
 
+from app.core.catalog import PAGE_SIZE
 from app.core.fields import InvalidFieldsError
+from app.core.kinds import whole_number
 from app.core.search import may_be_secret
 from app.services import services
+
+MAX_LIMIT = 500
+
+
+def limit() -> int:
+    """Return how many results are asked for at most; raise InvalidFieldsError."""
+    try:
+        return whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
+    except ValueError:
+        raise InvalidFieldsError({"limit": f"a whole number from 1 to {MAX_LIMIT}"}) from None
 
 
 def refuse_others(known: AbstractSet[str] = frozenset()) -> None:

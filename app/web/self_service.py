@@ -9,14 +9,15 @@ from typing import cast
 import gevent
 from flask import Blueprint, Response, g, request
 
+from app.core.audit import Actor
 from app.core.catalog import Held
-from app.core.clients import address_of
 from app.core.errors import StoreUnavailableError, TooManyRotationsError
 from app.core.fields import KEPT
 from app.core.tokens import Token
 from app.core.verdicts import Decision, Verdict
 from app.services import Services, services
 from app.web import bodies, parameters
+from app.web.actors import address, holder
 from app.web.answers import render
 from app.web.auth import decide, log_refusal
 from app.web.forwarded import Headers, read_attempt
@@ -53,14 +54,14 @@ def show_self() -> Shown:
 
 def rotate_self() -> Answer:
     """Give the token a new secret and return it, only this once."""
-    issued = services().holders.rotate(_held(), bodies.grace(request))
+    issued = services().holders.rotate(_actor(), _held(), bodies.grace(request))
     _log_change("rotated the token")
     return {"token": issued.secret} | _own(issued.token, is_replaced=False), 201, durability_of(issued)
 
 
 def end_self() -> Answer:
     """Delete the token, or end the secret alone if a rotation replaced it."""
-    change = services().holders.end(_held())
+    change = services().holders.end(_actor(), _held())
     _log_change("ended a replaced secret of the token" if _held().is_replaced else "deleted the token")
     return "", 204, durability_of(change)
 
@@ -94,6 +95,10 @@ def _held() -> Held:
     return cast(Held, g.held)
 
 
+def _actor() -> Actor:
+    return holder(_held().token.id)
+
+
 def _own(token: Token, *, is_replaced: bool) -> Shown:
     """Return what the holder may see of *token*, with defaults for the limits that it does not set."""
     now_s, settings = services().registry.now_s, services().settings
@@ -104,9 +109,7 @@ def _own(token: Token, *, is_replaced: bool) -> Shown:
 
 
 def _log_change(change: str) -> None:
-    peer, forwarded_for = request.remote_addr or "", request.headers.get("X-Forwarded-For")
-    client = address_of(peer, forwarded_for, services().settings.trusted_proxies)
-    fields = {"change": change, "token": _held().token.id, "client": client}
+    fields = {"change": change, "token": _held().token.id, "client": address()}
     log.info("the holder %(change)s token=%(token)s client=%(client)s", fields)
 
 

@@ -22,6 +22,7 @@ from app.core.registry import Registry
 from app.services import services_of
 from app.settings import Settings
 from devkit.backend import Backend, EchoHandler, Seen
+from devkit.builders import ACTOR
 from devkit.faulty_traefik import FAULTS, FaultyTraefik
 from devkit.ports import free_port
 from devkit.proxies import HOST, Caddy, Change, Nginx, Proxy, unchanged
@@ -153,7 +154,7 @@ def test_plain_http_beside_https(service: Gunicorn, traefik: FaultyTraefik) -> N
 def entrance(service: Gunicorn, url: str, plain: str) -> Entrance:
     """Return the checks of *url*, whose host has *plain* as its address without TLS."""
     services = services_of(app_of(service))
-    wallet = Wallet(services.registry, services.catalog, services.settings.credential_sources, 0)
+    wallet = Wallet(ACTOR, services.registry, services.catalog, services.settings.credential_sources, 0)
     prober = Prober(Door(Url.parse(url), is_insecure=True), wallet, services.settings.auth_realm)
     return Entrance(prober, Door(Url.parse(plain)), is_proxy_trusted=True)
 

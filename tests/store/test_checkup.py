@@ -13,7 +13,7 @@ import redis
 from app import build_services
 from app.core.checkup import findings_of
 from app.store import checkup
-from devkit.builders import make_settings
+from devkit.builders import ACTOR, make_settings
 from devkit.clock import StoppedClock
 from devkit.cluster import Nodes
 from devkit.ports import free_port
@@ -30,7 +30,7 @@ def found(port: int = 0, **settings: object) -> dict[str, str]:
     """Return what is found wrong with the server at *port*, or elsewhere by *settings*, by id."""
     place = {"REDIS_PORT": port} if port else {}
     services = build_services(make_settings(REDIS_DEADLINE_MS=5000, **place, **settings))
-    return {one.id: one.what for one in findings_of(services.checkup())}
+    return {one.id: one.what for one in findings_of(services.checkup(services.ping))}
 
 
 @pytest.fixture(scope="module", name="server")
@@ -148,7 +148,7 @@ def test_unguarded_replicas(server: RedisServer, operator: Any) -> None:
 def test_wrong_pepper(server: RedisServer, operator: Any) -> None:
     """A pepper other than that of the tokens is found, and the right one is not."""
     services = build_services(make_settings(REDIS_PORT=server.port))
-    services.registry.issue({"hosts": "a.test"})
+    services.registry.issue(ACTOR, {"hosts": "a.test"})
     assert operator.exists("acl:peppers")
 
     assert set(found(server.port, PEPPER="another pepper")) == {"pepper-wrong"}

@@ -12,15 +12,14 @@ import redis
 
 from app.core.durability import Durability
 from app.core.errors import StoreUnavailableError, UnknownOutcomeError
-from app.core.fields import Leave
+from app.core.fields import Draft, Leave
 from app.core.verdicts import Verdict
 from app.store import keys
-from app.store.pepper_check import PepperCheck
-from app.store.tokens import RedisTokens
+from app.store.changes import RedisChanges
 from app.store.transport.connection import connect
-from devkit.builders import make_settings, make_token
+from devkit.builders import ACTOR, make_settings, make_token
 from devkit.redis_server import RedisServer, redis_binary, shipped_redis, valkey_binary
-from devkit.replica import Replica
+from devkit.replica import Replica, make_changes
 
 ROUNDS = 10
 
@@ -40,22 +39,22 @@ def _valkey() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def impatient(valkey: RedisServer) -> Iterator[RedisTokens]:
+def impatient(valkey: RedisServer) -> Iterator[RedisChanges]:
     """Return a store with one token and a deadline shorter than a slow disk needs."""
     valkey.client().flushall()
     client = connected(valkey, 1400)
-    store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
-    store.add(TOKEN)
+    store = make_changes(client)
+    store.add(ACTOR, TOKEN)
     yield store
     client.connection_pool.disconnect()
 
 
 @pytest.fixture
-def store(valkey: RedisServer) -> Iterator[RedisTokens]:
+def store(valkey: RedisServer) -> Iterator[RedisChanges]:
     """Return a store on a server that supports WAITAOF."""
     valkey.client().flushall()
     client = connected(valkey)
-    yield RedisTokens(client, PepperCheck(client, ["f"]), 2)
+    yield make_changes(client)
     client.connection_pool.disconnect()
 
 
@@ -95,37 +94,40 @@ def _acknowledged_changes_survive_kills(server: RedisServer) -> None:
 
 
 FAR = 4_000_000_000
-CHANGES: dict[str, Callable[[RedisTokens], Any]] = {
-    "add": lambda store: store.add(make_token("cd" * 32)),
-    "edit": lambda store: store.edit(TOKEN, make_token(email="a@b.example"), Leave.LEAVE, 1),
-    "enable": lambda store: store.enable(TOKEN, enabled=False),
-    "rotate": lambda store: store.rotate(TOKEN, "cd" * 32, 0),
-    "remove": lambda store: store.remove(TOKEN),
-    "retire": lambda store: [store.rotate(TOKEN, "cd" * 32, FAR), store.retire(TOKEN, TOKEN.digest)][1],
+CHANGES: dict[str, Callable[[RedisChanges], Any]] = {
+    "add": lambda store: store.add(ACTOR, make_token("cd" * 32)),
+    "edit": lambda store: store.edit(ACTOR, TOKEN, Draft(make_token(email="a@b.example"), Leave.LEAVE), 1),
+    "enable": lambda store: store.enable(ACTOR, TOKEN, enabled=False),
+    "rotate": lambda store: store.rotate(ACTOR, TOKEN, "cd" * 32, 0),
+    "remove": lambda store: store.remove(ACTOR, TOKEN),
+    "retire": lambda store: [
+        store.rotate(ACTOR, TOKEN, "cd" * 32, FAR),
+        store.retire(ACTOR, TOKEN, TOKEN.digest),
+    ][1],
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_every_change_is_confirmed(store: RedisTokens, change: Callable[[RedisTokens], Any]) -> None:
+def test_every_change_is_confirmed(store: RedisChanges, change: Callable[[RedisChanges], Any]) -> None:
     """Every kind of change is reported as confirmed once."""
-    store.add(TOKEN)
+    store.add(ACTOR, TOKEN)
     assert change(store) is Durability.CONFIRMED
 
 
 @pytest.mark.parametrize("name", sorted(CHANGES.keys() - {"add"}))
-def test_call_that_changes_nothing(store: RedisTokens, name: str) -> None:
+def test_call_that_changes_nothing(store: RedisChanges, name: str) -> None:
     """A call that changed nothing reports no durability."""
     assert CHANGES[name](store) is None
 
 
-def test_slow_disk(valkey: RedisServer, store: RedisTokens) -> None:
+def test_slow_disk(valkey: RedisServer, store: RedisChanges) -> None:
     """A change that the disk does not confirm in time is done, and reported as unconfirmed."""
     valkey.client().config_set("appendfsync", "no")
     try:
-        assert store.add(TOKEN) is Durability.UNCONFIRMED
+        assert store.add(ACTOR, TOKEN) is Durability.UNCONFIRMED
     finally:
         valkey.client().config_set("appendfsync", "everysec")
-    assert store.get(TOKEN.digest)
+    assert valkey.client().exists(keys.record(TOKEN.digest))
 
 
 @pytest.fixture(params=[valkey_binary, redis_binary], ids=["valkey", "installed"])
@@ -140,8 +142,8 @@ def without_waitaof(request: Any) -> Iterator[RedisServer]:
 def reported_by(server: RedisServer) -> set[Durability | None]:
     """Return what is reported for a change and for the server as a whole."""
     client = connected(server)
-    store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
-    reported = {store.add(make_token(token_hex(32))), store.durability()}
+    store = make_changes(client)
+    reported = {store.add(ACTOR, make_token(token_hex(32))), store.durability()}
     client.connection_pool.disconnect()
     return reported
 
@@ -185,36 +187,38 @@ def test_no_append_only_file(binary: Callable[[], str]) -> None:
     """A server without an append-only file is reported as such, and logged once."""
     with RedisServer(binary=binary()) as server:
         client = connected(server)
-        store = RedisTokens(client, PepperCheck(client, ["f"]), 2)
-        assert [store.add(TOKEN), store.remove(TOKEN), store.durability()] == [Durability.NO_FILE] * 3
+        store = make_changes(client)
+        assert [store.add(ACTOR, TOKEN), store.remove(ACTOR, TOKEN), store.durability()] == [
+            Durability.NO_FILE
+        ] * 3
         server.client().config_set("appendonly", "yes")
         assert store.durability() is not Durability.NO_FILE
         client.connection_pool.disconnect()
 
 
-def test_no_reply_to_a_change(valkey: RedisServer, impatient: RedisTokens) -> None:
+def test_no_reply_to_a_change(valkey: RedisServer, impatient: RedisChanges) -> None:
     """If Redis stops answering during a change, the outcome is reported as unknown."""
     valkey.pause()
     try:
         with pytest.raises(UnknownOutcomeError):
-            impatient.enable(TOKEN, enabled=False)
+            impatient.enable(ACTOR, TOKEN, enabled=False)
     finally:
         valkey.resume()
 
 
-def test_no_confirmation_in_time(valkey: RedisServer, impatient: RedisTokens) -> None:
+def test_no_confirmation_in_time(valkey: RedisServer, impatient: RedisChanges) -> None:
     """A change that Redis acknowledged is done, even if its confirmation does not arrive in time."""
     valkey.client().config_set("appendfsync", "no")
     try:
-        assert impatient.remove(TOKEN) is Durability.UNCONFIRMED
+        assert impatient.remove(ACTOR, TOKEN) is Durability.UNCONFIRMED
     finally:
         valkey.client().config_set("appendfsync", "everysec")
     assert valkey.client().zcard(keys.INDEX) == 0
 
 
-def test_refusal(valkey: RedisServer, store: RedisTokens) -> None:
+def test_refusal(valkey: RedisServer, store: RedisChanges) -> None:
     """A change that Redis refuses is reported as not done."""
-    store.add(TOKEN)
+    store.add(ACTOR, TOKEN)
     valkey.client().config_set("min-replicas-to-write", 1)
     try:
         for change in CHANGES.values():

@@ -13,7 +13,7 @@ from app.core.tokens import mint_id
 from app.core.verdicts import Verdict
 from app.store import ended, index_pages, keys, markers
 from app.store.markers import MAX_COMMENT, MAX_EMAIL, MAX_HOSTS
-from devkit.builders import make_token
+from devkit.builders import ACTOR, make_token
 from devkit.replica import Replica
 
 DAY_MS = 86_400_000
@@ -194,7 +194,7 @@ def test_same_secret_again(replica: Replica) -> None:
     """A new token may have the secret of an ended one, which is then forgotten."""
     name, secret = replica.issue(ttl_seconds="600")
     replica.delete(name)
-    again = replica.registry.issue({"hosts": "b.test"}, secret=secret).token
+    again = replica.registry.issue(ACTOR, {"hosts": "b.test"}, secret=secret).token
 
     assert (listed(replica), replica.ask(secret, "b.test")) == ([], Verdict.ALLOWED)
     replica.delete(again.id)
@@ -222,7 +222,7 @@ def test_names_of_an_ended_token(replica: Replica) -> None:
 def test_secret_that_looks_like_a_digest(replica: Replica) -> None:
     """An ended token whose secret is 64 hex digits is found by it, but not where a secret does not belong."""
     secret = "0123456789abcdef" * 4
-    name = replica.registry.issue({"hosts": "a.test"}, secret=secret).token.id
+    name = replica.registry.issue(ACTOR, {"hosts": "a.test"}, secret=secret).token.id
     replica.delete(name)
 
     with pytest.raises(NoSuchTokenError, match=f"^token {name} ended: deleted on"):
@@ -337,7 +337,7 @@ def test_forgetting_spares_tokens_that_exist(replica: Replica, monkeypatch: pyte
     """An entry that is dropped because there are too many never costs a living token its marker."""
     name, secret = replica.issue()
     replica.delete(name)
-    replica.registry.issue({"hosts": "a.test", "ttl_seconds": "600"}, secret=secret)
+    replica.registry.issue(ACTOR, {"hosts": "a.test", "ttl_seconds": "600"}, secret=secret)
     monkeypatch.setattr(ended, "MAX_ENDED", 0)
     other, _ = replica.issue()
     replica.delete(other)
@@ -498,6 +498,6 @@ def test_rotated_before_it_is_deleted(replica: Replica) -> None:
     _, secret = replica.rotate(name, "600")
 
     with pytest.raises(NoSuchTokenError):
-        replica.registry.delete(found)
+        replica.registry.delete(ACTOR, found)
     assert [replica.ask(each) for each in (old, secret)] == [Verdict.ALLOWED] * 2
     assert Ending.DELETED not in {token.ending for token in replica.catalog.all_ended(None)}

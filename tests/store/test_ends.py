@@ -13,6 +13,7 @@ import pytest
 from app.core.tokens import inherited_id
 from app.core.verdicts import Identity, Verdict
 from app.store import keys
+from devkit.builders import ACTOR
 from devkit.replica import Replica
 from devkit.waiting import until
 
@@ -49,7 +50,7 @@ def test_expiry_of_a_new_token(client: Any, how: str) -> None:
     typed = {"expires_at": rfc3339(requested), "ttl_seconds": "600"}
 
     issued = replica.registry.issue(
-        {"hosts": "a.test"} | {name: typed[name] for name in typed if name == how}
+        ACTOR, {"hosts": "a.test"} | {name: typed[name] for name in typed if name == how}
     )
     token, secret = issued.token, issued.secret
 

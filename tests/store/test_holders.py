@@ -13,6 +13,7 @@ from app.core.fields import InvalidFieldsError
 from app.core.holders import MAX_ROTATIONS
 from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
+from devkit.builders import ACTOR
 from devkit.replica import Replica
 from devkit.waiting import until
 
@@ -138,12 +139,12 @@ def test_wrong_pepper(client: Any) -> None:
 def test_rotated(replica: Replica) -> None:
     """The new secret is the token's; the old one is known as replaced, and can't rotate the token."""
     name, old = replica.issue()
-    new = replica.holders.rotate(held(replica, old), "60").secret
+    new = replica.holders.rotate(ACTOR, held(replica, old), "60").secret
 
     assert [held(replica, secret).token.id for secret in (old, new)] == [name, name]
     assert [held(replica, secret).is_replaced for secret in (old, new)] == [True, False]
     with pytest.raises(ConflictError, match="replaced"):
-        replica.holders.rotate(held(replica, old), "60")
+        replica.holders.rotate(ACTOR, held(replica, old), "60")
     assert [replica.ask(secret) for secret in (old, new)] == [Verdict.ALLOWED] * 2
 
 
@@ -151,10 +152,10 @@ def test_two_rotations_at_once(replica: Replica) -> None:
     """Of two rotations by the same secret, one wins; the other makes no secret."""
     _, old = replica.issue()
     first, second = held(replica, old), held(replica, old)
-    new = replica.holders.rotate(first, "60").secret
+    new = replica.holders.rotate(ACTOR, first, "60").secret
 
     with pytest.raises(ConflictError):
-        replica.holders.rotate(second, "60")
+        replica.holders.rotate(ACTOR, second, "60")
     assert not held(replica, new).is_replaced
     assert len(list(replica.catalog.all_listed())) == 1
 
@@ -164,14 +165,14 @@ def test_lost_rotations_are_not_counted(replica: Replica, monkeypatch: pytest.Mo
     monkeypatch.setattr("app.core.holders.MAX_ROTATIONS", 2)
     _, old = replica.issue()
     loser = held(replica, old)
-    new = replica.holders.rotate(held(replica, old), "60").secret
+    new = replica.holders.rotate(ACTOR, held(replica, old), "60").secret
     with pytest.raises(ConflictError):
-        replica.holders.rotate(loser, "60")
+        replica.holders.rotate(ACTOR, loser, "60")
 
-    newest = replica.holders.rotate(held(replica, new), "60").secret
+    newest = replica.holders.rotate(ACTOR, held(replica, new), "60").secret
     assert replica.ask(newest) is Verdict.ALLOWED
     with pytest.raises(TooManyRotationsError):
-        replica.holders.rotate(loser, "60")
+        replica.holders.rotate(ACTOR, loser, "60")
 
 
 def test_bound_of_rotations() -> None:
@@ -182,8 +183,8 @@ def test_bound_of_rotations() -> None:
 def test_ended(replica: Replica) -> None:
     """The current secret ends the token and with it every older secret."""
     _, old = replica.issue()
-    new = replica.holders.rotate(held(replica, old), "60").secret
-    replica.holders.end(held(replica, new))
+    new = replica.holders.rotate(ACTOR, held(replica, old), "60").secret
+    replica.holders.end(ACTOR, held(replica, new))
 
     assert [replica.ask(secret) for secret in (old, new)] == [Verdict.UNKNOWN_TOKEN] * 2
     assert [refused(replica, secret) for secret in (old, new)] == [Verdict.UNKNOWN_TOKEN] * 2
@@ -192,27 +193,27 @@ def test_ended(replica: Replica) -> None:
 def test_replaced_secret_ended(replica: Replica) -> None:
     """A replaced secret ends itself, and neither the token nor its other secrets."""
     _, oldest = replica.issue()
-    old = replica.holders.rotate(held(replica, oldest), "60").secret
-    new = replica.holders.rotate(held(replica, old), "60").secret
+    old = replica.holders.rotate(ACTOR, held(replica, oldest), "60").secret
+    new = replica.holders.rotate(ACTOR, held(replica, old), "60").secret
     holder = held(replica, oldest)
-    replica.holders.end(holder)
+    replica.holders.end(ACTOR, holder)
 
     verdicts = [replica.ask(secret) for secret in (oldest, old, new)]
     assert verdicts == [Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED, Verdict.ALLOWED]
     with pytest.raises(NoSuchTokenError):
-        replica.holders.end(holder)
+        replica.holders.end(ACTOR, holder)
 
 
 def test_rotated_meanwhile(replica: Replica) -> None:
     """A deletion that a rotation overtakes changes nothing; sent again, it ends the old secret alone."""
     _, old = replica.issue()
     holder = held(replica, old)
-    new = replica.holders.rotate(held(replica, old), "60").secret
+    new = replica.holders.rotate(ACTOR, held(replica, old), "60").secret
     with pytest.raises(NoSuchTokenError):
-        replica.holders.end(holder)
+        replica.holders.end(ACTOR, holder)
     assert replica.ask(old) is Verdict.ALLOWED
 
-    replica.holders.end(held(replica, old))
+    replica.holders.end(ACTOR, held(replica, old))
     assert (replica.ask(old), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
 
 
@@ -222,7 +223,7 @@ def test_only_redirects_are_retired(replica: Replica, client: Any) -> None:
     holder = held(replica, secret)
 
     with pytest.raises(NoSuchTokenError):
-        replica.registry.retire(holder)
+        replica.registry.retire(ACTOR, holder)
     assert client.exists(keys.record(holder.token.digest))
     assert replica.ask(secret) is Verdict.ALLOWED
 
@@ -236,8 +237,8 @@ def test_old_pepper(single_client: Any) -> None:
     until(lambda: single_client.exists(replica.record(secret)))
 
     assert (before, held(replica, secret).is_replaced) == (False, False)
-    new = replica.holders.rotate(held(replica, secret), "60").secret
-    replica.holders.end(held(replica, secret))
+    new = replica.holders.rotate(ACTOR, held(replica, secret), "60").secret
+    replica.holders.end(ACTOR, held(replica, secret))
     assert (refused(replica, secret), replica.ask(new)) == (Verdict.UNKNOWN_TOKEN, Verdict.ALLOWED)
 
 
@@ -248,10 +249,10 @@ def test_unknown_pepper(single_client: Any) -> None:
     new.ask(secret)
     until(lambda: single_client.exists(new.record(secret)))
     with pytest.raises(ConflictError, match="under another PEPPER"):
-        old.holders.end(held(old, secret))
+        old.holders.end(ACTOR, held(old, secret))
 
     assert [replica.ask(secret) for replica in (old, new)] == [Verdict.ALLOWED] * 2
-    new.holders.end(held(new, secret))
+    new.holders.end(ACTOR, held(new, secret))
     assert [replica.ask(secret) for replica in (old, new)] == [Verdict.UNKNOWN_TOKEN] * 2
 
 
@@ -266,20 +267,20 @@ def test_redirect_of_no_rotation(replica: Replica, client: Any, marker: bytes | 
         client.set(remembered, marker.replace(b"{id}", name.encode()), px=keys.REMEMBERED_MS)
     holder = held(replica, old)
     with pytest.raises(ConflictError):
-        replica.holders.end(holder)
+        replica.holders.end(ACTOR, holder)
 
     assert replica.ask(old) is Verdict.ALLOWED
     client.delete(replica.record(old))
     with pytest.raises(NoSuchTokenError):
-        replica.holders.end(holder)
+        replica.holders.end(ACTOR, holder)
 
 
 def test_ended_secret_is_remembered(replica: Replica, client: Any) -> None:
     """A replaced secret that its holder ended is remembered from that moment on, as long as any other."""
     name, old = replica.issue()
-    new = replica.holders.rotate(held(replica, old), "604800").secret
+    new = replica.holders.rotate(ACTOR, held(replica, old), "604800").secret
     assert not replica.catalog.ended().tokens
-    replica.holders.end(held(replica, old))
+    replica.holders.end(ACTOR, held(replica, old))
 
     remembered = [(each.id, each.ending, each.digest) for each in replica.catalog.ended().tokens]
     assert remembered == [(name, Ending.REPLACED, replica.peppers.digest(old))]
@@ -295,11 +296,11 @@ def test_too_many_rotations(single_client: Any, monkeypatch: pytest.MonkeyPatch)
     name, secret = replica.issue()
     for _ in range(2):
         with pytest.raises(InvalidFieldsError):
-            replica.holders.rotate(held(replica, secret), "604801")
-        secret = replica.holders.rotate(held(replica, secret), "0").secret
+            replica.holders.rotate(ACTOR, held(replica, secret), "604801")
+        secret = replica.holders.rotate(ACTOR, held(replica, secret), "0").secret
 
     with pytest.raises(TooManyRotationsError):
-        replica.holders.rotate(held(replica, secret), "0")
+        replica.holders.rotate(ACTOR, held(replica, secret), "0")
     assert replica.ask(secret) is Verdict.ALLOWED
     claims = [key for key in single_client.scan_iter() if b"rotation" in key]
     assert {0 < single_client.ttl(key) <= 3600 for key in claims} == {True}

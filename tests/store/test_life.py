@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConflictError, NoSuchTokenError
-from app.core.fields import Leave
+from app.core.fields import Draft, Leave
 from app.core.limits import Limit
 from app.core.usage import total
 from app.core.verdicts import Verdict
 from app.store import keys
 from app.store.pepper_check import WrongPepperError
 from app.store.transport.connection import connect
-from devkit.builders import NOW, make_settings
+from devkit.builders import ACTOR, NOW, make_settings
 from devkit.redis_server import RedisServer
 from devkit.replica import Replica
 
@@ -45,7 +45,7 @@ def test_secret_of_another_token(replica: Replica, end: str, is_moved: bool) -> 
     name, oldest = replica.issue()
     _, old = replica.rotate(name, "3600")
     replica.delete(name) if end == "delete" else replica.rotate(name, "0")
-    other = replica.registry.issue({"hosts": "a.test"}, secret=old).token.id
+    other = replica.registry.issue(ACTOR, {"hosts": "a.test"}, secret=old).token.id
     if is_moved:
         replica.rotate(other, "3600")
 
@@ -105,7 +105,7 @@ def test_edit_of_a_deleted_token(replica: Replica) -> None:
     token = replica.catalog.find(name)
     replica.delete(name)
 
-    assert not replica.registry._store.edit(token, token, Leave.LEAVE, 0)
+    assert not replica.registry._changes.edit(ACTOR, token, Draft(token, Leave.LEAVE), 0)
     assert replica.client.keys("tokens:*") == []
     with pytest.raises(NoSuchTokenError):
         replica.edit(name, {"comment": "x"})
@@ -230,7 +230,7 @@ def test_later_of_two_rotations(replica: Replica) -> None:
     stale = replica.catalog.find(name)
     _, new = replica.rotate(name, "60")
 
-    assert not replica.registry._store.rotate(stale, "cd" * 32, 60)
+    assert not replica.registry._changes.rotate(ACTOR, stale, "cd" * 32, 60)
     assert not replica.client.exists(keys.record("cd" * 32))
     assert replica.client.zcard(keys.INDEX) == 1
     assert replica.ask(new) is Verdict.ALLOWED

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from app.core.audit import Rules, Wanted
 from app.core.clients import networks_of
 from app.core.limits import Limit
 from app.core.logins import (
@@ -21,7 +22,10 @@ from app.core.logins import (
     WRONG_PER_NETWORK,
 )
 from app.store import keys
+from app.store.audit import RedisAudit
 from app.store.logins import RedisLogins
+from app.store.trail import Trail
+from devkit.builders import ACTOR
 
 WRONG, KNOWN = keys.WRONG_LOGINS, keys.KNOWN_CLIENTS
 N, ALL, WINDOW_S = WRONG_PER_CLIENT.max_requests, WRONG_IN_ALL.max_requests, WRONG_IN_ALL.window_s
@@ -31,12 +35,12 @@ ME = "203.0.113.7"
 @pytest.fixture
 def logins(client: Any) -> RedisLogins:
     """Return the store under test."""
-    return RedisLogins(client, deadline_s=2)
+    return RedisLogins(client, 2, Trail(client, Rules()))
 
 
 def limit_for(logins: RedisLogins, client: str, *, is_right: bool = False) -> Limit | None:
     """Try a password as *client*, and return the limit that refuses it, if any."""
-    refusal = logins.weigh(client, is_right=is_right)
+    refusal = logins.weigh(ACTOR, client, is_right=is_right)
     return refusal.limit if refusal else None
 
 
@@ -65,11 +69,11 @@ def test_wait_depends_on_the_oldest(client: Any, logins: RedisLogins) -> None:
     """The wait depends on the oldest wrong password, and attempts while refused do not extend it."""
     began = time.monotonic()
     for _ in range(N):
-        logins.weigh(ME, is_right=False)
+        logins.weigh(ACTOR, ME, is_right=False)
         advance(client, WINDOW_S / 2 / N)
     for _ in range(50):
-        logins.weigh(ME, is_right=False)
-    refusal = logins.weigh(ME, is_right=True)
+        logins.weigh(ACTOR, ME, is_right=False)
+    refusal = logins.weigh(ACTOR, ME, is_right=True)
     passed_s = time.monotonic() - began
 
     assert refusal
@@ -116,7 +120,7 @@ def test_known_clients_share_one_limit(logins: RedisLogins) -> None:
     known = [f"10.0.{number}.1" for number in range(MAX_KNOWN)]
     accepted = 0
     for address in known:
-        logins.weigh(address, is_right=True)
+        logins.weigh(ACTOR, address, is_right=True)
         accepted += [limit_for(logins, address) for _ in range(N - 1)].count(None)
 
     assert accepted == ALL
@@ -126,7 +130,7 @@ def test_known_clients_beyond_the_overall_limit(logins: RedisLogins) -> None:
     """After the overall limit is reached, known clients share one additional limit."""
     known = [f"10.9.{number}.1" for number in range(MAX_KNOWN)]
     for address in known:
-        logins.weigh(address, is_right=True)
+        logins.weigh(ACTOR, address, is_right=True)
     flood(logins)
     limits = Counter(limit_for(logins, address) for address in known for _ in range(N // 4))
 
@@ -150,9 +154,9 @@ def test_limit_of_a_network(logins: RedisLogins, pattern: str, prefix: str) -> N
 
 def test_known_client_in_a_network(logins: RedisLogins) -> None:
     """Guesses of neighbors in its network do not lock out a known client."""
-    logins.weigh("203.0.113.7", is_right=True)
+    logins.weigh(ACTOR, "203.0.113.7", is_right=True)
     for number in range(100, 200):
-        logins.weigh(f"203.0.113.{number}", is_right=False)
+        logins.weigh(ACTOR, f"203.0.113.{number}", is_right=False)
 
     assert limit_for(logins, "203.0.113.99", is_right=True) == WRONG_PER_NETWORK["24"]
     assert limit_for(logins, "203.0.113.7", is_right=True) is None
@@ -166,12 +170,12 @@ def test_two_networks_cannot_exhaust_the_overall_limit() -> None:
 def test_longest_wait_of_several_limits(client: Any, logins: RedisLogins) -> None:
     """A client that exceeds several limits gets the longest wait."""
     for number in range(ALL - N):
-        logins.weigh(f"10.0.{number}.1", is_right=False)
+        logins.weigh(ACTOR, f"10.0.{number}.1", is_right=False)
     advance(client, WINDOW_S / 2)
     for _ in range(N):
-        logins.weigh(ME, is_right=False)
+        logins.weigh(ACTOR, ME, is_right=False)
     advance(client, WINDOW_S / 4)
-    refusal = logins.weigh(ME, is_right=True)
+    refusal = logins.weigh(ACTOR, ME, is_right=True)
 
     assert refusal
     assert refusal.limit == WRONG_PER_CLIENT
@@ -180,7 +184,7 @@ def test_longest_wait_of_several_limits(client: Any, logins: RedisLogins) -> Non
 
 def test_overall_limit(client: Any, logins: RedisLogins) -> None:
     """Once the overall limit is reached, only known clients may try, within their own limit."""
-    logins.weigh(ME, is_right=True)
+    logins.weigh(ACTOR, ME, is_right=True)
     flood(logins)
 
     assert limit_for(logins, "198.51.100.1", is_right=True) == WRONG_IN_ALL
@@ -191,7 +195,7 @@ def test_overall_limit(client: Any, logins: RedisLogins) -> None:
 
 def test_known_clients_are_forgotten(client: Any, logins: RedisLogins) -> None:
     """A client whose last sign-in is too long ago is no longer known."""
-    logins.weigh(ME, is_right=True)
+    logins.weigh(ACTOR, ME, is_right=True)
     client.zincrby(KNOWN, -KNOWN_S, ME)
     flood(logins)
 
@@ -201,11 +205,11 @@ def test_known_clients_are_forgotten(client: Any, logins: RedisLogins) -> None:
 def test_most_recent_clients_are_known(client: Any, logins: RedisLogins) -> None:
     """Only the most recent known clients are kept, and none for longer than KNOWN_S."""
     for number in range(MAX_KNOWN):
-        logins.weigh(f"10.0.{number}.1", is_right=True)
+        logins.weigh(ACTOR, f"10.0.{number}.1", is_right=True)
     client.zincrby(KNOWN, -10, "10.0.0.1")
     client.zincrby(KNOWN, -KNOWN_S, "10.0.5.1")
-    logins.weigh(ME, is_right=True)
-    logins.weigh("198.51.100.1", is_right=True)
+    logins.weigh(ACTOR, ME, is_right=True)
+    logins.weigh(ACTOR, "198.51.100.1", is_right=True)
 
     assert client.zcard(KNOWN) == MAX_KNOWN
     assert client.zscore(KNOWN, ME)
@@ -216,9 +220,12 @@ def test_most_recent_clients_are_known(client: Any, logins: RedisLogins) -> None
 def test_memory_is_bounded(client: Any, logins: RedisLogins) -> None:
     """A thousand guessing clients leave one list as long as the overall limit, which expires."""
     for number in range(1_000):
-        logins.weigh(f"2001:db8:{number:x}::/64", is_right=False)
+        logins.weigh(ACTOR, f"2001:db8:{number:x}::/64", is_right=False)
 
-    assert client.keys() == [WRONG.encode()]
+    mark, log = (keys.NOTED_REFUSAL + "*").encode(), keys.AUDIT.encode()
+    assert {name.partition(b":{")[0] for name in client.keys("*")} == {WRONG.encode(), mark, log}
+    assert 0 < client.pttl(mark) <= WINDOW_S * 1000
+    assert len(RedisAudit(client, 2).newest(Wanted(), None, 50).entries) == 1
     assert client.llen(WRONG) == ALL
     assert 0 < client.pttl(WRONG) <= WINDOW_S * 1000
 
@@ -226,9 +233,9 @@ def test_memory_is_bounded(client: Any, logins: RedisLogins) -> None:
 def test_old_entries_are_dropped(client: Any, logins: RedisLogins) -> None:
     """Entries older than the window are dropped with the next wrong password."""
     for _ in range(5):
-        logins.weigh(ME, is_right=False)
+        logins.weigh(ACTOR, ME, is_right=False)
     advance(client, WINDOW_S)
-    logins.weigh(ME, is_right=False)
+    logins.weigh(ACTOR, ME, is_right=False)
 
     assert client.llen(WRONG) == 1
 
@@ -236,7 +243,7 @@ def test_old_entries_are_dropped(client: Any, logins: RedisLogins) -> None:
 def test_clock_set_back(client: Any, logins: RedisLogins) -> None:
     """Timestamps from a clock far ahead lock out no client; a small clock step loses no entry."""
     for _ in range(N):
-        logins.weigh(ME, is_right=False)
+        logins.weigh(ACTOR, ME, is_right=False)
     advance(client, -30)
     assert limit_for(logins, ME) == WRONG_PER_CLIENT
     advance(client, -2 * WINDOW_S)
@@ -245,7 +252,7 @@ def test_clock_set_back(client: Any, logins: RedisLogins) -> None:
 
 def test_reset(client: Any, logins: RedisLogins) -> None:
     """A reset deletes all counters and keeps the known clients."""
-    logins.weigh(ME, is_right=True)
+    logins.weigh(ACTOR, ME, is_right=True)
     flood(logins)
 
     assert logins.reset() == ALL
@@ -258,7 +265,7 @@ def test_full_memory(real_client: Any, request: pytest.FixtureRequest) -> None:
     """With Redis out of memory, the operator can sign in and guesses are still counted."""
     request.addfinalizer(lambda: real_client.config_set("maxmemory", 0))
     real_client.config_set("maxmemory", 1)
-    logins = RedisLogins(real_client, deadline_s=2)
+    logins = RedisLogins(real_client, 2, Trail(real_client, Rules()))
 
     assert limit_for(logins, ME, is_right=True) is None
     assert [limit_for(logins, ME) for _ in range(N + 1)] == [None] * N + [WRONG_PER_CLIENT]
@@ -266,7 +273,7 @@ def test_full_memory(real_client: Any, request: pytest.FixtureRequest) -> None:
 
 def test_concurrent_attempts(real_client: Any) -> None:
     """Concurrent attempts, from one client or many, are counted exactly like sequential ones."""
-    logins = RedisLogins(real_client, deadline_s=20)
+    logins = RedisLogins(real_client, 20, Trail(real_client, Rules()))
     own_attempts = [ME] * 100
     other_attempts = [f"10.0.{number % 30}.1" for number in range(600)]
     with ThreadPoolExecutor(16) as pool:
@@ -336,7 +343,7 @@ steps = st.lists(
 def test_logins_equal_the_model(real_client: Any, steps: list[Any]) -> None:
     """For any order of passwords, clients and pauses, script and model give the same result."""
     real_client.flushall()
-    logins, model = RedisLogins(real_client, deadline_s=20), Model()
+    logins, model = RedisLogins(real_client, 20, Trail(real_client, Rules())), Model()
     for step in steps:
         began = time.monotonic()
         if isinstance(step, int):

@@ -15,6 +15,7 @@ from app.core.limits import Limit
 from app.core.usage import total
 from app.core.verdicts import Identity, Verdict
 from app.store import keys, usage
+from devkit.builders import ACTOR
 from devkit.replica import Replica
 
 HOSTS = st.sampled_from(["a.test", "b.test", "*.test", "*"])
@@ -227,7 +228,7 @@ class Life(RuleBasedStateMachine):
     def issue_with(self, secret: str | None, hosts: str, limit: int, ttl: str) -> str:
         """Create a token, with a new secret if there is none, and return its id."""
         typed = {"hosts": hosts, "rate_limit_max": str(limit), "ttl_seconds": ttl}
-        issued = self.replica.registry.issue(typed, secret=secret)
+        issued = self.replica.registry.issue(ACTOR, typed, secret=secret)
         name, secrets = issued.token.id, [issued.secret]
         self.model[name], self.all_secrets[name] = (
             Modeled(hosts, limit, secrets, expires=ttl != "0"),

@@ -13,7 +13,8 @@ from app.core.tokens import inherited_id, mint_id
 from app.store import keys, listings
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
-from devkit.builders import NOW, make_token
+from devkit.builders import ACTOR, NOW, make_token
+from devkit.replica import make_changes
 
 
 def store_of(client: Any) -> RedisTokens:
@@ -30,7 +31,7 @@ def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:
     """Store a token created *number* seconds after NOW; return its id."""
     defaults = {"id": mint_id((NOW + number) * 1000), "hosts": hosts or ("a.test",)}
     token = make_token(f"{number:064x}", **defaults | fields)
-    store_of(client).add(token)
+    make_changes(client).add(ACTOR, token)
     return token.id
 
 

@@ -10,7 +10,8 @@ from app.core.tokens import inherited_id, mint_id
 from app.store import keys
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
-from devkit.builders import NOW, make_token
+from devkit.builders import ACTOR, NOW, make_token
+from devkit.replica import make_changes
 
 
 def tokens(client: Any) -> RedisTokens:
@@ -22,7 +23,7 @@ def add(client: Any, number: int, **fields: Any) -> str:
     """Store a token created *number* seconds after NOW, and return its digest."""
     defaults = {"id": mint_id((NOW + number) * 1000), "created_at": NOW + number}
     token = make_token(f"{number:064x}", **defaults | fields)
-    tokens(client).add(token)
+    make_changes(client).add(ACTOR, token)
     return token.digest
 
 
@@ -43,7 +44,7 @@ def test_added_token_reads_back(client: Any) -> None:
         rate_limit_max=0,
         rate_limit_window_sec=5,
     )
-    tokens(client).add(token)
+    make_changes(client).add(ACTOR, token)
 
     assert tokens(client).get(token.digest) == token
 
@@ -67,7 +68,7 @@ def test_taken_digest(client: Any, ends_in_s: int | None) -> None:
     before = kept(client, digest)
     other = make_token(digest, id=mint_id((NOW + 2) * 1000), expires_at=ends_in_s and now_s + ends_in_s)
 
-    assert tokens(client).add(other) is None
+    assert make_changes(client).add(ACTOR, other) is None
     assert kept(client, digest) == before
 
 
@@ -76,7 +77,7 @@ def test_digest_of_a_redirect(client: Any) -> None:
     digest = f"{1:064x}"
     client.hset(keys.record(digest), mapping={"moved_to": f"{2:064x}"})
 
-    assert tokens(client).add(make_token(digest)) is None
+    assert make_changes(client).add(ACTOR, make_token(digest)) is None
     assert client.hgetall(keys.record(digest)) == {b"moved_to": f"{2:064x}".encode()}
 
 
@@ -87,7 +88,7 @@ def test_digest_of_an_expired_token(client: Any, ends_in_s: int | None) -> None:
     client.set(keys.ended(digest), "0" * 16, px=keys.REMEMBERED_MS)
     token = make_token(digest, expires_at=ends_in_s and int(client.time()[0]) + ends_in_s)
 
-    assert tokens(client).add(token)
+    assert make_changes(client).add(ACTOR, token)
     assert (client.get(keys.ended(digest)) or b"").split(b"\n")[0] == (
         token.id.encode() if ends_in_s else b""
     )
@@ -115,8 +116,8 @@ def test_removed_token_leaves_its_marker(client: Any) -> None:
     token = tokens(client).get(digest)
     assert token
 
-    assert tokens(client).remove(token)
-    assert not tokens(client).remove(token)
+    assert make_changes(client).remove(ACTOR, token)
+    assert not make_changes(client).remove(ACTOR, token)
     assert client.keys("*tokens:*") == [keys.ended(digest).encode()]
     assert client.zcard(keys.INDEX) == 0
 
@@ -129,7 +130,7 @@ def test_token_is_removed_from_a_full_server(real_client: Any) -> None:
 
     real_client.config_set("maxmemory", 1)
     try:
-        assert tokens(real_client).remove(token)
+        assert make_changes(real_client).remove(ACTOR, token)
     finally:
         real_client.config_set("maxmemory", 0)
     assert real_client.keys("*tokens:*") == [keys.ended(digest).encode()]
@@ -182,7 +183,7 @@ def test_token_of_an_older_deployment(client: Any, fields: dict[str, str]) -> No
     assert token.id == inherited_id(digest)
     assert token.hosts[0] == "a.example"
     assert [found.digest for found in tokens(client).with_id(token.id)] == [digest]
-    assert tokens(client).remove(token)
+    assert make_changes(client).remove(ACTOR, token)
     assert tokens(client).page(1, 10) == ([], 0)
 
 
@@ -228,6 +229,6 @@ def test_restored_tokens_are_found_again(client: Any) -> None:
 
 def test_idempotency_key_is_claimed_once(client: Any) -> None:
     """An idempotency key creates one token, and is remembered for an hour."""
-    assert tokens(client).claim("key")
-    assert not tokens(client).claim("key")
+    assert make_changes(client).claim("key")
+    assert not make_changes(client).claim("key")
     assert 3_500 < client.ttl(keys.form("key")) <= 3_600

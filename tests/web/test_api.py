@@ -465,7 +465,7 @@ def test_delete(api: Api, database: Any) -> None:
         f"token {created['id']} ended: deleted",
     )
     marker = f"{{tokens:{created['sha256']}}}:ended"
-    assert sorted(written(database)) == ["acl:ended", "acl:peppers", marker]
+    assert sorted(written(database)) == ["acl:audit", "acl:ended", "acl:peppers", marker]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.core.failures import COUNTED
+from app.core.tokens import Status
 from app.core.verdicts import Verdict
 from app.store import keys
 from tests.web.conftest import OPERATOR, Operator
@@ -112,13 +113,19 @@ def test_api_lists_them(api: Api, database: Any) -> None:
     assert ([token["id"] for token in living["tokens"]], living["total"]) == ([ended["replaced"][0]], 1)
 
 
-@pytest.mark.parametrize("path", ["/?status=active", "/api/v1/tokens?status=active"])
-def test_other_status(operator: Operator, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/?status=active", "the only status that can be listed is ended"),
+        ("/api/v1/tokens?status=bogus", f"one of {', '.join(Status)}, ended"),
+    ],
+)
+def test_other_status(operator: Operator, path: str, known: str) -> None:
     """Another status is refused, naming the parameter and what it takes."""
     answer = operator.get(path)
 
     assert answer.status_code == 400
-    assert re.search("status: the only status that can be listed is ended", answer.text, re.IGNORECASE)
+    assert re.search(f"status: {known}", answer.text, re.IGNORECASE)
 
 
 def test_page_of_another_status_changes_nothing(operator: Operator) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from app import origins
+from app.cli.actors import actor
 from app.cli.doctor.entrance import Entrance
 from app.cli.doctor.local import machine_findings, secret_files, settings_findings
 from app.cli.doctor.prober import Prober
@@ -50,7 +51,7 @@ class Examination:
         self.findings += settings_findings(services.settings)
         self.summaries[Area.SETTINGS] = "valid, and without contradictions"
         with _quiet():
-            checkup = services.checkup()
+            checkup = services.checkup(services.ping)
         self.findings += findings_of(checkup)
         self.summaries[Area.REDIS] = summary_of(checkup)
 
@@ -58,7 +59,7 @@ class Examination:
         """Examine the proxy behind *door*."""
         settings, registry = services.settings, services.registry
         sources, most_s = settings.credential_sources, settings.max_ttl_seconds
-        wallet = Wallet(registry, services.catalog, sources, most_s)
+        wallet = Wallet(actor(), registry, services.catalog, sources, most_s)
         prober = Prober(door, wallet, settings.auth_realm)
         entrance = Entrance(prober, plain, is_proxy_trusted=bool(settings.trusted_proxies))
         with _quiet():

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Self
 
+from app.core.audit import Actor
 from app.core.catalog import Catalog
 from app.core.changes import Issued
 from app.core.credentials import BASIC, BEARER, Source
@@ -52,8 +53,9 @@ class Wallet:
     """Mints tokens, each at its first use, and deletes them at the end of its block."""
 
     def __init__(
-        self, registry: Registry, catalog: Catalog, sources: Sequence[Source], max_ttl_s: int
+        self, actor: Actor, registry: Registry, catalog: Catalog, sources: Sequence[Source], max_ttl_s: int
     ) -> None:
+        self._actor = actor
         self._registry = registry
         self._catalog = catalog
         self._sources = sources
@@ -90,7 +92,7 @@ class Wallet:
     def _issue(self, fields: Mapping[str, str]) -> Issued | None:
         typed = {"ttl_seconds": str(self._ttl_s), "rate_limit_max": "0", "comment": _COMMENT, **fields}
         try:
-            return self._registry.issue(typed)
+            return self._registry.issue(self._actor, typed)
         except (StoreUnavailableError, InvalidFieldsError) as error:
             self.trouble = str(error)
             return None
@@ -98,6 +100,6 @@ class Wallet:
     def _delete(self, issued: Issued) -> None:
         try:
             with suppress(NoSuchTokenError):
-                self._registry.delete(issued.token)
+                self._registry.delete(self._actor, issued.token)
         except (StoreUnavailableError, ConflictError) as error:
             self._leftovers.append(finding("entrance-leftover", token=issued.token.id, reason=error))

@@ -1,11 +1,11 @@
 #!lua
--- Write the record of a new token, and its expiry marker.
+-- Write the record of a new token, its expiry marker and its audit entry.
 -- KEYS[1]  the record     hash
 -- ARGV[1]  when the token expires, in milliseconds since the epoch; 0 is never
 -- ARGV[2]  when the expiry marker expires, in milliseconds since the epoch
 -- ARGV[3]  the expiry marker, laid out in store/markers.py
--- ARGV[4+] field, value, field, value
--- Returns  1, or 0 if there is a record or a redirect under that name
+-- ARGV[4+] field, value, field, value; then what trail.lua takes
+-- Returns  what trail.lua returns, or 0 if there is a record or a redirect under that name
 -- Atomic, because a token must never exist without its TTL, and must never replace another one with the same secret.
 -- The expiry marker is not in KEYS for the reason given in take.lua. One that an ended token with the same secret has
 -- left is replaced.
@@ -13,6 +13,15 @@
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
+
+local differences = {
+  { 'sha256', '', KEYS[1]:sub(#'tokens:' + 1) },
+  { 'expires_at', '', ARGV[1] == '0' and '' or ARGV[1] },
+}
+for i = 4, #ARGV, 2 do
+  table.insert(differences, { ARGV[i], '', ARGV[i + 1] })
+end
+local noted = note(differences)
 
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 local marker = '{' .. KEYS[1] .. '}:ended'
@@ -22,4 +31,4 @@ else
   redis.pcall('SET', marker, ARGV[3], 'PXAT', ARGV[2])
   redis.call('PEXPIREAT', KEYS[1], ARGV[1])
 end
-return 1
+return noted

@@ -1,18 +1,21 @@
 #!lua flags=allow-oom
--- Count a right or a wrong password, unless too many were wrong in the window.
+-- Count a right or a wrong password, unless too many were wrong in the window; then an audit entry says so.
 -- KEYS[1]  the wrong ones       list of "microseconds name name ... ", newest first; written here. The names are the
 --                               scopes in which it counts, the client first; "+": beyond a limit that others reached
 -- KEYS[2]  the known clients    zset; score: second of the last right password; written here
+-- KEYS[3]  the beginning of the names of strings; with the client or network that reached its limit after it, one marks
+--          that the log has its refusal: an attacker must not fill the log, so there is one entry for each in a window
 -- ARGV[1]  1 if the password is right, else 0
 -- ARGV[2]  the window           seconds
 -- ARGV[3]  the maximum of known clients
 -- ARGV[4]  how long they are known  seconds
 -- ARGV[5]  how many wrong ones in a window all known clients together may send when others have reached a limit
 -- ARGV[6]  the client, then how many wrong ones in a window it may send
---      ... and the same for each network around it, the narrowest first, and for all clients
--- Returns  { reached, wait_us }
+--      ... and the same for each network around it, the narrowest first, and for all clients; then what trail.lua takes
+-- Returns  { { reached, wait_us }, noted }
 --              reached: 0 if the password is accepted or counted; else the number of the limit that refuses it
 --              wait_us: until the next attempt
+--              noted: what trail.lua returns, or 0
 -- One script, because no other attempt may be added between counting the wrong ones and adding one: a thousand
 -- passwords sent at once reveal no more than a thousand in sequence. A right one resets nothing, or an attacker who
 -- shares its address could go on guessing. It may run when memory is full, because it needs little, in constant amount,
@@ -99,7 +102,8 @@ local function may_still_try()
 end
 local is_beyond = reached > 1 and may_still_try()
 if reached > 0 and not is_beyond then
-  return { reached, wait_us }
+  local is_first = redis.call('SET', KEYS[3] .. scopes[reached], '1', 'NX', 'PX', window_us / 1000)
+  return { { reached, wait_us }, is_first and note({}) or 0 }
 end
 
 if is_right then
@@ -112,4 +116,4 @@ else
   redis.call('LTRIM', KEYS[1], 0, recent)
   redis.call('PEXPIRE', KEYS[1], window_us / 1000)
 end
-return { 0, 0 }
+return { { 0, 0 }, 0 }

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Delete the redirect that a rotation left under the old digest, and remember when.
+-- Delete the redirect that a rotation left under the old digest, remember when, and write the audit entry.
 -- KEYS[1]  the record
--- ARGV[1]  how long the expiry marker lives, in milliseconds
--- Returns  1, or 0 if there is none
+-- ARGV[1]  how long the expiry marker lives, in milliseconds; then what trail.lua takes
+-- Returns  what trail.lua returns, or 0 if there is none
 -- Atomic, so that a record that is no redirect is never deleted, nor the redirect of a move to another pepper: the
 -- secret of that one is not replaced, and its redirect has no expiry marker that says so. It allocates no memory, so a
 -- full Redis may run it. The expiry marker is not in KEYS for the reason given in take.lua.
@@ -13,5 +13,7 @@ local ending = type(remembered) == 'string' and remembered:match('^[^\n]*\n([^\n
 if ending ~= 'replaced' or redis.call('HEXISTS', KEYS[1], 'moved_to') == 0 then
   return 0
 end
+local noted = note({ { 'sha256', KEYS[1]:sub(#'tokens:' + 1), '' } })
 redis.pcall('PEXPIRE', marker, ARGV[1])
-return redis.call('DEL', KEYS[1])
+redis.call('DEL', KEYS[1])
+return noted

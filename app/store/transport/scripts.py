@@ -13,10 +13,14 @@ from app.store.transport.cluster_pipeline import Executor
 
 
 class Script:
-    """One file of ``lua/``; its source is sent only to a server that does not have it cached."""
+    """One file of ``lua/``; its source is sent only to a server that does not have it cached.
 
-    def __init__(self, name: str) -> None:
-        self.source = files("app.store").joinpath("lua", f"{name}.lua").read_text("ascii")
+    The code of *included*, another file, stands between the first line, which has the flags, and the rest.
+    """
+
+    def __init__(self, name: str, included: str = "") -> None:
+        flags, _, rest = _read(name).partition("\n")
+        self.source = "\n".join(filter(None, [flags, included and _read(included), rest]))
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, client: Executor, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -28,6 +32,10 @@ class Script:
             return client.evalsha(self.sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
             return client.eval(self.source, len(keys), *keys, *args)
+
+
+def _read(name: str) -> str:
+    return files("app.store").joinpath("lua", f"{name}.lua").read_text("ascii")
 
 
 def flat(fields: Mapping[str, str]) -> list[str]:

@@ -19,6 +19,7 @@ from app.store.transport.background import SingleFlight
 from app.store.transport.deadlines import StillConnectingError
 from app.store.transport.fanout import fan_out
 
+SLOTS = REDIS_CLUSTER_HASH_SLOTS
 T = TypeVar("T")
 _MIN_REFRESH_INTERVAL_S = 0.1
 _RETRY_PAUSE_S = 0.02

@@ -1,0 +1,88 @@
+"""What the scripts need to write audit entries, and what they return of them (docs/decisions/0031)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import count
+
+from app.core.audit import MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
+from app.core.tokens import Token
+from app.store import keys
+from app.store.transport.cluster import Client, Cluster
+from app.store.transport.slots import SLOTS, slot_of
+
+_CUT = "…"
+Fields = Sequence[bytes]
+
+
+class Trail:
+    """Composes the audit argument of a script; *on_entry* receives each entry that a script has written."""
+
+    def __init__(self, client: Client, rules: Rules, on_entry: Callable[[Entry], None] | None = None) -> None:
+        self._is_cluster = isinstance(client, Cluster)
+        self._rules = rules
+        self._on_entry = on_entry
+
+    def argument(self, actor: Actor, action: Action, token: Token) -> str:
+        """Return the last argument of a script that changes *token*."""
+        return self.beside(keys.record(token.digest), actor, action, token.id)
+
+    def beside(self, key: str, actor: Actor, action: Action, token_id: str = "") -> str:
+        """Return the last argument of a script whose keys share a slot with *key*."""
+        facts = {
+            "action": action,
+            "via": actor.via,
+            "actor": actor.name,
+            "address": actor.address,
+            "token": token_id,
+        }
+        argument = {
+            "key": keys.audit(tags()[slot_of(key)] if self._is_cluster else None),
+            "max_entries": self._rules.max_entries,
+            "max_age_ms": self._rules.max_age_s * 1000,
+            "entry": [text for fact in facts.items() if fact[1] for text in fact],
+            "kept": RECORDED,
+        }
+        return json.dumps(argument)
+
+    def report(self, reply: object) -> None:
+        """Pass on the entry in the *reply* of a script, if it has written one."""
+        if self._on_entry and isinstance(reply, list):
+            entry_id, *fields = reply
+            self._on_entry(parse(entry_id.decode(), fields))
+
+
+def parse(cursor: str, fields: Fields) -> Entry:
+    """Return the entry with these *fields*, which are a name, its value, the next name and so on."""
+    texts = [_text(field) for field in fields]
+    values = dict(zip(texts[::2], texts[1::2], strict=False))
+    return Entry(
+        cursor=cursor,
+        at_ms=int(cursor.partition("-")[0]),
+        action=values.get("action", ""),
+        via=values.get("via", ""),
+        actor=values.get("actor", ""),
+        address=values.get("address", ""),
+        token_id=values.get("token", ""),
+        old={name[1:]: value for name, value in values.items() if name.startswith("-")},
+        new={name[1:]: value for name, value in values.items() if name.startswith("+")},
+    )
+
+
+@cache
+def tags() -> Sequence[str]:
+    """Return a short text for each slot of a Cluster, which as a hash tag puts a key into that slot."""
+    found: dict[int, str] = {}
+    for number in count():
+        found.setdefault(slot_of(f"{number:x}"), f"{number:x}")
+        if len(found) == SLOTS:
+            return [found[slot] for slot in range(SLOTS)]
+    raise AssertionError  # count() has no end
+
+
+def _text(kept: bytes) -> str:
+    if len(kept) > MAX_VALUE:
+        return kept[:MAX_VALUE].decode(errors="ignore") + _CUT
+    return kept.decode(errors="replace")

@@ -1,0 +1,102 @@
+"""The audit log in the JSON API: its parameters, and what it returns (docs/decisions/0031)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import request
+
+from app.core import audit, moments
+from app.core.audit import Action, Via, Wanted
+from app.core.fields import InvalidFieldsError
+from app.core.moments import MOMENT
+from app.core.tokens import TOKEN_ID
+from app.services import services
+from app.web import parameters
+from app.web.list_parameters import LIMIT, query
+from app.web.schemas import Schema, text
+from app.web.shown import Shown
+
+_MAX_ACTOR = 256
+_NEXT_CURSOR = "the next_cursor of another response"
+PARAMETERS = [
+    query("token", "the id of a token", type="string", pattern=f"^(?:{TOKEN_ID.pattern})?$"),
+    query("actor", "who made the change", type="string", maxLength=_MAX_ACTOR),
+    query("action", "what was done", enum=["", *Action]),
+    query("since", "when the first of them was made", type="string", pattern=f"^(?:{MOMENT})?$"),
+    query("cursor", _NEXT_CURSOR, type="string", pattern=f"^(?:{audit.CURSOR.pattern})?$"),
+    LIMIT,
+]
+_CHANGE: Schema = {"type": "object", "properties": {"old": {}, "new": {}}, "required": ["old", "new"]}
+_ENTRY: Schema = {
+    "at": {"type": "string", "format": "date-time", "description": "when it was, by the clock of Redis"},
+    "action": text("what was done", enum=[*Action]),
+    "via": text("how", enum=[*Via]),
+    "actor": text("the name of the operator or of the user of the shell, or the id of the holder's token"),
+    "address": {"type": ["string", "null"], "description": "the address of the client"},
+    "token": {"type": ["string", "null"], "description": "the id of the token"},
+    "changes": {
+        "type": "object",
+        "additionalProperties": _CHANGE,
+        "description": "the old and the new value of each field that changed",
+    },
+}
+SCHEMAS: Schema = {
+    "Entry": {"type": "object", "properties": _ENTRY, "required": [*_ENTRY]},
+    "Entries": {
+        "type": "object",
+        "properties": {
+            "entries": {"type": "array", "items": {"$ref": "#/components/schemas/Entry"}},
+            "next_cursor": {
+                "type": ["string", "null"],
+                "description": "where the rest begins",
+            },
+        },
+        "required": ["entries", "next_cursor"],
+    },
+}
+
+
+def shown() -> Shown:
+    """Return the entries that a request asks for; raise InvalidFieldsError."""
+    sent, limit = request.args, parameters.limit()
+    wanted, cursor = _wanted(sent), _parsed(sent, "cursor", _cursor)
+    found = services().audit.newest(wanted, cursor, limit)
+    return {"entries": [entry.described() for entry in found.entries], "next_cursor": found.more}
+
+
+def _wanted(sent: Mapping[str, str]) -> Wanted:
+    return Wanted(
+        token_id=_parsed(sent, "token", _token_id) or "",
+        actor=sent.get("actor", ""),
+        action=_parsed(sent, "action", Action) or "",
+        since_s=max(_parsed(sent, "since", moments.parse) or 0, 0),
+    )
+
+
+def _parsed(sent: Mapping[str, str], name: str, parse: Callable[[str], Any]) -> Any:
+    """Return a parameter as *parse* understands it, None if it is blank; raise InvalidFieldsError."""
+    try:
+        return parse(sent[name]) if sent.get(name) else None
+    except ValueError as error:
+        raise InvalidFieldsError({name: _ADVICE.get(name, str(error))}) from None
+
+
+def _token_id(typed: str) -> str:
+    if not TOKEN_ID.fullmatch(typed):
+        raise ValueError
+    return typed
+
+
+def _cursor(typed: str) -> str:
+    if not audit.CURSOR.fullmatch(typed):
+        raise ValueError
+    return typed
+
+
+_ADVICE = {
+    "token": "the id of a token",
+    "action": f"one of {', '.join(Action)}",
+    "cursor": _NEXT_CURSOR,
+}

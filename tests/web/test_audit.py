@@ -1,0 +1,81 @@
+"""What GET /api/v1/audit tells of the changes that pages, API and holders make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.web.test_api import Api
+
+
+@pytest.fixture(name="api")
+def _api(client: FlaskClient) -> Api:
+    return Api(client)
+
+
+def entries(api: Api, query: str = "") -> list[dict[str, Any]]:
+    """Return the entries of the audit log that *query* asks for, newest first."""
+    answer = api("GET", f"/audit{query}")
+    assert answer.status == 200, answer.text
+    found: list[dict[str, Any]] = answer.json["entries"]
+    return found
+
+
+def test_who_what_and_when(api: Api) -> None:
+    """An entry names the operator, the address, the way, the token, and each changed field."""
+    created = api.make(hosts=["a.test"], comment="first")
+    api("PATCH", f"/tokens/{created['id']}", {"comment": "second", "rate_limit_max": 7, "enabled": False})
+
+    edited, made = entries(api)
+    assert edited["at"] >= made["at"]
+    assert edited | {"at": None} == {
+        "at": None,
+        "action": "edit",
+        "via": "api",
+        "actor": "operator",
+        "address": "127.0.0.1",
+        "token": created["id"],
+        "changes": {
+            "comment": {"old": "first", "new": "second"},
+            "rate_limit_max": {"old": None, "new": 7},
+            "enabled": {"old": True, "new": False},
+        },
+    }
+    assert (made["action"], made["changes"]["hosts"]) == ("create", {"old": [], "new": ["a.test"]})
+    assert created["token"] not in str(entries(api))
+
+
+def test_parameters(api: Api) -> None:
+    """Token, actor, action and time select entries, and the cursor continues."""
+    names = [api.make()["id"] for _ in range(3)]
+    api("DELETE", f"/tokens/{names[1]}")
+
+    assert [entry["action"] for entry in entries(api, f"?token={names[1]}")] == ["delete", "create"]
+    assert [entry["token"] for entry in entries(api, "?action=create")] == names[::-1]
+    assert entries(api, "?actor=nobody") == []
+    assert len(entries(api, "?since=2020-01-01")) == 4
+    assert entries(api, "?since=2999-01-01") == []
+    page = api("GET", "/audit?limit=3").json
+    assert len(page["entries"]) == 3
+    assert [entry["token"] for entry in entries(api, f"?cursor={page['next_cursor']}")] == [names[0]]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("?token=acl_secret", "token"),
+        ("?action=destroy", "action"),
+        ("?since=yesterday", "since"),
+        ("?cursor=1", "cursor"),
+        ("?limit=0", "limit"),
+        ("?until=2020-01-01", "until"),
+    ],
+)
+def test_bad_parameters(api: Api, query: str, name: str) -> None:
+    """A parameter that can't be used is named."""
+    answer = api("GET", f"/audit{query}")
+
+    assert answer.status == 400
+    assert [*answer.json["errors"]] == [name]
