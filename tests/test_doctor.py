@@ -66,18 +66,18 @@ def test_modes(tmp_path: Path, mode: int, expected: list[str]) -> None:
 
 
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files are .env, those of secrets and the tables, and not certificates or what is missing."""
+    """The files are .env, those of secrets, tables and what these name, not certificates or missing ones."""
     monkeypatch.chdir(tmp_path)
-    names = [".env", "pepper", "url", "backends.toml", "key.pem", "ca.pem"]
+    names = [".env", "pepper", "url", "backends.toml", "key.pem", "ca.pem", "openai"]
     for name in names:
-        (tmp_path / name).touch()
+        Path(name).touch()
+    Path("backends.toml").write_text(
+        '[[backend]]\nheaders = { A = { file = "openai" }, B = { file = "gone" } }'
+    )
     variables = ["PEPPER_FILE", "REDIS_URL_FILE", "BACKENDS_FILE", "REDIS_TLS_KEY_FILE", "REDIS_TLS_CA_FILE"]
-    environ = dict(zip(variables, names[1:], strict=True)) | {
-        "ADMIN_PASS_FILE": "missing",
-        "HOME_FILE": "url",
-    }
+    environ = dict(zip(variables, names[1:-1], strict=True)) | {"ADMIN_PASS_FILE": "gone", "X_FILE": "url"}
 
-    assert {str(path) for path in local.secret_files(environ)} == {*names} - {"ca.pem"}
+    assert sorted(map(str, local.secret_files(environ))) == sorted({*names} - {"ca.pem"})
 
 
 @pytest.mark.parametrize(
@@ -207,12 +207,15 @@ def test_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report has a line for each area and the worst finding first, in lines that fit the terminal."""
     monkeypatch.setenv("COLUMNS", "60")
     found = [finding("entrance-blind"), finding("redis-evicts", server="", policy="allkeys-lru\x1b[2J")]
+    found += [finding("entrance-public-probe", path=path, host="a.test") for path in ("/livez", "/healthz")]
     lines = report.as_text(found, {Area.SETTINGS: "valid", Area.REDIS: "7.0"}).splitlines()
 
     assert max(len(unstyle(line)) for line in lines[4:]) <= 60
     assert [line.split()[0] for line in lines[:4]] == list(Area)
     assert "not checked" in lines[1]
     assert "redis-evicts: Redis has maxmemory-policy" in lines[5]
+    assert "      /healthz answers to the public at Host: a.test" in lines
+    assert sum("fix: " in line for line in lines) == 3
     assert "\x1b[2J" not in "".join(lines)
 
 

@@ -7,11 +7,13 @@ import resource
 import socket
 import stat
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from app import origins
 from app.core.clients import parse_proxies
@@ -27,6 +29,7 @@ _HEARTBEATS = Path("/dev/shm")  # noqa: S108 - gunicorn.conf.py has the same
 # Of a worker: its clients, besides its log, listening sockets and a few connections to Redis.
 _NEEDED_FILES = WORKER_CONNECTIONS + 24
 _PUBLIC = {"REDIS_TLS_CA_FILE", "REDIS_TLS_CERT_FILE"}
+_FILE_KEYS = ("file", "secret_file")
 # Docker and Swarm mount secrets there, readable by all users of a container that has one.
 _MOUNTED = Path("/run/secrets")
 
@@ -73,11 +76,27 @@ def heartbeats(directory: Path) -> Iterator[Finding]:
 
 
 def secret_files(environ: Mapping[str, str]) -> list[Path]:
-    """Return the files that hold secrets, or that say which secrets open what."""
+    """Return the files that hold secrets, and the tables that name them or say what they open."""
     names = {f"{f.name.upper()}_FILE" for f in fields(Settings) if f.metadata["secret"]}
     names |= {f.name.upper() for f in fields(Settings) if f.name.endswith("_file")}
-    paths = [origins.DOTENV, *(environ.get(name, "") for name in sorted(names - _PUBLIC))]
-    return [Path(path) for path in dict.fromkeys(filter(None, paths)) if os.path.isfile(path)]  # noqa: PTH113 - False for a path that this user may not look at
+    given = [Path(path) for name in sorted(names - _PUBLIC) if (path := environ.get(name))]
+    tables = [path for path in given if path.suffix == ".toml"]
+    paths = [Path(origins.DOTENV), *given, *(path for table in tables for path in _named_in(table))]
+    # os.path, because Path.is_file raises PermissionError for a path that this user may not look at.
+    return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]  # noqa: PTH113
+
+
+def _named_in(table: Path) -> Iterator[Path]:
+    """Yield the files that a table in TOML names."""
+    with suppress(ValueError, RecursionError):
+        pending: list[Any] = [tomllib.loads(origins.read(str(table)))]
+        while pending:
+            each = pending.pop()
+            if isinstance(each, dict):
+                yield from (table.parent / each[key] for key in _FILE_KEYS if isinstance(each.get(key), str))
+                pending += each.values()
+            elif isinstance(each, list):
+                pending += each
 
 
 def modes(path: Path) -> Iterator[Finding]:

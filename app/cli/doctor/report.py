@@ -26,10 +26,11 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 def as_text(findings: Sequence[Finding], summaries: Mapping[Area, str]) -> str:
-    """Return one line for each area, then each finding with its reason and remedy, the worst first."""
+    """Return one line for each area, then the findings with their reasons and remedies, the worst first."""
     areas = [_area(area, summaries.get(area), findings) for area in Area]
     ordered = sorted(findings, key=lambda found: _WORST_FIRST.index(found.severity))
-    return "\n".join([*areas, *map(_finding, ordered)])
+    groups = {found.id: [one for one in ordered if one.id == found.id] for found in ordered}
+    return "\n".join([*areas, *map(_finding, groups.values())])
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
@@ -50,11 +51,14 @@ def _counted(severity: Severity, count: int) -> str:
     return click.style(f"{count} {severity}{plural}", fg=_COLORS[severity])
 
 
-def _finding(found: Finding) -> str:
+def _finding(group: Sequence[Finding]) -> str:
+    """Return a finding, or several that differ in their details alone."""
+    found, *others = group
     title = _wrapped(f"{found.severity:<7} {found.id}: {found.what}", "").replace(
         found.severity, click.style(found.severity, fg=_COLORS[found.severity]), 1
     )
-    return "\n".join(["", title, _wrapped(f"why: {found.why}"), _wrapped(f"fix: {found.fix}")])
+    texts = [*(other.what for other in others), f"why: {found.why}", f"fix: {found.fix}"]
+    return "\n".join(["", title, *map(_wrapped, texts)])
 
 
 def _wrapped(text: str, first_indent: str = _INDENT) -> str:
