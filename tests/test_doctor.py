@@ -15,9 +15,11 @@ from click import unstyle
 from app import create_app
 from app.cli.doctor import local, report
 from app.cli.doctor.visits import Url, parse_connect_to
+from app.cli.doctor.wallet import Minted
 from app.core.checkup import Checkup, Server, findings_of, summary_of
+from app.core.credentials import SOURCES, parse_sources
 from app.core.findings import EXIT_STATUS, RULES, Area, Finding, Severity, finding
-from devkit.builders import ENVIRON, make_settings
+from devkit.builders import ENVIRON, make_settings, make_token
 from devkit.ports import free_port
 from devkit.process import ROOT
 
@@ -63,6 +65,30 @@ def test_modes(tmp_path: Path, mode: int, expected: list[str]) -> None:
     file.chmod(mode)
 
     assert [one.id for one in local.modes(file)] == expected
+
+
+def test_sources() -> None:
+    """A token is sent so that each source of credentials reads it, and its traces find it again."""
+    sources = parse_sources(f"{','.join(SOURCES)},header:api-key")
+    minted = Minted("acl_secret", sources, make_token())
+
+    for source in sources:
+        ((header, value),) = minted.sent_in(source)
+        assert (header, source.read(value)) == (source.header, "acl_secret")
+        assert any(trace in value for trace in minted.traces)
+
+
+def test_mounted_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that a container engine has mounted may be readable for all, but not writable."""
+    monkeypatch.setattr(local, "_MOUNTED", tmp_path)
+    file = tmp_path / "secret"
+    file.touch()
+    found = []
+    for mode in (0o444, 0o666):
+        file.chmod(mode)
+        found.append([one.id for one in local.modes(file)])
+
+    assert found == [[], ["file-writable"]]
 
 
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,13 @@ def test_unknown_host(service: Gunicorn, traefik: FaultyTraefik) -> None:
     assert diagnose(app_of(service), "--url", url) == {"entrance-not-found"}
 
 
+def test_names_of_headers(service: Gunicorn, traefik: FaultyTraefik) -> None:
+    """A finding names each header that arrives as the client sent it."""
+    done = app_of(service).test_cli_runner().invoke(args=["doctor", "--url", traefik.url("aliases")])
+
+    assert {"X_Auth_Token_Id", "X.Auth.Email"} <= set(re.findall(r"[\w.]+", done.stdout))
+
+
 def test_few_requests(service: Gunicorn, traefik: FaultyTraefik) -> None:
     """A whole check takes at most 30 requests."""
     done = app_of(service).test_cli_runner().invoke(args=["doctor", "--url", traefik.url("safe")])
@@ -189,6 +196,17 @@ def test_another_shell(
 def test_other_proxies(service: Gunicorn, echo: Backend, kind: type[Proxy]) -> None:
     """Nothing but the missing TLS is found in the configurations of docs/proxies.md."""
     assert behind(kind, service, echo) == {"entrance-unencrypted"}
+
+
+def test_empty_answers(service: Gunicorn) -> None:
+    """A backend that answers nothing is not taken for Caddy, which answers nothing to unknown hosts."""
+    with Backend(_Empty) as empty:
+        assert behind(Caddy, service, empty) == {"entrance-unencrypted", "entrance-blind"}
+
+
+class _Empty(EchoHandler):
+    def answer(self, _: Seen) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 @pytest.mark.parametrize(
