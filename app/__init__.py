@@ -149,8 +149,9 @@ def _stores(settings: Settings, pepper_check: PepperCheck, *, concurrent: bool) 
     trail = Trail(client, settings.audit_rules, audit_lines.write if is_shipped else None)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
+    audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)
     checkup = RedisCheckup(client, _ADMIN_DEADLINE_S, settings.redis_deadline_ms / 1000)
-    return _Stores(tokens, changes, RedisAudit(client, _ADMIN_DEADLINE_S), trail, checkup)
+    return _Stores(tokens, changes, audit, trail, checkup)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:

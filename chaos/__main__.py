@@ -10,7 +10,7 @@ from importlib import import_module
 
 from chaos.report import Table, machine, write
 
-SUBJECTS = ("faults", "mixups", "attacks", "paths", "runtime", "limits", "model")
+SUBJECTS = ("faults", "mixups", "attacks", "paths", "runtime", "limits", "model", "trails")
 
 
 def main() -> None:

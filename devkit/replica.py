@@ -54,7 +54,7 @@ class Replica:
         self.pepper_check = PepperCheck(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.pepper_check, DEADLINE_S)
         changes = RedisChanges(client, store, self.pepper_check, DEADLINE_S, Trail(client, rules))
-        self.audit = RedisAudit(client, DEADLINE_S)
+        self.audit = RedisAudit(client, DEADLINE_S, rules)
         self.catalog = Catalog(store, self.peppers, "acl")
         self.registry = Registry(store, changes, self.peppers, Defaults("acl", ttl_s, limit.window_s), now)
         self.ledger = RedisLedger(client, self.pepper_check, limit, DEADLINE_S)

@@ -14,6 +14,7 @@ from app.store.transport.cluster import Client, Cluster
 from app.store.transport.slots import SLOTS, slot_of
 
 _CUT = "…"
+_MIN_PER_SLOT = 100
 Fields = Sequence[bytes]
 
 
@@ -23,6 +24,7 @@ class Trail:
     def __init__(self, client: Client, rules: Rules, on_entry: Callable[[Entry], None] | None = None) -> None:
         self._is_cluster = isinstance(client, Cluster)
         self._rules = rules
+        self._max_entries = _per_slot(rules.max_entries) if self._is_cluster else rules.max_entries
         self._on_entry = on_entry
 
     def argument(self, actor: Actor, action: Action, token: Token) -> str:
@@ -40,7 +42,7 @@ class Trail:
         }
         argument = {
             "key": keys.audit(tags()[slot_of(key)] if self._is_cluster else None),
-            "max_entries": self._rules.max_entries,
+            "max_entries": self._max_entries,
             "max_age_ms": self._rules.max_age_s * 1000,
             "entry": [text for fact in facts.items() if fact[1] for text in fact],
             "kept": RECORDED,
@@ -69,6 +71,11 @@ def parse(cursor: str, fields: Fields) -> Entry:
         old={name[1:]: value for name, value in values.items() if name.startswith("-")},
         new={name[1:]: value for name, value in values.items() if name.startswith("+")},
     )
+
+
+def _per_slot(max_entries: int) -> int:
+    """Return how many entries a slot keeps: its share, but enough for the history of some tokens."""
+    return min(max_entries, max(_MIN_PER_SLOT, max_entries // SLOTS))
 
 
 @cache

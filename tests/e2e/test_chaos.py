@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from chaos import cases, faults, limits, mixups
+from chaos import cases, faults, limits, mixups, trails
 from chaos.stage import BUSY, QUICK, Fault
 from chaos.trial import try_out
 
@@ -51,6 +51,12 @@ def test_mixups() -> None:
     (table,) = mixups.tables(quick=True)
 
     assert table.failures == []
+
+
+@pytest.mark.timeout(300)
+def test_trails() -> None:
+    """After kill -9 of Redis or of a writer, every token is as its audit entries tell."""
+    assert [table.failures for table in trails.tables(quick=True)] == [[]]
 
 
 @pytest.mark.timeout(300)

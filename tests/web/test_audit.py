@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from app.core.audit import Wanted
+from app.core.logins import WRONG_PER_CLIENT
+from app.services import services_of
+from tests.web.conftest import Operator
 from tests.web.test_api import Api
 
 
@@ -60,6 +65,44 @@ def test_parameters(api: Api) -> None:
     page = api("GET", "/audit?limit=3").json
     assert len(page["entries"]) == 3
     assert [entry["token"] for entry in entries(api, f"?cursor={page['next_cursor']}")] == [names[0]]
+
+
+def test_pages(api: Api, operator: Operator) -> None:
+    """A change in a page has an entry like one through the API."""
+    operator.post("/create_token", {"hosts": "a.test"})
+    name = entries(api)[0]["token"]
+    operator.post("/disable_token", {"token": name})
+    operator.post("/rotate_token", {"token": name, "grace_seconds": "60"})
+    operator.post("/delete_token", {"token": name})
+
+    made = entries(api)
+    assert [entry["action"] for entry in made] == ["delete", "disable", "create"]
+    assert {(entry["via"], entry["actor"], entry["token"]) for entry in made} == {("page", "operator", name)}
+
+
+def test_holders(make_client: Callable[..., FlaskClient]) -> None:
+    """A change by the holder of a token names the token as the actor, and not the secret."""
+    client = make_client(SELF_SERVICE="full")
+    created = Api(client).make()
+    secret = {"Authorization": f"Bearer {created['token']}"}
+    client.post("/self/rotate", json={"grace_seconds": 60}, headers=secret)
+    client.delete("/self", headers=secret)
+
+    ended, rotated, _ = entries(Api(client))
+    assert (rotated["action"], ended["action"]) == ("rotate", "retire")
+    assert {(entry["via"], entry["actor"]) for entry in (ended, rotated)} == {("self", created["id"])}
+    assert rotated["changes"]["sha256"]["old"] == ended["changes"]["sha256"]["old"] == created["sha256"]
+
+
+def test_refused_sign_ins(api: Api) -> None:
+    """Many wrong passwords leave one entry, with the address and without what was typed."""
+    for _ in range(WRONG_PER_CLIENT.max_requests + 5):
+        api.client.get("/", auth=("operator", "hunter2"))
+    api.client.get("/", auth=("hunter2", "hunter2"), environ_base={"REMOTE_ADDR": "192.0.2.9"})
+
+    (refused,) = services_of(api.client.application).audit.newest(Wanted(), None, 50).entries
+    assert (refused.action, refused.via, refused.address) == ("login_refused", "page", "127.0.0.1")
+    assert "hunter2" not in str(refused)
 
 
 @pytest.mark.parametrize(
