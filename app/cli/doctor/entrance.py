@@ -116,12 +116,15 @@ class Entrance:
         if not self._prober.is_echo(sample):
             yield finding("entrance-blind")
             return
+        leaks = dict[str, None]()
         for source in token.sources:
             answer, is_allowed = self._prober.knock(token, token.sent_in(source))
             if not is_allowed:
                 yield self._refused(answer, source.header)
             elif any(trace in answer.body for trace in token.traces):
-                yield finding("entrance-token-forwarded", header=source.header)
+                leaks[source.header] = None
+        if leaks:
+            yield finding("entrance-token-forwarded", header=", ".join(leaks))
         yield from self._arrived(token, "entrance-forged-identity", [*IDENTITY_HEADERS])
         aliases = [name.replace("-", sign) for name in IDENTITY_HEADERS for sign in "_."]
         yield from self._arrived(token, "entrance-forged-alias", aliases)
