@@ -71,11 +71,12 @@ def pre_request(_: Any, __: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Assign a row of the shared counters to the worker that no other worker writes to."""
+    """Assign a row of the shared numbers to the worker, which inherits it; no other worker writes to it."""
     taken = {other.row for other in server.WORKERS.values()}
     worker.row = next(row for row in count() if row not in taken)
-
-
-def post_fork(_: Any, worker: Any) -> None:
-    """Make the worker count in its own row."""
     tally.SHARED.write_to(worker.row)
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """Clear what a worker had at the end, even if it was killed; its counts stay."""
+    tally.SHARED.clear_gauges(worker.row)

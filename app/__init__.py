@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from app import audit_lines, cli
+from app.core.audit import Entry
 from app.core.catalog import Catalog
 from app.core.defaults import Defaults
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
@@ -32,9 +34,11 @@ from app.store.logins import RedisLogins
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from app.store.trail import Trail
-from app.store.transport.cluster_pipeline import Executor
+from app.store.transport.cluster_pipeline import ClusterPipeline, Executor
 from app.store.transport.connection import connect, open_pipeline
-from app.tally import SHARED, Tally
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.shared_connect import SharedConnect
+from app.tally import SHARED, Gauge, Tally
 from app.web import admin, api, auth, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
@@ -106,13 +110,12 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     client = connect(settings, concurrent=concurrent)
     deadline_s, prefix = settings.redis_deadline_ms / 1000, settings.token_prefix
     peppers = Peppers(settings.pepper, settings.pepper_previous)
-    pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
+    pipeline = open_pipeline(client, deadline_s, tally.note_redis) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    stores = _stores(settings, pepper_check, concurrent=concurrent)
+    stores = _stores(settings, pepper_check, tally, concurrent=concurrent)
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(stores.tokens, peppers, prefix)
     registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
-    health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
     return Services(
         settings=settings,
         gate=gate,
@@ -123,10 +126,31 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         audit=stores.audit,
         logins=RedisLogins(client, _ADMIN_DEADLINE_S, stores.trail),
         failures=_failures(pipeline or client, settings),
-        ping=health.check,
+        ping=Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s).check,
         checkup=stores.checkup,
+        redis_gauges=lambda: _redis_gauges(pipeline),
         tally=tally,
+        unlogged=auth.unlogged(settings),
     )
+
+
+def _on_entry(settings: Settings, tally: Tally, *, concurrent: bool) -> Callable[[Entry], None]:
+    """Return what to do with an audit entry; commands, whose output is read by others, ship none."""
+    is_shipped = concurrent and settings.audit_log == "stdout"
+
+    def note(entry: Entry) -> None:
+        tally.note_audit_entry(entry)
+        if is_shipped:
+            audit_lines.write(entry)
+
+    return note
+
+
+def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge, int]:
+    return {
+        Gauge.REDIS_CONNECTIONS: SharedConnect.count_open(),
+        Gauge.REDIS_WAITING: pipeline.waiting if pipeline else 0,
+    }
 
 
 class _Stores(NamedTuple):
@@ -137,16 +161,15 @@ class _Stores(NamedTuple):
     checkup: RedisCheckup
 
 
-def _stores(settings: Settings, pepper_check: PepperCheck, *, concurrent: bool) -> _Stores:
+def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, concurrent: bool) -> _Stores:
     """Return what finds and changes tokens.
 
     It has a client of its own, because a change may wait for the disk longer than the deadline of /auth.
     """
     patient = replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000)
     client = connect(patient, concurrent=concurrent)
-    # Not in commands, whose output is read by others.
-    is_shipped = concurrent and settings.audit_log == "stdout"
-    trail = Trail(client, settings.audit_rules, audit_lines.write if is_shipped else None)
+    on_entry = _on_entry(settings, tally, concurrent=concurrent)
+    trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
     audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)

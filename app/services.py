@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,8 +17,9 @@ from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.logins import Logins
 from app.core.registry import Registry
+from app.core.verdicts import Verdict
 from app.settings import Settings
-from app.tally import Tally
+from app.tally import Gauge, Tally
 
 _KEY = "acl-auth-service"
 
@@ -38,7 +39,9 @@ class Services:
     failures: Failures | None
     ping: Callable[[], None]
     checkup: Callable[[Callable[[], None]], Checkup]
+    redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
+    unlogged: frozenset[Verdict]
 
 
 def services() -> Services:

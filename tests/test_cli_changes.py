@@ -255,3 +255,19 @@ def test_unreadable_record(run: Run, redis_server: RedisServer) -> None:
 
     assert run("disable", digest).exit_code == Code.CONFLICT
     assert "unreadable: " in run("show", digest).stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_colored"),
+    [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "0"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_colors(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, is_colored: bool
+) -> None:
+    """Colors are left out if NO_COLOR is set to anything, and on a terminal that knows none."""
+    for name, value in ({"NO_COLOR": "", "TERM": "xterm"} | variables).items():
+        monkeypatch.setenv(name, value)
+    name = created(run, "a.example")["id"]
+
+    assert ("\x1b[32mactive\x1b[0m" in run("show", name, color=True).stdout) is is_colored
+    assert "\x1b" not in run("show", name).stdout

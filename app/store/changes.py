@@ -41,7 +41,7 @@ class RedisChanges(TokenChanges):
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
         self._trail = trail
-        self._disk = Disk(client, trail.report)
+        self._disk = Disk(client, trail.report, trail.on_change)
         self._add, self._edit = Script("add", _TRAIL), Script("edit", _TRAIL)
         self._remove, self._retire = Script("remove", _TRAIL), Script("retire", _TRAIL)
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)

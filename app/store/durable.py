@@ -22,12 +22,19 @@ _LOST = (redis.RedisError, OSError, gevent.Timeout)
 class Disk:
     """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is.
 
-    *report* receives what a script that made a change has replied.
+    *report* receives what a script that made a change has replied, *on_change* how durable the change is,
+    unless it changed nothing.
     """
 
-    def __init__(self, client: Client, report: Callable[[object], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        report: Callable[[object], None],
+        on_change: Callable[[Durability], None] | None = None,
+    ) -> None:
         self._client: Any = client
         self._report = report
+        self._on_change = on_change
 
     def change(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
@@ -39,7 +46,10 @@ class Disk:
             if not reply:
                 return None
             self._report(reply)
-            return _ask_in_time(pinned)
+            durability = _ask_in_time(pinned)
+        if self._on_change and isinstance(reply, list):
+            self._on_change(durability)
+        return durability
 
     def glance(self) -> Durability:
         """Return the current durability of the server; UNTOLD and NO_FILE apply to every change."""

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import count
 
 from app.core.audit import MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
+from app.core.durability import Durability
 from app.core.tokens import Token
 from app.store import keys
 from app.store.transport.cluster import Client, Cluster
@@ -19,13 +20,23 @@ Fields = Sequence[bytes]
 
 
 class Trail:
-    """Composes the audit argument of a script; *on_entry* receives each entry that a script has written."""
+    """Composes the audit argument of a script.
 
-    def __init__(self, client: Client, rules: Rules, on_entry: Callable[[Entry], None] | None = None) -> None:
+    *on_entry* receives each entry that a script has written, and *on_change* how durable each change is.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        rules: Rules,
+        on_entry: Callable[[Entry], None] | None = None,
+        on_change: Callable[[Durability], None] | None = None,
+    ) -> None:
         self._is_cluster = isinstance(client, Cluster)
         self._rules = rules
         self._max_entries = _per_slot(rules.max_entries) if self._is_cluster else rules.max_entries
         self._on_entry = on_entry
+        self.on_change = on_change
 
     def argument(self, actor: Actor, action: Action, token: Token) -> str:
         """Return the last argument of a script that changes *token*."""

@@ -17,7 +17,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from app.core.clients import Proxies, client_of, is_trusted
 from app.core.limits import Refusal
-from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
+from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT, Login
 from app.services import services
 from app.settings import Settings
 from app.version import ADMIN_REALM
@@ -53,6 +53,7 @@ def _verify(user: str, password: str) -> bool:
     hops, is_right = _hops(), matches(user, password, services().settings)
     # Always, so that neither a refusal nor its delay reveals whether the password was right.
     refusal = services().logins.weigh(stranger(), client_of(*hops), is_right=is_right)
+    services().tally.note_login(_outcome(refusal, is_right=is_right))
     if refusal:
         fields = {"client": address(), "wait_s": refusal.retry_after_s, "hint": _hint(*hops)}
         log.error("too many wrong passwords client=%(client)s wait_s=%(wait_s)d%(hint)s", fields)
@@ -60,6 +61,10 @@ def _verify(user: str, password: str) -> bool:
     if not is_right:
         log.warning("wrong user name or password client=%(client)s", {"client": address()})
     return is_right
+
+
+def _outcome(refusal: Refusal | None, *, is_right: bool) -> Login:
+    return Login.THROTTLED if refusal else Login.ACCEPTED if is_right else Login.WRONG
 
 
 def matches(user: str, password: str, settings: Settings) -> bool:

@@ -10,12 +10,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from app import create_app
+from app.core.audit import Action
+from app.core.durability import Durability
+from app.core.logins import WRONG_PER_CLIENT, Login
 from app.core.verdicts import Verdict
 from app.tally import Tally
 from app.version import VERSION
 from devkit.builders import make_settings
 from devkit.redis_server import RedisServer
-from tests.web.conftest import Operator
+from tests.web.conftest import OPERATOR, Operator
 from tests.web.test_admin import create
 
 
@@ -54,6 +57,36 @@ def test_verdicts(client: FlaskClient) -> None:
     assert found["acl_auth_decision_seconds_count"] == found["acl_auth_decision_seconds_bucket+Inf"] == 6
     assert 0 < found["acl_auth_decision_seconds_sum"] < 60
     assert found["acl_auth_redis_up"] == 1
+
+
+def test_logins(client: FlaskClient) -> None:
+    """Each attempt to sign in is counted once by its outcome; a request without a password is none."""
+    right, wrong = OPERATOR, (OPERATOR[0], "guess")
+    for password in [right, wrong, right, *[wrong] * WRONG_PER_CLIENT.max_requests]:
+        client.get("/", auth=password)
+    client.get("/")
+
+    found = values(client)
+    counts = {login: found[f"acl_auth_logins_total{login}"] for login in Login}
+    assert counts == {Login.ACCEPTED: 2, Login.WRONG: WRONG_PER_CLIENT.max_requests, Login.THROTTLED: 1}
+
+
+def test_changes(client: FlaskClient) -> None:
+    """Each change of a token counts once, by action and by durability; one that changes nothing does not."""
+    operator = Operator(client)
+    for _ in range(2):
+        create(operator, hosts="a.test")
+    ids = [token["id"] for token in client.get("/api/v1/tokens", auth=OPERATOR).get_json()["tokens"]]
+    for enabled in (False, False, True):
+        client.patch(f"/api/v1/tokens/{ids[0]}", json={"enabled": enabled}, auth=OPERATOR)
+    client.post(f"/api/v1/tokens/{ids[0]}/rotate", json={}, auth=OPERATOR)
+    client.delete(f"/api/v1/tokens/{ids[1]}", auth=OPERATOR)
+
+    found = values(client)
+    actions = {action: found[f"acl_auth_audit_entries_total{action}"] for action in Action}
+    assert {action for action, number in actions.items() if number} == {"create", "edit", "rotate", "delete"}
+    durable = [found[f"acl_auth_changes_total{durability.value}"] for durability in Durability]
+    assert sum(durable) == sum(actions.values()) == 6
 
 
 def test_version(client: FlaskClient) -> None:

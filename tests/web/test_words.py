@@ -119,6 +119,12 @@ class Service:
         """Restart the app without Redis."""
         self.set(REDIS_PORT=free_port())
 
+    def log_everything(self) -> None:
+        """Send an allowed request to an app that logs all of them."""
+        self._caplog.set_level("DEBUG")
+        self.set(LOG_LEVEL="debug")
+        self.auth(self.issue(), "b.test")
+
     def limit_failures(self) -> None:
         """Restart the app with FAIL_LIMIT_MAX."""
         self.set(FAIL_LIMIT_MAX="1", TRUSTED_PROXIES="172.18.0.0/16")
@@ -166,6 +172,7 @@ ANSWERS: dict[str, Act] = {
 }
 LINES: dict[str, Act] = {
     "refused verdict=": lambda service: service.auth("x"),
+    "allowed token=": Service.log_everything,
     "no decision, redis unavailable: ": after(Service.lose_redis, lambda service: service.auth("x")),
     "healthz, redis unavailable: ": after(Service.lose_redis, lambda service: service.get("/healthz")),
     "no page, redis unavailable: ": after(
