@@ -11,11 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app import backends_file, listening, logs, settings, tally
+from app import backends_file, listening, logs, settings, tally, tokens_file
 from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
-# gunicorn executes this file again on SIGHUP. Only the master reads BACKENDS_FILE; workers inherit the table.
+# gunicorn executes this file again on SIGHUP. Only the master reads these; workers inherit what they hold.
 backends_file.SHARED.expire()
+tokens_file.SHARED.expire()
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
 wsgi_app = "wsgi:app"

@@ -15,11 +15,13 @@ from werkzeug.routing import MapAdapter
 from app import audit_lines, cli
 from app.core.audit import Entry
 from app.core.catalog import Catalog
+from app.core.declared import Rules
 from app.core.defaults import Defaults
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.gate import Gate
 from app.core.holders import Holders
+from app.core.managed import Applier
 from app.core.peppers import Peppers
 from app.core.registry import Registry
 from app.services import Services, provide, services_of
@@ -31,6 +33,7 @@ from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
+from app.store.managed import RedisManaged
 from app.store.pepper_check import PepperCheck
 from app.store.tokens import RedisTokens
 from app.store.trail import Trail
@@ -116,12 +119,14 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     stores = _stores(settings, pepper_check, tally, concurrent=concurrent)
     gate, catalog = Gate(ledger, peppers, prefix), Catalog(stores.tokens, peppers, prefix)
     registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
+    rules = Rules(peppers, _defaults(settings))
     return Services(
         settings=settings,
         gate=gate,
         backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
+        applier=Applier(stores.tokens, stores.series, stores.managed, rules, time.time),
         holders=Holders(gate, catalog, registry, stores.changes, prefix),
         audit=stores.audit,
         logins=RedisLogins(client, _ADMIN_DEADLINE_S, stores.trail),
@@ -130,7 +135,6 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         checkup=stores.checkup,
         redis_gauges=lambda: _redis_gauges(pipeline),
         tally=tally,
-        unlogged=auth.unlogged(settings),
     )
 
 
@@ -156,6 +160,8 @@ def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge,
 class _Stores(NamedTuple):
     tokens: RedisTokens
     changes: RedisChanges
+    series: RedisChanges
+    managed: RedisManaged
     audit: RedisAudit
     trail: Trail
     checkup: RedisCheckup
@@ -171,10 +177,14 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     on_entry = _on_entry(settings, tally, concurrent=concurrent)
     trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
-    changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
+    changes, series = (
+        RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail, asks=asks)
+        for asks in (True, False)
+    )
+    managed = RedisManaged(client, _ADMIN_DEADLINE_S)
     audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)
     checkup = RedisCheckup(client, _ADMIN_DEADLINE_S, settings.redis_deadline_ms / 1000)
-    return _Stores(tokens, changes, audit, trail, checkup)
+    return _Stores(tokens, changes, series, managed, audit, trail, checkup)
 
 
 def _failures(client: Executor, settings: Settings) -> RedisFailures | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
-_MAX_FILE_BYTES = 64 * 1024
+MAX_FILE_BYTES = 64 * 1024
 DOTENV = ".env"
 DEFAULT, ENVIRONMENT = "default", "environment"
 _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
@@ -55,18 +55,18 @@ def _is_encodable(text: str) -> bool:
     )  # os.environ decodes bytes that are not UTF-8 to these
 
 
-def read(path: str) -> str:
+def read(path: str, max_bytes: int = MAX_FILE_BYTES) -> str:
     """Return the text in *path*; raises ValueError with a message that follows the file's name."""
     try:
         mode = Path(path).stat().st_mode  # before open(), which blocks on a pipe
         if not stat.S_ISREG(mode):
             raise ValueError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
         with Path(path).open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise ValueError(f"holds more than {_MAX_FILE_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise ValueError(f"holds more than {max_bytes} bytes")
     return _decoded(data)
 
 

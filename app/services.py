@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 from flask import Flask, current_app
@@ -16,6 +17,7 @@ from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.logins import Logins
+from app.core.managed import Applier
 from app.core.registry import Registry
 from app.core.verdicts import Verdict
 from app.settings import Settings
@@ -33,6 +35,7 @@ class Services:
     backends: Backends
     catalog: Catalog
     registry: Registry
+    applier: Applier
     holders: Holders
     audit: AuditLog
     logins: Logins
@@ -41,7 +44,12 @@ class Services:
     checkup: Callable[[Callable[[], None]], Checkup]
     redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
-    unlogged: frozenset[Verdict]
+
+    @cached_property
+    def unlogged(self) -> frozenset[Verdict]:
+        """The verdicts without a line for each decision; an outage has one of its own, with the reason."""
+        is_debug = self.settings.log_level == "debug"
+        return frozenset({Verdict.UNAVAILABLE} if is_debug else {Verdict.UNAVAILABLE, Verdict.ALLOWED})
 
 
 def services() -> Services:

@@ -162,6 +162,7 @@ class Token(Terms):
     enabled: bool = True
     fault: Fault | None = None
     quota_used: Count | None = None
+    managed: str = ""  # the key by which TOKENS_FILE declares it
 
     def status(self, now_s: int) -> Status:
         """Return the status at *now_s*; an expired token is no longer in Redis and has none."""
@@ -182,4 +183,5 @@ class Token(Terms):
             "status": self.status(now_s),
             **{name: Moment().to_json(getattr(self, name)) for name in _MOMENTS},
             "enabled": self.enabled,
+            "managed": self.managed or None,
         }

@@ -89,12 +89,6 @@ def _undecided(error: BaseException) -> Decision:
     return Decision(Verdict.UNAVAILABLE)
 
 
-def unlogged(settings: Settings) -> frozenset[Verdict]:
-    """Return the verdicts without a line for each decision; an outage has one of its own, with the reason."""
-    is_debug = settings.log_level == "debug"
-    return frozenset({Verdict.UNAVAILABLE} if is_debug else {Verdict.UNAVAILABLE, Verdict.ALLOWED})
-
-
 def _log_decision(decision: Decision, headers: Headers, peer: str, settings: Settings) -> None:
     if decision.verdict is Verdict.ALLOWED:
         log.debug(_ALLOWED, _facts(decision, headers, peer, settings) | _requested(headers))

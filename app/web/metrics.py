@@ -22,6 +22,7 @@ from app.core.errors import StoreUnavailableError
 from app.services import Services, services
 from app.tally import Durations, Gauge
 from app.version import VERSION
+from app.web.token_metrics import Tokens
 
 bp = Blueprint("metrics", __name__)
 _NAME = "application/openmetrics-text"
@@ -38,6 +39,7 @@ def metrics() -> Response:
     """Return the numbers of all workers; counters begin when the service starts."""
     registry = CollectorRegistry()
     registry.register(_Service(services()))
+    registry.register(Tokens(services().catalog))
     # Not the header itself: choose_encoder raises an exception for a version that is not a number.
     encode, kind = choose_encoder(_OPENMETRICS if _NAME in request.headers.get("Accept", "") else "")
     return Response(encode(registry), content_type=kind, headers={"Cache-Control": "no-store"})

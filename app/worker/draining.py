@@ -22,6 +22,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from app import make_concurrent
 from app.services import services_of
 from app.tally import Gauge
+from app.worker.applying import apply_in_turn
 from app.worker.heads import Heads, HeadSocket, shutdown_read
 from app.worker.parser import install_bounded_parser
 from app.worker.rejections import fail, reject
@@ -63,6 +64,7 @@ class DrainingWorker(GeventWorker):
         self._reading: dict[Any, Any] = {}
         self._requests: set[Any] = set()
         servers = [self._start_server(listener) for listener in self.sockets]
+        gevent.spawn(apply_in_turn, services_of(cast(Flask, self.wsgi)), lambda: self.alive)
         while self.alive:
             self.notify()
             self._publish_gauges()

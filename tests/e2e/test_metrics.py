@@ -10,6 +10,7 @@ from threading import Timer
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from app.store import keys
 from devkit.http import Connection, bearer, forwarded
 from devkit.load import hammer, send_each
 from devkit.redis_server import RedisServer
@@ -102,3 +103,24 @@ def test_waiting() -> None:
         until(lambda: scraped(gunicorn, "acl_auth_redis_waiting") > 0)
         redis.resume()
         until(lambda: scraped(gunicorn, "acl_auth_redis_waiting") == 0)
+
+
+def test_many_tokens() -> None:
+    """A scrape of many tokens starts a census in the background, whose result every worker reports."""
+    with RedisServer() as server, Gunicorn(server.port, web_concurrency=2) as gunicorn:
+        pipe = server.client().pipeline(transaction=False)
+        for number in range(1100):
+            pipe.hset(keys.record(f"{number:064x}"), mapping={"hosts": "a.test", "enabled": number % 2})
+        pipe.execute()
+        gunicorn.page("/")  # indexes them
+        until(lambda: tokens(gunicorn) == {"active": 550, "disabled": 550})
+
+        server.client().delete(*(keys.record(f"{number:064x}") for number in range(100)))
+        assert tokens(gunicorn) == {"active": 550, "disabled": 550}
+        assert server.client().pttl(keys.CENSUS_LOCK) > 0
+
+
+def tokens(service: Gunicorn) -> dict[str, float]:
+    """Return the numbers of tokens by status, without zeros."""
+    (gauge,) = (f for f in parse(service.page("/metrics").text) if f.name == "acl_auth_tokens")
+    return {sample.labels["status"]: sample.value for sample in gauge.samples if sample.value}

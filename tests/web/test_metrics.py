@@ -13,6 +13,7 @@ from app import create_app
 from app.core.audit import Action
 from app.core.durability import Durability
 from app.core.logins import WRONG_PER_CLIENT, Login
+from app.core.tokens import Status
 from app.core.verdicts import Verdict
 from app.tally import Tally
 from app.version import VERSION
@@ -89,6 +90,27 @@ def test_changes(client: FlaskClient) -> None:
     assert sum(durable) == sum(actions.values()) == 6
 
 
+def test_tokens(client: FlaskClient) -> None:
+    """Every status has the number of its tokens, as they are at the time of the scrape."""
+    operator = Operator(client)
+    for fields in ({}, {}, {"ttl_seconds": "60"}):
+        create(operator, hosts="a.test", **fields)
+    secret = create(operator, hosts="a.test", not_before="2999-01-01")
+    expected = dict.fromkeys(Status, 0) | {Status.ACTIVE: 2, Status.EXPIRING: 1, Status.NOT_YET_VALID: 1}
+    assert {status: values(client)[f"acl_auth_tokens{status}"] for status in Status} == expected
+
+    operator.post("/disable_token", {"token": secret})
+    expected |= {Status.DISABLED: 1, Status.NOT_YET_VALID: 0}
+    assert {status: values(client)[f"acl_auth_tokens{status}"] for status in Status} == expected
+
+
+def test_tokens_before_the_first_census(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among many tokens there is no number until a census has been taken."""
+    monkeypatch.setattr("app.store.census._FEW", -1)
+
+    assert not [name for name in values(client) if name.startswith("acl_auth_tokens")]
+
+
 def test_version(client: FlaskClient) -> None:
     """The service's version is a label of a constant metric."""
     assert f'\nacl_auth_build_info{{version="{VERSION}"}} 1' in client.get("/metrics").text
@@ -105,7 +127,9 @@ def test_openmetrics(client: FlaskClient) -> None:
 
 def test_without_redis(offline: FlaskClient) -> None:
     """Without Redis the metrics are available and report it."""
-    assert values(offline)["acl_auth_redis_up"] == 0
+    found = values(offline)
+    assert found["acl_auth_redis_up"] == 0
+    assert not [name for name in found if name.startswith("acl_auth_tokens")]
 
 
 def test_disabled(make_client: Callable[..., FlaskClient]) -> None:
