@@ -94,14 +94,15 @@ def test_mounted_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files are .env, those of secrets, tables and what these name, not certificates or missing ones."""
     monkeypatch.chdir(tmp_path)
-    names = [".env", "pepper", "url", "backends.toml", "key.pem", "ca.pem", "openai"]
+    names = [".env", "pepper", "url", "backends.toml", "tokens", "key.pem", "ca.pem", "openai", "ci"]
     for name in names:
         Path(name).touch()
-    Path("backends.toml").write_text(
-        '[[backend]]\nheaders = { A = { file = "openai" }, B = { file = "gone" } }'
-    )
-    variables = ["PEPPER_FILE", "REDIS_URL_FILE", "BACKENDS_FILE", "REDIS_TLS_KEY_FILE", "REDIS_TLS_CA_FILE"]
-    environ = dict(zip(variables, names[1:-1], strict=True)) | {"ADMIN_PASS_FILE": "gone", "X_FILE": "url"}
+    backend = '[[backend]]\nheaders = { A = { file = "openai" }, B = { file = "gone" } }'
+    Path("backends.toml").write_text(backend)
+    Path("tokens").write_text('[ci]\nsecret_file = "ci"')
+    variables = ("PEPPER", "REDIS_URL", "BACKENDS", "TOKENS", "REDIS_TLS_KEY", "REDIS_TLS_CA")
+    environ = {f"{name}_FILE": file for name, file in zip(variables, names[1:], strict=False)}
+    environ |= {"ADMIN_PASS_FILE": "gone", "X_FILE": "url"}
 
     assert sorted(map(str, local.secret_files(environ))) == sorted({*names} - {"ca.pem"})
 

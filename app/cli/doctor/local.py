@@ -28,7 +28,8 @@ _PRIVATE = parse_proxies("private").networks
 _HEARTBEATS = Path("/dev/shm")  # noqa: S108 - gunicorn.conf.py has the same
 # Of a worker: its clients, besides its log, listening sockets and a few connections to Redis.
 _NEEDED_FILES = WORKER_CONNECTIONS + 24
-_PUBLIC = {"REDIS_TLS_CA_FILE", "REDIS_TLS_CERT_FILE"}
+# Settings that name a file which is no table, and whether it holds a secret.
+_TLS = {"REDIS_TLS_CA_FILE": False, "REDIS_TLS_CERT_FILE": False, "REDIS_TLS_KEY_FILE": True}
 _FILE_KEYS = ("file", "secret_file")
 # Docker and Swarm mount secrets there, readable by all users of a container that has one.
 _MOUNTED = Path("/run/secrets")
@@ -77,11 +78,12 @@ def heartbeats(directory: Path) -> Iterator[Finding]:
 
 def secret_files(environ: Mapping[str, str]) -> list[Path]:
     """Return the files that hold secrets, and the tables that name them or say what they open."""
-    names = {f"{f.name.upper()}_FILE" for f in fields(Settings) if f.metadata["secret"]}
-    names |= {f.name.upper() for f in fields(Settings) if f.name.endswith("_file")}
-    given = [Path(path) for name in sorted(names - _PUBLIC) if (path := environ.get(name))]
-    tables = [path for path in given if path.suffix == ".toml"]
-    paths = [Path(origins.DOTENV), *given, *(path for table in tables for path in _named_in(table))]
+    secrets = {f"{f.name.upper()}_FILE" for f in fields(Settings) if f.metadata["secret"]}
+    tables = {f.name.upper() for f in fields(Settings) if f.name.endswith("_file")} - _TLS.keys()
+    private = {name for name, is_private in _TLS.items() if is_private}
+    given = {name: Path(path) for name in sorted(secrets | tables | private) if (path := environ.get(name))}
+    named = (path for name, table in given.items() if name in tables for path in _named_in(table))
+    paths = [Path(origins.DOTENV), *given.values(), *named]
     # os.path, because Path.is_file raises PermissionError for a path that this user may not look at.
     return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]  # noqa: PTH113
 
