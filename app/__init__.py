@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from app import audit_lines, cli
-from app.core.audit import Entry
-from app.core.catalog import Catalog
-from app.core.declared import Rules
-from app.core.defaults import Defaults
+from app import cli
+from app.assembly import build_services
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
-from app.core.gate import Gate
-from app.core.holders import Holders
-from app.core.managed import Applier
-from app.core.peppers import Peppers
-from app.core.registry import Registry
-from app.services import Services, provide, services_of
+from app.services import provide, services_of
 from app.settings import Settings
-from app.store.audit import RedisAudit
-from app.store.changes import RedisChanges
-from app.store.checkup import RedisCheckup
-from app.store.failures import RedisFailures
-from app.store.health import EvictionPolicyCheck, Health
-from app.store.ledger import RedisLedger
-from app.store.logins import RedisLogins
-from app.store.managed import RedisManaged
-from app.store.pepper_check import PepperCheck
-from app.store.tokens import RedisTokens
-from app.store.trail import Trail
-from app.store.transport.cluster_pipeline import ClusterPipeline, Executor
-from app.store.transport.connection import connect, open_pipeline
-from app.store.transport.pipeline import Pipeline
-from app.store.transport.shared_connect import SharedConnect
-from app.tally import SHARED, Gauge, Tally
+from app.tally import SHARED, Tally
 from app.web import admin, api, auth, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 64 * 1024
-_ADMIN_DEADLINE_S = 2
 _YEAR_S = 31_536_000
 _NO_HOST = "localhost"
 
@@ -106,97 +79,3 @@ def make_concurrent(app: Flask) -> None:
     """
     services = services_of(app)
     provide(app, build_services(services.settings, services.tally, concurrent=True))
-
-
-def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: bool = False) -> Services:
-    """Build the shared objects, for greenlets if *concurrent*; none connects before its first command."""
-    client = connect(settings, concurrent=concurrent)
-    deadline_s, prefix = settings.redis_deadline_ms / 1000, settings.token_prefix
-    peppers = Peppers(settings.pepper, settings.pepper_previous)
-    pipeline = open_pipeline(client, deadline_s, tally.note_redis) if concurrent else None
-    pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
-    ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    stores = _stores(settings, pepper_check, tally, concurrent=concurrent)
-    gate, catalog = Gate(ledger, peppers, prefix), Catalog(stores.tokens, peppers, prefix)
-    registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
-    rules = Rules(peppers, _defaults(settings))
-    return Services(
-        settings=settings,
-        gate=gate,
-        backends=settings.backends_file,
-        catalog=catalog,
-        registry=registry,
-        applier=Applier(stores.tokens, stores.series, stores.managed, rules, time.time),
-        holders=Holders(gate, catalog, registry, stores.changes, prefix),
-        audit=stores.audit,
-        logins=RedisLogins(client, _ADMIN_DEADLINE_S, stores.trail),
-        failures=_failures(pipeline or client, settings),
-        ping=Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s).check,
-        checkup=stores.checkup,
-        redis_gauges=lambda: _redis_gauges(pipeline),
-        tally=tally,
-    )
-
-
-def _on_entry(settings: Settings, tally: Tally, *, concurrent: bool) -> Callable[[Entry], None]:
-    """Return what to do with an audit entry; commands, whose output is read by others, ship none."""
-    is_shipped = concurrent and settings.audit_log == "stdout"
-
-    def note(entry: Entry) -> None:
-        tally.note_audit_entry(entry)
-        if is_shipped:
-            audit_lines.write(entry)
-
-    return note
-
-
-def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge, int]:
-    return {
-        Gauge.REDIS_CONNECTIONS: SharedConnect.count_open(),
-        Gauge.REDIS_WAITING: pipeline.waiting if pipeline else 0,
-    }
-
-
-class _Stores(NamedTuple):
-    tokens: RedisTokens
-    changes: RedisChanges
-    series: RedisChanges
-    managed: RedisManaged
-    audit: RedisAudit
-    trail: Trail
-    checkup: RedisCheckup
-
-
-def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, concurrent: bool) -> _Stores:
-    """Return what finds and changes tokens.
-
-    It has a client of its own, because a change may wait for the disk longer than the deadline of /auth.
-    """
-    patient = replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000)
-    client = connect(patient, concurrent=concurrent)
-    on_entry = _on_entry(settings, tally, concurrent=concurrent)
-    trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
-    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
-    changes, series = (
-        RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail, asks=asks)
-        for asks in (True, False)
-    )
-    managed = RedisManaged(client, _ADMIN_DEADLINE_S)
-    audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)
-    checkup = RedisCheckup(client, _ADMIN_DEADLINE_S, settings.redis_deadline_ms / 1000)
-    return _Stores(tokens, changes, series, managed, audit, trail, checkup)
-
-
-def _failures(client: Executor, settings: Settings) -> RedisFailures | None:
-    limit = settings.fail_limit
-    return RedisFailures(client, limit, settings.redis_deadline_ms / 1000) if limit else None
-
-
-def _defaults(settings: Settings) -> Defaults:
-    return Defaults(
-        settings.token_prefix,
-        settings.default_ttl_s,
-        settings.rate_limit_window_sec,
-        settings.max_ttl_seconds,
-        settings.unset,
-    )

@@ -13,9 +13,12 @@ from app.core.audit import AuditLog
 from app.core.backends import Backends
 from app.core.catalog import Catalog
 from app.core.checkup import Checkup
+from app.core.exporter import Exporter
 from app.core.failures import Failures
 from app.core.gate import Gate
 from app.core.holders import Holders
+from app.core.importer import Importer
+from app.core.key_lists import KeyLists
 from app.core.logins import Logins
 from app.core.managed import Applier
 from app.core.registry import Registry
@@ -24,6 +27,15 @@ from app.settings import Settings
 from app.tally import Gauge, Tally
 
 _KEY = "acl-auth-service"
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What copies all tokens from one database to another, and reads lists of existing keys."""
+
+    exporter: Exporter
+    importer: Importer
+    key_lists: Callable[..., KeyLists]
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Services:
     checkup: Callable[[Callable[[], None]], Checkup]
     redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
+    moving: Moving
 
     @cached_property
     def unlogged(self) -> frozenset[Verdict]:

@@ -50,6 +50,7 @@ class Index:
         self._client: Any = client
         self._enroll, self._score = Script("enroll"), Script("score")
         self._slice_script, self._sorted = Script("slice"), Script("sorted")
+        self._namesakes = Script("namesakes")
 
     def add(self, *entries: bytes, expires_at: int | None = None, like: bytes = b"") -> list[bytes]:
         """Add *entries*, unused and with that expiry, or with the scores of *like*; return the new ones."""
@@ -114,6 +115,12 @@ class Index:
             )
             if not self._drop_invalid(found):
                 return list(found)
+
+    def namesakes(self, entries: Sequence[bytes]) -> list[bytes | None]:
+        """Return for each of *entries* another entry with the same id, or None."""
+        args = [b"".join(entries)]
+        found = _split(self._repaired(lambda: self._namesakes.run(self._client, [keys.INDEX], args)))
+        return [other if keys.is_entry(other) else None for other in found]
 
     def walk(
         self, first: bytes = b"+", last: bytes = b"-", *, descending: bool = True

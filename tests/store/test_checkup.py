@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from app import build_services
+from app.assembly import build_services
 from app.core.checkup import findings_of
 from app.store import checkup
 from devkit.builders import ACTOR, make_settings
