@@ -24,7 +24,7 @@ bind = _settings.bind.split(",")
 workers = _settings.web_concurrency
 _worker = "express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker"
 worker_class = f"app.worker.{_worker}"
-worker_connections = 1000
+worker_connections = listening.WORKER_CONNECTIONS
 
 # gunicorn would prefer gunicorn_h1c if it were installed, but limits and express lane rely on this parser.
 http_parser = "python"

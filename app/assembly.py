@@ -26,6 +26,7 @@ from app.services import Moving, Services
 from app.settings import Settings
 from app.store.audit import RedisAudit
 from app.store.changes import RedisChanges
+from app.store.checkup import RedisCheckup
 from app.store.copy_writer import RedisCopies
 from app.store.failures import RedisFailures
 from app.store.health import EvictionPolicyCheck, Health
@@ -68,6 +69,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         logins=RedisLogins(deciding.client, _ADMIN_DEADLINE_S, stores.trail),
         failures=_failures(deciding.executor, settings),
         ping=_health(deciding, settings).check,
+        checkup=stores.checkup,
         redis_gauges=lambda: _redis_gauges(deciding.pipeline),
         tally=tally,
         moving=_moving(stores, catalog, peppers, settings),
@@ -128,6 +130,7 @@ class _Stores(NamedTuple):
     audit: RedisAudit
     copies: RedisCopies
     trail: Trail
+    checkup: RedisCheckup
 
 
 def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, concurrent: bool) -> _Stores:
@@ -148,7 +151,8 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     preview = PreviewLedger(client, pepper_check, settings.limit, _ADMIN_DEADLINE_S)
     audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)
     copies = RedisCopies(client, pepper_check, _ADMIN_DEADLINE_S, trail)
-    return _Stores(tokens, changes, series, managed, preview, audit, copies, trail)
+    checkup = RedisCheckup(client, _ADMIN_DEADLINE_S, settings.redis_deadline_ms / 1000)
+    return _Stores(tokens, changes, series, managed, preview, audit, copies, trail, checkup)
 
 
 def _applier(stores: _Stores, peppers: Peppers, settings: Settings) -> Applier:

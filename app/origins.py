@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
 MAX_FILE_BYTES = 64 * 1024
-_DOTENV = ".env"
+DOTENV = ".env"
 DEFAULT, ENVIRONMENT = "default", "environment"
 _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
 
@@ -93,9 +93,9 @@ def literal() -> dict[str, str]:
     Raises ValueError with a message that follows the file's name.
     """
     found: dict[str, str] = {}
-    if not os.path.lexists(_DOTENV):
+    if not os.path.lexists(DOTENV):
         return found
-    for binding in parse_stream(StringIO(read(_DOTENV), newline=None)):
+    for binding in parse_stream(StringIO(read(DOTENV), newline=None)):
         if binding.error or (binding.key and binding.value is None):
             raise ValueError(f"line {_line(binding)} is neither NAME=value nor a comment")
         if binding.key:
@@ -123,7 +123,7 @@ def origins(names: Iterable[str]) -> dict[str, Origin]:
 
 def _origin(name: str, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Origin:
     for variable in (f"{name}_FILE", name):
-        place = ENVIRONMENT if variable in environment else _DOTENV
+        place = ENVIRONMENT if variable in environment else DOTENV
         if found := without_line_end(environment.get(variable, dotenv.get(variable, ""))):
             return Origin(place, "" if variable == name else found)
     return Origin(DEFAULT)
@@ -136,5 +136,5 @@ def _environment() -> dict[str, str]:
     """
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         return dict(os.environ)
-    expanded = dotenv_values(_DOTENV)
+    expanded = dotenv_values(DOTENV)
     return {name: value for name, value in os.environ.items() if expanded.get(name) != value}

@@ -12,6 +12,7 @@ from flask import Flask, current_app
 from app.core.audit import AuditLog
 from app.core.backends import Backends
 from app.core.catalog import Catalog
+from app.core.checkup import Checkup
 from app.core.exporter import Exporter
 from app.core.failures import Failures
 from app.core.gate import Gate
@@ -54,6 +55,7 @@ class Services:
     logins: Logins
     failures: Failures | None
     ping: Callable[[], None]
+    checkup: Callable[[Callable[[], None]], Checkup]
     redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
     moving: Moving

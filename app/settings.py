@@ -40,6 +40,7 @@ class InvalidSettingsError(ValueError):
     """The environment is not valid; the message has one line per problem, beginning with the variable."""
 
     def __init__(self, *problems: tuple[str, str]) -> None:
+        self.problems = problems
         lines = (f"  {name}: {problem}" for name, problem in problems)
         super().__init__("\n".join(["acl-auth-service can't start with these settings:", *lines]))
 
@@ -320,11 +321,16 @@ def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
 
 
 def load() -> Settings:
-    """Return the settings from the environment and ``.env``; exits with one message if they are invalid."""
+    """Return the settings as ``read`` does; exits with one message if they are invalid."""
     try:
-        return Settings.from_environ(_environ())
+        return read()
     except InvalidSettingsError as error:
         sys.exit(str(error))
+
+
+def read() -> Settings:
+    """Return the settings from the environment and ``.env``; raises InvalidSettingsError."""
+    return Settings.from_environ(_environ())
 
 
 def _environ() -> dict[str, str]:

@@ -20,6 +20,7 @@ from app.core.limits import Refusal
 from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT, Login
 from app.services import services
 from app.settings import Settings
+from app.version import ADMIN_REALM
 from app.web.actors import address, stranger
 from app.web.problems import refusal as refuse
 
@@ -41,7 +42,7 @@ class _Basic(HTTPBasicAuth):  # type: ignore[misc]
 
 _WHOSE = {WRONG_PER_CLIENT: "from your address", WRONG_IN_ALL: "from many addresses"}
 
-basic_auth = _Basic(realm="acl-auth-service admin")
+basic_auth = _Basic(realm=ADMIN_REALM)
 
 
 @basic_auth.verify_password  # type: ignore[untyped-decorator]
