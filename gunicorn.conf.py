@@ -11,11 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app import backends_file, listening, logs, settings, tally
+from app import backends_file, listening, logs, settings, tally, tokens_file
 from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
-# gunicorn executes this file again on SIGHUP. Only the master reads BACKENDS_FILE; workers inherit the table.
+# gunicorn executes this file again on SIGHUP. Only the master reads these; workers inherit what they hold.
 backends_file.SHARED.expire()
+tokens_file.SHARED.expire()
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
 
 wsgi_app = "wsgi:app"
@@ -23,7 +24,7 @@ bind = _settings.bind.split(",")
 workers = _settings.web_concurrency
 _worker = "express.ExpressWorker" if _settings.express_lane else "draining.DrainingWorker"
 worker_class = f"app.worker.{_worker}"
-worker_connections = 1000
+worker_connections = listening.WORKER_CONNECTIONS
 
 # gunicorn would prefer gunicorn_h1c if it were installed, but limits and express lane rely on this parser.
 http_parser = "python"
@@ -71,11 +72,12 @@ def pre_request(_: Any, __: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Assign a row of the shared counters to the worker that no other worker writes to."""
+    """Assign a row of the shared numbers to the worker, which inherits it; no other worker writes to it."""
     taken = {other.row for other in server.WORKERS.values()}
     worker.row = next(row for row in count() if row not in taken)
-
-
-def post_fork(_: Any, worker: Any) -> None:
-    """Make the worker count in its own row."""
     tally.SHARED.write_to(worker.row)
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """Clear what a worker had at the end, even if it was killed; its counts stay."""
+    tally.SHARED.clear_gauges(worker.row)

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from flask import Flask, Request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from app import audit_lines, cli
-from app.core.catalog import Catalog
-from app.core.defaults import Defaults
+from app import cli
+from app.assembly import build_services
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
-from app.core.gate import Gate
-from app.core.holders import Holders
-from app.core.peppers import Peppers
-from app.core.registry import Registry
-from app.core.trials import Trials
-from app.services import Services, provide, services_of
+from app.services import provide, services_of
 from app.settings import Settings
-from app.store.audit import RedisAudit
-from app.store.changes import RedisChanges
-from app.store.failures import RedisFailures
-from app.store.health import EvictionPolicyCheck, Health
-from app.store.ledger import RedisLedger
-from app.store.logins import RedisLogins
-from app.store.pepper_check import PepperCheck
-from app.store.preview import PreviewLedger
-from app.store.tokens import RedisTokens
-from app.store.trail import Trail
-from app.store.transport.cluster_pipeline import Executor
-from app.store.transport.connection import connect, open_pipeline
 from app.tally import SHARED, Tally
 from app.web import admin, api, auth, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 64 * 1024
-_ADMIN_DEADLINE_S = 2
 _YEAR_S = 31_536_000
 _NO_HOST = "localhost"
 
@@ -100,70 +79,3 @@ def make_concurrent(app: Flask) -> None:
     """
     services = services_of(app)
     provide(app, build_services(services.settings, services.tally, concurrent=True))
-
-
-def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: bool = False) -> Services:
-    """Build the shared objects, for greenlets if *concurrent*; none connects before its first command."""
-    client = connect(settings, concurrent=concurrent)
-    deadline_s, prefix = settings.redis_deadline_ms / 1000, settings.token_prefix
-    peppers = Peppers(settings.pepper, settings.pepper_previous)
-    pipeline = open_pipeline(client, drain_s=deadline_s) if concurrent else None
-    pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
-    ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    stores = _stores(settings, pepper_check, concurrent=concurrent)
-    gate, catalog = Gate(ledger, peppers, prefix), Catalog(stores.tokens, peppers, prefix)
-    registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
-    health = Health(pipeline or client, ledger, pepper_check, EvictionPolicyCheck(client), deadline_s)
-    return Services(
-        settings=settings,
-        gate=gate,
-        backends=settings.backends_file,
-        catalog=catalog,
-        registry=registry,
-        holders=Holders(gate, catalog, registry, stores.changes, prefix),
-        trials=Trials(Gate(stores.preview, peppers, prefix), stores.preview, catalog),
-        audit=stores.audit,
-        logins=RedisLogins(client, _ADMIN_DEADLINE_S, stores.trail),
-        failures=_failures(pipeline or client, settings),
-        ping=health.check,
-        tally=tally,
-    )
-
-
-class _Stores(NamedTuple):
-    tokens: RedisTokens
-    changes: RedisChanges
-    preview: PreviewLedger
-    audit: RedisAudit
-    trail: Trail
-
-
-def _stores(settings: Settings, pepper_check: PepperCheck, *, concurrent: bool) -> _Stores:
-    """Return what finds and changes tokens.
-
-    It has a client of its own, because a change may wait for the disk longer than the deadline of /auth.
-    """
-    patient = replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000)
-    client = connect(patient, concurrent=concurrent)
-    # Not in commands, whose output is read by others.
-    is_shipped = concurrent and settings.audit_log == "stdout"
-    trail = Trail(client, settings.audit_rules, audit_lines.write if is_shipped else None)
-    tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
-    changes = RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail)
-    preview = PreviewLedger(client, pepper_check, settings.limit, _ADMIN_DEADLINE_S)
-    return _Stores(tokens, changes, preview, RedisAudit(client, _ADMIN_DEADLINE_S), trail)
-
-
-def _failures(client: Executor, settings: Settings) -> RedisFailures | None:
-    limit = settings.fail_limit
-    return RedisFailures(client, limit, settings.redis_deadline_ms / 1000) if limit else None
-
-
-def _defaults(settings: Settings) -> Defaults:
-    return Defaults(
-        settings.token_prefix,
-        settings.default_ttl_s,
-        settings.rate_limit_window_sec,
-        settings.max_ttl_seconds,
-        settings.unset,
-    )

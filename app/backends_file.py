@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,51 +11,17 @@ from typing import Any
 from app import origins
 from app.core.backends import NONE, Added, Backends, check_name, check_size, check_value, is_name, spelling
 from app.core.hosts import parse_pattern
+from app.kept_file import KeptFile, document, text_of
 
 _WORD = re.compile("[a-z_]{1,20}", re.ASCII)
 _EXAMPLE = '{ file = "/run/secrets/key", prefix = "Bearer " }'
-log = logging.getLogger(__name__)
 
 
-class BackendsFile:
-    """Keeps the table that was read last, so that workers have that of the master from which they fork."""
+class BackendsFile(KeptFile[Backends]):
+    """Keeps the table of BACKENDS_FILE."""
 
-    def __init__(self, read: Callable[[str], Backends]) -> None:
-        self._read = read
-        self._path = ""
-        self._kept: Backends | None = None
-        self._is_expired = False
-
-    def expire(self) -> None:
-        """Read the file again on the next load, which then no longer fails."""
-        self._is_expired = True
-
-    def load(self, path: str) -> Backends:
-        """Return the table in the file *path*, none if it is ""; raises ValueError on the first load only.
-
-        Later, a file that is not valid leaves the last table in use and is logged: the service runs already.
-        """
-        if self._kept is None or self._is_expired or path != self._path:
-            self._kept = self._renewed(path)
-        self._path, self._is_expired = path, False
-        return self._kept
-
-    def _renewed(self, path: str) -> Backends:
-        try:
-            table = self._read(path)
-        except ValueError as error:
-            if self._kept is None or not self._is_expired:
-                raise
-            _log_problems(error)
-            return self._kept
-        if self._is_expired and path:
-            log.info("BACKENDS_FILE was read again")
-        return table
-
-
-def _log_problems(error: ValueError) -> None:
-    problems = "; ".join(str(error).splitlines())
-    log.error("BACKENDS_FILE is not valid, the last table stays in use: %(error)s", {"error": problems})
+    name = "BACKENDS_FILE"
+    fallback = "the last table stays in use"
 
 
 def read(path: str) -> Backends:
@@ -65,21 +29,10 @@ def read(path: str) -> Backends:
     if not path:
         return NONE
     reading = _Reading(Path(path).parent)
-    reading.file(_document(path))
+    reading.file(document(path, text_of(path)))
     if reading.problems:
         raise ValueError("\n".join(reading.problems))
     return Backends(reading.table)
-
-
-def _document(path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(origins.read(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path!r} is not TOML: {error}") from None
-    except RecursionError:
-        raise ValueError(f"{path!r} is not TOML: nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{path!r} {error}") from None
 
 
 class _Reading:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from app.core.clients import Proxies
+from app.core.declared import InvalidFileError, Rules
+from app.core.defaults import Defaults
+from app.core.peppers import Peppers
 from app.redis_url import Address
 
 Problem = tuple[str, str]
 _TLS_ONLY = ("redis_tls_skip_verify", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
+_RULING = {"pepper", "pepper_previous", "token_prefix", "max_ttl_seconds", "trusted_proxies"}
 
 
 def contradictions(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
@@ -33,6 +38,10 @@ def contradictions(values: Mapping[str, Any], given: Collection[str]) -> Iterato
             "fail_limit_max",
             "needs TRUSTED_PROXIES; without it, every request seems to come from one client, Traefik",
         )
+    if values.get("tokens_file_prune") and not values.get("tokens_file", True):
+        yield "tokens_file_prune", "has no effect without TOKENS_FILE"
+    if values.get("tokens_file") and values.keys() >= _RULING:
+        yield from _forbidden_tokens(values)
 
 
 def _beside_url(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
@@ -68,3 +77,15 @@ def _certificate(cert_file: str, key_file: str) -> Iterator[Problem]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, password="")
         except OSError:
             yield "redis_tls_cert_file", "is not a PEM certificate for that key, or the key has a passphrase"
+
+
+def _forbidden_tokens(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what the other settings do not allow in TOKENS_FILE; when it is read again, applying it tells."""
+    peppers = Peppers(values["pepper"], values["pepper_previous"])
+    unset = frozenset(name for name, value in values.items() if not value)
+    rules = Rules(peppers, Defaults(values["token_prefix"], 0, 1, values["max_ttl_seconds"], unset))
+    try:
+        if not values["tokens_file"].is_late:
+            rules.wanted(values["tokens_file"].tokens, int(time.time()))
+    except InvalidFileError as error:
+        yield from (("tokens_file", problem) for problem in str(error).splitlines())

@@ -19,6 +19,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 DEFAULT = "127.0.0.1:8000"
+WORKER_CONNECTIONS = 1000
 _HINT = "an address such as 0.0.0.0:8000, [::]:8000 or unix:/run/auth.sock, or several separated by commas"
 _TCP = re.compile(
     r"(tcp://)?(\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>\*|[a-z0-9_-]{0,63}(\.[a-z0-9_-]{1,63})*)):(?P<port>[0-9]{1,5})"

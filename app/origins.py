@@ -16,8 +16,8 @@ from typing import NamedTuple
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
-_MAX_FILE_BYTES = 64 * 1024
-_DOTENV = ".env"
+MAX_FILE_BYTES = 64 * 1024
+DOTENV = ".env"
 DEFAULT, ENVIRONMENT = "default", "environment"
 _LAST_LINE_END = re.compile(r"(\r\n|\n|\r)\Z")
 
@@ -55,18 +55,18 @@ def _is_encodable(text: str) -> bool:
     )  # os.environ decodes bytes that are not UTF-8 to these
 
 
-def read(path: str) -> str:
+def read(path: str, max_bytes: int = MAX_FILE_BYTES) -> str:
     """Return the text in *path*; raises ValueError with a message that follows the file's name."""
     try:
         mode = Path(path).stat().st_mode  # before open(), which blocks on a pipe
         if not stat.S_ISREG(mode):
             raise ValueError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
         with Path(path).open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise ValueError(f"holds more than {_MAX_FILE_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise ValueError(f"holds more than {max_bytes} bytes")
     return _decoded(data)
 
 
@@ -93,9 +93,9 @@ def literal() -> dict[str, str]:
     Raises ValueError with a message that follows the file's name.
     """
     found: dict[str, str] = {}
-    if not os.path.lexists(_DOTENV):
+    if not os.path.lexists(DOTENV):
         return found
-    for binding in parse_stream(StringIO(read(_DOTENV), newline=None)):
+    for binding in parse_stream(StringIO(read(DOTENV), newline=None)):
         if binding.error or (binding.key and binding.value is None):
             raise ValueError(f"line {_line(binding)} is neither NAME=value nor a comment")
         if binding.key:
@@ -123,7 +123,7 @@ def origins(names: Iterable[str]) -> dict[str, Origin]:
 
 def _origin(name: str, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Origin:
     for variable in (f"{name}_FILE", name):
-        place = ENVIRONMENT if variable in environment else _DOTENV
+        place = ENVIRONMENT if variable in environment else DOTENV
         if found := without_line_end(environment.get(variable, dotenv.get(variable, ""))):
             return Origin(place, "" if variable == name else found)
     return Origin(DEFAULT)
@@ -136,5 +136,5 @@ def _environment() -> dict[str, str]:
     """
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         return dict(os.environ)
-    expanded = dotenv_values(_DOTENV)
+    expanded = dotenv_values(DOTENV)
     return {name: value for name, value in os.environ.items() if expanded.get(name) != value}

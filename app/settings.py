@@ -14,12 +14,13 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app import backends_file, listening, origins
+from app import backends_file, listening, origins, tokens_file
 from app.contradictions import contradictions
 from app.core.audit import MAX_AGE_DAYS, MAX_ENTRIES, Rules
 from app.core.backends import Backends
 from app.core.clients import Proxies, parse_proxies
 from app.core.credentials import NAMES, Source, parse_sources
+from app.core.declared import Declarations
 from app.core.failures import MAX_FAILURES, MAX_FAILURES_WINDOW_S
 from app.core.fields import MAX_TTL_S
 from app.core.kinds import whole_number
@@ -39,6 +40,7 @@ class InvalidSettingsError(ValueError):
     """The environment is not valid; the message has one line per problem, beginning with the variable."""
 
     def __init__(self, *problems: tuple[str, str]) -> None:
+        self.problems = problems
         lines = (f"  {name}: {problem}" for name, problem in problems)
         super().__init__("\n".join(["acl-auth-service can't start with these settings:", *lines]))
 
@@ -221,6 +223,10 @@ class Settings:
         "",
         "TOML file with the headers that backends receive, such as their own API keys",
     )
+    tokens_file: Declarations = _setting(  # noqa: RUF009 - it makes a field
+        tokens_file.SHARED.load, "", "TOML file with tokens that are created and changed at each start"
+    )
+    tokens_file_prune: bool = _setting(_flag, "false", "End the tokens that are no longer in TOKENS_FILE")
     auth_realm: str = _setting(
         _matching(r"[ !#-\[\]-~]{1,100}", "printable ASCII without quotes and backslashes"),
         "acl-auth-service",
@@ -315,11 +321,16 @@ def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
 
 
 def load() -> Settings:
-    """Return the settings from the environment and ``.env``; exits with one message if they are invalid."""
+    """Return the settings as ``read`` does; exits with one message if they are invalid."""
     try:
-        return Settings.from_environ(_environ())
+        return read()
     except InvalidSettingsError as error:
         sys.exit(str(error))
+
+
+def read() -> Settings:
+    """Return the settings from the environment and ``.env``; raises InvalidSettingsError."""
+    return Settings.from_environ(_environ())
 
 
 def _environ() -> dict[str, str]:

@@ -2,3 +2,4 @@
 
 NAME = "acl-auth-service"
 VERSION = "0.2.0"
+ADMIN_REALM = f"{NAME} admin"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import gevent
 import redis
 
-from app import build_services
+from app.assembly import build_services
 from app.core.errors import StoreUnavailableError
 from app.core.gate import Gate
 from app.core.registry import Registry

@@ -36,7 +36,8 @@ class Seen(NamedTuple):
 
 def tables(quick: bool) -> list[Table]:  # noqa: FBT001 - a flag of the command line
     """Run the drill, once with Redis as the victim and once with the processes that make the changes."""
-    rows, failures = [], []
+    rows: list[tuple[str, ...]] = []
+    failures: list[str] = []
     for number, victim in enumerate(("Redis", "the writers"), 1):
         seen = [*_rounds(victim, _QUICK_ROUNDS if quick else _ROUNDS)]
         differences = [difference for each in seen for difference in each.differences]

@@ -11,6 +11,7 @@ from click.testing import Result
 from flask import Flask
 
 from app import create_app
+from app.services import services_of
 from devkit.builders import make_settings
 from devkit.redis_server import RedisServer
 
@@ -18,8 +19,17 @@ Run = Callable[..., Result]
 
 
 def app_on(server: RedisServer, **variables: Any) -> Flask:
-    """Return an app with a deadline that a busy machine meets."""
-    return create_app(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=5000, **variables))
+    """Return an app with a deadline that a busy machine meets, which disconnects after each command."""
+    app = create_app(make_settings(REDIS_PORT=server.port, REDIS_DEADLINE_MS=5000, **variables))
+    services = services_of(app)
+    clients: list[Any] = [services.logins, services.audit, services.registry._store]
+
+    @app.teardown_appcontext
+    def _disconnect(_: BaseException | None) -> None:
+        for each in clients:
+            each._client.connection_pool.disconnect()
+
+    return app
 
 
 def runner_on(server: RedisServer, **variables: Any) -> Run:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from app.core import declared
 from app.core.audit import Rules
 from app.core.catalog import Catalog
 from app.core.defaults import Defaults
 from app.core.gate import Gate
 from app.core.holders import Holders
 from app.core.limits import Limit
+from app.core.managed import Applier
 from app.core.peppers import Peppers
 from app.core.registry import Registry
 from app.core.tokens import Token
@@ -22,6 +24,7 @@ from app.store.audit import RedisAudit
 from app.store.changes import RedisChanges
 from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
+from app.store.managed import RedisManaged
 from app.store.pepper_check import PepperCheck
 from app.store.preview import PreviewLedger
 from app.store.tokens import RedisTokens
@@ -56,10 +59,13 @@ class Replica:
         self.pepper_check = PepperCheck(client, self.peppers.fingerprints)
         store = RedisTokens(client, self.pepper_check, DEADLINE_S)
         changes = RedisChanges(client, store, self.pepper_check, DEADLINE_S, Trail(client, rules))
-        self.audit = RedisAudit(client, DEADLINE_S)
+        self.audit = RedisAudit(client, DEADLINE_S, rules)
         self.catalog = Catalog(store, self.peppers, "acl")
         defaults = Defaults("acl", ttl_s, limit.window_s)
         self.registry = Registry(store, changes, self.peppers, defaults, now)
+        series = RedisChanges(client, store, self.pepper_check, DEADLINE_S, Trail(client, rules), asks=False)
+        managed = RedisManaged(client, DEADLINE_S)
+        self.applier = Applier(store, series, managed, declared.Rules(self.peppers, defaults), now)
         self.ledger = RedisLedger(client, self.pepper_check, limit, DEADLINE_S)
         self.gate = Gate(self.ledger, self.peppers, "acl")
         self.preview = PreviewLedger(client, self.pepper_check, limit, DEADLINE_S)

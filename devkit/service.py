@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from urllib.parse import urlencode
 
+from devkit import leaks
 from devkit.http import Answer, Headers, bearer, call, forwarded
 from devkit.ports import free_port
 from devkit.proc import children, stop
@@ -21,6 +22,7 @@ from devkit.process import COVERAGE, ROOT, Process
 from devkit.waiting import PATIENCE_S
 
 PEPPER = "pepper of the tests"
+_SECRETS = ("PEPPER", "ADMIN_PASS", "REDIS_PASSWORD")
 ADMIN_USER, ADMIN_PASS = "operator", "correct horse battery staple"
 BASIC = "Basic " + b64encode(f"{ADMIN_USER}:{ADMIN_PASS}".encode()).decode()
 
@@ -50,11 +52,14 @@ class Gunicorn(Process):
         self.env |= {name.upper(): str(value) for name, value in values.items() if value is not None}
         self.argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
         if COVERAGE in self.env and self.is_alive:
             with suppress(subprocess.TimeoutExpired):
                 self.stop()  # instead of a kill, so that the workers write their coverage
+        log = self.log if self.log_path.exists() else ""
         super().__exit__()
+        if kind is None:
+            leaks.expect_none(log, (self.env.get(name, "") for name in _SECRETS))
 
     def is_ready(self) -> bool:
         """Return whether a worker answers /livez."""
@@ -101,6 +106,7 @@ class Gunicorn(Process):
         page = self.post("/create_token", hosts=",".join(hosts) or "a.test", **fields)
         secret = re.search(r"acl_[0-9A-Za-z]{38}", page.text)
         assert page.status == 200 and secret, page.text  # noqa: PT018
+        leaks.remember(secret[0])
         return secret[0]
 
 

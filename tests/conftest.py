@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devkit import leaks
+from devkit.builders import ENVIRON
 from devkit.redis_server import RedisServer
 from devkit.waiting import PATIENCE_S
 
@@ -20,6 +22,11 @@ settings.register_profile(
 )
 settings.register_profile("explore", settings.get_profile("suite"), derandomize=False)
 settings.load_profile("suite")
+
+# The log of this process, in which no test may find a secret. A service that a test starts has its own.
+leaks.remember_all()
+_WATCH = leaks.Watch([ENVIRON["PEPPER"], ENVIRON["ADMIN_PASS"]])
+_WATCH.install()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -50,6 +57,14 @@ def _patient_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise the time limit of listings, so that a slow machine does not shorten them."""
     for module in ("index_pages", "listings", "census"):
         monkeypatch.setattr(f"app.store.{module}._PATIENCE_S", PATIENCE_S)
+
+
+@pytest.fixture(autouse=True)
+def leak_watch() -> Iterator[leaks.Watch]:
+    """Fail a test that logs a secret, at whatever level."""
+    _WATCH.take()
+    yield _WATCH
+    assert _WATCH.take() == []
 
 
 @pytest.fixture(scope="session")

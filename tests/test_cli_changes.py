@@ -240,10 +240,27 @@ def test_no_traceback(
 
 def test_hostile_usage(run: Run) -> None:
     """A usage error repeats no control character."""
-    for args in (["list", "--\x1b[31m"], ["\x1b]52;c;aGk=\x07"], ["list", "--status", "\x9b31m"]):
+    for args in (
+        ["list", "--\x1b[31m"],
+        ["\x1b]52;c;aGk=\x07"],
+        ["list", "\x9b31m"],
+        ["list", "--sort", "\x1b"],
+    ):
         result = run(*args)
         assert result.exit_code == Code.USAGE
         assert result.output.replace("\n", "").isprintable()
+
+
+def test_hostile_end(run: Run, redis_server: RedisServer) -> None:
+    """The error for a token that has ended repeats no control character of its hosts."""
+    token = created(run, "a.example")
+    with redis.Redis(port=redis_server.port) as client:
+        client.hset(f"tokens:{token['sha256']}", "hosts", "a.example,\x1b[31m")
+    run("delete", token["id"])
+    result = run("show", token["id"])
+
+    assert (result.exit_code, r"valid for a.example, \x1b[31m" in result.stderr) == (Code.NO_SUCH_TOKEN, True)
+    assert result.stderr.rstrip("\n").isprintable()
 
 
 def test_unreadable_record(run: Run, redis_server: RedisServer) -> None:
@@ -255,3 +272,19 @@ def test_unreadable_record(run: Run, redis_server: RedisServer) -> None:
 
     assert run("disable", digest).exit_code == Code.CONFLICT
     assert "unreadable: " in run("show", digest).stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_colored"),
+    [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "0"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_colors(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, is_colored: bool
+) -> None:
+    """Colors are left out if NO_COLOR is set to anything, and on a terminal that knows none."""
+    for name, value in ({"NO_COLOR": "", "TERM": "xterm"} | variables).items():
+        monkeypatch.setenv(name, value)
+    name = created(run, "a.example")["id"]
+
+    assert ("\x1b[32mactive\x1b[0m" in run("show", name, color=True).stdout) is is_colored
+    assert "\x1b" not in run("show", name).stdout

@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from app.core.durability import WARNINGS
 from app.core.fields import FIELDS
+from app.core.findings import EXIT_STATUS
 from app.redis_url import parse_url
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,14 @@ def test_fields(docs: ModuleType) -> None:
 
     assert docs.fields_page(text) == text
     assert all(f"| `{name}` | {field.meaning()}" in text for name, field in FIELDS.items())
+
+
+def test_findings(docs: ModuleType) -> None:
+    """docs/doctor.md has every finding and every exit status of flask doctor, as `make docs` writes it."""
+    text = docs.FINDINGS_PAGE.read_text("utf-8")
+
+    assert docs.findings_page(text) == text
+    assert all(f"| {status} | {severity}" in text for severity, status in EXIT_STATUS.items())
 
 
 def test_settings_in_the_example(docs: ModuleType) -> None:

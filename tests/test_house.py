@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "app").rglob("*.py"))
 # Tables: they grow by one row for each thing that they declare.
-TABLES = {"app/settings.py", "app/core/fields.py", "app/web/schemas.py"}
+TABLES = {"app/settings.py", "app/core/fields.py", "app/core/findings.py", "app/web/schemas.py"}
 MAX_MODULE_LINES, MAX_FUNCTION_LINES, MEDIAN_FUNCTION_LINES = 220, 25, 5
 
 

@@ -6,14 +6,15 @@ from typing import Any
 
 from flask import Flask
 
-from app.cli import changing, issuing, looking, upkeep
+from app.cli import applying, changing, doctor, issuing, looking, moving, upkeep
+from app.cli.audit import audit
 from app.cli.config import config
 from app.cli.groups import logins, tokens
 from app.services import services
 
 # Importing a module adds its commands to their group.
-MODULES = (issuing, changing, looking, upkeep)
-COMMANDS = (tokens, logins, config)
+MODULES = (issuing, changing, applying, looking, moving, upkeep)
+COMMANDS = (tokens, logins, config, audit, doctor.command)
 
 
 def register(app: Flask) -> None:

@@ -44,6 +44,8 @@ def of_token(token: Token, usage: Usage, settings: Settings, now_s: int) -> Iter
 def _facts(token: Token, now_s: int) -> Iterator[str]:
     status = token.status(now_s)
     yield _line("Status", f"{status}: {token.fault}" if token.fault else status, COLORS[status])
+    if token.managed:
+        yield _line("Managed as", f"{token.managed}, by TOKENS_FILE")
     for field in _FACTS:
         if text := _value(field, token, now_s):
             yield _line(field.label, text)

@@ -19,6 +19,8 @@ from app.core.text import visible
 from app.core.tokens import Token
 from app.services import services
 
+_force = click.option("--force", is_flag=True, help="Even if a tokens file manages the token.")
+
 
 @tokens.command("edit")
 @arguments.tokens
@@ -57,22 +59,25 @@ def _extend(token: Token, span_s: int, to: str | None, *, as_json: bool) -> None
 
 @tokens.command("disable")
 @arguments.tokens
+@_force
 @arguments.as_json
-def disable(names: tuple[str, ...], *, as_json: bool) -> None:
+def disable(names: tuple[str, ...], *, force: bool, as_json: bool) -> None:
     """Disable tokens."""
-    several.each(names, partial(_enable, verb="disabled", enabled=False, as_json=as_json))
+    several.each(names, partial(_enable, enabled=False, force=force, as_json=as_json))
 
 
 @tokens.command("enable")
 @arguments.tokens
+@_force
 @arguments.as_json
-def enable(names: tuple[str, ...], *, as_json: bool) -> None:
+def enable(names: tuple[str, ...], *, force: bool, as_json: bool) -> None:
     """Enable tokens."""
-    several.each(names, partial(_enable, verb="enabled", enabled=True, as_json=as_json))
+    several.each(names, partial(_enable, enabled=True, force=force, as_json=as_json))
 
 
-def _enable(token: Token, *, verb: str, enabled: bool, as_json: bool) -> None:
-    output.done(verb, services().registry.enable(actor(), token, enabled=enabled), as_json=as_json)
+def _enable(token: Token, *, enabled: bool, force: bool, as_json: bool) -> None:
+    change = services().registry.enable(actor(), token, enabled=enabled, force=force)
+    output.done("enabled" if enabled else "disabled", change, as_json=as_json)
 
 
 @tokens.command("delete")

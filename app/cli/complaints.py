@@ -13,7 +13,13 @@ from traceback import extract_tb
 import click
 from click.exceptions import Exit
 
-from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
+from app.core.errors import (
+    BusyError,
+    ConflictError,
+    NoSuchTokenError,
+    StoreUnavailableError,
+    UnknownOutcomeError,
+)
 from app.core.fields import ClashingFieldsError, InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.text import visible
@@ -43,6 +49,7 @@ _ERRORS: tuple[tuple[type[Exception], Code, str], ...] = (
     (StoreUnavailableError, Code.UNAVAILABLE, ". Nothing was changed."),
     (NoSuchTokenError, Code.NO_SUCH_TOKEN, ""),
     (ConflictError, Code.CONFLICT, ""),
+    (BusyError, Code.CONFLICT, ""),
     (ClashingFieldsError, Code.CONFLICT, ""),
     (InvalidFieldsError, Code.REFUSED, ""),
     (InvalidQueryError, Code.REFUSED, ""),

@@ -12,6 +12,7 @@ import click
 from app.core.changes import Change, Issued
 from app.core.durability import WARNINGS
 from app.core.durations import distance
+from app.core.managed import Applied
 from app.core.text import visible
 
 _TOLD = f"{__name__}.told"
@@ -69,7 +70,7 @@ def described(change: Change) -> dict[str, Any]:
     return change.token.described(change.changed_at) | {"durability": change.durability.value}
 
 
-def warn(change: Change) -> None:
+def warn(change: Change | Applied) -> None:
     """Print on standard error, once per command, why a crash of Redis may undo *change*, if it may."""
     told: set[str] = click.get_current_context().meta.setdefault(_TOLD, set())
     warning = WARNINGS.get(change.durability)

@@ -71,7 +71,7 @@ def _fitted(widths: Sequence[int], are_cut: Sequence[bool], room: int) -> list[i
     """Return the widths of as many columns as fit *room*, of which the widest are made narrower."""
     for number in range(len(widths), 1, -1):
         left = room - len(_GAP) * (number - 1)
-        for most in range(max(widths), _MIN_CUT - 1, -1):
+        for most in range(max(*widths, _MIN_CUT), _MIN_CUT - 1, -1):
             fitted = [
                 min(w, most) if is_cut else w for w, is_cut in zip(widths[:number], are_cut, strict=False)
             ]

@@ -110,7 +110,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9
 _TAKEN = re.compile(
     "accept|connection|cookie|date|expect|forwarded|from|host|keep-alive|max-forwards|origin|pragma|range|"
     "proxy-connection|referer|set-cookie|te|trailer|transfer-encoding|upgrade|user-agent|via|"
-    "www-authenticate|x-real-ip|(?:accept|access-control|cache|content|if|sec|x-auth|x-forwarded)-.*"
+    "www-authenticate|x-real-ip|x-request-id|(?:accept|access-control|cache|content|if|sec|x-auth|x-forwarded)-.*"
 )
 
 

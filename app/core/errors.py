@@ -44,3 +44,7 @@ class TooManyRotationsError(Exception):
 
 class ConflictError(Exception):
     """The token is not in the state that the change requires; nothing was changed."""
+
+
+class BusyError(Exception):
+    """Another process makes the same kind of change; nothing was changed."""

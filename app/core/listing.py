@@ -18,9 +18,9 @@ from app.core.tokens import Fault, Status, status_of
 _MARK_CHARS = 8
 # As Redis writes the score of a member.
 _SCORE = r"-?(?:inf|[0-9]{1,17}(?:\.[0-9]{1,17})?(?:e[+-][0-9]{1,3})?)"
-CENSUS = "census"
+NEVER, CENSUS = "never", "census"
 CURSOR = re.compile(
-    f"({tokens.TOKEN_ID.pattern}{tokens.DIGEST.pattern})-([0-9a-f]{{{_MARK_CHARS}}})(?:-({_SCORE}|{CENSUS}))?",
+    f"({tokens.TOKEN_ID.pattern}{tokens.DIGEST.pattern})-([0-9a-f]{{{_MARK_CHARS}}})(?:-({_SCORE}|{NEVER}|{CENSUS}))?",
     re.ASCII,
 )
 NO_CURSOR = {"cursor": "the next_cursor of another response"}
@@ -88,7 +88,7 @@ class Position(NamedTuple):
     """Where a list continues: at the first token that does not come before that *entry* and its *score*.
 
     The entry is an id and a SHA-256, or in the URLs of older versions an id. The score is blank in the order
-    of creation, and CENSUS while the tokens are not sorted yet.
+    of creation, NEVER for a token that never expires or was never used, and CENSUS before tokens are sorted.
     """
 
     entry: str

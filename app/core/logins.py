@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum, auto
 from typing import NamedTuple, Protocol
 
 from app.core.audit import Actor
@@ -19,6 +20,14 @@ MAX_KNOWN = 20
 KNOWN_S = 30 * 86_400
 # How many wrong passwords they may send together while a limit is used up by other clients.
 WRONG_OF_KNOWN = 60
+
+
+class Login(StrEnum):
+    """What became of an attempt to sign in; a throttled one may have had the right password."""
+
+    ACCEPTED = auto()
+    WRONG = auto()
+    THROTTLED = auto()
 
 
 class Scope(NamedTuple):

@@ -9,6 +9,7 @@ from app.core import fields, tokens
 from app.core.audit import Actor
 from app.core.catalog import Held
 from app.core.changes import Change, Issued
+from app.core.declared import refuse_managed
 from app.core.defaults import Defaults
 from app.core.durability import Durability
 from app.core.errors import (
@@ -105,14 +106,17 @@ class Registry:
         Raises InvalidFieldsError and ConflictError.
         """
         now_s = self.now_s
+        refuse_managed(token)
         _refuse_unreadable(token)
         draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._changes.edit(actor, token, draft, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
 
-    def enable(self, actor: Actor, token: Token, *, enabled: bool) -> Change:
-        """Enable or disable *token*; raise ConflictError if that is impossible."""
+    def enable(self, actor: Actor, token: Token, *, enabled: bool, force: bool = False) -> Change:
+        """Enable or disable *token*, even one that a file manages if *force*; raise ConflictError."""
+        if not force:
+            refuse_managed(token)
         _refuse_unreadable(token)
         durability = _done(self._changes.enable(actor, token, enabled=enabled))
         return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
@@ -125,6 +129,7 @@ class Registry:
         Raises InvalidFieldsError, ConflictError and AlreadyIssuedError.
         """
         grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
+        refuse_managed(token)
         if idempotency_key:
             self._once.rotation(idempotency_key, token, grace_s)
         _refuse_rotation(token)
@@ -134,7 +139,8 @@ class Registry:
         return Issued(dataclasses.replace(token, digest=digest), now_s, _done(durability), secret)
 
     def delete(self, actor: Actor, token: Token) -> Change:
-        """Delete *token*; raise NoSuchTokenError if it has been deleted already."""
+        """Delete *token*; raise ConflictError, or NoSuchTokenError if it has been deleted already."""
+        refuse_managed(token)
         if durability := self._changes.remove(actor, token):
             return Change(token, self.now_s, durability)
         raise NoSuchTokenError("that token was deleted or rotated in the meantime; nothing was changed")

@@ -104,7 +104,7 @@ class TokenChanges(Protocol):
         """
         ...
 
-    def edit(
+    def edit(  # noqa: PLR0913 - one script writes all of them
         self,
         actor: Actor,
         token: Token,
@@ -112,8 +112,9 @@ class TokenChanges(Protocol):
         window_s: int,
         *,
         enabled: bool | None = None,
+        managed: str | None = None,
     ) -> Durability | None:
-        """Give *token* the fields and the expiry of *draft*, and *enabled* unless None."""
+        """Give *token* the fields and the expiry of *draft*, and *enabled* and *managed* unless None."""
         ...
 
     def enable(self, actor: Actor, token: Token, *, enabled: bool) -> Durability | None:

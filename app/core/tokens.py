@@ -164,6 +164,7 @@ class Token(Terms):
     enabled: bool = True
     fault: Fault | None = None
     quota_used: Count | None = None
+    managed: str = ""  # the key by which TOKENS_FILE declares it
 
     @property
     def revision(self) -> str:
@@ -191,4 +192,5 @@ class Token(Terms):
             "status": self.status(now_s),
             **{name: Moment().to_json(getattr(self, name)) for name in _MOMENTS},
             "enabled": self.enabled,
+            "managed": self.managed or None,
         }

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from app.core.audit import AuditLog, Entry, FoundEntries, Wanted
+from app.core.audit import AuditLog, Entry, FoundEntries, Rules, Wanted
 from app.store import keys
 from app.store.trail import parse, tags
 from app.store.transport.cluster import Client, Cluster, by_server
@@ -27,13 +28,15 @@ Stream = tuple[int, str]
 class RedisAudit(AuditLog):
     """Merges the streams of all servers, newest first by the clocks of these servers."""
 
-    def __init__(self, client: Client, deadline_s: float) -> None:
+    def __init__(self, client: Client, deadline_s: float, rules: Rules) -> None:
         self._client: Any = client
         self._deadline_s = deadline_s
+        self._max_age_s = rules.max_age_s
         self._history = Script("history")
 
     def newest(self, wanted: Wanted, start: str | None, size: int) -> FoundEntries:
         until = time.monotonic() + _PATIENCE_S
+        wanted = replace(wanted, since_s=max(wanted.since_s, int(time.time()) - self._max_age_s, 0))
         entries: list[Entry] = []
         while True:
             with bounded(self._deadline_s):

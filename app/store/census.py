@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import gevent
 
 from app.core.errors import StoreUnavailableError
-from app.core.listing import Counts, Sort, State
+from app.core.listing import Counts, State
 from app.core.tokens import Status
 from app.store import keys
 from app.store.index import Index
@@ -75,7 +75,7 @@ class Census:
         self._start()
         return self._last()
 
-    def catch_up(self, sort: Sort, start: bytes | None, until: float) -> bytes | None:
+    def catch_up(self, start: bytes | None, until: float) -> bytes | None:
         """Put tokens in order, from the entry *start* on, if there are few or if that was never done.
 
         Returns the entry at which that has to go on, None once they are in order.
@@ -83,15 +83,12 @@ class Census:
         is_few = self._index.count() <= _FEW_TO_SORT
         if not is_few:
             self._start()
-        is_whole = is_few or not self._was_sorted()
-        if not is_whole and self._index.is_sorted(sort):
+        if not is_few and self._was_sorted():
             return None
         for entries, following in self._index.walk(b"[" + start if start else b"+"):
             self._look(entries)
             if following and time.monotonic() > until:
                 return following
-            if not is_whole and self._index.is_sorted(sort):
-                return None
         self._write({})
         return None
 
@@ -148,7 +145,7 @@ class Census:
             if time.monotonic() > began + _PATIENCE_S:
                 return None
         self._rested_at = time.monotonic() + _PAUSES * (time.monotonic() - began)
-        return Counts(counted, self._now_s())
+        return Counts(_every(counted), self._now_s())
 
     def _steps(self) -> Iterator[Counter[Status]]:
         """Yield the number of tokens by status, slice by slice."""
@@ -184,5 +181,6 @@ class Census:
         return repaired(call, lambda: self._client.delete(keys.CENSUS))
 
 
-def _every(counted: Mapping[Status, int]) -> dict[str, int]:
+def _every(counted: Mapping[Status, int]) -> dict[Any, int]:
+    """Return *counted* with a zero for each status that no token has."""
     return {status: counted.get(status, 0) for status in Status}

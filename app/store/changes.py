@@ -19,10 +19,10 @@ from app.store import keys, markers, records
 from app.store.claims import RedisClaims
 from app.store.durable import Disk
 from app.store.ended import EndedTokens
-from app.store.index import NEVER, UNCHANGED, Index
+from app.store.index import Index
 from app.store.index_records import RecordReader
 from app.store.pepper_check import PepperCheck
-from app.store.rekey import Redirect, Rekeyer
+from app.store.rekey import Redirect, Rekeyer, tentative
 from app.store.tokens import RedisTokens
 from app.store.trail import Trail
 from app.store.transport.cluster import Client
@@ -36,15 +36,22 @@ _TRAIL = "trail"
 class RedisChanges(TokenChanges):
     """Stores each token in a hash; Disk reports how durable a change is, and *trail* records it."""
 
-    def __init__(
-        self, client: Client, tokens: RedisTokens, pepper_check: PepperCheck, deadline_s: float, trail: Trail
+    def __init__(  # noqa: PLR0913 - each is shared with others
+        self,
+        client: Client,
+        tokens: RedisTokens,
+        pepper_check: PepperCheck,
+        deadline_s: float,
+        trail: Trail,
+        *,
+        asks: bool = True,
     ) -> None:
         self._client: Any = client  # its stubs return the union of every protocol's replies
         self._tokens = tokens
         self._pepper_check = pepper_check
         self._deadline_s = deadline_s
         self._trail = trail
-        self._disk = Disk(client, trail.report)
+        self._disk = Disk(client, trail.report, trail.on_change, asks=asks)
         self._add, self._edit = Script("add", _TRAIL), Script("edit", _TRAIL)
         self._remove, self._retire = Script("remove", _TRAIL), Script("retire", _TRAIL)
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
@@ -68,17 +75,16 @@ class RedisChanges(TokenChanges):
 
     def add(self, actor: Actor, token: Token, *, with_voucher: bool = False) -> Durability | None:
         entry = keys.index_entry(token.id, token.digest)
-        fields = records.to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
         with bounded(self._deadline_s):
             self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
             self._index.add(entry, expires_at=token.expires_at)
-            filled = {name: value for name, value in (fields | self._pepper_check.label).items() if value}
             marker = markers.compose(token, token, Ending.EXPIRED)
             more = {"voucher": keys.voucher(token.digest, token.id)} if with_voucher else {}
             trail = self._trail.argument(actor, Action.CREATE, token, **more)
-            args = [*_end(token.expires_at), marker, *flat(filled), trail]
-            with self._index.tentative(entry):
+            fields = records.new(token) | self._pepper_check.label
+            args = [*_end(token.expires_at), marker, *flat(fields), trail]
+            with tentative(self._index, entry):
                 durability = self._disk.change(self._add, [keys.record(token.digest)], args)
             with best_effort():
                 if durability:
@@ -88,7 +94,7 @@ class RedisChanges(TokenChanges):
                     self._index.drop(entry)
             return durability
 
-    def edit(
+    def edit(  # noqa: PLR0913 - as in the protocol
         self,
         actor: Actor,
         token: Token,
@@ -96,6 +102,7 @@ class RedisChanges(TokenChanges):
         window_s: int,
         *,
         enabled: bool | None = None,
+        managed: str | None = None,
     ) -> Durability | None:
         before, after = records.to_fields(token), records.to_fields(draft.spec)
         changed = {name: value for name, value in after.items() if value != before[name]}
@@ -104,12 +111,13 @@ class RedisChanges(TokenChanges):
         end = (-1, 0) if draft.expires_at is Leave.LEAVE else _end(draft.expires_at)
         args = [*end, markers.compose(token, draft.spec, Ending.EXPIRED), window_s * 1000]
         trail = self._trail.argument(actor, Action.EDIT, token, **self._expected(token))
-        return self._change(token, [*args, *flat(changed | _switch(enabled)), trail], draft.expires_at)
+        marks = records.marks(enabled=enabled, managed=managed)
+        return self._change(token, [*args, *flat(changed | marks), trail], draft.expires_at)
 
     def enable(self, actor: Actor, token: Token, *, enabled: bool) -> Durability | None:
         trail = self._trail.argument(actor, Action.ENABLE if enabled else Action.DISABLE, token)
         args = [-1, 0, markers.compose(token, token, Ending.EXPIRED), 0]
-        return self._change(token, [*args, *flat(_switch(enabled)), trail], Leave.LEAVE)
+        return self._change(token, [*args, *flat(records.marks(enabled=enabled)), trail], Leave.LEAVE)
 
     def choose(self, token: Token, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         return self._rekeyer.choose(token.digest, candidates)
@@ -172,15 +180,10 @@ class RedisChanges(TokenChanges):
             durability = self._disk.change(self._edit, keys.all_of(token.digest), args)
             if durability and expires_at is not Leave.LEAVE:
                 with best_effort():
-                    entry, end_s = keys.index_entry(token.id, token.digest), expires_at
-                    self._index.score({entry: (NEVER if end_s is None else end_s, UNCHANGED)})
+                    self._index.expire(keys.index_entry(token.id, token.digest), expires_at)
             return durability
 
 
 def _end(expires_at: int | None) -> tuple[int, int]:
     """Return the expiry and that of its marker, in milliseconds since the epoch; 0 is never."""
     return (0, 0) if expires_at is None else (expires_at * 1000, expires_at * 1000 + keys.REMEMBERED_MS)
-
-
-def _switch(enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 - it is the only argument
-    return {} if enabled is None else {"enabled": "" if enabled else "0"}

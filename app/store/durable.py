@@ -10,7 +10,7 @@ import redis
 
 from app.core.durability import Durability
 from app.core.errors import PreconditionFailedError, UnknownOutcomeError
-from app.store.transport.cluster import Client
+from app.store.transport.cluster import Client, Cluster
 from app.store.transport.scripts import Script
 
 # More than the second between two syncs of appendfsync everysec, less than the pages' two.
@@ -23,12 +23,23 @@ _LOST = (redis.RedisError, OSError, gevent.Timeout)
 class Disk:
     """Makes changes, and asks on the same connection, which WAITAOF requires, how durable each one is.
 
-    *report* receives what a script that made a change has replied.
+    *report* receives what a script that made a change has replied, *on_change* how durable the change is,
+    unless it changed nothing. In a series of changes on one server only the last one needs to be asked about,
+    and *asks* is false for the others; in a Cluster it has no effect.
     """
 
-    def __init__(self, client: Client, report: Callable[[object], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        report: Callable[[object], None],
+        on_change: Callable[[Durability], None] | None = None,
+        *,
+        asks: bool = True,
+    ) -> None:
         self._client: Any = client
         self._report = report
+        self._on_change = on_change
+        self._asks = asks or isinstance(client, Cluster)
 
     def change(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
@@ -41,7 +52,10 @@ class Disk:
             if not reply:
                 return None
             self._report(reply)
-            return _ask_in_time(pinned)
+            durability = _ask_in_time(pinned) if self._asks else Durability.CONFIRMED
+        if self._asks and self._on_change and isinstance(reply, list):
+            self._on_change(durability)
+        return durability
 
     def glance(self) -> Durability:
         """Return the current durability of the server; UNTOLD and NO_FILE apply to every change."""

@@ -7,31 +7,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
 
-from app.core.errors import PreconditionFailedError
-from app.core.listing import Sort
+from app.core.listing import NEVER, Sort
 from app.store import keys
 from app.store.repair import repaired
 from app.store.transport.cluster import Client
-from app.store.transport.deadlines import best_effort
 from app.store.transport.scripts import Script
 
 _SLICE_SIZE = 250
+# Of entries without a score, those with one are skipped at little cost.
+_UNSCORED = 500
 _ALL = (keys.INDEX, keys.EXPIRES_AT, keys.LAST_USED_AT)
+# What says that a key is complete.
+_STATES_OF = {
+    keys.INDEX: (keys.BACKFILL_CURSOR, keys.BACKFILL_FINISHED),
+    keys.EXPIRES_AT: (keys.CENSUS, keys.CENSUS_LOCK),
+    keys.LAST_USED_AT: (keys.CENSUS, keys.CENSUS_LOCK),
+}
 _KEY_OF = {Sort.EXPIRES_AT: keys.EXPIRES_AT, Sort.LAST_USED_AT: keys.LAST_USED_AT}
-NEVER = "inf"
-UNCHANGED = "-"
+_LOWEST, _HIGHEST = b"0" * 16 + bytes(32), b"z" * 16 + b"\xff" * 32
+_NO_SCORE, _UNCHANGED = "-", "="
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
-    """An entry and its score in an order, "" in the order of creation."""
+    """An entry and its score in an order: NEVER if it has none, "" in the order of creation."""
 
     entry: bytes
     score: str = ""
+
+
+Slices = Iterator[tuple[list[Place], Place | None]]
 
 
 class Index:
@@ -41,34 +50,33 @@ class Index:
         self._client: Any = client
         self._enroll, self._score = Script("enroll"), Script("score")
         self._slice_script, self._sorted = Script("slice"), Script("sorted")
+        self._namesakes = Script("namesakes")
 
     def add(self, *entries: bytes, expires_at: int | None = None, like: bytes = b"") -> list[bytes]:
         """Add *entries*, unused and with that expiry, or with the scores of *like*; return the new ones."""
         if not entries:
             return []
-        args = [b"".join(entries), NEVER if expires_at is None else expires_at, like]
+        args = [b"".join(entries), _score(expires_at), like]
         return _split(self._repaired(lambda: self._enroll.run(self._client, _ALL, args)))
 
-    def score(self, scores: Mapping[bytes, tuple[Any, Any]]) -> None:
-        """Give entries that exist their expiries and last uses, each NEVER, UNCHANGED or a second."""
+    def score(self, times: Mapping[bytes, tuple[int | None, int | None]]) -> None:
+        """Give entries the expiries and last uses of their tokens, in seconds, None for never."""
+        self._score_all(
+            {entry: f"{_score(expiry)} {_score(used)}" for entry, (expiry, used) in times.items()}
+        )
+
+    def expire(self, entry: bytes, expires_at: int | None) -> None:
+        """Give *entry* another expiry."""
+        self._score_all({entry: f"{_score(expires_at)} {_UNCHANGED}"})
+
+    def _score_all(self, scores: Mapping[bytes, str]) -> None:
         if scores:
-            texts = [f"{expiry} {used}" for expiry, used in scores.values()]
-            args = [b"".join(scores), " ".join(texts)]
+            args = [b"".join(scores), " ".join(scores.values())]
             self._repaired(lambda: self._score.run(self._client, _ALL, args))
 
     def drop(self, *entries: bytes) -> int:
         """Remove *entries*; return how many of them existed."""
         return int(self._repaired(lambda: self._remove(entries))) if entries else 0
-
-    @contextmanager
-    def tentative(self, entry: bytes) -> Iterator[None]:
-        """Remove *entry* again if the change inside is refused because of its condition."""
-        try:
-            yield
-        except PreconditionFailedError:
-            with best_effort():
-                self.drop(entry)
-            raise
 
     def _remove(self, entries: Sequence[bytes]) -> int:
         """Remove *entries*; in no transaction, for which a server needs memory that it may not have."""
@@ -108,54 +116,76 @@ class Index:
             if not self._drop_invalid(found):
                 return list(found)
 
+    def namesakes(self, entries: Sequence[bytes]) -> list[bytes | None]:
+        """Return for each of *entries* another entry with the same id, or None."""
+        args = [b"".join(entries)]
+        found = _split(self._repaired(lambda: self._namesakes.run(self._client, [keys.INDEX], args)))
+        return [other if keys.is_entry(other) else None for other in found]
+
     def walk(
         self, first: bytes = b"+", last: bytes = b"-", *, descending: bool = True
     ) -> Iterator[tuple[list[bytes], bytes | None]]:
         """Yield slices of the entries from one bound to another, each with the entry after it."""
-        bound: bytes | None = first
-        while bound:
-            entries = self._slice(bound, last, descending=descending)
-            following = entries[_SLICE_SIZE] if len(entries) > _SLICE_SIZE else None
-            yield entries[:_SLICE_SIZE], following
-            bound = b"[" + following if following else None
-
-    def walk_sorted(
-        self, sort: Sort, start: Place | None, *, descending: bool
-    ) -> Iterator[tuple[list[Place], Place | None]]:
-        """Yield slices of the entries in the order of their scores, each with the place after it."""
-        following: Place | None = start or Place(b"")
+        following: bytes | None = first
         while following:
-            places = self._sorted_slice(sort, following, descending=descending)
-            following = places[_SLICE_SIZE] if len(places) > _SLICE_SIZE else None
-            yield places[:_SLICE_SIZE], following
+            entries, after = self._slice([keys.INDEX], following, last, _SLICE_SIZE, descending=descending)
+            following = b"[" + after if after else None
+            yield entries, after
 
-    def is_sorted(self, sort: Sort) -> bool:
-        """Tell whether every entry has a score."""
-        args = [1, "", "", 1, keys.ENTRY_BYTES]
-        _, missing, *_ = self._repaired(
-            lambda: self._sorted.run(self._client, [_KEY_OF[sort], keys.INDEX], args)
-        )
-        return int(missing) <= 0
+    def walk_sorted(self, sort: Sort, start: Place | None, *, descending: bool) -> Slices:
+        """Yield slices of the entries in that order, each with the place after it."""
+        edge, highest = (_HIGHEST, "inf") if descending else (_LOWEST, "-inf")
+        parts = [Place(edge, highest), Place(edge, NEVER)]
+        if (sort is Sort.EXPIRES_AT) is descending:
+            parts.reverse()
+        if start:
+            is_in_first = (start.score == NEVER) is (parts[0].score == NEVER)
+            parts = [start, *(parts[1:] if is_in_first else ())]
+        for part, after in zip_longest(parts, parts[1:]):
+            for places, following in self._walk_part(sort, part, descending=descending):
+                yield places, following or after
 
-    def _slice(self, first: bytes, last: bytes, *, descending: bool) -> list[bytes]:
-        args = [first, last, int(descending), _SLICE_SIZE + 1, keys.ENTRY_BYTES]
-        while True:
-            joined, *invalid = self._repaired(
-                lambda: self._slice_script.run(self._client, [keys.INDEX], args)
-            )
-            entries = _split(joined)
-            if not self._drop_invalid([*invalid, *entries]):
-                return entries
+    def _walk_part(self, sort: Sort, start: Place, *, descending: bool) -> Slices:
+        """Yield slices of the entries that have a score, or of those without one."""
+        following: Place | None = start
+        while following:
+            if following.score == NEVER:
+                places, following = self._slice_unscored(sort, following.entry, descending=descending)
+            else:
+                places, following = self._slice_scored(sort, following, descending=descending)
+            yield places, following
 
-    def _sorted_slice(self, sort: Sort, start: Place, *, descending: bool) -> list[Place]:
+    def _slice_unscored(
+        self, sort: Sort, start: bytes, *, descending: bool
+    ) -> tuple[list[Place], Place | None]:
+        names, last = [keys.INDEX, _KEY_OF[sort]], b"-" if descending else b"+"
+        entries, after = self._slice(names, b"[" + start, last, _UNSCORED, descending=descending)
+        return [Place(entry, NEVER) for entry in entries], Place(after, NEVER) if after else None
+
+    def _slice_scored(
+        self, sort: Sort, start: Place, *, descending: bool
+    ) -> tuple[list[Place], Place | None]:
         args = [int(descending), start.score, start.entry, _SLICE_SIZE + 1, keys.ENTRY_BYTES]
         while True:
-            _, _, joined, scores, *invalid = self._repaired(
-                lambda: self._sorted.run(self._client, [_KEY_OF[sort], keys.INDEX], args)
+            joined, scores, *invalid = self._repaired(
+                lambda: self._sorted.run(self._client, [_KEY_OF[sort]], args)
             )
             entries = _split(joined)
             if not self._drop_invalid([*invalid, *entries]):
-                return [*map(Place, entries, scores.decode().split())]
+                places = [*map(Place, entries, scores.decode().split())]
+                return places[:_SLICE_SIZE], places[_SLICE_SIZE] if len(places) > _SLICE_SIZE else None
+
+    def _slice(
+        self, names: Sequence[str], first: bytes, last: bytes, size: int, *, descending: bool
+    ) -> tuple[list[bytes], bytes | None]:
+        args = [first, last, int(descending), size, keys.ENTRY_BYTES]
+        while True:
+            after, joined, *invalid = self._repaired(
+                lambda: self._slice_script.run(self._client, names, args)
+            )
+            entries = _split(joined)
+            if not self._drop_invalid([*invalid, *entries, *filter(None, [after])]):
+                return entries, after or None
 
     def _drop_invalid(self, members: Sequence[bytes]) -> bool:
         invalid = [member for member in members if not keys.is_entry(member)]
@@ -170,10 +200,12 @@ class Index:
         for name in _ALL:
             if self._client.type(name) not in {b"zset", b"none"}:
                 _log.error("%s in Redis is not an index; rebuilding it", name)
-                self._client.delete(name)
-                if name == keys.INDEX:
-                    self._client.delete(keys.BACKFILL_CURSOR)
-                    self._client.delete(keys.BACKFILL_FINISHED)
+                for stale in (name, *_STATES_OF[name]):
+                    self._client.delete(stale)
+
+
+def _score(second: int | None) -> str:
+    return _NO_SCORE if second is None else f"{second}"
 
 
 def _split(joined: bytes) -> list[bytes]:

@@ -14,9 +14,9 @@ from app.core.tokens import TOKEN_ID
 
 # zset, score 0: ``<token id><digest, 32 bytes>``, which sorts by age and is searched by id.
 INDEX = "acl:index"
-# zset, score: second of the expiry, inf for never: the members of INDEX.
+# zset, score: second of the expiry: those members of INDEX that have one.
 EXPIRES_AT = "{acl:index}:expires_at"
-# zset, score: second of the last use as far as a census has seen it, 0 for never: the members of INDEX.
+# zset, score: second of the last use that a census has seen: those members of INDEX that have one.
 LAST_USED_AT = "{acl:index}:last_used_at"
 # hash: the result of the last census, laid out in store/census.py.
 CENSUS = "{acl:index}:census"
@@ -33,6 +33,11 @@ BACKFILL_FINISHED = "acl:adopted"
 
 # set: fingerprints of the peppers of the tokens in this database.
 PEPPERS = "acl:peppers"
+
+# set: digests of the tokens that a file manages.
+MANAGED = "acl:managed"
+# string: who changes those tokens at the moment; TTL: until somebody else may.
+TURN = "acl:managed:turn"
 
 # list: the wrong passwords of the last minutes, laid out in lua/login.lua; TTL: the window.
 WRONG_LOGINS = "{acl:logins}:wrong"

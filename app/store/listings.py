@@ -6,7 +6,7 @@ The time for one request is limited, however many tokens there are.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.core.listing import CENSUS, Filter, Order, Position, Sort
@@ -14,15 +14,15 @@ from app.core.search import Found, Kind, Query
 from app.core.tokens import TOKEN_ID, Token
 from app.store import keys
 from app.store.census import Census
-from app.store.index import Index, Place, upper_bound
+from app.store.index import Index, Place, Slices, upper_bound
 from app.store.index_pages import IndexPages
 from app.store.index_records import RecordReader
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import best_effort
 
 _PATIENCE_S = 0.08
-
-Slices = Iterator[tuple[list[Place], Place | None]]
+# Of this, what each token takes that a page may have.
+_PER_TOKEN_S = 0.0001
 
 
 class Listings:
@@ -41,11 +41,11 @@ class Listings:
         """Return *size* tokens that are as *wanted*, from *start* on; a long search takes several calls."""
         if wanted.query and wanted.query.kind is Kind.DIGEST:
             return self._one(wanted, wanted.query)
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + _PATIENCE_S - size * _PER_TOKEN_S
         if start is None:
             self._pages.backfill.advance()
         if order.sort is not Sort.CREATED_AT and (start is None or start.score == CENSUS):
-            entry = self._census.catch_up(order.sort, keys.entry_of(start.entry) if start else None, until)
+            entry = self._census.catch_up(keys.entry_of(start.entry) if start else None, until)
             if entry:
                 return self._found(wanted, order, [], Place(entry, CENSUS))
             start = None

@@ -17,7 +17,7 @@ MAX_HOSTS, MAX_EMAIL, MAX_COMMENT = 1000, 254, 500
 _REST = "…"
 
 
-def compose(token: Token, spec: TokenSpec, ending: Ending) -> bytes:
+def compose(token: Token | EndedToken, spec: TokenSpec | EndedToken, ending: Ending) -> bytes:
     """Return the marker for *token* with the fields of *spec*."""
     lines = (
         token.id.encode(),

@@ -84,14 +84,18 @@ class PepperCheck:
             raise
         self._is_confirmed, self._is_wrong = True, False
 
-    def _write(self) -> None:
+    def record(self, fingerprints: Sequence[str]) -> None:
+        """Add *fingerprints* of configured peppers to Redis, because tokens of them are imported."""
         try:
-            self._client.execute_command("SADD", keys.PEPPERS, self.current)
+            self._client.execute_command("SADD", keys.PEPPERS, *fingerprints)
         except redis.ResponseError as error:
             if not is_wrong_type(error):
                 raise
             self._client.execute_command("DEL", keys.PEPPERS)
-            self._client.execute_command("SADD", keys.PEPPERS, self.current)
+            self._client.execute_command("SADD", keys.PEPPERS, *fingerprints)
+
+    def _write(self) -> None:
+        self.record([self.current])
         if not self._previous and (others := self._recorded() - {self.current}):
             self._client.execute_command("SREM", keys.PEPPERS, *others)
 

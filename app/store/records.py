@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.core.audit import RECORDED
+from app.core.declared import KEY
 from app.core.fields import KEPT, TokenSpec
 from app.core.kinds import Moment, Number, kept_number
 from app.core.listing import State
@@ -32,6 +33,7 @@ FIELDS = (
     "moved_to",
     "moved_id",
     "quota_used",
+    "managed",
 )
 
 # What an operator can change, besides the expiry.
@@ -49,6 +51,19 @@ STATE = ("id", "moved_to", "created_at", "last_used_at", *_DECIDING)
 def to_fields(spec: TokenSpec) -> dict[str, str]:
     """Return the stored form of the fields that an operator sets; an empty value is not stored."""
     return {field.name: field.kind.to_record(getattr(spec, field.name)) for field in KEPT}
+
+
+def new(token: Token) -> dict[str, str]:
+    """Return everything that is stored of a new token."""
+    fields = to_fields(token) | {"id": token.id, "created_at": str(token.created_at)}
+    fields |= marks(enabled=token.enabled, managed=token.managed)
+    return {name: value for name, value in fields.items() if value}
+
+
+def marks(*, enabled: bool | None = None, managed: str | None = None) -> dict[str, str]:
+    """Return the stored form of what is not None; an empty value is not stored."""
+    switched = {} if enabled is None else {"enabled": "" if enabled else "0"}
+    return switched | ({} if managed is None else {"managed": managed})
 
 
 def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | None) -> Token:
@@ -70,6 +85,7 @@ def from_fields(digest: str, values: Sequence[bytes | None], expires_at: int | N
         first_used_at=_not_before(created_at, _number(record, "first_used_at")),
         last_used_at=_not_before(created_at, _number(record, "last_used_at")),
         quota_used=_count(record),
+        managed=_key(record.get("managed", "")),
         fault=None if is_short and _is_valid(record) else Fault.FIELDS,
     )
 
@@ -151,6 +167,11 @@ def _text(value: bytes, *, cut: bool) -> str:
         return value.decode(errors="replace")
     start = value[:_CUT_BYTES].decode(errors="replace")
     return start.rpartition(",")[0] or start[:_LEFT_CHARS]
+
+
+def _key(kept: str) -> str:
+    """Return the stored key of a managed token, "" for anything that no file can declare."""
+    return kept if KEY.fullmatch(kept) else ""
 
 
 def _is_valid(record: Mapping[str, str]) -> bool:

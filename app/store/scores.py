@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.core.listing import State
-from app.store.index import NEVER, Index
+from app.store.index import Index
 from app.store.index_records import RecordReader
 
 
@@ -20,10 +20,5 @@ class Scores:
         """Give *entries* their scores; return the state of each one's token, None if it has no record."""
         states = self._reader.states(entries)
         found = ((entry, state) for entry, state in zip(entries, states, strict=True) if state)
-        self._index.score(
-            {
-                entry: (NEVER if state.expires_at is None else state.expires_at, state.last_used_at or 0)
-                for entry, state in found
-            }
-        )
+        self._index.score({entry: (state.expires_at, state.last_used_at) for entry, state in found})
         return states

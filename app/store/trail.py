@@ -9,22 +9,35 @@ from itertools import count
 from typing import Any
 
 from app.core.audit import MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
+from app.core.durability import Durability
 from app.core.tokens import Token
 from app.store import keys
 from app.store.transport.cluster import Client, Cluster
 from app.store.transport.slots import SLOTS, slot_of
 
 _CUT = "…"
+_MIN_PER_SLOT = 100
 Fields = Sequence[bytes]
 
 
 class Trail:
-    """Composes the audit argument of a script; *on_entry* receives each entry that a script has written."""
+    """Composes the audit argument of a script.
 
-    def __init__(self, client: Client, rules: Rules, on_entry: Callable[[Entry], None] | None = None) -> None:
+    *on_entry* receives each entry that a script has written, and *on_change* how durable each change is.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        rules: Rules,
+        on_entry: Callable[[Entry], None] | None = None,
+        on_change: Callable[[Durability], None] | None = None,
+    ) -> None:
         self._is_cluster = isinstance(client, Cluster)
         self._rules = rules
+        self._max_entries = _per_slot(rules.max_entries) if self._is_cluster else rules.max_entries
         self._on_entry = on_entry
+        self.on_change = on_change
 
     def argument(self, actor: Actor, action: Action, token: Token, **conditions: Any) -> str:
         """Return the last argument of a script that changes *token* if the *conditions* are met."""
@@ -41,7 +54,7 @@ class Trail:
         }
         argument = {
             "key": keys.audit(tags()[slot_of(key)] if self._is_cluster else None),
-            "max_entries": self._rules.max_entries,
+            "max_entries": self._max_entries,
             "max_age_ms": self._rules.max_age_s * 1000,
             "entry": [text for fact in facts.items() if fact[1] for text in fact],
             "kept": RECORDED,
@@ -71,6 +84,11 @@ def parse(cursor: str, fields: Fields) -> Entry:
         old={name[1:]: value for name, value in values.items() if name.startswith("-")},
         new={name[1:]: value for name, value in values.items() if name.startswith("+")},
     )
+
+
+def _per_slot(max_entries: int) -> int:
+    """Return how many entries a slot keeps: its share, but enough for the history of some tokens."""
+    return min(max_entries, max(_MIN_PER_SLOT, max_entries // SLOTS))
 
 
 @cache

@@ -6,11 +6,14 @@ of 90 days, each slot four counters in the order of core.usage.Counts.
 
 from __future__ import annotations
 
-from struct import iter_unpack, unpack_from
+from collections.abc import Iterator
+from itertools import chain
+from struct import iter_unpack, pack, unpack, unpack_from
 from typing import Any
 
 import redis
 
+from app.core.copies import Columns, UsageCopy
 from app.core.usage import DAYS, HOURS, Counts, Usage
 from app.store import keys
 from app.store.transport.deadlines import is_wrong_type
@@ -18,13 +21,15 @@ from app.store.transport.deadlines import is_wrong_type
 _HOUR_S = 3600
 _HEAD_BYTES, _SLOT_BYTES = 4, 16
 _RING_AT = {HOURS: _HEAD_BYTES, DAYS: _HEAD_BYTES + HOURS * _SLOT_BYTES}
-_BYTES = _RING_AT[DAYS] + DAYS * _SLOT_BYTES
+MAX_BYTES = _RING_AT[DAYS] + DAYS * _SLOT_BYTES
+_COUNTERS = len(Counts._fields)
+_FORMAT = f">{MAX_BYTES // 4}I"
 
 
 def read(client: Any, digest: str, now_s: int) -> Usage:
     """Return the usage of a token; a key of another type has none."""
     try:
-        return parse(client.getrange(keys.usage(digest), 0, _BYTES - 1), now_s)
+        return parse(client.getrange(keys.usage(digest), 0, MAX_BYTES - 1), now_s)
     except redis.ResponseError as error:
         if not is_wrong_type(error):
             raise
@@ -35,7 +40,7 @@ def parse(text: bytes | None, now_s: int) -> Usage:
     """Return the usage in *text* up to *now_s*, in seconds since the epoch."""
     if not text:
         return Usage()
-    text = text.ljust(_BYTES, b"\0")
+    text = text.ljust(MAX_BYTES, b"\0")
     (last,) = unpack_from(">I", text)
     hour = now_s // _HOUR_S
     return Usage(_ring(text, HOURS, last, hour), _ring(text, DAYS, last // 24, hour // 24))
@@ -49,3 +54,31 @@ def _ring(text: bytes, slots: int, last: int, now: int) -> tuple[Counts, ...]:
         ring[period % slots] if last - slots < period <= last else Counts()
         for period in range(now - slots + 1, now + 1)
     )
+
+
+def copy(text: bytes | None) -> UsageCopy | None:
+    """Return all counters in *text* as columns, or None if nothing was counted."""
+    numbers = unpack(_FORMAT, (text or b"")[:MAX_BYTES].ljust(MAX_BYTES, b"\0"))
+    if not any(numbers):
+        return None
+    hour = numbers[0]
+    hourly, daily = numbers[1 : 1 + HOURS * _COUNTERS], numbers[1 + HOURS * _COUNTERS :]
+    return UsageCopy(hour, _columns(hourly, HOURS, hour), _columns(daily, DAYS, hour // 24))
+
+
+def compose(usage: UsageCopy) -> bytes:
+    """Return the string that ``copy`` returned *usage* for."""
+    hour = usage.until_hour
+    rings = (*_flat(usage.hours, HOURS, hour), *_flat(usage.days, DAYS, hour // 24))
+    return pack(_FORMAT, hour, *rings)
+
+
+def _columns(ring: tuple[int, ...], slots: int, last: int) -> Columns:
+    oldest = (last + 1) % slots
+    columns = (ring[number::_COUNTERS] for number in range(_COUNTERS))
+    return tuple(column[oldest:] + column[:oldest] for column in columns)
+
+
+def _flat(columns: Columns, slots: int, last: int) -> Iterator[int]:
+    first = slots - (last + 1) % slots
+    return chain.from_iterable(zip(*(column[first:] + column[:first] for column in columns), strict=True))

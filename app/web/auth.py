@@ -29,9 +29,8 @@ Check = Callable[[Services, Headers, str], Decision]
 bp = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 
-# An allowed request is not logged, and an outage has a line of its own, with the reason.
-_NO_REFUSAL = {Verdict.ALLOWED, Verdict.UNAVAILABLE}
 _REFUSED = "refused verdict=%(verdict)s token=%(token).80s host=%(host).80r client=%(client)s"
+_ALLOWED = _REFUSED.replace("refused verdict=%(verdict)s", "allowed")
 _ENDED = _REFUSED.replace(" host=", " ended=%(ended)s host=")
 _HOST, _PATH = " host=%(host).80r", " path=%(path)s"
 
@@ -49,8 +48,8 @@ def respond(services: Services, headers: Headers, peer: str, render: Callable[[D
         decision = _undecided(error)
         rendered = render(decision, headers)
     services.tally.note(decision.verdict, time.perf_counter() - began)
-    if decision.verdict not in _NO_REFUSAL:
-        log_refusal(decision, headers, peer, services.settings)
+    if decision.verdict not in services.unlogged:
+        _log_decision(decision, headers, peer, services.settings)
     return rendered
 
 
@@ -90,24 +89,47 @@ def _undecided(error: BaseException) -> Decision:
     return Decision(Verdict.UNAVAILABLE)
 
 
+def _log_decision(decision: Decision, headers: Headers, peer: str, settings: Settings) -> None:
+    if decision.verdict is Verdict.ALLOWED:
+        log.debug(_ALLOWED, _facts(decision, headers, peer, settings) | _requested(headers))
+    else:
+        log_refusal(decision, headers, peer, settings)
+
+
 def log_refusal(
     decision: Decision, headers: Headers, peer: str, settings: Settings, path: str | None = None
 ) -> None:
     """Log a refusal with the id of the token and the address of the client.
 
-    A *path* is one of this service, and takes the place of the host of a backend.
+    A *path* is one of this service, and takes the place of what was requested of a backend.
     """
     if not log.isEnabledFor(logging.INFO):
         return
-    fields = {
+    line = _ENDED if decision.ending else _REFUSED
+    where = {"path": path} if path else _requested(headers)
+    facts = _facts(decision, headers, peer, settings)
+    log.info(line.replace(_HOST, _PATH) if path else line, facts | where)
+
+
+def _facts(decision: Decision, headers: Headers, peer: str, settings: Settings) -> dict[str, object]:
+    request_id = headers.get("X-Request-Id")
+    return {
         "verdict": decision.verdict,
         "token": header_text(decision.identity.token_id) if decision.identity else "-",
         **({"ended": decision.ending} if decision.ending else {}),
-        **({"path": path} if path else {"host": headers.get("X-Forwarded-Host")}),
         "client": LazyText(address_of, peer, headers.get("X-Forwarded-For"), settings.trusted_proxies),
+        **({"request_id": request_id} if request_id else {}),
     }
-    line = _ENDED if decision.ending else _REFUSED
-    log.info(line.replace(_HOST, _PATH) if path else line, fields)
+
+
+def _requested(headers: Headers) -> dict[str, object]:
+    """Return what was requested of a backend, without the query, which may hold a secret."""
+    uri = headers.get("X-Forwarded-Uri")
+    return {
+        "host": headers.get("X-Forwarded-Host"),
+        "method": headers.get("X-Forwarded-Method"),
+        "path": uri and uri.partition("?")[0],
+    }
 
 
 def _answer(services: Services, decision: Decision, headers: Headers) -> Answer:

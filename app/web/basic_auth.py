@@ -17,9 +17,10 @@ from werkzeug.exceptions import TooManyRequests
 
 from app.core.clients import Proxies, client_of, is_trusted
 from app.core.limits import Refusal
-from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT
+from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT, Login
 from app.services import services
 from app.settings import Settings
+from app.version import ADMIN_REALM
 from app.web.actors import address, stranger
 from app.web.problems import refusal as refuse
 
@@ -41,7 +42,7 @@ class _Basic(HTTPBasicAuth):  # type: ignore[misc]
 
 _WHOSE = {WRONG_PER_CLIENT: "from your address", WRONG_IN_ALL: "from many addresses"}
 
-basic_auth = _Basic(realm="acl-auth-service admin")
+basic_auth = _Basic(realm=ADMIN_REALM)
 
 
 @basic_auth.verify_password  # type: ignore[untyped-decorator]
@@ -52,6 +53,7 @@ def _verify(user: str, password: str) -> bool:
     hops, is_right = _hops(), matches(user, password, services().settings)
     # Always, so that neither a refusal nor its delay reveals whether the password was right.
     refusal = services().logins.weigh(stranger(), client_of(*hops), is_right=is_right)
+    services().tally.note_login(_outcome(refusal, is_right=is_right))
     if refusal:
         fields = {"client": address(), "wait_s": refusal.retry_after_s, "hint": _hint(*hops)}
         log.error("too many wrong passwords client=%(client)s wait_s=%(wait_s)d%(hint)s", fields)
@@ -59,6 +61,10 @@ def _verify(user: str, password: str) -> bool:
     if not is_right:
         log.warning("wrong user name or password client=%(client)s", {"client": address()})
     return is_right
+
+
+def _outcome(refusal: Refusal | None, *, is_right: bool) -> Login:
+    return Login.THROTTLED if refusal else Login.ACCEPTED if is_right else Login.WRONG
 
 
 def matches(user: str, password: str, settings: Settings) -> bool:

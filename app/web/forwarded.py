@@ -26,6 +26,8 @@ class Headers(Protocol):
 # Every header that a response of /auth depends on, besides those that CREDENTIAL_SOURCES adds.
 # X-Forwarded-For matters only if TRUSTED_PROXIES is set.
 READ_HEADERS = (*headers_of(SOURCES.values()), "X-Forwarded-Host", *SUBREQUEST_HEADERS, "X-Forwarded-For")
+# Those that the log has besides.
+LOGGED_HEADERS = ("X-Request-Id",)
 
 
 def read_attempt(headers: Headers, sources: tuple[Source, ...], peer: str, trusted: Proxies) -> Attempt:

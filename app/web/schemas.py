@@ -168,6 +168,10 @@ _TOKEN: Schema = {
     "expires_at": _moment("when it expires; null is never"),
     "first_used_at": _moment("when it was first used, to the minute"),
     "last_used_at": _moment("when it was last used, to the minute"),
+    "managed": {
+        "type": ["string", "null"],
+        "description": "the key by which TOKENS_FILE declares it, and then it is changed there; null if none",
+    },
 }
 _ENDED: Schema = {
     **{name: _TOKEN[name] for name in ("id", "sha256")},

@@ -20,6 +20,9 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app import make_concurrent
+from app.services import services_of
+from app.tally import Gauge
+from app.worker.applying import apply_in_turn
 from app.worker.heads import Heads, HeadSocket, shutdown_read
 from app.worker.parser import install_bounded_parser
 from app.worker.rejections import fail, reject
@@ -61,13 +64,21 @@ class DrainingWorker(GeventWorker):
         self._reading: dict[Any, Any] = {}
         self._requests: set[Any] = set()
         servers = [self._start_server(listener) for listener in self.sockets]
+        gevent.spawn(apply_in_turn, services_of(cast(Flask, self.wsgi)), lambda: self.alive)
         while self.alive:
             self.notify()
+            self._publish_gauges()
             gevent.sleep(_ALIVE_CHECK_S)
         for server in servers:
             _accept_queued(server)
             server.close()
         self._drain()
+
+    def _publish_gauges(self) -> None:
+        """Let every worker report what this one has; sampled here, it costs no request anything."""
+        services = services_of(cast(Flask, self.wsgi))
+        clients = {Gauge.CLIENT_CONNECTIONS: self.count_connections()}
+        services.tally.publish({**clients, **services.redis_gauges()})
 
     def _start_server(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
@@ -100,6 +111,7 @@ class DrainingWorker(GeventWorker):
         end = time.monotonic() + timeout_s
         while self.count_connections() and time.monotonic() < end:
             self.notify()
+            self._publish_gauges()
             gevent.sleep(_DRAIN_CHECK_S)
         return not self.count_connections()
 

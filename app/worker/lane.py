@@ -43,8 +43,9 @@ class Lane:
 
     def decide(self, fields: dict[str, str], peer: str) -> Rendered:
         """Pass a request to the gate; return the response without its version, date and Connection field."""
-        self._note_express()
-        return respond(self._services, fields, peer, self._rendered)
+        rendered = respond(self._services, fields, peer, self._rendered)
+        self._note_express()  # afterward, so that no decision is counted here first
+        return rendered
 
     def compose(self, request: Request, rendered: Rendered, *, closing: bool) -> bytes:
         """Return the complete response to *request*."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from app.core.credentials import Source, headers
-from app.web.forwarded import READ_HEADERS
+from app.web.forwarded import LOGGED_HEADERS, READ_HEADERS
 from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 _START = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /auth")
@@ -37,9 +37,11 @@ class Request(NamedTuple):
 def field_names(sources: Iterable[Source]) -> Mapping[bytes, str]:
     """Return the names of the fields with a meaning, by their lower-case bytes.
 
-    The response depends on them, or they frame the request; Flask ignores all others too.
+    The response or its log line depends on them, or they frame the request; Flask ignores all others too.
     """
-    return {name.lower().encode(): name for name in (*READ_HEADERS, *headers(sources), *_FRAMING)}
+    return {
+        name.lower().encode(): name for name in (*READ_HEADERS, *LOGGED_HEADERS, *headers(sources), *_FRAMING)
+    }
 
 
 def recognize(data: bytes, names: Mapping[bytes, str]) -> Request | None:

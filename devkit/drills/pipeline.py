@@ -26,6 +26,24 @@ def share(worker: Worker) -> int:
     return int(worker.control.info("stats")["total_connections_received"] - before)
 
 
+def observed(worker: Worker) -> int:
+    """Return how many round trips are observed: one for each command that is answered, however late."""
+    seen: list[tuple[float, int]] = []
+    worker.pipeline = open_pipeline(worker.client, 60, lambda *observed: seen.append(observed))
+    gevent.joinall([gevent.spawn(worker.call, number) for number in range(300)])
+    worker.stop_server()
+    gevent.spawn(worker.call, 300, deadline_s=0.05).join()
+    assert worker.pipeline.waiting == 1
+    worker.resume_server()
+    worker.call(301)
+    while sum(commands for _, commands in seen) < 302:
+        gevent.sleep(0.01)
+    assert worker.pipeline.waiting == 0
+    assert min(seen)[0] > 0
+    assert max(seen)[0] > 0.05
+    return sum(commands for _, commands in seen)
+
+
 def reply(worker: Worker, script: str) -> object:
     """Return the reply of *script*, or the name of its error."""
     try:
@@ -89,4 +107,4 @@ def _call_on(worker: Worker, numbers: Any, seen: Counter[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(share, reply, unknown_script, slow_answer, chaos)
+    main(share, observed, reply, unknown_script, slow_answer, chaos)

@@ -101,6 +101,13 @@ def test_api(service: Gunicorn) -> None:
     assert service.auth(token, "app.example.com").status == 401
 
 
+def test_moving(service: Gunicorn) -> None:
+    """Exports, imports, and lists of keys."""
+    printed = run(script("docs/moving.md"), service)
+
+    assert [row.split("\t")[1] for row in printed.splitlines()] == ["Ann", "Build", "carol"]
+
+
 def test_version(service: Gunicorn) -> None:
     """The command in docs/troubleshooting.md prints the version."""
     assert run(script("docs/troubleshooting.md"), service) == f"acl-auth-service {VERSION}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -64,6 +65,16 @@ def flood(service: Gunicorn, number: int) -> None:
             assert connection.call("/auth", headers, method).status == 401
 
 
+def requested(host: str, *headers: tuple[str, str]) -> list[tuple[str, str]]:
+    """Return the headers of a proxy that numbers its requests."""
+    return [
+        ("X-Forwarded-Host", host),
+        ("X-Forwarded-Method", "PUT"),
+        ("X-Forwarded-Uri", "/v1/models?key=a-secret"),
+        *(headers or [("X-Request-Id", "an-id")]),
+    ]
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_first_line(serve: Serve, log_format: str) -> None:
     """The log begins with the version, in the form that was asked for."""
@@ -81,16 +92,50 @@ def test_one_refusal(serve: Serve) -> None:
     token = service.issue("a.test")
     for method in ("GET", "POST"):
         with Connection(service.port) as connection:
-            headers = [*forwarded("b.test"), *bearer(token), ("X-Forwarded-For", "203.0.113.9")]
+            headers = [*requested("b.test"), *bearer(token), ("X-Forwarded-For", "203.0.113.9")]
             assert connection.call("/auth", headers, method).status == 403
 
     for line in lines(service):
         token_id = line["token"]
         assert (line["verdict"], line["host"], line["client"]) == ("wrong_host", "b.test", "203.0.113.9")
+        assert (line["method"], line["path"], line["request_id"]) == ("PUT", "/v1/models", "an-id")
         assert (
             line["message"] == f"refused verdict=wrong_host token={token_id} host='b.test' client=203.0.113.9"
         )
     assert len(lines(service)) == 2
+
+
+def test_allowed(serve: Serve) -> None:
+    """At level debug every allowed request has a line, by either lane; at level info there is none."""
+    loud, quiet = serve(log_level="debug"), serve()
+    token = loud.issue("a.test")
+    for service, method in product((loud, quiet), ("GET", "POST")):
+        with Connection(service.port) as connection:
+            assert connection.call("/auth", [*requested("a.test"), *bearer(token)], method).status == 200
+
+    first, second = lines(loud)
+    assert first | {"time": ""} == second | {"time": ""}
+    assert (first["level"], first["verdict"], first["host"], first["client"]) == (
+        *("debug", "allowed", "a.test", "127.0.0.1"),
+    )
+    assert (first["method"], first["path"], first["request_id"]) == ("PUT", "/v1/models", "an-id")
+    assert lines(quiet) == []
+    assert "a-secret" not in loud.log
+
+
+def test_request_ids(serve: Serve) -> None:
+    """An id is logged in printable characters, at most 80; a request without an id has no such member."""
+    service = serve()
+    ids = ["\x9b31m" + "y" * 9_000, "b"]
+    with Connection(service.port) as connection:
+        for number, sent in enumerate(ids):
+            connection.call("/auth", [*requested(f"{number}.test", ("X-Request-Id", sent)), *bearer("x")])
+        twice = [("X-Request-Id", "first"), ("x-request-id", "second")]
+        connection.call("/auth", [*requested("2.test", *twice), *bearer("x")])
+        connection.call("/auth", [*forwarded("3.test"), *bearer("x"), ("X-Forwarded-For", "10.9.9.9")])
+
+    found = [line.get("request_id") for line in lines(service)]
+    assert found == [r"\x9b31m" + "y" * 76, "b", "first,second", None]
 
 
 def test_untrusted_forwarded_address(serve: Serve) -> None:

@@ -99,6 +99,7 @@ def test_bounds(single_client: Any) -> None:
     single_client.xadd(keys.AUDIT, {"action": "create"}, id="1-0")
     name, _ = Replica(single_client, "pepper", rules=Rules(max_entries=100, max_age_s=3600)).issue()
     assert single_client.xlen(keys.AUDIT) == 1
+    assert entries(Replica(single_client, "pepper", rules=Rules(max_age_s=-60))) == []
 
     replica = Replica(single_client, "pepper", rules=Rules(max_entries=3))
     for number in range(5):

@@ -98,9 +98,12 @@ def test_worker_killed(replica: Replica, stop: Callable[[str], None], step: str)
 def test_late_creation(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that was thought dead, and creates its token after all, creates none."""
     add, late = replica.registry._changes.add, list[Any]()
-    monkeypatch.setattr(
-        replica.registry._changes, "add", lambda *args, **more: (late.append((args, more)), _lose())
-    )
+
+    def delayed(*args: Any, **more: Any) -> None:
+        late.append((args, more))
+        _lose()
+
+    monkeypatch.setattr(replica.registry._changes, "add", delayed)
     with pytest.raises(UnknownOutcomeError):
         issue(replica)
     monkeypatch.undo()
@@ -192,7 +195,12 @@ def test_rotation_killed(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> N
     name, old = replica.issue()
     token = replica.catalog.find(name)
     rotate, late = replica.registry._changes.rotate, list[Any]()
-    monkeypatch.setattr(replica.registry._changes, "rotate", lambda *args: (late.append(args), _lose()))
+
+    def delayed(*args: Any) -> None:
+        late.append(args)
+        _lose()
+
+    monkeypatch.setattr(replica.registry._changes, "rotate", delayed)
     with pytest.raises(UnknownOutcomeError):
         replica.registry.rotate(ACTOR, token, "0", "key")
     monkeypatch.undo()

@@ -225,7 +225,7 @@ def test_memory_is_bounded(client: Any, logins: RedisLogins) -> None:
     mark, log = (keys.NOTED_REFUSAL + "*").encode(), keys.AUDIT.encode()
     assert {name.partition(b":{")[0] for name in client.keys("*")} == {WRONG.encode(), mark, log}
     assert 0 < client.pttl(mark) <= WINDOW_S * 1000
-    assert len(RedisAudit(client, 2).newest(Wanted(), None, 50).entries) == 1
+    assert len(RedisAudit(client, 2, Rules()).newest(Wanted(), None, 50).entries) == 1
     assert client.llen(WRONG) == ALL
     assert 0 < client.pttl(WRONG) <= WINDOW_S * 1000
 

@@ -11,10 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app import create_app
 from app.core.verdicts import Verdict
+from app.services import services_of
 from app.store import keys
 from app.web.answers import OUTCOMES
-from devkit.builders import PEPPER
+from devkit.builders import PEPPER, make_settings
 
 TOKEN = "from-an-older-deployment"
 RECORD = f"tokens:{sha256((TOKEN + PEPPER).encode()).hexdigest()}"
@@ -43,6 +45,14 @@ def test_every_verdict_has_its_outcome() -> None:
     assert set(OUTCOMES) == set(Verdict)
     assert [verdict for verdict, outcome in OUTCOMES.items() if outcome.status == 200] == [Verdict.ALLOWED]
     assert {outcome.status for outcome in OUTCOMES.values()} == {200, 401, 403, 429, 503}
+
+
+def test_unlogged() -> None:
+    """An allowed request does not even reach the log, except at level debug; every refusal does."""
+    usual, debug = (services_of(create_app(make_settings(LOG_LEVEL=level))) for level in ("info", "DEBUG"))
+
+    assert usual.unlogged == {Verdict.ALLOWED, Verdict.UNAVAILABLE}
+    assert debug.unlogged == {Verdict.UNAVAILABLE}
 
 
 def test_expired(client: FlaskClient, database: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -259,7 +259,7 @@ def test_command(api: Api, client: FlaskClient, database: Any) -> None:
     }
     assert of_host.split("\t")[0] == ended["expired"][0]
     assert "ended: deleted on" in run(args=["tokens", "show", ended["deleted"][0]]).output
-    assert "'ended'" in run(args=["tokens", "list", "--status", "active"]).output
+    assert "'ended'" in run(args=["tokens", "list", "--status", "gone"]).output
 
 
 def test_redis_down(offline: FlaskClient) -> None:

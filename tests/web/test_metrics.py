@@ -10,12 +10,16 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from app import create_app
+from app.core.audit import Action
+from app.core.durability import Durability
+from app.core.logins import WRONG_PER_CLIENT, Login
+from app.core.tokens import Status
 from app.core.verdicts import Verdict
 from app.tally import Tally
 from app.version import VERSION
 from devkit.builders import make_settings
 from devkit.redis_server import RedisServer
-from tests.web.conftest import Operator
+from tests.web.conftest import OPERATOR, Operator
 from tests.web.test_admin import create
 
 
@@ -56,6 +60,57 @@ def test_verdicts(client: FlaskClient) -> None:
     assert found["acl_auth_redis_up"] == 1
 
 
+def test_logins(client: FlaskClient) -> None:
+    """Each attempt to sign in is counted once by its outcome; a request without a password is none."""
+    right, wrong = OPERATOR, (OPERATOR[0], "guess")
+    for password in [right, wrong, right, *[wrong] * WRONG_PER_CLIENT.max_requests]:
+        client.get("/", auth=password)
+    client.get("/")
+
+    found = values(client)
+    counts = {login: found[f"acl_auth_logins_total{login}"] for login in Login}
+    assert counts == {Login.ACCEPTED: 2, Login.WRONG: WRONG_PER_CLIENT.max_requests, Login.THROTTLED: 1}
+
+
+def test_changes(client: FlaskClient) -> None:
+    """Each change of a token counts once, by action and by durability; one that changes nothing does not."""
+    operator = Operator(client)
+    for _ in range(2):
+        create(operator, hosts="a.test")
+    ids = [token["id"] for token in client.get("/api/v1/tokens", auth=OPERATOR).get_json()["tokens"]]
+    for enabled in (False, False, True):
+        client.patch(f"/api/v1/tokens/{ids[0]}", json={"enabled": enabled}, auth=OPERATOR)
+    client.post(f"/api/v1/tokens/{ids[0]}/rotate", json={}, auth=OPERATOR)
+    client.delete(f"/api/v1/tokens/{ids[1]}", auth=OPERATOR)
+
+    found = values(client)
+    actions = {action: found[f"acl_auth_audit_entries_total{action}"] for action in Action}
+    assert {action for action, number in actions.items() if number} == {"create", "edit", "rotate", "delete"}
+    durable = [found[f"acl_auth_changes_total{durability.value}"] for durability in Durability]
+    assert sum(durable) == sum(actions.values()) == 6
+
+
+def test_tokens(client: FlaskClient) -> None:
+    """Every status has the number of its tokens, as they are at the time of the scrape."""
+    operator = Operator(client)
+    for fields in ({}, {}, {"ttl_seconds": "60"}):
+        create(operator, hosts="a.test", **fields)
+    secret = create(operator, hosts="a.test", not_before="2999-01-01")
+    expected = dict.fromkeys(Status, 0) | {Status.ACTIVE: 2, Status.EXPIRING: 1, Status.NOT_YET_VALID: 1}
+    assert {status: values(client)[f"acl_auth_tokens{status}"] for status in Status} == expected
+
+    operator.post("/disable_token", {"token": secret})
+    expected |= {Status.DISABLED: 1, Status.NOT_YET_VALID: 0}
+    assert {status: values(client)[f"acl_auth_tokens{status}"] for status in Status} == expected
+
+
+def test_tokens_before_the_first_census(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among many tokens there is no number until a census has been taken."""
+    monkeypatch.setattr("app.store.census._FEW", -1)
+
+    assert not [name for name in values(client) if name.startswith("acl_auth_tokens")]
+
+
 def test_version(client: FlaskClient) -> None:
     """The service's version is a label of a constant metric."""
     assert f'\nacl_auth_build_info{{version="{VERSION}"}} 1' in client.get("/metrics").text
@@ -72,7 +127,9 @@ def test_openmetrics(client: FlaskClient) -> None:
 
 def test_without_redis(offline: FlaskClient) -> None:
     """Without Redis the metrics are available and report it."""
-    assert values(offline)["acl_auth_redis_up"] == 0
+    found = values(offline)
+    assert found["acl_auth_redis_up"] == 0
+    assert not [name for name in found if name.startswith("acl_auth_tokens")]
 
 
 def test_disabled(make_client: Callable[..., FlaskClient]) -> None:

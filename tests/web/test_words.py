@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -12,10 +13,15 @@ from flask.testing import FlaskClient
 
 from app.backends_file import BackendsFile, read
 from app.core.backends import NONE, Backends
+from app.core.declared import Declarations
 from app.core.limits import Refusal
 from app.core.logins import WRONG_PER_CLIENT
 from app.core.verdicts import Decision, Identity, Verdict
+from app.services import services_of
+from app.tokens_file import TokensFile
+from app.tokens_toml import read as read_tokens
 from app.web.answers import OUTCOMES, render
+from app.worker.applying import apply_in_turn
 from devkit.builders import make_settings
 from devkit.ports import free_port
 from tests.web.conftest import OPERATOR
@@ -119,9 +125,24 @@ class Service:
         """Restart the app without Redis."""
         self.set(REDIS_PORT=free_port())
 
+    def log_everything(self) -> None:
+        """Send an allowed request to an app that logs all of them."""
+        self._caplog.set_level("DEBUG")
+        self.set(LOG_LEVEL="debug")
+        self.auth(self.issue(), "b.test")
+
     def limit_failures(self) -> None:
         """Restart the app with FAIL_LIMIT_MAX."""
         self.set(FAIL_LIMIT_MAX="1", TRUSTED_PROXIES="172.18.0.0/16")
+
+    def apply_tokens(self, **settings: Any) -> None:
+        """Apply a file with one token as a worker does that has time for one attempt."""
+        with NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(f'[tokens.ci]\nhosts = ["b.test"]\nsha256 = "{"ab" * 32}"\n')
+            file.flush()
+            self.set(TOKENS_FILE=file.name, **settings)
+        attempts = iter([True, False])
+        apply_in_turn(services_of(self.client.application), lambda: next(attempts))
 
 
 Act = Callable[[Service], None]
@@ -130,6 +151,14 @@ Act = Callable[[Service], None]
 def reload(read: Callable[[str], Backends]) -> None:
     """Reload a BACKENDS_FILE that *read* reads."""
     file = BackendsFile(lambda path: read(path) if path else NONE)
+    file.load("")
+    file.expire()
+    file.load("/nowhere")
+
+
+def reload_tokens(_: Service) -> None:
+    """Reload a TOKENS_FILE that has become invalid."""
+    file = TokensFile(lambda path: read_tokens(path) if path else Declarations())
     file.load("")
     file.expire()
     file.load("/nowhere")
@@ -166,6 +195,7 @@ ANSWERS: dict[str, Act] = {
 }
 LINES: dict[str, Act] = {
     "refused verdict=": lambda service: service.auth("x"),
+    "allowed token=": Service.log_everything,
     "no decision, redis unavailable: ": after(Service.lose_redis, lambda service: service.auth("x")),
     "healthz, redis unavailable: ": after(Service.lose_redis, lambda service: service.get("/healthz")),
     "no page, redis unavailable: ": after(
@@ -176,6 +206,10 @@ LINES: dict[str, Act] = {
     "the holder rotated the token token=": Service.rotate_twice,
     "BACKENDS_FILE is not valid, the last table stays in use: ": lambda _: reload(read),
     "BACKENDS_FILE was read again": lambda _: reload(lambda _: NONE),
+    "TOKENS_FILE: ": Service.apply_tokens,
+    "TOKENS_FILE was applied: ": Service.apply_tokens,
+    "TOKENS_FILE is not applied yet: ": lambda service: service.apply_tokens(REDIS_PORT=free_port()),
+    "TOKENS_FILE is not valid, nothing was changed: ": reload_tokens,
     "refused verdict=throttled_client": after(
         Service.limit_failures, lambda service: service.auth("x", times=2)
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.core.credentials import SOURCES, Source, parse_sources
-from app.web.forwarded import READ_HEADERS
+from app.web.forwarded import LOGGED_HEADERS, READ_HEADERS
 from app.worker import recognizer
 from app.worker.recognizer import field_names, recognize
 
@@ -27,9 +27,23 @@ def test_header_of_no_source() -> None:
     assert request.fields == {"Host": "a.test"}
 
 
+def test_request_id() -> None:
+    """A request with an id is answered by the lane, and its log line has the id."""
+    numbered = HEAD.replace(b"X-Other: b", b"x-request-id: 7")
+    request = recognize(numbered, field_names([SOURCES["authorization"]]))
+
+    assert request
+    assert request.fields == {"Host": "a.test", "X-Request-Id": "7"}
+
+
 def test_fields_with_a_meaning_are_no_sources() -> None:
     """No source reads a field that the lane reads for another reason."""
-    taken = {*READ_HEADERS, *recognizer._FRAMING, *(name.decode() for name in recognizer._UNSUPPORTED)}
+    taken = {
+        *READ_HEADERS,
+        *LOGGED_HEADERS,
+        *recognizer._FRAMING,
+        *(name.decode() for name in recognizer._UNSUPPORTED),
+    }
     readable: list[Source] = []
     for name in taken:
         try:

@@ -1,23 +1,23 @@
 #!lua
--- Give entries of the index their scores.
--- KEYS[1]  the index                sorted set
--- KEYS[2]  its members by expiry    sorted set; written here
--- KEYS[3]  its members by last use  sorted set; written here
+-- Correct the scores of entries of the index.
+-- KEYS[1]  the index                                sorted set
+-- KEYS[2]  those that expire, by their expiry       sorted set; written here
+-- KEYS[3]  those that were used, by their last use  sorted set; written here
 -- ARGV[1]  the entries, 48 bytes each, concatenated
--- ARGV[2]  the scores of each in KEYS[2] and KEYS[3], separated by spaces; - leaves a score unchanged
+-- ARGV[2]  the scores of each in KEYS[2] and KEYS[3], separated by spaces: a number, - for none, or = for no change
 -- Returns  nothing
--- Atomic, so that an entry that has been dropped meanwhile does not return. A score that is right causes no write.
+-- Atomic, so that an entry that is dropped meanwhile does not return. A score that is right causes no write, so nothing
+-- is added to the AOF for it.
 
-local next_score, at = ARGV[2]:gmatch('%S+'), 1
-for expiry in next_score do
-  local used, entry = next_score(), ARGV[1]:sub(at, at + 47)
-  at = at + 48
-  if redis.call('ZSCORE', KEYS[1], entry) then
-    if expiry ~= '-' then
-      redis.call('ZADD', KEYS[2], expiry, entry)
-    end
-    if used ~= '-' then
-      redis.call('ZADD', KEYS[3], used, entry)
+local next_score = ARGV[2]:gmatch('%S+')
+for at = 1, #ARGV[1], 48 do
+  local entry = ARGV[1]:sub(at, at + 47)
+  for i = 2, 3 do
+    local score = next_score()
+    if score == '-' then
+      redis.call('ZREM', KEYS[i], entry)
+    elseif score ~= '=' and redis.call('ZSCORE', KEYS[1], entry) then
+      redis.call('ZADD', KEYS[i], score, entry)
     end
   end
 end

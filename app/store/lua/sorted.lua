@@ -1,14 +1,12 @@
 #!lua flags=no-writes
 -- Return a slice of the index in the order of a score, and of the members among those with the same score.
--- KEYS[1]  the members of the index by that score  sorted set
--- KEYS[2]  the index                               sorted set
+-- KEYS[1]  the members of the index that have one  sorted set
 -- ARGV[1]  1 to begin with the highest score, 0 with the lowest
--- ARGV[2]  the score at which the slice begins, or "" for the beginning
+-- ARGV[2]  the score at which the slice begins
 -- ARGV[3]  the member at which it begins; it may have been dropped
 -- ARGV[4]  the maximum number of members
 -- ARGV[5]  the length of an entry in bytes
--- Returns  { how many members come before the slice, how many fewer members than KEYS[2] KEYS[1] has, the members of
---          the right length concatenated, their scores separated by spaces, any other member, ... }
+-- Returns  { the members of that length concatenated, their scores separated by spaces, any other member, ... }
 -- Atomic, because a rank that is found must still hold when the members are read. Millions of members may have the same
 -- score, so the place among them is found by a binary search.
 
@@ -39,18 +37,15 @@ local function count_lower()
   return low
 end
 
-local total, first = redis.call('ZCARD', KEYS[1]), 0
-if score ~= '' then
-  first = descending and total - count_lower() or count_lower()
-end
-local last, members = first + ARGV[4] - 1, nil
+local first, members = count_lower(), nil
 if descending then
-  members = redis.call('ZRANGE', KEYS[1], first, last, 'REV', 'WITHSCORES')
+  first = redis.call('ZCARD', KEYS[1]) - first
+  members = redis.call('ZRANGE', KEYS[1], first, first + ARGV[4] - 1, 'REV', 'WITHSCORES')
 else
-  members = redis.call('ZRANGE', KEYS[1], first, last, 'WITHSCORES')
+  members = redis.call('ZRANGE', KEYS[1], first, first + ARGV[4] - 1, 'WITHSCORES')
 end
 
-local entries, scores, reply = {}, {}, { first, redis.call('ZCARD', KEYS[2]) - total, '', '' }
+local entries, scores, reply = {}, {}, { '', '' }
 for i = 1, #members, 2 do
   if #members[i] == length then
     entries[#entries + 1], scores[#scores + 1] = members[i], members[i + 1]
@@ -58,5 +53,5 @@ for i = 1, #members, 2 do
     reply[#reply + 1] = members[i]
   end
 end
-reply[3], reply[4] = table.concat(entries), table.concat(scores, ' ')
+reply[1], reply[2] = table.concat(entries), table.concat(scores, ' ')
 return reply

@@ -28,6 +28,11 @@ class ClusterPipeline:
         """Run a script from its source; raises redis.ResponseError."""
         return self.execute_command("EVAL", *args)
 
+    @property
+    def waiting(self) -> int:
+        """The number of commands that no node has answered yet."""
+        return sum(pipeline.waiting for pipeline in self._pipelines.values())
+
     def execute_command(self, *args: Any) -> Any:
         """Send one command that has a key to the node that serves it, and return the reply."""
         return self.slots.route(

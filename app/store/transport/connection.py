@@ -15,7 +15,7 @@ from app.redis_url import Address, Location, Login
 from app.settings import Settings
 from app.store.transport.cluster import Client, Cluster
 from app.store.transport.cluster_pipeline import ClusterPipeline
-from app.store.transport.pipeline import Pipeline
+from app.store.transport.pipeline import Observe, Pipeline, ignore
 from app.store.transport.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
 from app.store.transport.shared_connect import connect_step_s, with_shared_connect
 from app.store.transport.slots import Slots
@@ -39,16 +39,16 @@ def connect(settings: Settings, *, concurrent: bool) -> Client:
     return _pooled(settings, target | {"db": location.db}, concurrent=concurrent)
 
 
-def open_pipeline(client: Client, drain_s: float) -> Pipeline | ClusterPipeline:
+def open_pipeline(client: Client, drain_s: float, observe: Observe = ignore) -> Pipeline | ClusterPipeline:
     """Return a pipeline to the servers of *client*, for a gevent worker with patched sockets."""
     if isinstance(client, Cluster):
-        return ClusterPipeline(client, lambda address: _pipeline(client.at(address), drain_s))
-    return _pipeline(client, drain_s)
+        return ClusterPipeline(client, lambda address: _pipeline(client.at(address), drain_s, observe))
+    return _pipeline(client, drain_s, observe)
 
 
-def _pipeline(client: redis.Redis, drain_s: float) -> Pipeline:
+def _pipeline(client: redis.Redis, drain_s: float, observe: Observe) -> Pipeline:
     pool: Any = client.connection_pool
-    return Pipeline(lambda: pool.connection_class(**pool.connection_kwargs), drain_s)
+    return Pipeline(lambda: pool.connection_class(**pool.connection_kwargs), drain_s, observe)
 
 
 def _pooled(settings: Settings, target: dict[str, Any], *, concurrent: bool) -> redis.Redis:

@@ -64,6 +64,17 @@ class Sentinels:
             raise redis.ConnectionError(f"no sentinel names a primary of {self._service!r}: {failure}")
         return [address for address, _ in votes.most_common()]
 
+    def failures(self) -> dict[str, str]:
+        """Return why a sentinel can't be used, by the address of each such sentinel."""
+        return {f"{a.host}:{a.port}": reason for a in self._addresses if (reason := self._failure(a))}
+
+    def _failure(self, address: Address) -> str:
+        try:
+            self._query(address)
+        except (redis.RedisError, OSError) as error:
+            return str(error)
+        return ""
+
     def watch(self, connection: PrimaryConnection) -> None:
         """Shut *connection* down as soon as the sentinels name another primary."""
         self._connections.add(connection)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, ClassVar
-from weakref import WeakMethod
+from weakref import WeakMethod, WeakSet
 
 import gevent
 import redis
@@ -40,8 +40,15 @@ class SharedConnect(AbstractConnection):
     """A mixin that connects in the background; all callers wait for the same attempt."""
 
     concurrent: ClassVar[bool]
+    _all: ClassVar[WeakSet[SharedConnect]] = WeakSet()
+
+    @classmethod
+    def count_open(cls) -> int:
+        """Return how many connections to Redis this process has."""
+        return sum(connection.is_connected for connection in cls._all)
 
     def __init__(self, *, socket_timeout: float, **options: Any) -> None:
+        self._all.add(self)
         self._command_timeout_s = socket_timeout
         step_s = connect_step_s(socket_timeout)
         super().__init__(**options | {"socket_timeout": step_s, "socket_connect_timeout": step_s})
