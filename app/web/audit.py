@@ -69,7 +69,7 @@ def shown() -> Shown:
 def _wanted(sent: Mapping[str, str]) -> Wanted:
     return Wanted(
         token_id=_parsed(sent, "token", _token_id) or "",
-        actor=sent.get("actor", ""),
+        actor=_parsed(sent, "actor", _actor) or "",
         action=_parsed(sent, "action", Action) or "",
         since_s=max(_parsed(sent, "since", moments.parse) or 0, 0),
     )
@@ -86,6 +86,12 @@ def _parsed(sent: Mapping[str, str], name: str, parse: Callable[[str], Any]) -> 
 def _token_id(typed: str) -> str:
     if not TOKEN_ID.fullmatch(typed):
         raise ValueError
+    return typed
+
+
+def _actor(typed: str) -> str:
+    if len(typed) > _MAX_ACTOR:
+        raise ValueError(f"at most {_MAX_ACTOR} characters, not {len(typed)}")
     return typed
 
 

@@ -113,6 +113,7 @@ def test_refused_sign_ins(api: Api) -> None:
         ("?since=yesterday", "since"),
         ("?cursor=1", "cursor"),
         ("?limit=0", "limit"),
+        (f"?actor={'a' * 300}", "actor"),
         ("?until=2020-01-01", "until"),
     ],
 )
