@@ -157,6 +157,8 @@ class Filter:
             raise InvalidFieldsError(NO_CURSOR)
         if not found or found[2] != self._mark(order):
             raise ClashingFieldsError(OF_ANOTHER_LIST)
+        if (found[3] is None) is not (order.sort is Sort.CREATED_AT):
+            raise InvalidFieldsError(NO_CURSOR)
         return Position(found[1], found[3] or "")
 
     def _mark(self, order: Order) -> str:

@@ -58,13 +58,14 @@ class Query:
 class Found:
     """The tokens that a list or a search found, and how far it got.
 
-    It has looked at *searched* of *total* tokens and continues at the cursor *more*, or None at the end;
-    *is_whole* is false while tokens that other programs wrote may not be indexed yet.
+    It has looked at *searched* of *total* tokens, None if that is unknown, as in any order but newest first.
+    It continues at the cursor *more*, or None at the end; *is_whole* is false while tokens that other
+    programs wrote may not be indexed yet.
     """
 
     query: Query | None
     tokens: tuple[Token, ...]
-    searched: int
+    searched: int | None
     total: int
     more: str | None = None
     is_whole: bool = True

@@ -29,7 +29,7 @@ _PATIENCE_S = 0.05
 # So few tokens are counted for every reader of the counts.
 _FEW = 1000
 # So few are put in order for every list that is sorted by anything but their creation.
-_FEW_TO_SORT = 5000
+_FEW_TO_SORT = 3000
 # Between two slices and between two counts of few tokens: the pause, by the time that the work took.
 _PAUSES = 4
 _MIN_PAUSE_S = 60
@@ -140,12 +140,14 @@ class Census:
         if self._concurrent:
             gevent.sleep(max(0, self._rested_at - time.monotonic()))
         began, counted = time.monotonic(), Counter[Status]()
-        for found in self._steps():
-            counted += found
-            if time.monotonic() > began + _PATIENCE_S:
-                return None
-        self._rested_at = time.monotonic() + _PAUSES * (time.monotonic() - began)
-        return Counts(_every(counted), self._now_s())
+        try:
+            for found in self._steps():
+                counted += found
+                if time.monotonic() > began + _PATIENCE_S:
+                    return None
+            return Counts(_every(counted), self._now_s())
+        finally:
+            self._rested_at = time.monotonic() + _PAUSES * (time.monotonic() - began)
 
     def _steps(self) -> Iterator[Counter[Status]]:
         """Yield the number of tokens by status, slice by slice."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from app.core.listing import CENSUS, Filter, Order, Position, Sort
+from app.core.listing import CENSUS, NEWEST_FIRST, Filter, Order, Position, Sort
 from app.core.search import Found, Kind, Query
 from app.core.tokens import TOKEN_ID, Token
 from app.store import keys
@@ -23,6 +23,8 @@ from app.store.transport.deadlines import best_effort
 _PATIENCE_S = 0.08
 # Of this, what each token takes that a page may have.
 _PER_TOKEN_S = 0.0001
+# To put tokens in order, beyond that.
+_MORE_S = 0.03
 
 
 class Listings:
@@ -45,7 +47,7 @@ class Listings:
         if start is None:
             self._pages.backfill.advance()
         if order.sort is not Sort.CREATED_AT and (start is None or start.score == CENSUS):
-            entry = self._census.catch_up(keys.entry_of(start.entry) if start else None, until)
+            entry = self._census.catch_up(keys.entry_of(start.entry) if start else None, until + _MORE_S)
             if entry:
                 return self._found(wanted, order, [], Place(entry, CENSUS))
             start = None
@@ -105,9 +107,10 @@ class Listings:
 
     def _found(self, wanted: Filter, order: Order, places: Sequence[Place], following: Place | None) -> Found:
         total = self._index.count()
-        searched, cursor = total, None
+        searched: int | None = total
+        cursor = None
         if following:
-            searched = self._index.count_above(following.entry)
+            searched = self._index.count_above(following.entry) if order == NEWEST_FIRST else None
             cursor = wanted.cursor(order, Position(keys.cursor_of(following.entry), following.score))
         tokens, is_whole = self._tokens([place.entry for place in places]), self._pages.backfill.is_finished()
         return Found(wanted.query, tokens, searched, total, cursor, is_whole)

@@ -62,7 +62,16 @@ def everything(service: Gunicorn) -> set[int]:
         ]
     ]
     pages = [
-        service.page(f"/{page}") for page in ("", "?q=a.test", "?q=a@", "api/v1/tokens", "metrics", "healthz")
+        service.page(f"/{page}")
+        for page in (
+            "",
+            "?q=a.test",
+            "?q=a@",
+            "api/v1/tokens",
+            "metrics",
+            "healthz",
+            "api/v1/tokens?sort=expires_at",
+        )
     ]
     wrong = call(service.port, "/", [("Authorization", "Basic eDp5")])
     return {answer.status for answer in (*uses, *posts, *pages, wrong)}
