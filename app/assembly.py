@@ -21,6 +21,7 @@ from app.core.key_lists import KeyLists
 from app.core.managed import Applier
 from app.core.peppers import Peppers
 from app.core.registry import Registry
+from app.core.trials import Trials
 from app.services import Moving, Services
 from app.settings import Settings
 from app.store.audit import RedisAudit
@@ -33,6 +34,7 @@ from app.store.ledger import RedisLedger
 from app.store.logins import RedisLogins
 from app.store.managed import RedisManaged
 from app.store.pepper_check import PepperCheck
+from app.store.preview import PreviewLedger
 from app.store.tokens import RedisTokens
 from app.store.trail import Trail
 from app.store.transport.cluster import Client
@@ -62,6 +64,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         registry=registry,
         applier=_applier(stores, peppers, settings),
         holders=Holders(gate, catalog, registry, stores.changes, settings.token_prefix),
+        trials=_trials(stores, catalog, peppers, settings),
         audit=stores.audit,
         logins=RedisLogins(deciding.client, _ADMIN_DEADLINE_S, stores.trail),
         failures=_failures(deciding.executor, settings),
@@ -123,6 +126,7 @@ class _Stores(NamedTuple):
     changes: RedisChanges
     series: RedisChanges
     managed: RedisManaged
+    preview: PreviewLedger
     audit: RedisAudit
     copies: RedisCopies
     trail: Trail
@@ -144,15 +148,21 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
         for asks in (True, False)
     )
     managed = RedisManaged(client, _ADMIN_DEADLINE_S)
+    preview = PreviewLedger(client, pepper_check, settings.limit, _ADMIN_DEADLINE_S)
     audit = RedisAudit(client, _ADMIN_DEADLINE_S, settings.audit_rules)
     copies = RedisCopies(client, pepper_check, _ADMIN_DEADLINE_S, trail)
     checkup = RedisCheckup(client, _ADMIN_DEADLINE_S, settings.redis_deadline_ms / 1000)
-    return _Stores(tokens, changes, series, managed, audit, copies, trail, checkup)
+    return _Stores(tokens, changes, series, managed, preview, audit, copies, trail, checkup)
 
 
 def _applier(stores: _Stores, peppers: Peppers, settings: Settings) -> Applier:
     rules = Rules(peppers, _defaults(settings))
     return Applier(stores.tokens, stores.series, stores.managed, rules, time.time)
+
+
+def _trials(stores: _Stores, catalog: Catalog, peppers: Peppers, settings: Settings) -> Trials:
+    gate = Gate(stores.preview, peppers, settings.token_prefix)
+    return Trials(gate, stores.preview, catalog)
 
 
 def _moving(stores: _Stores, catalog: Catalog, peppers: Peppers, settings: Settings) -> Moving:

@@ -22,6 +22,7 @@ from app.core.key_lists import KeyLists
 from app.core.logins import Logins
 from app.core.managed import Applier
 from app.core.registry import Registry
+from app.core.trials import Trials
 from app.core.verdicts import Verdict
 from app.settings import Settings
 from app.tally import Gauge, Tally
@@ -49,6 +50,7 @@ class Services:
     registry: Registry
     applier: Applier
     holders: Holders
+    trials: Trials
     audit: AuditLog
     logins: Logins
     failures: Failures | None

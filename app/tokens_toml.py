@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def parse(text: str, path: str, folder: Path) -> Declarations:
         parsed = _parsed(path, text)
     except ValueError as error:
         raise InvalidFileError([str(error)]) from None
-    reading = _Reading(folder, lines_of(text))
+    reading = _Reading(folder, text)
     reading.file(parsed)
     if reading.problems:
         raise InvalidFileError(reading.problems)
@@ -73,9 +74,9 @@ def _parsed(path: str, text: str) -> dict[str, Any]:
 class _Reading:
     """Collects the tokens and every problem of one file, whose relative paths begin at *folder*."""
 
-    def __init__(self, folder: Path, lines: Mapping[tuple[str, ...], int]) -> None:
+    def __init__(self, folder: Path, text: str) -> None:
         self._folder = folder
-        self._lines = lines
+        self._text = text
         self.tokens: list[Declared] = []
         self.problems: list[str] = []
 
@@ -87,9 +88,13 @@ class _Reading:
         except ValueError as error:
             is_key = KEY.fullmatch(path[1]) if path[1:] else False
             shown = ".".join(n if _WORD.fullmatch(n) or (is_key and n == path[1]) else "…" for n in path)
-            self.problems.append(f"line {self._line(path)}, {shown}: {error}")
+            self.problems.append(f"line {self._line(*path)}, {shown}: {error}")
 
-    def _line(self, path: tuple[str, ...]) -> int:
+    @cached_property
+    def _lines(self) -> Mapping[tuple[str, ...], int]:
+        return lines_of(self._text)  # takes longer than all the rest, so only a problem needs it
+
+    def _line(self, *path: str) -> int:
         """Return the line of the key at *path*, or of the closest one around it."""
         while path not in self._lines and path:
             path = path[:-1]
@@ -130,8 +135,7 @@ class _Reading:
             with self._at(*place):
                 raise ValueError('hosts are needed, such as hosts = ["app.example.com"]')
         digest, secret = self._secret(place, table)
-        lines = {name: self._line((*place, name)) for name in ("", *table)}
-        return Declared(key, typed, digest, secret, enabled, lines)
+        return Declared(key, typed, digest, secret, enabled, partial(self._line, *place))
 
     def _secret(self, place: tuple[str, str], table: Mapping[str, Any]) -> tuple[str, str]:
         """Return the digest or the secret of a token, and note what is wrong with it."""

@@ -366,10 +366,12 @@ class Walk:
         sent = Headers([(name, text) for name, text in headers.items() if name != "peer"])
         proxies = self.settings.trusted_proxies
         attempt = read_attempt(sent, self.settings.credential_sources, headers["peer"], proxies)
+        preview = self.replica.trials.with_secret(attempt)
         decision = self.replica.gate.check(attempt)
         answer = _answer(decision)
         self.trace.append(answer)
         assert answer in expected, f"{answer} is not in {expected}"
+        assert preview == decision
         self.seen[answer.verdict] += 1
         self._compare_response(decision)
 

@@ -17,6 +17,7 @@ from app.core.managed import Applier
 from app.core.peppers import Peppers
 from app.core.registry import Registry
 from app.core.tokens import Token
+from app.core.trials import Trials
 from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys
 from app.store.audit import RedisAudit
@@ -25,6 +26,7 @@ from app.store.health import EvictionPolicyCheck, Health
 from app.store.ledger import RedisLedger
 from app.store.managed import RedisManaged
 from app.store.pepper_check import PepperCheck
+from app.store.preview import PreviewLedger
 from app.store.tokens import RedisTokens
 from app.store.trail import Trail
 from devkit.builders import ACTOR
@@ -66,6 +68,8 @@ class Replica:
         self.applier = Applier(store, series, managed, declared.Rules(self.peppers, defaults), now)
         self.ledger = RedisLedger(client, self.pepper_check, limit, DEADLINE_S)
         self.gate = Gate(self.ledger, self.peppers, "acl")
+        self.preview = PreviewLedger(client, self.pepper_check, limit, DEADLINE_S)
+        self.trials = Trials(Gate(self.preview, self.peppers, "acl"), self.preview, self.catalog)
         self.holders = Holders(self.gate, self.catalog, self.registry, changes, "acl")
 
     def issue(self, **typed: str) -> tuple[str, str]:

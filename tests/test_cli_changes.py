@@ -240,10 +240,27 @@ def test_no_traceback(
 
 def test_hostile_usage(run: Run) -> None:
     """A usage error repeats no control character."""
-    for args in (["list", "--\x1b[31m"], ["\x1b]52;c;aGk=\x07"], ["list", "--status", "\x9b31m"]):
+    for args in (
+        ["list", "--\x1b[31m"],
+        ["\x1b]52;c;aGk=\x07"],
+        ["list", "\x9b31m"],
+        ["list", "--sort", "\x1b"],
+    ):
         result = run(*args)
         assert result.exit_code == Code.USAGE
         assert result.output.replace("\n", "").isprintable()
+
+
+def test_hostile_end(run: Run, redis_server: RedisServer) -> None:
+    """The error for a token that has ended repeats no control character of its hosts."""
+    token = created(run, "a.example")
+    with redis.Redis(port=redis_server.port) as client:
+        client.hset(f"tokens:{token['sha256']}", "hosts", "a.example,\x1b[31m")
+    run("delete", token["id"])
+    result = run("show", token["id"])
+
+    assert (result.exit_code, r"valid for a.example, \x1b[31m" in result.stderr) == (Code.NO_SUCH_TOKEN, True)
+    assert result.stderr.rstrip("\n").isprintable()
 
 
 def test_unreadable_record(run: Run, redis_server: RedisServer) -> None:

@@ -40,7 +40,7 @@ def _show(token: Token, between: str, *, as_json: bool) -> None:
     now_s = services().registry.now_s
     usage, quota = services().catalog.usage(token, now_s), token.quota(now_s)
     if as_json:
-        more = {"usage": usage.described(), "quota": quota.described() if quota else None}
+        more = {"usage": usage.described(now_s), "quota": quota.described() if quota else None}
         output.json_line(token.described(now_s) | more)
     else:
         click.echo("\n".join(blocks.of_token(token, usage, services().settings, now_s)) + between)

@@ -194,7 +194,7 @@ class Catalog:
         public = [name] if tokens.DIGEST.fullmatch(name) else []
         found = [*found, *self._store.ended_under([*public, *digests])]
         last = max(found, key=_weight, default=None)
-        return NoSuchTokenError(str(last) if last else otherwise)
+        return NoSuchTokenError(str(last), last.digest) if last else NoSuchTokenError(otherwise)
 
 
 def _weight(token: EndedToken) -> tuple[bool, int]:

@@ -107,6 +107,12 @@ def reported_address(peer: str, forwarded_for: str | None, trusted: Proxies) -> 
     return _found(peer, forwarded_for, trusted).address
 
 
+def canonical_address(text: str) -> str | None:
+    """Return the address in *text* as ``reported_address`` returns it, None if it is no address."""
+    address = _address(text)
+    return _text(address) if address else None
+
+
 def _found(peer: str, forwarded_for: str | None, trusted: Proxies) -> _Found:
     is_long = len(peer) + len(forwarded_for or "") > _MAX_CACHED
     return (_find if is_long else _cached_find)(peer, forwarded_for, trusted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -32,7 +32,7 @@ class InvalidFileError(ValueError):
 class Declared:
     """A token as a file declares it: its fields as *typed*, and its *digest* or its *secret*.
 
-    An *enabled* of None leaves the token as it is. *lines* has the line of each name, and of the table as "".
+    An *enabled* of None leaves the token as it is. *line_of* returns the line of a name, or of the table.
     """
 
     key: str
@@ -40,12 +40,11 @@ class Declared:
     digest: str = ""
     secret: str = field(default="", repr=False)
     enabled: bool | None = None
-    lines: Mapping[str, int] = field(default_factory=dict, repr=False)
+    line_of: Callable[[str], int] = field(default=lambda _: 0, repr=False, compare=False)
 
     def place(self, name: str = "") -> str:
         """Return where the file declares *name*, or the token itself."""
-        line = self.lines.get(name) or self.lines.get("", 0)
-        return f"line {line}, {'.'.join(filter(None, ('tokens', self.key, name)))}"
+        return f"line {self.line_of(name)}, {'.'.join(filter(None, ('tokens', self.key, name)))}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,30 @@ class UnknownOutcomeError(StoreUnavailableError):
 
 
 class NoSuchTokenError(LookupError):
-    """No token has that id, digest or secret."""
+    """No token has that id, digest or secret; *digest* is that of the one that had it last, "" if unknown."""
+
+    def __init__(self, message: str, digest: str = "") -> None:
+        super().__init__(message)
+        self.digest = digest
 
 
 class AlreadyIssuedError(Exception):
-    """The idempotency key was used before; the secret of the token created then can't be shown again."""
+    """The request was sent before with its idempotency key; nothing was changed.
+
+    *token_id* is that of the token whose secret can't be shown again, "" while the other request is not done.
+    """
+
+    def __init__(self, message: str, token_id: str = "") -> None:
+        super().__init__(message)
+        self.token_id = token_id
+
+
+class ReusedKeyError(AlreadyIssuedError):
+    """The idempotency key was used for another request; nothing was changed."""
+
+
+class PreconditionFailedError(Exception):
+    """The token is not as the change requires, because another change came first; nothing was changed."""
 
 
 class TooManyRotationsError(Exception):

@@ -38,6 +38,7 @@ IPV6 = "|".join(
         f"(?:{_HEX}(?::{_HEX}){{0,6}})?::",
     ]
 )
+ADDRESS = f"{IPV4}|{IPV6}"
 # Everything else is up to IDNA, which drops these characters, refuses them, or maps them to digits.
 _UNSEEN = f"{HIDDEN}{JOINERS}{SELECTORS}"
 _REFUSED = f"{_UNSEEN}\u1100-\u11ff\u20d0-\u20f0\u3131-\u318e\ua960-\ua97c\ud7b0-\ud7fb\uffa1-\uffdc"

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 
 from app.core import apply, fields, tokens
@@ -81,9 +82,11 @@ class Applier:
 
     def plan(self, declared: Iterable[Declared], *, prune: bool) -> Plan:
         """Return what ``apply`` would do now; raises InvalidFileError and ConflictError."""
-        now_s = int(self._now())
+        now_s, find = int(self._now()), cache(self._store.get)
         wanted = self._rules.wanted(declared, now_s)
-        return apply.plan(wanted, self._store.get, self._stored(), now_s, prune=prune)
+        found = filter(None, map(find, self._managed.digests()))
+        stored = {token.digest: token for token in found if token.managed}
+        return apply.plan(wanted, find, [*stored.values()], now_s, prune=prune)
 
     def apply(
         self, declared: Sequence[Declared], *, prune: bool, report: Callable[[Step], None] = lambda _: None
@@ -122,11 +125,6 @@ class Applier:
             return self._managed.end_turn(owner) or Durability.UNCONFIRMED
         except StoreUnavailableError:  # then it ends by itself
             return Durability.UNCONFIRMED
-
-    def _stored(self) -> list[Token]:
-        """Return the managed tokens, each once."""
-        found = filter(None, map(self._store.get, self._managed.digests()))
-        return list({token.digest: token for token in found if token.managed}.values())
 
     def _unknown(self, plan: Plan) -> set[str]:
         """Return the digests of managed tokens that are not remembered, because an import wrote them."""

@@ -22,6 +22,10 @@ class Peppers:
         """Return the digest under each pepper, the current one first."""
         return (self.digest(secret), *(_digest(secret, pepper) for pepper in self.previous))
 
+    def seals(self, text: str) -> tuple[str, ...]:
+        """Return a keyed SHA-256 of *text* under each pepper, the current one first."""
+        return tuple(_seal(text, pepper) for pepper in (self.current, *self.previous))
+
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """Return a one-way fingerprint of each pepper, the current one's first."""
@@ -30,6 +34,10 @@ class Peppers:
 
 def _digest(secret: str, pepper: str) -> str:
     return sha256((secret + pepper).encode()).hexdigest()
+
+
+def _seal(text: str, pepper: str) -> str:
+    return hmac.new(pepper.encode(), text.encode(), sha256).hexdigest()
 
 
 def _fingerprint(pepper: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 
 from app.core import fields, tokens
 from app.core.audit import Actor
@@ -14,13 +13,12 @@ from app.core.declared import refuse_managed
 from app.core.defaults import Defaults
 from app.core.durability import Durability
 from app.core.errors import (
-    AlreadyIssuedError,
     ConflictError,
     NoSuchTokenError,
-    StoreUnavailableError,
-    UnknownOutcomeError,
+    PreconditionFailedError,
 )
 from app.core.fields import ClashingFieldsError, Draft, InvalidFieldsError, Leave
+from app.core.idempotency import Once, Request
 from app.core.peppers import Peppers
 from app.core.token_store import TokenChanges, TokenStore
 from app.core.tokens import Fault, Token
@@ -49,9 +47,15 @@ class Registry:
     ) -> None:
         self._store = store
         self._changes = changes
+        self._once = Once(changes.claims, peppers)
         self._peppers = peppers
         self._defaults = defaults
         self._now = now
+
+    @property
+    def strict(self) -> Registry:
+        """Return a registry that raises PreconditionFailedError unless a token is stored as it was read."""
+        return Registry(self._store, self._changes.strict(), self._peppers, self._defaults, self._now)
 
     @property
     def now_s(self) -> int:
@@ -71,6 +75,7 @@ class Registry:
 
         An existing *secret* may be short if *allow_weak*. Raises InvalidFieldsError and AlreadyIssuedError.
         """
+        request = idempotency_key and self._once.creation(idempotency_key, typed, secret, allow_weak)
         now = self._now()
         defaults = self._defaults
         draft = fields.parse_new(typed, defaults.ttl_s, int(now), defaults.max_ttl_s, defaults.unset)
@@ -80,10 +85,18 @@ class Registry:
             else self._usable(secret, allow_weak=allow_weak)
         )
         token = self._new(draft, secret, now)
-        with self._claimed(idempotency_key):
-            if durability := self._changes.add(actor, token):
-                return Issued(token, int(now), durability, secret)
+        if durability := self._add(actor, token, request or None):
+            return Issued(token, int(now), durability, secret)
         raise ClashingFieldsError(_TAKEN)
+
+    def _add(self, actor: Actor, token: Token, request: Request | None) -> Durability | None:
+        if request is None:
+            return self._changes.add(actor, token)
+        self._once.claim(request, token)
+        try:
+            return self._changes.add(actor, token, with_voucher=True)
+        except PreconditionFailedError:
+            raise self._once.overtaken(request) from None
 
     def edit(
         self, actor: Actor, token: Token, typed: Mapping[str, str], *, enabled: bool | None = None
@@ -108,16 +121,21 @@ class Registry:
         durability = _done(self._changes.enable(actor, token, enabled=enabled))
         return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
 
-    def rotate(self, actor: Actor, token: Token, grace_seconds: str) -> Issued:
-        """Give *token* a new secret; the old one stays valid for *grace_seconds*, as typed.
+    def rotate(
+        self, actor: Actor, token: Token, grace_seconds: str, idempotency_key: str | None = None
+    ) -> Issued:
+        """Give *token* a new secret, once per *idempotency_key*; the old one is valid for *grace_seconds*.
 
-        Raises InvalidFieldsError and ConflictError.
+        Raises InvalidFieldsError, ConflictError and AlreadyIssuedError.
         """
         grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
         refuse_managed(token)
+        if idempotency_key:
+            self._once.rotation(idempotency_key, token, grace_s)
         _refuse_rotation(token)
         secret, digest = self._changes.choose(token, self._candidates())
-        durability = self._changes.rotate(actor, token, digest, now_s + grace_s if grace_s else 0)
+        ends_at = now_s + grace_s if grace_s else 0
+        durability = self._changes.rotate(actor, token, digest, ends_at)
         return Issued(dataclasses.replace(token, digest=digest), now_s, _done(durability), secret)
 
     def delete(self, actor: Actor, token: Token) -> Change:
@@ -166,23 +184,6 @@ class Registry:
             created_at=int(now),
             expires_at=None if draft.expires_at is Leave.LEAVE else draft.expires_at,
         )
-
-    @contextmanager
-    def _claimed(self, idempotency_key: str | None) -> Iterator[None]:
-        """Claim the key for the block, and release it if the store certainly did nothing."""
-        if idempotency_key and not self._changes.claim(idempotency_key):
-            raise AlreadyIssuedError(
-                "This form was sent before. If it created a token, the token is in the table, and its secret "
-                "is not shown twice. Send the form again for another token."
-            )
-        try:
-            yield
-        except UnknownOutcomeError:
-            raise
-        except StoreUnavailableError:
-            if idempotency_key:
-                self._changes.release(idempotency_key)
-            raise
 
     def _candidates(self) -> Iterator[tuple[str, str]]:
         """Yield new secrets with their digests."""

@@ -9,6 +9,7 @@ from app.core.audit import Actor
 from app.core.durability import Durability
 from app.core.ended import EndedToken, FoundEnded
 from app.core.fields import Draft
+from app.core.idempotency import Claims
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.tokens import Token
@@ -79,16 +80,28 @@ class TokenChanges(Protocol):
     UnknownOutcomeError when it can't know whether it made the change.
     """
 
-    def claim(self, idempotency_key: str) -> bool:
-        """Record *idempotency_key* as used; return False if it already was."""
+    claims: Claims
+
+    def strict(self) -> TokenChanges:
+        """Return the same with a condition on every change of a token: that it is stored as it was read.
+
+        If it is not, each method raises PreconditionFailedError.
+        """
         ...
 
-    def release(self, idempotency_key: str) -> None:
-        """Release *idempotency_key* for another use, if the store can be reached."""
+    def claim(self, name: str) -> bool:
+        """Record *name* as used for an hour; return False if it already was."""
         ...
 
-    def add(self, actor: Actor, token: Token) -> Durability | None:
-        """Store a new token together with its expiry, or nothing; return None if its digest is taken."""
+    def release(self, name: str) -> None:
+        """Release *name* for another use, if the store can be reached."""
+        ...
+
+    def add(self, actor: Actor, token: Token, *, with_voucher: bool = False) -> Durability | None:
+        """Store a new token together with its expiry, or nothing; return None if its digest is taken.
+
+        *with_voucher* uses up its voucher; raises PreconditionFailedError if there is none.
+        """
         ...
 
     def edit(  # noqa: PLR0913 - one script writes all of them

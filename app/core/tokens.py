@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from binascii import crc32
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 from app.core.fields import KEPT, Terms
@@ -163,6 +165,13 @@ class Token(Terms):
     fault: Fault | None = None
     quota_used: Count | None = None
     managed: str = ""  # the key by which TOKENS_FILE declares it
+
+    @property
+    def revision(self) -> str:
+        """Return a text that differs after each change but a use."""
+        kept = [field.kind.to_record(getattr(self, field.name)) for field in KEPT]
+        facts = json.dumps([self.digest, self.id, self.enabled, self.expires_at, self.fault, *kept])
+        return sha256(facts.encode()).hexdigest()[:32]
 
     def status(self, now_s: int) -> Status:
         """Return the status at *now_s*; an expired token is no longer in Redis and has none."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from app.core.moments import rfc3339
 from app.core.verdicts import Verdict
 
 HOURS = 48
 DAYS = 90
+_HOUR_S, _DAY_S = 3600, 86_400
 
 
 class Counts(NamedTuple):
@@ -62,12 +64,23 @@ class Usage:
         """Return the sum of the last 24 hours."""
         return total(self.hours[-24:])
 
-    def described(self) -> dict[str, Any]:
-        """Return the sums that programs may see, as JSON has them."""
+    def described(self, now_s: int) -> dict[str, Any]:
+        """Return what programs may see of the usage, which was read at *now_s*."""
         return {
             "last_24_hours": self.last_24_hours._asdict(),
             "last_90_days": total(self.days)._asdict(),
+            "hours": _described(self.hours, now_s, _HOUR_S),
+            "days": _described(self.days, now_s, _DAY_S),
         }
+
+
+def _described(counts: Sequence[Counts], now_s: int, length_s: int) -> list[dict[str, Any]]:
+    """Return the counts of consecutive periods, of which the last contains *now_s*."""
+    first = now_s // length_s - len(counts) + 1
+    return [
+        {"start": rfc3339((first + number) * length_s), "refused": each.refused, **each._asdict()}
+        for number, each in enumerate(counts)
+    ]
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -6,6 +6,7 @@ See docs/decisions/0002, 0010, 0019, 0025, 0027 and 0031.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 from app.core.audit import Action, Actor
@@ -15,11 +16,13 @@ from app.core.fields import Draft, Leave
 from app.core.token_store import TokenChanges
 from app.core.tokens import Token
 from app.store import keys, markers, records
+from app.store.claims import RedisClaims
 from app.store.durable import Disk
 from app.store.ended import EndedTokens
 from app.store.index import Index
+from app.store.index_records import RecordReader
 from app.store.pepper_check import PepperCheck
-from app.store.rekey import Redirect, Rekeyer
+from app.store.rekey import Redirect, Rekeyer, tentative
 from app.store.tokens import RedisTokens
 from app.store.trail import Trail
 from app.store.transport.cluster import Client
@@ -53,26 +56,36 @@ class RedisChanges(TokenChanges):
         self._remove, self._retire = Script("remove", _TRAIL), Script("retire", _TRAIL)
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
         self._index, self._ended = Index(client), EndedTokens(client)
+        self._reader = RecordReader(client)
+        self._is_strict = False
+        self.claims = RedisClaims(client, deadline_s)
 
-    def claim(self, idempotency_key: str) -> bool:
+    def strict(self) -> RedisChanges:
+        other = copy(self)
+        other._is_strict = True  # noqa: SLF001 - it is one of us
+        return other
+
+    def claim(self, name: str) -> bool:
         with bounded(self._deadline_s):
-            return bool(self._client.set(keys.form(idempotency_key), 1, nx=True, ex=_CLAIM_TTL_S))
+            return bool(self._client.set(keys.rotation(name), 1, nx=True, ex=_CLAIM_TTL_S))
 
-    def release(self, idempotency_key: str) -> None:
+    def release(self, name: str) -> None:
         with best_effort():
-            self._client.delete(keys.form(idempotency_key))
+            self._client.delete(keys.rotation(name))
 
-    def add(self, actor: Actor, token: Token) -> Durability | None:
+    def add(self, actor: Actor, token: Token, *, with_voucher: bool = False) -> Durability | None:
         entry = keys.index_entry(token.id, token.digest)
         with bounded(self._deadline_s):
             self._pepper_check.check()
             # First: an entry without a record is pruned, a record without an entry would be lost.
             self._index.add(entry, expires_at=token.expires_at)
             marker = markers.compose(token, token, Ending.EXPIRED)
-            trail = self._trail.argument(actor, Action.CREATE, token)
+            more = {"voucher": keys.voucher(token.digest, token.id)} if with_voucher else {}
+            trail = self._trail.argument(actor, Action.CREATE, token, **more)
             fields = records.new(token) | self._pepper_check.label
             args = [*_end(token.expires_at), marker, *flat(fields), trail]
-            durability = self._disk.change(self._add, [keys.record(token.digest)], args)
+            with tentative(self._index, entry):
+                durability = self._disk.change(self._add, [keys.record(token.digest)], args)
             with best_effort():
                 if durability:
                     self._pepper_check.record_current()
@@ -97,7 +110,7 @@ class RedisChanges(TokenChanges):
             changed = after | {"id": token.id, "quota_used": ""}
         end = (-1, 0) if draft.expires_at is Leave.LEAVE else _end(draft.expires_at)
         args = [*end, markers.compose(token, draft.spec, Ending.EXPIRED), window_s * 1000]
-        trail = self._trail.argument(actor, Action.EDIT, token)
+        trail = self._trail.argument(actor, Action.EDIT, token, **self._expected(token))
         marks = records.marks(enabled=enabled, managed=managed)
         return self._change(token, [*args, *flat(changed | marks), trail], draft.expires_at)
 
@@ -113,7 +126,8 @@ class RedisChanges(TokenChanges):
         with bounded(self._deadline_s):
             self._pepper_check.check()
             marker = markers.compose(token, token, Ending.REPLACED)
-            trail = self._trail.argument(actor, Action.ROTATE, token)
+            expected = self._expected(token)
+            trail = self._trail.argument(actor, Action.ROTATE, token, **expected)
             redirect = Redirect(grace_ends_at, marker, trail)
             durability = self._rekeyer.move(token.id, token.digest, digest, redirect)
             if durability:
@@ -138,7 +152,8 @@ class RedisChanges(TokenChanges):
         with bounded(self._deadline_s):
             # One script and no transaction: a server whose memory is full refuses to queue even a DEL.
             marker = markers.compose(token, token, Ending.DELETED)
-            trail = self._trail.argument(actor, Action.DELETE, token)
+            expected = self._expected(token)
+            trail = self._trail.argument(actor, Action.DELETE, token, **expected)
             args = [marker, keys.REMEMBERED_MS, int(token.fault is not None), trail]
             durability = self._disk.change(self._remove, keys.all_of(token.digest), args)
             entry = keys.index_entry(token.id, token.digest)
@@ -155,6 +170,10 @@ class RedisChanges(TokenChanges):
     def forget_peppers(self) -> None:
         with bounded(self._deadline_s):
             self._pepper_check.forget()
+
+    def _expected(self, token: Token) -> dict[str, Any]:
+        """Return what the scripts compare the record of *token* with; raise PreconditionFailedError."""
+        return {"expected": self._reader.state_of(token)} if self._is_strict else {}
 
     def _change(self, token: Token, args: Sequence[Any], expires_at: int | Leave | None) -> Durability | None:
         with bounded(self._deadline_s):

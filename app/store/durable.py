@@ -9,13 +9,14 @@ import gevent
 import redis
 
 from app.core.durability import Durability
-from app.core.errors import UnknownOutcomeError
+from app.core.errors import PreconditionFailedError, UnknownOutcomeError
 from app.store.transport.cluster import Client, Cluster
 from app.store.transport.scripts import Script
 
 # More than the second between two syncs of appendfsync everysec, less than the pages' two.
 _WAIT_MS = 1500
 _GLANCE_MS = 1
+_UNMET = 2
 _LOST = (redis.RedisError, OSError, gevent.Timeout)
 
 
@@ -43,7 +44,8 @@ class Disk:
     def change(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Durability | None:
         """Run *script*; return how durable its change is, or None if it changed nothing.
 
-        Raises UnknownOutcomeError if Redis did not answer; a refusal is raised as redis-py raises it.
+        Raises PreconditionFailedError, and UnknownOutcomeError if Redis did not answer; a refusal is raised
+        as redis-py raises it.
         """
         with self._client.client() as pinned:
             reply = _run(script, pinned, keys, args)
@@ -68,6 +70,8 @@ def _run(script: Script, pinned: Any, keys: Sequence[str], args: Sequence[Any]) 
         raise
     except _LOST as error:
         raise UnknownOutcomeError("Redis stopped responding before it replied") from error
+    if reply == _UNMET:
+        raise PreconditionFailedError("the token was changed in the meantime; nothing was changed")
     if reply not in (0, 1) and not isinstance(reply, list):
         raise UnknownOutcomeError("Redis sent an invalid reply")
     return reply

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app.core.errors import PreconditionFailedError
 from app.core.listing import State
 from app.core.tokens import Token
 from app.store import keys, records
@@ -45,6 +46,18 @@ class RecordReader:
             owners.add(records.moved_id(values))
             digest = moved_to
         return records.unreadable(seen[0])
+
+    def state_of(self, token: Token) -> dict[str, Any]:
+        """Return the state of the record of *token*, as trail.lua compares it.
+
+        Raises PreconditionFailedError if the record is not the one that *token* was read from.
+        """
+        ((values, expires_ms),) = self._read([token.digest])
+        moved_to = records.moved_to(token.digest, values)
+        current = None if moved_to else _parse(token.digest, values, expires_ms)
+        if current is None or current.revision != token.revision:
+            raise PreconditionFailedError("the token was changed in the meantime; nothing was changed")
+        return {"names": records.STATED, "state": records.stated(values, expires_ms)}
 
     def tokens(self, digests: Sequence[str]) -> list[Token | None]:
         """Return the token under each of *digests*, or None if its record is missing or has moved."""

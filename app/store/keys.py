@@ -116,9 +116,19 @@ def network_failures(network: str) -> str:
     return f"{{acl:failures}}:in:{network}"
 
 
-def form(idempotency_key: str) -> str:
-    """Return the key that marks a form, or a rotation by a holder, as sent: a string; TTL: an hour."""
-    return f"acl:form:{idempotency_key}"
+def rotation(name: str) -> str:
+    """Return the key that counts a rotation by a holder: a string; TTL: an hour."""
+    return f"acl:form:{name}"
+
+
+def claim(name: str) -> str:
+    """Return the key of the claim of an idempotency key: a string, see store/claims.py; TTL: a day."""
+    return f"acl:claim:{name}"
+
+
+def voucher(digest: str, token_id: str) -> str:
+    """Return the key of the voucher of a claim: a string, laid out in store/claims.py; TTL: a day or more."""
+    return f"{{tokens:{digest}}}:voucher:{token_id}"
 
 
 def digest_in(key: bytes) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from app.core.audit import RECORDED
 from app.core.declared import KEY
 from app.core.fields import KEPT, TokenSpec
 from app.core.kinds import Moment, Number, kept_number
@@ -35,6 +36,8 @@ FIELDS = (
     "managed",
 )
 
+# What an operator can change, besides the expiry.
+STATED = tuple(name for name in RECORDED if name in FIELDS)
 # take.lua finds no token in a record without any of these, and reads no record in which they are longer.
 IDENTIFYING = ("id", "email", "comment", *(restriction.field for restriction in RESTRICTIONS))
 # take.lua refuses to decide if one of these is not a number, or is below its bound.
@@ -141,6 +144,13 @@ def moved_id(values: Any) -> str | None:
 def where(digest: str, text: str | None) -> str | None:
     """Return *text* if it is a valid redirect of the record under *digest*, else None."""
     return text if text and DIGEST.fullmatch(text) and text != digest else None
+
+
+def stated(values: Any, expires_ms: int) -> str:
+    """Return what trail.lua compares of a record with these *values* of FIELDS and this expiry, in hex."""
+    kept = {} if isinstance(values, Exception) else dict(zip(FIELDS, values, strict=True))
+    texts = [kept.get(name) or b"" for name in STATED]
+    return b",".join([b"%d" % expires_ms, *(b"%d:%b" % (len(text), text) for text in texts)]).hex()
 
 
 def id_of(digest: str, kept: str | None) -> str:

@@ -5,11 +5,13 @@ See docs/decisions/0005, and 0009 for Clusters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import gevent
 
+from app.core.errors import PreconditionFailedError
 from app.store import keys
 from app.store.index import Index
 from app.store.pepper_check import PepperCheck
@@ -22,6 +24,17 @@ _TRIES_PER_YIELD = 50
 
 Outcome = TypeVar("Outcome")
 Run = Callable[[Script, Sequence[str], Sequence[Any]], Outcome | None]
+
+
+@contextmanager
+def tentative(index: Index, entry: bytes) -> Iterator[None]:
+    """Remove *entry* from the index again if the change inside is refused because of its condition."""
+    try:
+        yield
+    except PreconditionFailedError:
+        with best_effort():
+            index.drop(entry)
+        raise
 
 
 class Redirect(NamedTuple):
@@ -79,7 +92,8 @@ class Rekeyer(Generic[Outcome]):
         self._index.add(entry, like=old_entry)
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
         args = [new, redirect.ends_at * 1000, redirect.marker, keys.REMEMBERED_MS, token_id]
-        outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label), redirect.trail])
+        with tentative(self._index, entry):
+            outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label), redirect.trail])
         with best_effort():
             if outcome:
                 self._index.add(entry, like=old_entry)

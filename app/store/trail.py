@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import count
+from typing import Any
 
 from app.core.audit import MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
 from app.core.durability import Durability
@@ -38,11 +39,11 @@ class Trail:
         self._on_entry = on_entry
         self.on_change = on_change
 
-    def argument(self, actor: Actor, action: Action, token: Token) -> str:
-        """Return the last argument of a script that changes *token*."""
-        return self.beside(keys.record(token.digest), actor, action, token.id)
+    def argument(self, actor: Actor, action: Action, token: Token, **conditions: Any) -> str:
+        """Return the last argument of a script that changes *token* if the *conditions* are met."""
+        return self.beside(keys.record(token.digest), actor, action, token.id, **conditions)
 
-    def beside(self, key: str, actor: Actor, action: Action, token_id: str = "") -> str:
+    def beside(self, key: str, actor: Actor, action: Action, token_id: str = "", **conditions: Any) -> str:
         """Return the last argument of a script whose keys share a slot with *key*."""
         facts = {
             "action": action,
@@ -57,6 +58,7 @@ class Trail:
             "max_age_ms": self._rules.max_age_s * 1000,
             "entry": [text for fact in facts.items() if fact[1] for text in fact],
             "kept": RECORDED,
+            **conditions,
         }
         return json.dumps(argument)
 

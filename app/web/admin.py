@@ -89,7 +89,7 @@ def create_token() -> Shown:
     except InvalidFieldsError as error:
         return _form_again(error.problems), 400
     except AlreadyIssuedError as error:
-        return _form_again({"": str(error)}), 409
+        return _form_again({"": f"{error}. Send this form for another token."}), 409
     return _issued(issued)
 
 

@@ -93,7 +93,7 @@ def render(decision: Decision, settings: Settings, added: Added = ()) -> Answer:
 
 def _content(verdict: Verdict, outcome: Outcome, settings: Settings) -> tuple[str, str]:
     """Return the media type and the body."""
-    reason = _reason(verdict, outcome, settings)
+    reason = reason_of(verdict, outcome, settings)
     if settings.refusal_format == "json" and verdict is not Verdict.ALLOWED:
         return MEDIA_TYPE, _problem(verdict, outcome.status, reason)
     return "text/plain; charset=utf-8", reason
@@ -107,7 +107,8 @@ def _problem(verdict: Verdict, status: int, reason: str) -> str:
     return json.dumps(document(status, reason, error=error), separators=(",", ":"))
 
 
-def _reason(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
+def reason_of(verdict: Verdict, outcome: Outcome, settings: Settings) -> str:
+    """Return the text that a client is sent."""
     if verdict is Verdict.NO_CREDENTIAL and BEARER not in schemes(settings.credential_sources):
         return "missing token"
     return outcome.body

@@ -8,11 +8,19 @@ from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.core.changes import Issued
+from app.core.errors import (
+    AlreadyIssuedError,
+    ConflictError,
+    NoSuchTokenError,
+    PreconditionFailedError,
+    ReusedKeyError,
+    StoreUnavailableError,
+)
 from app.core.fields import FIELDS, InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.tokens import Status, Token
 from app.services import services
-from app.web import audit, bodies, listing, own_schema, parameters
+from app.web import audit, bodies, listing, own_schema, parameters, preconditions, trials
 from app.web.actors import operator
 from app.web.basic_auth import basic_auth
 from app.web.openapi import DESCRIPTION, describe
@@ -24,7 +32,9 @@ answer_with_problems(bp)
 
 _KINDS = {name: field.kind for name, field in FIELDS.items()}
 _PARAMETERS = {
-    f"{bp.name}.{operation['operationId']}": {known["name"] for known in operation.get("parameters", ())}
+    f"{bp.name}.{operation['operationId']}": {
+        known["name"] for known in operation.get("parameters", ()) if known["in"] == "query"
+    }
     for path in DESCRIPTION["paths"].values()
     for operation in path.values()
     if isinstance(operation, dict)
@@ -74,15 +84,20 @@ def create_token() -> Answer:
     body = bodies.read(request)
     secret, allow_weak = bodies.existing_secret(body)
     typed = bodies.typed(body, _KINDS)
-    return _issued(services().registry.issue(operator(), typed, secret=secret, allow_weak=allow_weak))
+    key = preconditions.idempotency_key()
+    registry = services().registry
+    return _issued(registry.issue(operator(), typed, key, secret=secret, allow_weak=allow_weak))
 
 
 @bp.get("/tokens/<name>")
-def show_token(name: str) -> Shown:
-    """Return one token, its usage and its quota."""
+def show_token(name: str) -> Answer:
+    """Return one token, its usage and its quota, or nothing if If-None-Match has its entity tag."""
     token, now_s = _find(name), services().registry.now_s
-    usage = services().catalog.usage(token, now_s).described()
-    return shown(token, now_s) | {"usage": usage, "quota": shown_quota(token, now_s)}
+    if preconditions.is_unchanged(token):
+        return "", 304, preconditions.tag(token)
+    usage = services().catalog.usage(token, now_s).described(now_s)
+    body = shown(token, now_s) | {"usage": usage, "quota": shown_quota(token, now_s)}
+    return body, 200, preconditions.tag(token)
 
 
 @bp.patch("/tokens/<name>")
@@ -92,24 +107,27 @@ def edit_token(name: str) -> Answer:
     enabled = body.pop("enabled", None)
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
+    token = _find(name)
     with bodies.null_end(body):
-        change = services().registry.edit(
-            operator(), _find(name), bodies.typed(body, _KINDS), enabled=enabled
-        )
-    return shown(change.token, change.changed_at), 200, durability_of(change)
+        typed = bodies.typed(body, _KINDS)
+        change = preconditions.registry_for(token).edit(operator(), token, typed, enabled=enabled)
+    headers = durability_of(change) | preconditions.tag(change.token)
+    return shown(change.token, change.changed_at), 200, headers
 
 
 @bp.post("/tokens/<name>/rotate")
 def rotate_token(name: str) -> Answer:
     """Give a token a new secret and return it, only this once."""
     grace = bodies.grace(request)
-    return _issued(services().registry.rotate(operator(), _find(name), grace))
+    token, key = _find(name), preconditions.idempotency_key()
+    return _issued(preconditions.registry_for(token).rotate(operator(), token, grace, key))
 
 
 @bp.delete("/tokens/<name>")
 def delete_token(name: str) -> Answer:
     """Delete a token permanently."""
-    return "", 204, durability_of(services().registry.delete(operator(), _find(name)))
+    token = _find(name)
+    return "", 204, durability_of(preconditions.registry_for(token).delete(operator(), token))
 
 
 @bp.get("/audit")
@@ -118,15 +136,43 @@ def read_audit() -> Shown:
     return audit.shown()
 
 
+@bp.post("/try")
+def try_request() -> Shown:
+    """Tell what /auth would answer to a request, which is not counted."""
+    return trials.decide(services(), bodies.read(request))
+
+
 def _issued(issued: Issued) -> Answer:
     where = url_for("api.show_token", name=issued.token.id)
     body = {"token": issued.secret} | shown(issued.token, issued.changed_at)
-    return body, 201, {"Location": where} | durability_of(issued)
+    return body, 201, {"Location": where} | durability_of(issued) | preconditions.tag(issued.token)
 
 
 def _find(name: str) -> Token:
     """Return the token with *name* as its id or SHA-256; a secret does not belong in a URL."""
     return services().catalog.find_public(name)
+
+
+@bp.errorhandler(AlreadyIssuedError)
+def _show_repeated(error: AlreadyIssuedError) -> Response:
+    if not error.token_id:
+        return problem(409, str(error), {"Retry-After": "1"})
+    where = url_for("api.show_token", name=error.token_id)
+    return problem(409, str(error), {"Location": where}, id=error.token_id)
+
+
+@bp.errorhandler(ReusedKeyError)
+def _show_reused_key(error: ReusedKeyError) -> Response:
+    return problem(422, str(error))
+
+
+@bp.errorhandler(PreconditionFailedError)
+def _show_changed(error: PreconditionFailedError) -> Response:
+    try:
+        current = _find((request.view_args or {})["name"])
+    except (NoSuchTokenError, ConflictError, StoreUnavailableError):
+        return problem(412, str(error))
+    return problem(412, f"{error}. Read it again.", preconditions.tag(current))
 
 
 @bp.errorhandler(InvalidQueryError)

@@ -9,6 +9,7 @@ from typing import Any
 from app.core.tokens import DIGEST, TOKEN_ID
 from app.web import audit
 from app.web.list_parameters import PARAMETERS
+from app.web.preconditions import KEY, KEY_PATTERN
 from app.web.problems import API
 from app.web.schemas import DURABILITY, SCHEMAS, Schema, schemas
 
@@ -34,14 +35,44 @@ def _answer(status: int, what: str, *names: str) -> Schema:
 
 def _change(status: int, what: str, schema: str | None = None) -> Schema:
     headers = {"X-Durability": {"description": "whether Redis has it on disk", "schema": DURABILITY}}
-    content = {"content": _json(schema)} if schema else {}
-    return {str(status): {"description": what, "headers": headers, **content}}
+    if not schema:
+        return {str(status): {"description": what, "headers": headers}}
+    return {str(status): {"description": what, "headers": headers | _TAG, "content": _json(schema)}}
+
+
+def _created(what: str) -> Schema:
+    """Return the response with a secret, and how to go on from it."""
+    parameters = {"name": "$response.body#/id"}
+    (answer,) = _change(201, what, "IssuedToken").values()
+    return {
+        "201": answer | {"links": {name: {"operationId": name, "parameters": parameters} for name in _NEXT}}
+    }
+
+
+def _shown(what: str, schema: str) -> Schema:
+    (answer,) = _answer(200, what, schema).values()
+    return {"200": answer | {"headers": _TAG}, "304": {"description": "It is unchanged", "headers": _TAG}}
 
 
 def _body(schema: str, *, required: bool = True) -> Schema:
     return {"required": required, "content": _json(schema)}
 
 
+def _header(name: str, description: str, **schema: Any) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string", **schema}}
+
+
+_TAG: Schema = {
+    "ETag": {"description": "of everything but the use of the token", "schema": {"type": "string"}}
+}
+_IF_MATCH = _header("If-Match", "entity tags, or *: change nothing unless one is the token's")
+_IF_NONE_MATCH = _header("If-None-Match", "entity tags, or *: send no body if one is the token's")
+_KEY = _header(
+    KEY,
+    "the same for a request that is sent again: it is carried out once within a day",
+    pattern=f"^(?:{KEY_PATTERN})$",
+)
+_NEXT = ("show_token", "edit_token", "rotate_token", "delete_token")
 _NAME = {
     "name": "name",
     "in": "path",
@@ -67,25 +98,35 @@ DESCRIPTION: Schema = {
             "post": _operation(
                 "create_token",
                 "Create a token",
-                _change(201, "The token and its secret", "IssuedToken"),
-                *(409, 413, 415),
+                _created("The token and its secret"),
+                *(409, 413, 415, 422),
+                parameters=[_KEY],
                 requestBody=_body("NewToken"),
             ),
         },
         "/tokens/{name}": {
             "parameters": [_NAME],
             "get": _operation(
-                "show_token", "Show a token and its usage", _answer(200, "The token", "UsedToken"), 404, 409
+                "show_token",
+                "Show a token and its usage",
+                _shown("The token", "UsedToken"),
+                *(404, 409),
+                parameters=[_IF_NONE_MATCH],
             ),
             "patch": _operation(
                 "edit_token",
                 "Change the sent fields of a token and leave the others unchanged",
                 _change(200, "The token as it is now", "Token"),
-                *(404, 409, 413, 415),
+                *(404, 409, 412, 413, 415),
+                parameters=[_IF_MATCH],
                 requestBody=_body("Change"),
             ),
             "delete": _operation(
-                "delete_token", "Delete a token permanently", _change(204, "The token was deleted"), 404, 409
+                "delete_token",
+                "Delete a token permanently",
+                _change(204, "The token was deleted"),
+                *(404, 409, 412),
+                parameters=[_IF_MATCH],
             ),
         },
         "/tokens/{name}/rotate": {
@@ -93,10 +134,20 @@ DESCRIPTION: Schema = {
             "post": _operation(
                 "rotate_token",
                 "Give a token a new secret",
-                _change(201, "The token and its new secret", "IssuedToken"),
-                *(404, 409, 413, 415),
+                _created("The token and its new secret"),
+                *(404, 409, 412, 413, 415, 422),
+                parameters=[_IF_MATCH, _KEY],
                 requestBody=_body("Rotation", required=False),
             ),
+        },
+        "/try": {
+            "post": _operation(
+                "try_request",
+                "Tell what /auth would answer to a request; nothing is spent, counted or written",
+                _answer(200, "The decision", "Trial"),
+                *(404, 409, 413, 415),
+                requestBody=_body("Attempt"),
+            )
         },
         "/audit": {
             "get": _operation(

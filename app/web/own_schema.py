@@ -30,6 +30,8 @@ _SCHEMAS: Schema = {
         "required": ["token", *_OWN],
     },
 }
+# The statuses of requests with headers that only operators send.
+_CONDITIONAL = {"304", "412", "422"}
 _TOKEN, _ROTATION = (DESCRIPTION["paths"][path] for path in ("/tokens/{name}", "/tokens/{name}/rotate"))
 
 
@@ -65,11 +67,14 @@ def _paths(security: list[Schema], settings: Settings) -> Schema:
 
 def _operation(like: Schema, name: str, summary: str, schema: str = "") -> Schema:
     """Return an operation that differs from that of an operator in its name and in what it answers."""
-    responses = like["responses"]
+    responses = {status: answer for status, answer in like["responses"].items() if status not in _CONDITIONAL}
+    like = {name: part for name, part in like.items() if name != "parameters"}
     if schema:
         status = next(iter(responses))  # the one of success comes first
         content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-        responses = responses | {status: responses[status] | {"content": content}}
+        headers = {name: header for name, header in responses[status]["headers"].items() if name != "ETag"}
+        responses |= {status: {"description": responses[status]["description"], "content": content}}
+        responses[status] |= {"headers": headers} if headers else {}
     return like | {"operationId": name, "summary": summary, "responses": responses}
 
 

@@ -36,9 +36,8 @@ def refusal(status: int, detail: str, headers: Mapping[str, str] = _NONE) -> Res
 
 def is_api() -> bool:
     """Tell whether the request is for the API or for self-service, also if no route matched."""
-    return request.path.startswith(f"{API}/") or _is_self_service()
+    return _is_below(API) or (_is_below(SELF) and "self_service" in current_app.blueprints)
 
 
-def _is_self_service() -> bool:
-    is_below = request.path == SELF or request.path.startswith(f"{SELF}/")
-    return is_below and "self_service" in current_app.blueprints
+def _is_below(path: str) -> bool:
+    return request.path == path or request.path.startswith(f"{path}/")

@@ -12,13 +12,14 @@ from app.core.choices import Choice
 from app.core.durability import Durability
 from app.core.ended import Ending
 from app.core.fields import FIELDS, GRACE, KEPT, MAX_TTL_S, Field
-from app.core.hosts import BEYOND_ASCII as BEYOND, PATTERN, SPACES
+from app.core.hosts import ADDRESS, BEYOND_ASCII as BEYOND, PATTERN, SPACES
 from app.core.kinds import Kind, Lifetime, Moment, Number, Text
 from app.core.list_kinds import Hosts, ListKind
 from app.core.moments import MOMENT, within
 from app.core.quotas import PERIODS
 from app.core.tokens import CREDENTIAL, DIGEST, MIN_SECRET_CHARS, TOKEN_ID, Status
-from app.core.usage import COUNTERS
+from app.core.usage import COUNTERS, DAYS, HOURS
+from app.core.verdicts import Verdict
 
 Schema = dict[str, Any]
 
@@ -142,7 +143,13 @@ def _shown(field: Field) -> Schema:
 
 _SENT: Schema = {name: _sent(field) for name, field in FIELDS.items()}
 _SENT["expires_at"]["description"] += " null in a change is never, in a new token the default."
-_BLANK: Schema = {"anyOf": [{"enum": ["", [], None]}]}
+_BLANK: Schema = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "string"}, "maxItems": 0},
+        {"type": "string", "maxLength": 0},
+        {"type": "null"},
+    ],
+}
 _ONE_END: Schema = {
     "not": {
         "required": ["ttl_seconds", "expires_at"],
@@ -176,7 +183,29 @@ _COUNTS = _object(
     {name: COUNT | {"description": f"requests {counter.label}"} for name, counter in COUNTERS.items()},
     [*COUNTERS],
 )
-_USAGE = _object({"last_24_hours": _COUNTS, "last_90_days": _COUNTS}, ["last_24_hours", "last_90_days"])
+_PERIOD = _object(
+    {
+        "start": {"type": "string", "format": "date-time", "description": "when it begins"},
+        "refused": COUNT | {"description": "all requests that were refused"},
+        **_COUNTS["properties"],
+    },
+    ["start", "refused", *COUNTERS],
+)
+_USED: Schema = {
+    "last_24_hours": _COUNTS,
+    "last_90_days": _COUNTS,
+    **{
+        name: {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Period"},
+            "minItems": count,
+            "maxItems": count,
+            "description": f"each {name[:-1]} (UTC), oldest first; the last one is the current one",
+        }
+        for name, count in (("hours", HOURS), ("days", DAYS))
+    },
+}
+_USAGE = _object(_USED, [*_USED])
 _QUOTA: Schema = {
     **_object(
         {
@@ -202,6 +231,7 @@ _PROBLEM = _object(
             "additionalProperties": {"type": "string"},
             "description": "what is wrong with each field",
         },
+        "id": text("the token of an earlier request with the same idempotency key"),
     },
     ["type", "title", "status", "detail"],
     description="RFC 9457",
@@ -221,6 +251,41 @@ _STRONG: Schema = {
     "if": {"properties": {"allow_weak": {"const": True}}, "required": ["allow_weak"]},
     "then": {"properties": {"secret": {"type": "string"}}, "required": ["secret"]},
     "else": {"properties": {"secret": {"minLength": MIN_SECRET_CHARS}}},
+}
+_TRIED: Schema = {
+    "id": {
+        "type": ["string", "null"],
+        "pattern": f"^({TOKEN_ID.pattern}|{DIGEST.pattern})$",
+        "description": "the token's id or its SHA-256; this or token",
+    },
+    "token": {"type": ["string", "null"], "description": "its secret; this or id"},
+    "host": {"type": ["string", "null"], "description": "as in X-Forwarded-Host; null if there is none"},
+    "method": {"type": ["string", "null"], "description": "as in X-Forwarded-Method; null if there is none"},
+    "path": {"type": ["string", "null"], "description": "as in X-Forwarded-Uri; null if there is none"},
+    "address": {
+        "type": ["string", "null"],
+        "pattern": f"^(?:{ADDRESS})$",
+        "description": "that of the client; it matters only if TRUSTED_PROXIES is set. null is unknown",
+    },
+}
+# Without oneOf, which generators of clients take for two kinds of bodies.
+_ONE_TOKEN: Schema = {
+    "if": {"required": ["id"], "properties": {"id": {"type": "string"}}},
+    "then": {"properties": {"token": {"type": "null"}}},
+    "else": {"required": ["token"], "properties": {"token": {"type": "string"}}},
+}
+_TRIAL: Schema = {
+    "allowed": {"type": "boolean"},
+    "verdict": {"enum": [*Verdict], "description": "the outcome, as in logs and metrics"},
+    "status": {"type": "integer", "description": "the status that /auth would answer"},
+    "reason": text("the text that /auth would answer"),
+    "field": {"type": ["string", "null"], "description": "the token's field that refuses; null if none does"},
+    "retry_after": {"type": ["integer", "null"], "minimum": 1, "description": "seconds until a limit admits"},
+    "id": {"type": ["string", "null"], "description": "the id of the token; null if it is unknown"},
+    "ended": {
+        "enum": [*Ending, None],
+        "description": "how the token or its secret ended; null if it did not or is unknown",
+    },
 }
 _SECRET = text("the secret, which only this response contains")
 
@@ -255,8 +320,11 @@ SCHEMAS: Schema = {
         additionalProperties=False,
     ),
     "Tokens": _page("Token"),
+    "Period": _PERIOD,
     "EndedToken": _object(_ENDED, [*_ENDED]),
     "EndedTokens": _page("EndedToken"),
+    "Attempt": _object(_TRIED, [], additionalProperties=False, **_ONE_TOKEN),
+    "Trial": _object(_TRIAL, [*_TRIAL]),
     "Problem": _PROBLEM,
 }
 

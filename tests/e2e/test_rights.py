@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from devkit.http import call
 from devkit.process import ROOT
 from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
 from devkit.service import ADMIN_PASS, ADMIN_USER, PEPPER, Gunicorn
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -66,10 +68,13 @@ def everything(service: Gunicorn) -> set[int]:
     return {answer.status for answer in (*uses, *posts, *pages, wrong)}
 
 
-def test_service_is_not_denied_anything(shipped: RedisServer, observer: Any) -> None:
+def test_service_is_not_denied_anything(shipped: RedisServer, observer: Any, tmp_path: Path) -> None:
     """No command of the service is denied, from its first start to the move to a new pepper."""
     limits = {"fail_limit_max": 1000, "trusted_proxies": "127.0.0.1", "redis_deadline_ms": 5000}
-    with Gunicorn(shipped.port, **limits) as service:
+    file = tmp_path / "tokens.toml"
+    file.write_text(f'[tokens.ci]\nhosts = ["a.test"]\nsha256 = "{"ab" * 32}"\n')
+    with Gunicorn(shipped.port, **limits, tokens_file=file) as service:
+        until(lambda: "TOKENS_FILE was applied: 1 created" in service.log)
         assert everything(service) == {200, 303, 401, 403, 429}
         token = service.issue("a.test")
     with Gunicorn(shipped.port, **limits, pepper="new", pepper_previous=PEPPER) as service:

@@ -60,3 +60,17 @@ def cluster_client(nodes: Nodes) -> Any:
     client = nodes.client()
     client.flushall()
     return client
+
+
+def contents(client: Any) -> dict[bytes, Any]:
+    """Return the type and content of every key, of time to live only whether there is one."""
+    read = {
+        b"hash": client.hgetall,
+        b"string": client.get,
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"set": client.smembers,
+        b"stream": client.xlen,
+    }
+    found = sorted({*client.scan_iter()})
+    return {key: (kind := client.type(key), read[kind](key), client.ttl(key) >= 0) for key in found}

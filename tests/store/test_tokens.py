@@ -231,4 +231,4 @@ def test_idempotency_key_is_claimed_once(client: Any) -> None:
     """An idempotency key creates one token, and is remembered for an hour."""
     assert make_changes(client).claim("key")
     assert not make_changes(client).claim("key")
-    assert 3_500 < client.ttl(keys.form("key")) <= 3_600
+    assert 3_500 < client.ttl(keys.rotation("key")) <= 3_600

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
+from app.services import services_of
 from devkit.builders import ENVIRON, make_settings
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
@@ -28,11 +30,20 @@ def database(redis_server: RedisServer) -> Iterator[Any]:
 
 
 @pytest.fixture
-def make_client(redis_server: RedisServer, database: Any) -> Callable[..., FlaskClient]:
+def make_client(redis_server: RedisServer, database: Any) -> Iterator[Callable[..., FlaskClient]]:
     """Return a function that creates an app with the given settings and returns its client."""
     assert database.ping()
     usual = {"REDIS_PORT": redis_server.port, "REDIS_DEADLINE_MS": 5000}  # allows for a busy machine
-    return lambda **variables: create_app(make_settings(**usual | variables)).test_client()
+    apps: list[Flask] = []
+
+    def make(**variables: Any) -> FlaskClient:
+        apps.append(create_app(make_settings(**usual | variables)))
+        return apps[-1].test_client()
+
+    yield make
+    for current in map(services_of, apps):  # the garbage collector might close a socket before its connection
+        for owner in (current.catalog._store, current.gate._ledger):
+            cast(Any, owner)._client.connection_pool.disconnect()
 
 
 @pytest.fixture

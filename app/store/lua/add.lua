@@ -5,13 +5,20 @@
 -- ARGV[2]  when the expiry marker expires, in milliseconds since the epoch
 -- ARGV[3]  the expiry marker, laid out in store/markers.py
 -- ARGV[4+] field, value, field, value; then what trail.lua takes
--- Returns  what trail.lua returns, or 0 if there is a record or a redirect under that name
+-- Returns  what trail.lua returns, 0 if there is a record or a redirect under that name, or 2 if the voucher is not open
 -- Atomic, because a token must never exist without its TTL, and must never replace another one with the same secret.
 -- The expiry marker is not in KEYS for the reason given in take.lua. One that an ended token with the same secret has
 -- left is replaced.
 
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
+end
+
+if trail and trail.voucher then
+  if redis.call('GET', trail.voucher) ~= 'open' then
+    return 2
+  end
+  redis.call('DEL', trail.voucher)
 end
 
 local differences = {

@@ -10,7 +10,9 @@
 --          the candidates of which the record must list one, in one string, ",example.com,*.com,*,"; "" if there are
 --          none. For paths it is the path of the request, at most 501 characters of it, and for networks the address
 --          of the client, if it is IPv6 in 32 hexadecimal digits; both between commas too
--- ARGV[7]  the token's id         only if another record redirected here: what is here may have become another token's
+-- ARGV[7]  the token's id         only if another record redirected here: what is here may have become another token's;
+--                                "" or missing if none did
+-- ARGV[8]  "preview"              only to decide and write nothing
 -- ARGV[-1] the call              text that differs for each call on a connection
 -- Returns  { KEYS[1], verdict, ..., call }; the verdicts are those of core/verdicts.py
 --          { KEYS[1], "unknown_token", call }
@@ -238,7 +240,7 @@ end
 
 -- Returns the verdict; for a limit that was reached also its figures as in the reply, with 0 for a limit that the token
 -- does not have.
-local function decide(record, second, time)
+local function decide(record, second, time, is_preview)
   local enabled, not_before = record[4], record[8]
   if enabled and enabled ~= '1' then
     return 'disabled_token'
@@ -274,12 +276,14 @@ local function decide(record, second, time)
     local clock = second * 1000000 + time[2]
     local newest = redis.call('LINDEX', KEYS[2], '0')
     if newest and newest - window_us > clock then
-      redis.call('DEL', KEYS[2]) -- the clock was set back: one new window rather than a lockout
+      if not is_preview then
+        redis.call('DEL', KEYS[2]) -- the clock was set back: one new window rather than a lockout
+      end
       newest = nil
     end
     local now = math.max(clock, newest or 0) -- never before the newest entry, even if the clock was set back
 
-    local oldest = redis.call('LINDEX', KEYS[2], limit - 1)
+    local oldest = newest and redis.call('LINDEX', KEYS[2], limit - 1)
     if oldest and oldest + window_us > now then
       local wait_us = oldest + window_us - clock
       if quota > 0 and used >= quota then -- the quota would refuse the next request
@@ -290,10 +294,13 @@ local function decide(record, second, time)
     stamp = now == clock and time[1] .. ('00000' .. time[2]):sub(-6) or newest
   end
 
+  if quota > 0 and used >= quota then
+    return 'quota_exceeded', quota, ends - starts, (ends - second) * 1000000 - time[2], limit, window_s
+  end
+  if is_preview then
+    return 'allowed'
+  end
   if quota > 0 then
-    if used >= quota then
-      return 'quota_exceeded', quota, ends - starts, (ends - second) * 1000000 - time[2], limit, window_s
-    end
     redis.call('HSET', KEYS[1], 'quota_used', ('%d %d %d'):format(starts, ends, used + 1))
   end
   if stamp then
@@ -358,7 +365,7 @@ end
 local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
   'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', 'hosts', 'methods', 'paths', 'networks')
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
-local expected = #ARGV > 7 and ARGV[7] or nil
+local expected, is_preview = #ARGV > 7 and ARGV[7] ~= '' and ARGV[7] or nil, #ARGV > 8
 if moved_to then
   local owner = redis.call('HMGET', KEYS[1], 'moved_id')[1] or expected or ''
   if expected and owner ~= expected then
@@ -396,8 +403,10 @@ id, email, comment = id or '', email or '', comment or ''
 assert(#id + #email + #comment + length <= 65536, 'the record of this token is too long')
 local time = redis.call('TIME')
 local second = tonumber(time[1])
-local verdict, limit, window_s, wait_us, other_limit, other_window_s = decide(record, second, time)
-count(verdict, second, record)
+local verdict, limit, window_s, wait_us, other_limit, other_window_s = decide(record, second, time, is_preview)
+if not is_preview then
+  count(verdict, second, record)
+end
 if wait_us then
   if other_limit > 0 then
     return { KEYS[1], verdict, id, email, comment, limit, window_s, wait_us, other_limit, other_window_s, call }
@@ -406,7 +415,7 @@ if wait_us then
 end
 
 local minute = second - second % 60
-if verdict == 'allowed' and tonumber(record[9]) ~= minute then
+if verdict == 'allowed' and not is_preview and tonumber(record[9]) ~= minute then
   redis.call('HSETNX', KEYS[1], 'first_used_at', minute)
   redis.call('HSET', KEYS[1], 'last_used_at', minute)
 end

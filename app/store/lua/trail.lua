@@ -4,9 +4,26 @@
 --              max_entries, max_age_ms  what of the log is kept
 --              entry         name, value, name, value: the fields that are known before the change
 --              kept          the names of the fields of a record that an entry shows
+--              expected      if the change depends on it: names, of fields of the record, and their state with the
+--                            expiry, as store/records.py composes it. If it differs, the script returns 2
+--              voucher       if add.lua needs one: its key
 
 local trail = table.remove(ARGV)
 trail = trail ~= '' and cjson.decode(trail)
+
+if trail and trail.expected then
+  local names = trail.expected.names
+  local texts = { ('%.0f'):format(redis.call('PEXPIRETIME', KEYS[1])) }
+  local values = redis.pcall('HMGET', KEYS[1], unpack(names))
+  for at = 1, #names do
+    local value = values[at] or ''
+    table.insert(texts, #value .. ':' .. value)
+  end
+  local state = table.concat(texts, ','):gsub('.', function(byte) return ('%02x'):format(byte:byte()) end)
+  if state ~= trail.expected.state then
+    return 2
+  end
+end
 
 -- Write the entry of a change with *differences*: { name, old value, new value }, where "" is none. Its fields are
 -- "-name" with the old value and "+name" with the new one, each cut after 1024 bytes and one more.
