@@ -31,7 +31,7 @@ def watched(pages: Iterator[Found], order: Order) -> Iterator[Token]:
         length=first.total, label="Searching", file=sys.stderr, hidden=not is_shown
     ) as bar:
         for found in chain([first], pages):
-            bar.update(found.searched - bar.pos)
+            bar.update((found.searched or 0) - bar.pos if is_shown else 0)
             if not (is_shown and output.is_terminal()):
                 yield from found.tokens
                 continue

@@ -71,8 +71,9 @@ def test_thousands_of_guesses(service: Gunicorn, redis: Any) -> None:
 
     assert page(service, "203.0.113.7") == 429
     assert page(service, "198.51.100.1") == 200
-    assert len(redis.keys("*logins*")) == 2
-    assert redis.dbsize() <= 4  # plus the progress of the search for records of older deployments
+    assert len(redis.keys("*logins*")) == 3
+    assert redis.xlen("acl:audit") == 1
+    assert redis.dbsize() <= 6  # plus the progress of the search for records of older deployments
 
 
 def test_many_guessers(service: Gunicorn, redis: Any) -> None:
@@ -85,8 +86,9 @@ def test_many_guessers(service: Gunicorn, redis: Any) -> None:
 
     assert page(service, "198.51.100.1") == 200
     assert page(service, "198.51.100.2") == 429
-    assert len(redis.keys("*logins*")) == 2
-    assert redis.dbsize() <= 4  # plus the progress of the search for records of older deployments
+    assert len(redis.keys("*logins*")) == 3
+    assert redis.xlen("acl:audit") == 1
+    assert redis.dbsize() <= 6  # plus the progress of the search for records of older deployments
 
 
 def test_right_passwords_do_not_extend_the_limit(service: Gunicorn) -> None:
