@@ -16,8 +16,8 @@ from app.core.search import Kind, Query
 from app.core.tokens import Fault, Status, status_of
 
 _MARK_CHARS = 8
-# As Redis writes the score of a member.
-_SCORE = r"-?(?:inf|[0-9]{1,17}(?:\.[0-9]{1,17})?(?:e[+-][0-9]{1,3})?)"
+# As Redis writes the score of a member, but for the + of an exponent, which is a blank in a URL.
+_SCORE = r"-?(?:inf|[0-9]{1,17}(?:\.[0-9]{1,17})?(?:e-?[0-9]{1,3})?)"
 NEVER, CENSUS = "never", "census"
 CURSOR = re.compile(
     f"({tokens.TOKEN_ID.pattern}{tokens.DIGEST.pattern})-([0-9a-f]{{{_MARK_CHARS}}})(?:-({_SCORE}|{NEVER}|{CENSUS}))?",

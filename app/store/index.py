@@ -172,7 +172,7 @@ class Index:
             )
             entries = _split(joined)
             if not self._drop_invalid([*invalid, *entries]):
-                places = [*map(Place, entries, scores.decode().split())]
+                places = [*map(Place, entries, scores.decode().replace("+", "").split())]
                 return places[:_SLICE_SIZE], places[_SLICE_SIZE] if len(places) > _SLICE_SIZE else None
 
     def _slice(

@@ -126,15 +126,12 @@ def test_cursors(api: Api) -> None:
 
 @pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(
-    "score", ["", "-1", "-never", "-census", "--inf", "-1e+308", "-inf", "-1.5", "--1e-300"]
-)
-def test_cursor_with_another_score(api: Api, order: str, score: str) -> None:
+def test_cursor_with_another_score(api: Api, order: str) -> None:
     """A cursor that somebody changed is refused, or begins somewhere else."""
     cursor = api("GET", f"/tokens?limit=1&sort={order}").json["next_cursor"]
-    answer = api("GET", f"/tokens?sort={order}&cursor={cursor[:89]}{score}")
-
-    assert answer.status == (200 if ("created" in order) is (score == "") else 400)
+    for score in ("", "-1", "-never", "-census", "--inf", "-1e308", "-1e999", "-inf", "-1.5", "--1e-300"):
+        answer = api("GET", f"/tokens?sort={order}&cursor={cursor[:89]}{score}")
+        assert answer.status == (200 if ("created" in order) is (score == "") else 400)
 
 
 def test_described_orders() -> None:
