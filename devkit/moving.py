@@ -58,7 +58,8 @@ def contents(client: Any) -> dict[bytes, Any]:
     """Return all keys of tokens with their values and expiries, in seconds, and the lists of tokens."""
     names = [name for name in client.scan_iter(match="*tokens:*") if not name.endswith(b":window")]
     lists = {name.encode(): client.zrange(name, 0, -1, withscores=True) for name in _LISTS}
-    return {name: _value(client, name) for name in names} | lists
+    managed = {keys.MANAGED.encode(): client.smembers(keys.MANAGED)}
+    return {name: _value(client, name) for name in names} | lists | managed
 
 
 def _value(client: Any, name: bytes) -> tuple[Any, int]:

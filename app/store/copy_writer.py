@@ -46,7 +46,9 @@ class RedisCopies(CopyReader, CopyStore):
             return []
         with bounded(self._deadline_s):
             # First: an entry without a record or a marker is dropped, one that is missing is not found again.
-            self._index_tokens([copy for copy in copies if isinstance(copy, TokenCopy)])
+            tokens = [copy for copy in copies if isinstance(copy, TokenCopy)]
+            self._index_tokens(tokens)
+            self._note_managed([copy.digest for copy in tokens if copy.labels.get("managed")])
             self._list_ends(copies)
             calls = [self._call(actor, copy, restore_ended=restore_ended) for copy in copies]
             return [self._outcome(reply) for reply in self._run(calls)]
@@ -105,6 +107,11 @@ class RedisCopies(CopyReader, CopyStore):
         """Add *copies* to the index, with their scores in its other orders."""
         self._index.add(*map(_entry, copies))
         self._index.score({_entry(copy): (copy.token.expires_at, copy.token.last_used_at) for copy in copies})
+
+    def _note_managed(self, digests: Sequence[str]) -> None:
+        """Remember tokens of a file, which ends those that it no longer declares."""
+        if digests:
+            self._client.sadd(keys.MANAGED, *digests)
 
     def _call(self, actor: Actor, copy: Copy, *, restore_ended: bool) -> tuple[list[str], list[Any]]:
         """Return the keys and the arguments of import.lua; only a token has an audit entry."""

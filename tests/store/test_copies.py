@@ -63,6 +63,7 @@ def filled(replica: Replica) -> dict[str, str]:
     start, end = bounds("month", int(time.time()))
     more = {"quota_used": f"{start} {end} 7", "pepper": replica.peppers.fingerprints[0], "managed": "web/ci"}
     replica.client.hset(record, mapping=more)
+    replica.client.sadd(keys.MANAGED, replica.peppers.digest(found["full"]))
     _, found["used"] = replica.issue()
     replica.client.hset(key(replica, found["used"]), "created_at", 1_700_000_000)
     for host in ("a.test", "a.test", "b.test"):
