@@ -154,6 +154,13 @@ def test_no_copy(text: str) -> None:
     assert SECRET not in str(error.value)
 
 
+@pytest.mark.parametrize("more", ['"comment":"x",', '"other":NaN,'])
+def test_odd_json(more: str) -> None:
+    """A name that comes twice, and what JSON does not have, are refused even where all else is valid."""
+    with pytest.raises(LineError, match="not a JSON object on one line, with each name once"):
+        copy_parsing.read_line(copy_lines.line(TokenCopy(token=make_token())).replace("{", "{" + more, 1))
+
+
 def test_infinity() -> None:
     """A number that is too large for JSON's readers is no number."""
     with pytest.raises(LineError, match="rate_limit_max"):

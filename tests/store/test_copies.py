@@ -18,6 +18,7 @@ from app.core.quotas import bounds
 from app.core.tokens import Status
 from app.core.verdicts import Verdict
 from app.store import index, keys
+from app.store.copies import CopyReader
 from devkit.builders import ACTOR
 from devkit.moving import Mover, contents
 from devkit.replica import Replica
@@ -291,11 +292,11 @@ def test_stored_texts(mover: Mover) -> None:
 
 
 def changes(replica: Replica, secrets: Sequence[str]) -> Iterator[Any]:
-    """Rotate, delete and edit the tokens of *secrets*, one at each step."""
+    """Edit, rotate and delete the tokens of *secrets*, one at each step."""
+    yield replica.edit(replica.catalog.find(secrets[3]).id, {"comment": "new"})
     yield replica.rotate(replica.catalog.find(secrets[0]).id, "3600")
     yield replica.rotate(replica.catalog.find(secrets[1]).id, "0")
     yield replica.delete(secrets[2])
-    yield replica.edit(replica.catalog.find(secrets[3]).id, {"comment": "new"})
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -318,6 +319,20 @@ def test_changes_meanwhile(mover: Mover, monkeypatch: pytest.MonkeyPatch, order:
     assert new.check(lines).problems == []
     new.load(lines)
     assert len(list(new.replica.catalog.all_listed())) == len(ids)
+
+
+def test_rotation_while_a_slice_is_read(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is rotated after the index is read, and before its record is, is exported too."""
+    name, _ = mover.replica.issue()
+    walk = CopyReader._walk
+
+    def walk_and_rotate(reader: CopyReader) -> Iterator[list[bytes]]:
+        for entries in walk(reader):
+            mover.replica.rotate(name, "0")
+            yield entries
+
+    monkeypatch.setattr(CopyReader, "_walk", walk_and_rotate)
+    assert [line["id"] for line in map(json.loads, mover.export()) if line.get("kind") == "token"] == [name]
 
 
 def test_namesakes(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
