@@ -102,7 +102,7 @@ def test_secret_is_shown_once(page: Page) -> None:
     answer = page.reload()
     assert answer
     assert answer.status == 409
-    expect(page.get_by_role("alert")).to_contain_text("its secret is not shown twice")
+    expect(page.get_by_role("alert")).to_contain_text("whose secret is not shown again")
     assert secret not in page.content()
 
     page.goto("/")

@@ -98,7 +98,7 @@ def test_refused_change(server: RedisServer, service: Gunicorn, state: Callable[
 
 
 def test_refused_command(server: RedisServer, service: Gunicorn, state: Callable[[], str]) -> None:
-    """A refused change makes the flask command exit with status 1 and a one-line message."""
+    """A refused change makes the flask command exit with status 5 and a one-line message."""
     token = service.issue()
     name, error_word = _id(server, token), state()
     command = [service.argv[0], "-m", "flask", "--app", "wsgi", "tokens", "disable", name]
@@ -107,7 +107,7 @@ def test_refused_command(server: RedisServer, service: Gunicorn, state: Callable
         command, env=service.env, cwd=service.dir, capture_output=True, text=True, timeout=100, check=False
     )
 
-    assert (run.returncode, run.stdout) == (1, "")
+    assert (run.returncode, run.stdout) == (5, "")
     assert error_word in run.stderr
     assert "Nothing was changed" in run.stderr
     assert server.client().hget(record_key(token), "enabled") is None
@@ -116,6 +116,7 @@ def test_refused_command(server: RedisServer, service: Gunicorn, state: Callable
 def test_form_of_a_refused_token(server: RedisServer, service: Gunicorn) -> None:
     """A form whose token was refused may be resubmitted, even if Redis stored its idempotency key."""
     redis = server.client()
+    redis.flushall()
     redis.execute_command("ACL", "SETUSER", "default", "-zadd")
     refused = service.post("/create_token", hosts="a.test", form="a-nonce")
     redis.execute_command("ACL", "SETUSER", "default", "+zadd")
