@@ -39,7 +39,7 @@ def metrics() -> Response:
     """Return the numbers of all workers; counters begin when the service starts."""
     registry = CollectorRegistry()
     registry.register(_Service(services()))
-    registry.register(Tokens(services().catalog))
+    registry.register(Tokens(services()))
     # Not the header itself: choose_encoder raises an exception for a version that is not a number.
     encode, kind = choose_encoder(_OPENMETRICS if _NAME in request.headers.get("Accept", "") else "")
     return Response(encode(registry), content_type=kind, headers={"Cache-Control": "no-store"})

@@ -64,7 +64,7 @@ def cli(service: Gunicorn) -> str:
     ran = subprocess.run(
         argv, env=service.env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert ran.returncode == 1
+    assert ran.returncode == 5
     return ran.stderr
 
 
