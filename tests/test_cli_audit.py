@@ -92,7 +92,7 @@ def test_choice(log: Log, options: str, count: int) -> None:
     ("args", "code", "said"),
     [
         (["--since", "\x1b[31m"], Code.REFUSED, "since: a duration such as 7d, or a moment such as"),
-        (["--token", "acl_secret"], Code.REFUSED, "token: the id of a token"),
+        (["--token", "acl_secret"], Code.REFUSED, "token: the id or the SHA-256 of a token"),
         (["--action", "burn"], Code.USAGE, "'login_refused'"),
         (["--limit", "0"], Code.USAGE, "x>=1"),
     ],

@@ -14,7 +14,7 @@ from app.core import durations, moments
 from app.core.audit import Action, Entry, Wanted
 from app.core.fields import InvalidFieldsError
 from app.core.text import visible
-from app.core.tokens import TOKEN_ID
+from app.core.tokens import DIGEST, TOKEN_ID
 from app.services import services
 
 _SIZE = 500
@@ -33,7 +33,9 @@ _UNTOLD: Mapping[str, str] = {Action.ENABLE: "enabled", Action.DISABLE: "enabled
 
 
 @command("audit")
-@click.option("--token", metavar="ID", help="Those of the token with this id, also after it was deleted.")
+@click.option(
+    "--token", metavar="TOKEN", help="Those of the token with this id or SHA-256, also after it was deleted."
+)
 @click.option("--since", metavar="DURATION|MOMENT", help="Those of the last 7d, 12h, … or since 2030-01-31.")
 @click.option("--actor", help="Those of one operator, user or holder.")
 @click.option("--action", type=click.Choice([*map(str, Action)]), help="Those of one action.")
@@ -45,7 +47,7 @@ def audit(*, limit: int | None, as_json: bool, **options: str | None) -> None:
         token_id=_token_id(options["token"]),
         actor=options["actor"] or "",
         action=options["action"] or "",
-        since_s=_since(options["since"], services().registry.now_s),
+        since_ms=1000 * _since(options["since"], services().registry.now_s),
     )
     entries = islice(_entries(wanted), limit)
     if as_json:
@@ -56,8 +58,10 @@ def audit(*, limit: int | None, as_json: bool, **options: str | None) -> None:
 
 
 def _token_id(typed: str | None) -> str:
+    if typed and DIGEST.fullmatch(typed):
+        return services().catalog.id_of(typed)
     if typed is not None and not TOKEN_ID.fullmatch(typed):
-        raise InvalidFieldsError({"token": "the id of a token"})
+        raise InvalidFieldsError({"token": "the id or the SHA-256 of a token"})
     return typed or ""
 
 

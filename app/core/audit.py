@@ -13,7 +13,7 @@ from app.core.kinds import Kind, Moment, kept_number
 from app.core.moments import rfc3339
 
 # Where the log continues: the id of an entry in its stream, and the number of the stream.
-CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,10}-[0-9]{1,5}", re.ASCII)
+CURSOR = re.compile(r"[1-9][0-9]{0,14}-[0-9]{1,10}-[0-9]{1,5}", re.ASCII)
 MAX_ENTRIES = 10_000_000
 MAX_AGE_DAYS = 36_500
 # A value longer than this is cut, in bytes.
@@ -76,9 +76,14 @@ class Entry:
     new: Mapping[str, str]
 
     def changes(self) -> dict[str, tuple[Any, Any]]:
-        """Return the old and the new value of each field that changed, as the API has them."""
+        """Return the old and the new value of each field that changed, as the API has them.
+
+        The old values of a token that was created are None, and so are the new ones of one that was deleted.
+        """
         names = [name for name in _FORMS if name in self.old or name in self.new]
-        return {name: (_value(name, self.old), _value(name, self.new)) for name in names}
+        before = None if self.action == Action.CREATE else self.old
+        after = None if self.action == Action.DELETE else self.new
+        return {name: (_value(name, before), _value(name, after)) for name in names}
 
     def described(self) -> dict[str, Any]:
         """Return what programs may see."""
@@ -95,12 +100,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which entries are looked for: blank texts are any; *since_s* is in seconds since the epoch."""
+    """Which entries are looked for: blank texts are any; *since_ms* is in milliseconds since the epoch."""
 
     token_id: str = ""
     actor: str = ""
     action: str = ""
-    since_s: int = 0
+    since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +124,8 @@ class AuditLog(Protocol):
         ...
 
 
-def _value(name: str, kept: Mapping[str, str]) -> Any:
-    return _FORMS[name](kept.get(name, ""))
+def _value(name: str, kept: Mapping[str, str] | None) -> Any:
+    return None if kept is None else _FORMS[name](kept.get(name, ""))
 
 
 def _is_enabled(kept: str) -> bool:

@@ -171,6 +171,13 @@ class Catalog:
         """Return how many tokens do not have the current pepper yet; 0 if there is no previous one."""
         return self._store.count_old_peppers() if self._peppers.previous else 0
 
+    def id_of(self, digest: str) -> str:
+        """Return the id of the token under *digest*, also if it has ended; raise NoSuchTokenError."""
+        token = self._store.get(digest)
+        if found := token or next(iter(self._store.ended_under([digest])), None):
+            return found.id
+        raise NoSuchTokenError("no token has that SHA-256")
+
     def _by_public_name(self, name: str) -> Token | None:
         if tokens.DIGEST.fullmatch(name):
             return self._store.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -165,17 +165,16 @@ class Applier:
         return _done(wanted, self._changes.add(ACTOR, token))
 
     def _move(self, step: Update) -> Durability:
-        """Give the token the secret that is declared, then the fields."""
+        """Give the token the fields that are declared, then the secret, which thus never opens more."""
         token, wanted, digest = step.token, step.wanted, step.wanted.digests[0]
         self._managed.note(digest)
+        edited = [self._edit(wanted, token)] if step.differences else []
         durability = self._changes.rotate(ACTOR, token, digest, 0)
         if durability is None:  # in a Cluster, where the new record belongs to another node
             is_enabled = token.enabled if wanted.enabled is None else wanted.enabled
-            return _worst([self._create(wanted, enabled=is_enabled), self._end(token)])
+            return _worst([*edited, self._create(wanted, enabled=is_enabled), self._end(token)])
         self._managed.forget(token.digest)
-        if step.differences:
-            return _worst([durability, self._edit(wanted, replace(token, digest=digest))])
-        return durability
+        return _worst([*edited, durability])
 
     def _edit(self, wanted: Wanted, token: Token) -> Durability:
         self._managed.note(token.digest)

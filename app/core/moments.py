@@ -36,6 +36,12 @@ def parse(text: str) -> int:
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(seconds=1) + is_leap
 
 
+def parse_ms(text: str) -> int:
+    """Return the milliseconds since the epoch of a moment, as ``parse`` does."""
+    fraction = _FRACTION.search(text)
+    return parse(text) * 1000 + (int(fraction[0][1:4].ljust(3, "0")) if fraction else 0)
+
+
 def rfc3339(seconds: int | None, milliseconds: int | None = None) -> str:
     """Return a time in the format of RFC 3339, limited to the years 1 to 9999, or "" for None."""
     if seconds is None:

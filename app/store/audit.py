@@ -36,7 +36,9 @@ class RedisAudit(AuditLog):
 
     def newest(self, wanted: Wanted, start: str | None, size: int) -> FoundEntries:
         until = time.monotonic() + _PATIENCE_S
-        wanted = replace(wanted, since_s=max(wanted.since_s, int(time.time()) - self._max_age_s, 0))
+        wanted = replace(
+            wanted, since_ms=max(wanted.since_ms, (int(time.time()) - self._max_age_s) * 1000, 0)
+        )
         entries: list[Entry] = []
         while True:
             with bounded(self._deadline_s):
@@ -68,7 +70,7 @@ def _arguments(wanted: Wanted, start: str | None, size: int, streams: Sequence[S
     conditions = {"token": wanted.token_id, "actor": wanted.actor, "action": wanted.action}
     given = [text for condition in conditions.items() if condition[1] for text in condition]
     entry_id, _, number = start.rpartition("-") if start else ("+", "", "0")
-    after = [size, _MAX_READ, wanted.since_s * 1000, entry_id, number]
+    after = [size, _MAX_READ, wanted.since_ms, entry_id, number]
     return [*after, len(given) // 2, *given, *(part for stream in streams for part in stream)]
 
 

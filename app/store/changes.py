@@ -110,12 +110,14 @@ class RedisChanges(TokenChanges):
             changed = after | {"id": token.id, "quota_used": ""}
         end = (-1, 0) if draft.expires_at is Leave.LEAVE else _end(draft.expires_at)
         args = [*end, markers.compose(token, draft.spec, Ending.EXPIRED), window_s * 1000]
-        trail = self._trail.argument(actor, Action.EDIT, token, **self._expected(token))
+        is_switch = enabled is not None and not (changed or managed) and draft.expires_at is Leave.LEAVE
+        action = _switch(enabled=bool(enabled)) if is_switch else Action.EDIT
+        trail = self._trail.argument(actor, action, token, **self._expected(token))
         marks = records.marks(enabled=enabled, managed=managed)
         return self._change(token, [*args, *flat(changed | marks), trail], draft.expires_at)
 
     def enable(self, actor: Actor, token: Token, *, enabled: bool) -> Durability | None:
-        trail = self._trail.argument(actor, Action.ENABLE if enabled else Action.DISABLE, token)
+        trail = self._trail.argument(actor, _switch(enabled=enabled), token)
         args = [-1, 0, markers.compose(token, token, Ending.EXPIRED), 0]
         return self._change(token, [*args, *flat(records.marks(enabled=enabled)), trail], Leave.LEAVE)
 
@@ -182,6 +184,10 @@ class RedisChanges(TokenChanges):
                 with best_effort():
                     self._index.expire(keys.index_entry(token.id, token.digest), expires_at)
             return durability
+
+
+def _switch(*, enabled: bool) -> Action:
+    return Action.ENABLE if enabled else Action.DISABLE
 
 
 def _end(expires_at: int | None) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from app.core import audit, moments
 from app.core.audit import Action, Via, Wanted
 from app.core.fields import InvalidFieldsError
 from app.core.moments import MOMENT
-from app.core.tokens import TOKEN_ID
+from app.core.tokens import DIGEST, TOKEN_ID
 from app.services import services
 from app.web import parameters
 from app.web.list_parameters import LIMIT, query
@@ -20,8 +20,9 @@ from app.web.shown import Shown
 
 _MAX_ACTOR = 256
 _NEXT_CURSOR = "the next_cursor of another response"
+_NAME = f"^(?:{TOKEN_ID.pattern}|{DIGEST.pattern})?$"
 PARAMETERS = [
-    query("token", "the id of a token", type="string", pattern=f"^(?:{TOKEN_ID.pattern})?$"),
+    query("token", "the id or the SHA-256 of a token", type="string", pattern=_NAME),
     query("actor", "who made the change", type="string", maxLength=_MAX_ACTOR),
     query("action", "what was done", enum=["", *Action]),
     query("since", "when the first of them was made", type="string", pattern=f"^(?:{MOMENT})?$"),
@@ -71,7 +72,7 @@ def _wanted(sent: Mapping[str, str]) -> Wanted:
         token_id=_parsed(sent, "token", _token_id) or "",
         actor=_parsed(sent, "actor", _actor) or "",
         action=_parsed(sent, "action", Action) or "",
-        since_s=max(_parsed(sent, "since", moments.parse) or 0, 0),
+        since_ms=max(_parsed(sent, "since", moments.parse_ms) or 0, 0),
     )
 
 
@@ -84,6 +85,8 @@ def _parsed(sent: Mapping[str, str], name: str, parse: Callable[[str], Any]) -> 
 
 
 def _token_id(typed: str) -> str:
+    if DIGEST.fullmatch(typed):
+        return services().catalog.id_of(typed)
     if not TOKEN_ID.fullmatch(typed):
         raise ValueError
     return typed
@@ -102,7 +105,7 @@ def _cursor(typed: str) -> str:
 
 
 _ADVICE = {
-    "token": "the id of a token",
+    "token": "the id or the SHA-256 of a token",
     "action": f"one of {', '.join(Action)}",
     "cursor": _NEXT_CURSOR,
 }

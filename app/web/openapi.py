@@ -154,6 +154,7 @@ DESCRIPTION: Schema = {
                 "read_audit",
                 "Read who changed what, newest first",
                 _answer(200, "Some of the changes", "Entries"),
+                404,
                 parameters=audit.PARAMETERS,
             )
         },

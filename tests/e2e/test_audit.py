@@ -21,7 +21,7 @@ def test_standard_output(redis_server: RedisServer) -> None:
 
         (line,) = [json.loads(line) for line in service.log.splitlines() if line.startswith('{"audit"')]
         assert (line["action"], line["actor"]) == ("create", "operator")
-        assert line["changes"]["hosts"] == {"old": [], "new": ["a.test"]}
+        assert line["changes"]["hosts"] == {"old": None, "new": ["a.test"]}
         assert secret not in service.log
 
 

@@ -48,8 +48,8 @@ def test_every_action(replica: Replica) -> None:
     assert {(entry.via, entry.actor) for entry in entries(replica)} == {("shell", "tester")}
     old = replica.peppers.digest(secret)
     assert created.action == "create"
-    assert created.changes()["comment"] == ("", "für 日本")
-    assert created.changes()["hosts"] == ([], ["a.test"])
+    assert created.changes()["comment"] == (None, "für 日本")
+    assert created.changes()["hosts"] == (None, ["a.test"])
     assert created.changes()["rate_limit_max"] == (None, 5)
     assert created.changes()["sha256"] == (None, old)
     end = created.changes()["expires_at"][1]
@@ -64,8 +64,19 @@ def test_every_action(replica: Replica) -> None:
     assert rotated.changes()["grace_ends_at"][1]
     assert (retired.action, retired.changes()) == ("retire", {"sha256": (old, None)})
     assert deleted.action == "delete"
-    assert deleted.changes()["hosts"] == (["b.test", "c.test"], [])
+    assert deleted.changes()["hosts"] == (["b.test", "c.test"], None)
     assert deleted.changes()["sha256"] == (digest, None)
+
+
+def test_deletion_of_a_disabled_token(replica: Replica) -> None:
+    """A deletion enables nothing; a token that is switched off together with nothing else is disabled."""
+    name, _ = replica.issue()
+    replica.registry.edit(ACTOR, replica.catalog.find(name), {}, enabled=False)
+    replica.delete(name)
+
+    deleted, disabled, _ = entries(replica)
+    assert (disabled.action, disabled.changes()) == ("disable", {"enabled": (True, False)})
+    assert deleted.changes()["enabled"] == (False, None)
 
 
 def test_no_change_no_entry(replica: Replica) -> None:
@@ -90,8 +101,8 @@ def test_filters(replica: Replica) -> None:
     assert [entry.address for entry in entries(replica, actor="ops")] == ["192.0.2.1"]
     assert len(entries(replica, action=Action.CREATE)) == 4
     second = entries(replica)[0].at_ms // 1000
-    assert entries(replica, since_s=second + 2) == []
-    assert len(entries(replica, since_s=second - 3600)) == 5
+    assert entries(replica, since_ms=(second + 2) * 1000) == []
+    assert len(entries(replica, since_ms=(second - 3600) * 1000)) == 5
 
 
 def test_bounds(single_client: Any) -> None:

@@ -48,16 +48,20 @@ def test_who_what_and_when(api: Api) -> None:
             "enabled": {"old": True, "new": False},
         },
     }
-    assert (made["action"], made["changes"]["hosts"]) == ("create", {"old": [], "new": ["a.test"]})
+    assert (made["action"], made["changes"]["hosts"]) == ("create", {"old": None, "new": ["a.test"]})
     assert created["token"] not in str(entries(api))
 
 
 def test_parameters(api: Api) -> None:
     """Token, actor, action and time select entries, and the cursor continues."""
-    names = [api.make()["id"] for _ in range(3)]
+    made = [api.make() for _ in range(3)]
+    names, digests = [each["id"] for each in made], [each["sha256"] for each in made]
     api("DELETE", f"/tokens/{names[1]}")
 
     assert [entry["action"] for entry in entries(api, f"?token={names[1]}")] == ["delete", "create"]
+    assert entries(api, f"?token={digests[1]}") == entries(api, f"?token={names[1]}")
+    assert len(entries(api, f"?token={digests[0]}")) == 1
+    assert api("GET", f"/audit?token={'ab' * 32}").status == 404
     assert [entry["token"] for entry in entries(api, "?action=create")] == names[::-1]
     assert entries(api, "?actor=nobody") == []
     assert len(entries(api, "?since=2020-01-01")) == 4
@@ -112,6 +116,7 @@ def test_refused_sign_ins(api: Api) -> None:
         ("?action=destroy", "action"),
         ("?since=yesterday", "since"),
         ("?cursor=1", "cursor"),
+        ("?cursor=0-0-0", "cursor"),
         ("?limit=0", "limit"),
         (f"?actor={'a' * 300}", "actor"),
         ("?until=2020-01-01", "until"),

@@ -85,7 +85,9 @@ def test_changes(client: FlaskClient) -> None:
 
     found = values(client)
     actions = {action: found[f"acl_auth_audit_entries_total{action}"] for action in Action}
-    assert {action for action, number in actions.items() if number} == {"create", "edit", "rotate", "delete"}
+    assert {action for action, number in actions.items() if number} == {
+        *("create", "disable", "enable", "rotate", "delete")
+    }
     durable = [found[f"acl_auth_changes_total{durability.value}"] for durability in Durability]
     assert sum(durable) == sum(actions.values()) == 6
 
