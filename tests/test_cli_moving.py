@@ -123,7 +123,7 @@ def test_dry_run(run: Run, redis_server: RedisServer, tmp_path: Path) -> None:
 
     assert (result.exit_code, result.stderr) == (
         0,
-        "tokens imported: 3\nThis was a dry run; nothing was imported.\n",
+        "tokens to import: 3\nThis was a dry run; nothing was imported.\n",
     )
     with redis.Redis(port=redis_server.port) as client:
         assert client.dbsize() == 0

@@ -18,7 +18,7 @@ from app.cli.bar import progress
 from app.cli.complaints import Code
 from app.cli.groups import tokens
 from app.core import copy_parsing
-from app.core.arrivals import Row
+from app.core.arrivals import Fate, Row
 from app.core.copies import TokenCopy
 from app.core.copy_values import Line, LineError
 from app.core.durability import WARNINGS
@@ -132,9 +132,9 @@ def _import(source: BinaryIO, rows: Rows, options: Options, *, dry_run: bool) ->
     _name(report, all_of_them=options.keep_going)
     code = (Code.CONFLICT if report.is_conflict else Code.REFUSED) if report.problems else Code.DONE
     if dry_run:
-        _sum_up(report.counts, "This was a dry run; nothing was imported.")
+        _sum_up(report.counts, "This was a dry run; nothing was imported.", new="to import")
     elif report.problems and not options.keep_going:
-        _sum_up(report.counts, "Nothing was imported.")
+        _sum_up(report.counts, "Nothing was imported.", new="to import")
     else:
         code = _run(source, rows, options, report) or code
     raise Exit(code)
@@ -185,8 +185,9 @@ def _name(report: Report, *, all_of_them: bool) -> None:
         click.echo(f"and {left} lines more", err=True)
 
 
-def _sum_up(counts: Counts, more: str) -> None:
+def _sum_up(counts: Counts, more: str, new: str = Fate.NEW) -> None:
+    """Print how many rows have each fate, and what to call the *new* ones."""
     for (noun, fate), count in sorted(counts.items()):
-        click.echo(f"{noun} {fate}: {count}", err=True)
+        click.echo(f"{noun} {new if fate is Fate.NEW else fate}: {count}", err=True)
     if more:
         click.echo(more, err=True)

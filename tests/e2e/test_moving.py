@@ -91,6 +91,7 @@ def test_kill(redis_server: RedisServer, tmp_path: Path, place: str) -> None:
         client.flushall()
         flask(redis_server, "-m", "flask", "--app", "wsgi", "tokens", "import", str(path))
         assert contents(client) == repeated
+        client.flushall()  # other tests of this server have another pepper
 
 
 def count(client: Any) -> int:
