@@ -78,7 +78,8 @@ class Watch:
 
         def read(logger: logging.Logger, record: logging.LogRecord) -> None:
             self.read(record)
-            if record.levelno >= root.level or record.name.partition(".")[0] != _OURS:
+            is_apart = logger.parent is None
+            if is_apart or record.levelno >= root.level or record.name.partition(".")[0] != _OURS:
                 call_handlers(logger, record)
 
         logging.Logger.callHandlers = read  # type: ignore[assignment, method-assign]
