@@ -48,13 +48,14 @@ def line(copy: Copy) -> str:
 
 def breaks_rules(name: str, value: Any) -> bool:
     """Return whether no operator could give the field *name* this value."""
-    return _breaks_rules(name, FIELDS[name].kind.format(value), value) if value else False
+    return _breaks_rules(name, value) if value else False
 
 
 @lru_cache(4096)
-def _breaks_rules(name: str, typed: str, value: Any) -> bool:
+def _breaks_rules(name: str, value: Any) -> bool:
+    kind = FIELDS[name].kind
     try:
-        return bool(FIELDS[name].kind.parse(typed) != value)
+        return bool(kind.parse(kind.format(value)) != value)
     except ValueError:
         return True
 

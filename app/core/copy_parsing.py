@@ -18,15 +18,17 @@ from app.core.kinds import Kind
 from app.core.tokens import Token
 
 _NAMES = {
-    "token": (
+    "token": {
         *("id", "sha256", "enabled", "quota_used", "usage", "stored"),
         *(field.name for field in KEPT),
         *TIMES,
         *LABELS,
-    ),
-    "redirect": ("id", "sha256", "moved_to", "hosts", "email", "comment", "status", "expires_at"),
-    "ended": ("id", "sha256", "hosts", "email", "comment", "status", "ended_at"),
+    },
+    "redirect": {"id", "sha256", "moved_to", "hosts", "email", "comment", "status", "expires_at"},
+    "ended": {"id", "sha256", "hosts", "email", "comment", "status", "ended_at"},
 }
+# The values of fields that a line has not; even hosts may be an empty list: such a token opens nothing.
+_BLANK = {field.name: field.kind.from_record("") for field in KEPT}
 
 
 def read_header(line: Line) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ def read_line(text: str) -> Copy:
     names = _NAMES.get(kind) if isinstance(kind, str) else None
     if names is None:
         raise LineError(f"kind: one of {', '.join(_NAMES)}")
-    if any(name not in names for name in found):
+    if not found.keys() <= names:
         raise LineError(f"a field that no {kind} has; a newer version may have written it")
     return _READERS[kind](found)
 
@@ -117,11 +119,17 @@ def _value(name: str, kind: Kind, found: Members, stored: Mapping[str, str]) -> 
         return kind.from_record(stored[name].encode(errors="surrogateescape").decode(errors="replace"))
     value = found.get(name)
     if value == [] or (value in (None, "") and not FIELDS[name].is_required):
-        return kind.from_record("")  # even hosts may be an empty list: such a token opens nothing
+        return _BLANK[name]
     try:
-        return _list(name, tuple(value)) if isinstance(value, list) else kind.parse(kind.from_json(value))
+        return _list(name, tuple(value)) if isinstance(value, list) else _parsed(name, value)
     except (ValueError, TypeError, OverflowError):
         raise LineError(f"{name}: {kind}".replace("`", "")) from None
+
+
+@lru_cache(4096, typed=True)  # a number and a Boolean may be equal
+def _parsed(name: str, value: Any) -> Any:
+    kind = FIELDS[name].kind
+    return kind.parse(kind.from_json(value))
 
 
 @lru_cache(4096)

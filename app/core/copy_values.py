@@ -20,6 +20,8 @@ _MAX_LABEL_CHARS = 1000
 _MAX_KEPT = 10**12
 _MAX_ADMITTED = 10**13
 _MAX_COUNT = 2**32
+_KEPT = frozenset(field.name for field in KEPT)
+_COUNTERS = frozenset(Counts._fields)
 
 Members = Mapping[str, Any]
 
@@ -39,8 +41,7 @@ class LineError(ValueError):
 def stored(found: Members) -> dict[str, str]:
     """Return the fields as their record has them; raise LineError."""
     stored = found.get("stored", {})
-    names = [field.name for field in KEPT]
-    if not isinstance(stored, dict) or any(name not in names for name in stored):
+    if not isinstance(stored, dict) or not stored.keys() <= _KEPT:
         raise LineError("stored: an object with the names of fields")
     if not all(is_text(value) and value for value in stored.values()):
         raise LineError("stored: an object of texts, none of them empty")
@@ -145,12 +146,14 @@ def usage(found: Any) -> UsageCopy | None:
 
 def _columns(found: Any, slots: int) -> Columns:
     """Return a column for each of Counts; counts that are left out at the beginning are 0."""
-    if not isinstance(found, dict) or any(name not in Counts._fields for name in found):
+    if not isinstance(found, dict) or not found.keys() <= _COUNTERS:
         raise LineError(f"usage: objects with lists of counts, named {', '.join(Counts._fields)}")
     for column in found.values():
         if not isinstance(column, list) or len(column) > slots:
             raise LineError(f"usage: lists of at most {slots} counts")
         if {*map(type, column)} - {int} or min(column, default=0) < 0 or max(column, default=0) >= _MAX_COUNT:
             raise LineError(f"usage: counts from 0 to {_MAX_COUNT - 1}")
-    columns = (found.get(name, ()) for name in Counts._fields)
-    return tuple((0,) * (slots - len(column)) + tuple(column) for column in columns)
+    none = (0,) * slots
+    return tuple(
+        none[len(found[name]) :] + tuple(found[name]) if name in found else none for name in Counts._fields
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.store.transport.slots import SLOTS, slot_of
 
 _CUT = "…"
 _MIN_PER_SLOT = 100
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 Fields = Sequence[bytes]
 
 
@@ -52,15 +53,20 @@ class Trail:
             "address": actor.address,
             "token": token_id,
         }
-        argument = {
-            "key": keys.audit(tags()[slot_of(key)] if self._is_cluster else None),
+        entry = [text for fact in facts.items() if fact[1] for text in fact]
+        argument = _encode({"entry": entry, **conditions})
+        return f"{self._rules_of(slot_of(key) if self._is_cluster else None)},{argument[1:]}"
+
+    @lru_cache(SLOTS)  # noqa: B019 - a process has one, and an import asks for each of its tokens
+    def _rules_of(self, slot: int | None) -> str:
+        """Return what is the same for all changes of a slot, without the last brace."""
+        rules = {
+            "key": keys.audit(None if slot is None else tags()[slot]),
             "max_entries": self._max_entries,
             "max_age_ms": self._rules.max_age_s * 1000,
-            "entry": [text for fact in facts.items() if fact[1] for text in fact],
             "kept": RECORDED,
-            **conditions,
         }
-        return json.dumps(argument)
+        return _encode(rules)[:-1]
 
     def report(self, reply: object) -> None:
         """Pass on the entry in the *reply* of a script, if it has written one."""

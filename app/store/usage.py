@@ -6,8 +6,6 @@ of 90 days, each slot four counters in the order of core.usage.Counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
 from struct import iter_unpack, pack, unpack, unpack_from
 from typing import Any
 
@@ -69,7 +67,7 @@ def copy(text: bytes | None) -> UsageCopy | None:
 def compose(usage: UsageCopy) -> bytes:
     """Return the string that ``copy`` returned *usage* for."""
     hour = usage.until_hour
-    rings = (*_flat(usage.hours, HOURS, hour), *_flat(usage.days, DAYS, hour // 24))
+    rings = _flat(usage.hours, HOURS, hour) + _flat(usage.days, DAYS, hour // 24)
     return pack(_FORMAT, hour, *rings)
 
 
@@ -79,6 +77,9 @@ def _columns(ring: tuple[int, ...], slots: int, last: int) -> Columns:
     return tuple(column[oldest:] + column[:oldest] for column in columns)
 
 
-def _flat(columns: Columns, slots: int, last: int) -> Iterator[int]:
-    first = slots - (last + 1) % slots
-    return chain.from_iterable(zip(*(column[first:] + column[:first] for column in columns), strict=True))
+def _flat(columns: Columns, slots: int, last: int) -> list[int]:
+    first, ring = slots - (last + 1) % slots, [0] * (slots * _COUNTERS)
+    for number, column in enumerate(columns):
+        if any(column):
+            ring[number::_COUNTERS] = column[first:] + column[:first]
+    return ring

@@ -72,7 +72,7 @@ def flask(server: RedisServer, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("place", ["Index.add", "RedisCopies._list_ends", "RedisCopies._run"])
+@pytest.mark.parametrize("place", ["Index.add", "RedisCopies._run"])
 def test_kill(redis_server: RedisServer, tmp_path: Path, place: str) -> None:
     """After kill -9 a token is there with everything or not at all, and the second try completes it."""
     path = tmp_path / "tokens.jsonl"
