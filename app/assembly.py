@@ -102,11 +102,9 @@ def _health(deciding: _Deciding, settings: Settings) -> Health:
     return Health(deciding.executor, deciding.ledger, deciding.pepper_check, policy, deadline_s)
 
 
-def _on_entry(settings: Settings, tally: Tally, *, concurrent: bool) -> Callable[[Entry], None] | None:
-    """Return what to do with an audit entry; commands, whose output is read by others, do nothing."""
-    if not concurrent:
-        return None
-    is_shipped = settings.audit_log == "stdout"
+def _on_entry(settings: Settings, tally: Tally, *, concurrent: bool) -> Callable[[Entry], None]:
+    """Return what to do with an audit entry; commands, whose output is read by others, ship none."""
+    is_shipped = concurrent and settings.audit_log == "stdout"
 
     def note(entry: Entry) -> None:
         tally.note_audit_entry(entry)
