@@ -21,14 +21,7 @@ if trail and trail.voucher then
   redis.call('DEL', trail.voucher)
 end
 
-local differences = {
-  { 'sha256', '', KEYS[1]:sub(#'tokens:' + 1) },
-  { 'expires_at', '', ARGV[1] == '0' and '' or ARGV[1] },
-}
-for i = 4, #ARGV, 2 do
-  table.insert(differences, { ARGV[i], '', ARGV[i + 1] })
-end
-local noted = note(differences)
+local noted = note_new(4)
 
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 local marker = '{' .. KEYS[1] .. '}:ended'

@@ -23,14 +23,7 @@ if ending == 'deleted' or ending == 'replaced' then
   return 'ended'
 end
 
-local differences = {
-  { 'sha256', '', KEYS[1]:sub(#'tokens:' + 1) },
-  { 'expires_at', '', ARGV[1] == '0' and '' or ARGV[1] },
-}
-for i = 6, #ARGV, 2 do
-  table.insert(differences, { ARGV[i], '', ARGV[i + 1] })
-end
-local noted = note(differences)
+local noted = note_new(6)
 
 redis.pcall('DEL', marker)
 redis.call('DEL', KEYS[2])

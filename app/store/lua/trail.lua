@@ -54,3 +54,15 @@ local function note(differences)
   redis.call('XTRIM', trail.key, 'MINID', ('%.0f'):format(math.max(oldest, 0)))
   return { id, unpack(entry) }
 end
+
+-- Write the entry of a new record with the fields ARGV[first] and following, which expires at ARGV[1], 0 is never.
+local function note_new(first)
+  local differences = {
+    { 'sha256', '', KEYS[1]:sub(#'tokens:' + 1) },
+    { 'expires_at', '', ARGV[1] == '0' and '' or ARGV[1] },
+  }
+  for i = first, #ARGV, 2 do
+    table.insert(differences, { ARGV[i], '', ARGV[i + 1] })
+  end
+  return note(differences)
+end
