@@ -11,7 +11,7 @@ from typing import Any
 from app import origins
 from app.core.backends import NONE, Added, Backends, check_name, check_size, check_value, is_name, spelling
 from app.core.hosts import parse_pattern
-from app.kept_file import KeptFile, document, text_of
+from app.kept_file import KeptFile, beginning_with_file, document, text_of
 
 _WORD = re.compile("[a-z_]{1,20}", re.ASCII)
 _EXAMPLE = '{ file = "/run/secrets/key", prefix = "Bearer " }'
@@ -113,13 +113,10 @@ class _Reading:
         path, prefix = value.get("file"), value.get("prefix", "")
         if not (isinstance(path, str) and path and isinstance(prefix, str)):
             raise ValueError("file and prefix must be strings, and file is required")
-        shown = f"its file {path!r}" if "/" in path else "its file"
-        try:
+        with beginning_with_file(path):
             contents = origins.without_line_end(origins.read(str(self._folder / path)))
-        except ValueError as error:
-            raise ValueError(f"{shown} {error}") from None
-        if not contents.strip():
-            raise ValueError(f"{shown} is empty")
+            if not contents.strip():
+                raise ValueError("is empty")
         return prefix + contents
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, TypeVar
 
 from app import origins
@@ -75,3 +76,16 @@ def text_of(path: str, max_bytes: int = origins.MAX_FILE_BYTES) -> str:
         return origins.read(path, max_bytes)
     except ValueError as error:
         raise ValueError(f"{path!r} {error}") from None
+
+
+@contextmanager
+def beginning_with_file(path: str) -> Iterator[None]:
+    """Begin the errors of the block, which become ValueErrors, with the file *path* that they are about.
+
+    It is not repeated if it may be a secret in the wrong place.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        shown = f"its file {path!r}" if "/" in path else "its file"
+        raise ValueError(f"{shown} {error}") from None

@@ -14,7 +14,7 @@ from app import origins
 from app.core.declared import DECLARABLE, KEY, Declarations, Declared, InvalidFileError
 from app.core.fields import FIELDS
 from app.core.tokens import DIGEST
-from app.kept_file import document, text_of
+from app.kept_file import beginning_with_file, document, text_of
 from app.toml_lines import lines_of
 
 MAX_BYTES = 1024 * 1024
@@ -189,15 +189,13 @@ def _secret_in(value: object, folder: Path) -> str:
     if not (isinstance(value, str) and value):
         raise ValueError("the path of a file is needed")
     path = folder / value
-    shown = f"its file {value!r}" if "/" in value else "its file"
-    try:
+    with beginning_with_file(value):
         secret = origins.without_line_end(origins.read(str(path)))
         mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{shown} {error}") from None
-    if mode & _OTHERS_MAY:
-        mode_shown = f"{mode & 0o777:04o}"
-        raise ValueError(f"{shown} is open to every user (mode {mode_shown}); take that away: chmod o= on it")
-    if not secret.strip():
-        raise ValueError(f"{shown} is empty")
+        if mode & _OTHERS_MAY:
+            raise ValueError(
+                f"is open to every user (mode {mode & 0o777:04o}); take that away: chmod o= on it"
+            )
+        if not secret.strip():
+            raise ValueError("is empty")
     return secret
