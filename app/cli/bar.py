@@ -1,20 +1,34 @@
-"""A bar that shows how far an export or an import is, on a terminal only."""
+"""A bar that shows how far a command is, on a terminal only."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import click
+
+_T = TypeVar("_T")
+
+
+def is_visible() -> bool:
+    """Return whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def progress(length: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Yield a function that moves the bar on standard error by so many of *length* steps."""
-    is_shown = length > 0 and sys.stderr is not None and sys.stderr.isatty()
-    if not is_shown:
+    """Yield a function that moves the bar on standard error by so many of *length* steps; 0 is no bar."""
+    if not (length > 0 and is_visible()):
         yield lambda _: None
         return
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         yield bar.update
+
+
+def counted(found: Iterable[_T], advance: Callable[[int], None], steps: Callable[[_T], int]) -> Iterator[_T]:
+    """Yield what is *found*, and *advance* the bar by the *steps* of each."""
+    for each in found:
+        advance(steps(each))
+        yield each

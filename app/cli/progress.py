@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import chain
 
-import click
-
-from app.cli import output
+from app.cli import bar, output
 from app.core.listing import NEWEST_FIRST, Order
 from app.core.search import Found
 from app.core.tokens import Token
@@ -25,13 +22,13 @@ def watched(pages: Iterator[Found], order: Order) -> Iterator[Token]:
     Only a search from the newest token to the oldest tells that.
     """
     first = next(pages)
-    is_shown = order == NEWEST_FIRST and first.total >= _MANY and sys.stderr.isatty()
+    is_shown = order == NEWEST_FIRST and first.total >= _MANY and bar.is_visible()
     kept: list[Token] = []
-    with click.progressbar(
-        length=first.total, label="Searching", file=sys.stderr, hidden=not is_shown
-    ) as bar:
+    with bar.progress(first.total if is_shown else 0, "Searching") as advance:
+        searched = 0
         for found in chain([first], pages):
-            bar.update((found.searched or 0) - bar.pos if is_shown else 0)
+            advance((found.searched or 0) - searched)
+            searched = found.searched or 0
             if not (is_shown and output.is_terminal()):
                 yield from found.tokens
                 continue
