@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from app.core.audit import Entry, Wanted
+from app.core.audit import Entry, Wanted, every
 from app.core.errors import StoreUnavailableError
 from app.core.tokens import Token
 from app.store.transport.connection import connect
@@ -23,7 +23,6 @@ from devkit.replica import Replica
 COLUMNS = ("", "what is done", "what is promised", "figure")
 _WRITERS = 3
 _ROUNDS, _QUICK_ROUNDS = 200, 6
-_AT_ONCE = 1000
 
 
 class Seen(NamedTuple):
@@ -107,7 +106,7 @@ def _change(replica: Replica, names: list[str], chance: random.Random) -> None:
 
 
 def _compare(replica: Replica) -> Seen:
-    entries = _entries(replica)
+    entries = [*every(replica.audit, Wanted())][::-1]
     told = _told(entries)
     tokens = {token.id: _facts(token) for token in replica.catalog.all_listed()}
     names = sorted(told.keys() | tokens.keys())
@@ -117,16 +116,6 @@ def _compare(replica: Replica) -> Seen:
         if told.get(name) != tokens.get(name)
     ]
     return Seen(len(tokens), len(entries), differences)
-
-
-def _entries(replica: Replica) -> list[Entry]:
-    """Return the whole log, the oldest entry first."""
-    found = replica.audit.newest(Wanted(), None, _AT_ONCE)
-    entries = [*found.entries]
-    while found.more:
-        found = replica.audit.newest(Wanted(), found.more, _AT_ONCE)
-        entries += found.entries
-    return entries[::-1]
 
 
 def _facts(token: Token) -> dict[str, Any]:

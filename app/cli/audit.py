@@ -11,13 +11,11 @@ import click
 from app.cli import arguments, output
 from app.cli.groups import command
 from app.core import durations, moments
-from app.core.audit import Action, Entry, Wanted
+from app.core.audit import Action, Entry, Wanted, every, token_id
 from app.core.fields import InvalidFieldsError
 from app.core.text import visible
-from app.core.tokens import DIGEST, TOKEN_ID
 from app.services import services
 
-_SIZE = 500
 _DONE: Mapping[str, str] = {
     Action.CREATE: "created",
     Action.EDIT: "edited",
@@ -44,12 +42,12 @@ _UNTOLD: Mapping[str, str] = {Action.ENABLE: "enabled", Action.DISABLE: "enabled
 def audit(*, limit: int | None, as_json: bool, **options: str | None) -> None:
     """List the entries of the audit log, newest first."""
     wanted = Wanted(
-        token_id=_token_id(options["token"]),
+        token_id=_named(options["token"]),
         actor=options["actor"] or "",
         action=options["action"] or "",
         since_ms=1000 * _since(options["since"], services().registry.now_s),
     )
-    entries = islice(_entries(wanted), limit)
+    entries = islice(every(services().audit, wanted), limit)
     if as_json:
         for entry in entries:
             output.json_line(entry.described())
@@ -57,12 +55,8 @@ def audit(*, limit: int | None, as_json: bool, **options: str | None) -> None:
         _print(entries)
 
 
-def _token_id(typed: str | None) -> str:
-    if typed and DIGEST.fullmatch(typed):
-        return services().catalog.id_of(typed)
-    if typed is not None and not TOKEN_ID.fullmatch(typed):
-        raise InvalidFieldsError({"token": "the id or the SHA-256 of a token"})
-    return typed or ""
+def _named(typed: str | None) -> str:
+    return "" if typed is None else token_id(typed, services().catalog.id_of)
 
 
 def _since(typed: str | None, now_s: int) -> int:
@@ -75,14 +69,6 @@ def _since(typed: str | None, now_s: int) -> int:
         except ValueError:
             continue
     raise InvalidFieldsError({"since": f"a duration such as 7d, or a moment such as {moments.EXAMPLE}"})
-
-
-def _entries(wanted: Wanted) -> Iterator[Entry]:
-    found = services().audit.newest(wanted, None, _SIZE)
-    yield from found.entries
-    while found.more:
-        found = services().audit.newest(wanted, found.more, _SIZE)
-        yield from found.entries
 
 
 def _print(entries: Iterable[Entry]) -> None:

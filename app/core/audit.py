@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any, Protocol
 
-from app.core.fields import KEPT
-from app.core.kinds import Kind, Moment, kept_number
+from app.core.fields import KEPT, InvalidFieldsError
+from app.core.kinds import Kind, kept_number
 from app.core.moments import rfc3339
+from app.core.tokens import DIGEST, TOKEN_ID
 
 # Where the log continues: the id of an entry in its stream, and the number of the stream.
 CURSOR = re.compile(r"[1-9][0-9]{0,14}-[0-9]{1,10}-[0-9]{1,5}", re.ASCII)
@@ -124,6 +125,28 @@ class AuditLog(Protocol):
         ...
 
 
+def every(log: AuditLog, wanted: Wanted, at_once: int = 500) -> Iterator[Entry]:
+    """Yield all entries that are *wanted*, newest first, *at_once* from each call of the log."""
+    start: str | None = None
+    while True:
+        found = log.newest(wanted, start, at_once)
+        yield from found.entries
+        if (start := found.more) is None:
+            return
+
+
+def token_id(name: str, id_of: Callable[[str], str]) -> str:
+    """Return the id of the token *name*, an id or a digest, of which *id_of* returns the id.
+
+    Raises InvalidFieldsError, and what *id_of* raises.
+    """
+    if DIGEST.fullmatch(name):
+        return id_of(name)
+    if not TOKEN_ID.fullmatch(name):
+        raise InvalidFieldsError({"token": "the id or the SHA-256 of a token"})
+    return name
+
+
 def _value(name: str, kept: Mapping[str, str] | None) -> Any:
     return None if kept is None else _FORMS[name](kept.get(name, ""))
 
@@ -139,8 +162,6 @@ def _moment(kept_ms: str) -> str | None:
 
 def _form(kind: Kind) -> Callable[[str], Any]:
     """Return the function that converts a value of *kind* from its form in a record to that in the API."""
-    if isinstance(kind, Moment):
-        return lambda kept: kind.format(kind.from_record(kept)) or None
     return lambda kept: kind.to_json(kind.from_record(kept))
 
 

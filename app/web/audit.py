@@ -80,16 +80,14 @@ def _parsed(sent: Mapping[str, str], name: str, parse: Callable[[str], Any]) -> 
     """Return a parameter as *parse* understands it, None if it is blank; raise InvalidFieldsError."""
     try:
         return parse(sent[name]) if sent.get(name) else None
+    except InvalidFieldsError:
+        raise
     except ValueError as error:
         raise InvalidFieldsError({name: _ADVICE.get(name, str(error))}) from None
 
 
 def _token_id(typed: str) -> str:
-    if DIGEST.fullmatch(typed):
-        return services().catalog.id_of(typed)
-    if not TOKEN_ID.fullmatch(typed):
-        raise ValueError
-    return typed
+    return audit.token_id(typed, services().catalog.id_of)
 
 
 def _actor(typed: str) -> str:
@@ -105,7 +103,6 @@ def _cursor(typed: str) -> str:
 
 
 _ADVICE = {
-    "token": "the id or the SHA-256 of a token",
     "action": f"one of {', '.join(Action)}",
     "cursor": _NEXT_CURSOR,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.audit import Action, Actor, Entry, Rules, Via, Wanted
+from app.core.audit import Action, Actor, Entry, Rules, Via, Wanted, every
 from app.store import keys
 from app.store.trail import tags
 from app.store.transport.slots import SLOTS, slot_of
@@ -22,13 +22,7 @@ def replica(client: Any) -> Replica:
 
 def entries(replica: Replica, **wanted: Any) -> list[Entry]:
     """Return all entries that are wanted, newest first, read two at a time."""
-    found: list[Entry] = []
-    start = None
-    while True:
-        page = replica.audit.newest(Wanted(**wanted), start, 2)
-        found += page.entries
-        if (start := page.more) is None:
-            return found
+    return [*every(replica.audit, Wanted(**wanted), 2)]
 
 
 def test_every_action(replica: Replica) -> None:
