@@ -38,9 +38,8 @@ def show(names: tuple[str, ...], *, as_json: bool) -> None:
 
 def _show(token: Token, between: str, *, as_json: bool) -> None:
     now_s = services().registry.now_s
-    usage, quota = services().catalog.usage(token, now_s), token.quota(now_s)
+    usage = services().catalog.usage(token, now_s)
     if as_json:
-        more = {"usage": usage.described(now_s), "quota": quota.described() if quota else None}
-        output.json_line(token.described(now_s) | more)
+        output.json_line(token.described_with(usage, now_s))
     else:
         click.echo("\n".join(blocks.of_token(token, usage, services().settings, now_s)) + between)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from app.core.findings import Finding, finding
 
 OLDEST = (7, 0)
-_SAFE_POLICY = "noeviction"
+SAFE_POLICY = "noeviction"
 _FULL_PERCENT = 90
 _MAX_CLOCK_OFFSET_S = 2
 _MIB = 1024 * 1024
@@ -108,8 +108,8 @@ def _persistence(info: Mapping[str, str], fsync: str, at: str) -> Iterator[Findi
 
 
 def _memory(info: Mapping[str, str], at: str) -> Iterator[Finding]:
-    policy = info.get("maxmemory_policy", _SAFE_POLICY)
-    if policy != _SAFE_POLICY:
+    policy = info.get("maxmemory_policy", SAFE_POLICY)
+    if policy != SAFE_POLICY:
         yield finding("redis-evicts", server=at, policy=policy)
     used, limit = _number(info, "used_memory"), _number(info, "maxmemory")
     if limit and used * 100 >= limit * _FULL_PERCENT:

@@ -14,9 +14,8 @@ from app.core.arrivals import Row
 from app.core.copies import TokenCopy
 from app.core.copy_values import Line, LineError
 from app.core.defaults import Defaults
-from app.core.fields import FIELDS, Draft, InvalidFieldsError, Leave
+from app.core.fields import FIELDS, Draft, InvalidFieldsError
 from app.core.peppers import Peppers
-from app.core.tokens import Token
 
 KEY_COLUMNS = ("key", "secret")
 _NAME_COLUMN = "name"
@@ -76,7 +75,7 @@ class KeyLists:
             draft = self._draft(dict(self.typed) | {key: value for key, value in typed.items() if value})
         except LineError as error:
             return Row(number, problem=str(error))
-        token = self._token(draft, secret)
+        token = tokens.drafted(draft, self.peppers.digest(secret), self._new_id(), int(self._now))
         current, *_ = self.peppers.fingerprints
         labels = {"pepper": current} if self.peppers.previous else {}
         return Row(
@@ -107,15 +106,6 @@ class KeyLists:
             return fields.parse_new(typed, defaults.ttl_s, int(self._now), defaults.max_ttl_s, defaults.unset)
         except InvalidFieldsError as error:
             raise LineError(str(error)) from None
-
-    def _token(self, draft: Draft, secret: str) -> Token:
-        return Token(
-            **fields.values(draft.spec),
-            digest=self.peppers.digest(secret),
-            id=self._new_id(),
-            created_at=int(self._now),
-            expires_at=None if draft.expires_at is Leave.LEAVE else draft.expires_at,
-        )
 
     def _new_id(self) -> str:
         """Return an id; of a hundred thousand with the same time, two are the same by chance."""

@@ -177,13 +177,8 @@ class Registry:
         return secret
 
     def _new(self, draft: Draft, secret: str, now: float) -> Token:
-        return Token(
-            **fields.values(draft.spec),
-            digest=self._peppers.digest(secret),
-            id=tokens.mint_id(int(now * 1000)),
-            created_at=int(now),
-            expires_at=None if draft.expires_at is Leave.LEAVE else draft.expires_at,
-        )
+        token_id = tokens.mint_id(int(now * 1000))
+        return tokens.drafted(draft, self._peppers.digest(secret), token_id, int(now))
 
     def _candidates(self) -> Iterator[tuple[str, str]]:
         """Yield new secrets with their digests."""

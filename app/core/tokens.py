@@ -13,9 +13,10 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from app.core.fields import KEPT, Terms
+from app.core.fields import KEPT, Draft, Leave, Terms, values
 from app.core.kinds import Moment
 from app.core.quotas import Count, Quota, quota_at
+from app.core.usage import Usage
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -183,6 +184,16 @@ class Token(Terms):
             return None
         return quota_at(self.quota_max, self.quota_period, self.quota_used, now_s)
 
+    def described_quota(self, now_s: int) -> dict[str, Any] | None:
+        """Return the quota and what is left of it, as JSON has it; None for a token without a quota."""
+        quota = self.quota(now_s)
+        return quota.described() if quota else None
+
+    def described_with(self, usage: Usage, now_s: int) -> dict[str, Any]:
+        """Return the data of the token, its *usage* and its quota, as JSON has it."""
+        more = {"usage": usage.described(now_s), "quota": self.described_quota(now_s)}
+        return self.described(now_s) | more
+
     def described(self, now_s: int) -> dict[str, Any]:
         """Return the data of the token that programs may see, as JSON has it."""
         return {
@@ -194,3 +205,9 @@ class Token(Terms):
             "enabled": self.enabled,
             "managed": self.managed or None,
         }
+
+
+def drafted(draft: Draft, digest: str, token_id: str, created_at: int) -> Token:
+    """Return a new token with the fields and the end of *draft*."""
+    end = None if draft.expires_at is Leave.LEAVE else draft.expires_at
+    return Token(**values(draft.spec), digest=digest, id=token_id, created_at=created_at, expires_at=end)

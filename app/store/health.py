@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 
+from app.core.checkup import SAFE_POLICY
 from app.core.errors import StoreUnavailableError
 from app.store import keys
 from app.store.ledger import RedisLedger
@@ -24,7 +25,6 @@ from app.store.transport.fanout import fan_out
 from app.store.transport.scripts import Script
 
 _MAX_AGE_S = 0.3  # of a result: a flood of requests costs Redis only a few round trips a second
-_SAFE_POLICY = "noeviction"
 _HEALTHY_STATE = (b"cluster_state:ok", b"cluster_slots_assigned:16384")
 _log = logging.getLogger(__name__)
 
@@ -118,15 +118,15 @@ class EvictionPolicyCheck:
         if self._is_done:
             return
         try:
-            policy = self._client.info("memory").get("maxmemory_policy", _SAFE_POLICY)
+            policy = self._client.info("memory").get("maxmemory_policy", SAFE_POLICY)
         except redis.ResponseError as error:
             _log.info("the configuration of Redis can't be read: %s", error)
-            policy = _SAFE_POLICY
+            policy = SAFE_POLICY
         self._is_done = True
-        if policy != _SAFE_POLICY:
+        if policy != SAFE_POLICY:
             _log.warning(
                 "maxmemory-policy of this Redis is %s: when its memory is full it drops tokens and limits. "
                 "Set maxmemory-policy to %s",
                 policy,
-                _SAFE_POLICY,
+                SAFE_POLICY,
             )

@@ -25,7 +25,7 @@ from app.web.actors import operator
 from app.web.basic_auth import basic_auth
 from app.web.openapi import DESCRIPTION, describe
 from app.web.problems import API, problem
-from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota
+from app.web.shown import Answer, Shown, answer_with_problems, durability_of
 
 bp = Blueprint("api", __name__, url_prefix=API)
 answer_with_problems(bp)
@@ -72,7 +72,7 @@ def list_tokens() -> Shown:
     wanted = listing.wanted(sent, services().settings.token_prefix)
     found = catalog.listed(wanted, listing.order(sent), sent.get("cursor"), limit)
     return {
-        "tokens": [shown(token, now_s) for token in found.tokens],
+        "tokens": [token.described(now_s) for token in found.tokens],
         "next_cursor": found.more,
         "total": found.total,
     }
@@ -95,9 +95,8 @@ def show_token(name: str) -> Answer:
     token, now_s = _find(name), services().registry.now_s
     if preconditions.is_unchanged(token):
         return "", 304, preconditions.tag(token)
-    usage = services().catalog.usage(token, now_s).described(now_s)
-    body = shown(token, now_s) | {"usage": usage, "quota": shown_quota(token, now_s)}
-    return body, 200, preconditions.tag(token)
+    usage = services().catalog.usage(token, now_s)
+    return token.described_with(usage, now_s), 200, preconditions.tag(token)
 
 
 @bp.patch("/tokens/<name>")
@@ -112,7 +111,7 @@ def edit_token(name: str) -> Answer:
         typed = bodies.typed(body, _KINDS)
         change = preconditions.registry_for(token).edit(operator(), token, typed, enabled=enabled)
     headers = durability_of(change) | preconditions.tag(change.token)
-    return shown(change.token, change.changed_at), 200, headers
+    return change.token.described(change.changed_at), 200, headers
 
 
 @bp.post("/tokens/<name>/rotate")
@@ -144,7 +143,7 @@ def try_request() -> Shown:
 
 def _issued(issued: Issued) -> Answer:
     where = url_for("api.show_token", name=issued.token.id)
-    body = {"token": issued.secret} | shown(issued.token, issued.changed_at)
+    body = {"token": issued.secret} | issued.token.described(issued.changed_at)
     return body, 201, {"Location": where} | durability_of(issued) | preconditions.tag(issued.token)
 
 

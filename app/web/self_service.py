@@ -24,7 +24,7 @@ from app.web.forwarded import Headers, read_attempt
 from app.web.messages import logged_effect
 from app.web.own_schema import OWN
 from app.web.problems import SELF, problem
-from app.web.shown import Answer, Shown, answer_with_problems, durability_of, shown, shown_quota
+from app.web.shown import Answer, Shown, answer_with_problems, durability_of
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +102,10 @@ def _actor() -> Actor:
 def _own(token: Token, *, is_replaced: bool) -> Shown:
     """Return what the holder may see of *token*, with defaults for the limits that it does not set."""
     now_s, settings = services().registry.now_s, services().settings
-    described = shown(token, now_s)
+    described = token.described(now_s)
     own = {name: described[name] for name in OWN}
     own |= {name: getattr(settings, setting) for name, setting in _DEFAULTS.items() if own[name] is None}
-    return own | {"quota": shown_quota(token, now_s), "replaced": is_replaced}
+    return own | {"quota": token.described_quota(now_s), "replaced": is_replaced}
 
 
 def _log_change(change: str) -> None:

@@ -12,23 +12,11 @@ from flask import Blueprint, Response, request
 from app.core.changes import Change
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import ClashingFieldsError, InvalidFieldsError
-from app.core.tokens import Token
 from app.web.messages import log_durability, why
 from app.web.problems import problem
 
 Shown = dict[str, Any]
 Answer = tuple[Shown | str, int, dict[str, str]]
-
-
-def shown(token: Token, now_s: int) -> Shown:
-    """Return *token* as JSON has it."""
-    return token.described(now_s)
-
-
-def shown_quota(token: Token, now_s: int) -> Shown | None:
-    """Return the quota of *token* and what is left of it, None if it has none."""
-    quota = token.quota(now_s)
-    return quota.described() if quota else None
 
 
 def durability_of(change: Change) -> dict[str, str]:

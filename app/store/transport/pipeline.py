@@ -131,9 +131,8 @@ class PipelinedConnection:
         self._pending: list[bytes] = []
         self.waiters: deque[Waiter[Any]] = deque()
         self._observe = observe
-        self._sent: deque[tuple[float, int]] = (
-            deque()
-        )  # when each batch was sent, and its unanswered commands
+        # When each batch was sent, and how many of its commands are not answered.
+        self._sent: deque[tuple[float, int]] = deque()
         self._is_open = True
         self._writer: Waiter[None] = Waiter()
         self._greenlets = [gevent.spawn(self._guarded, work) for work in (self._write, self._read)]
