@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import click
-
-_T = TypeVar("_T")
 
 
 def is_visible() -> bool:
@@ -25,10 +22,3 @@ def progress(length: int, label: str) -> Iterator[Callable[[int], None]]:
         return
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         yield bar.update
-
-
-def counted(found: Iterable[_T], advance: Callable[[int], None], steps: Callable[[_T], int]) -> Iterator[_T]:
-    """Yield what is *found*, and *advance* the bar by the *steps* of each."""
-    for each in found:
-        advance(steps(each))
-        yield each

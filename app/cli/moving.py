@@ -14,10 +14,9 @@ from click.exceptions import Exit
 
 from app.cli import arguments, lines
 from app.cli.actors import actor
-from app.cli.bar import counted, progress
+from app.cli.bar import progress
 from app.cli.complaints import Code
 from app.cli.groups import tokens
-from app.cli.spool import Spool
 from app.core import copy_parsing
 from app.core.arrivals import Fate, Row
 from app.core.copies import TokenCopy
@@ -124,30 +123,24 @@ def _copies(source: Iterator[Line]) -> Iterator[Row]:
 
 def _import(source: BinaryIO, rows: Rows, options: Options, *, dry_run: bool) -> None:
     """Check the file, then write what is new unless something prevents that."""
-    with Spool[Row]() as spool:
-        report = _check(source, rows, options, spool)
-        _name(report, all_of_them=options.keep_going)
-        code = (Code.CONFLICT if report.is_conflict else Code.REFUSED) if report.problems else Code.DONE
-        if dry_run:
-            _sum_up(report.counts, "This was a dry run; nothing was imported.", new="to import")
-        elif report.problems and not options.keep_going:
-            _sum_up(report.counts, "Nothing was imported.", new="to import")
-        else:
-            code = _run(spool, options, report) or code
+    importer, now_s = services().moving.importer, services().registry.now_s
+    try:
+        with _read(source, rows, "checking") as found:
+            report = importer.check(found, options, now_s)
+    except LineError as error:
+        raise click.ClickException(f"{error}. Nothing was imported.") from None
+    _name(report, all_of_them=options.keep_going)
+    code = (Code.CONFLICT if report.is_conflict else Code.REFUSED) if report.problems else Code.DONE
+    if dry_run:
+        _sum_up(report.counts, "This was a dry run; nothing was imported.", new="to import")
+    elif report.problems and not options.keep_going:
+        _sum_up(report.counts, "Nothing was imported.", new="to import")
+    else:
+        code = _run(source, rows, options, report) or code
     raise Exit(code)
 
 
-def _check(source: BinaryIO, rows: Rows, options: Options, spool: Spool[Row]) -> Report:
-    """Return what an import would do, and keep the rows for it."""
-    importer, now_s = services().moving.importer, services().registry.now_s
-    try:
-        with _read(source, rows) as found:
-            return importer.check(spool.keep(found), options, now_s)
-    except LineError as error:
-        raise click.ClickException(f"{error}. Nothing was imported.") from None
-
-
-def _run(spool: Spool[Row], options: Options, report: Report) -> Code:
+def _run(source: BinaryIO, rows: Rows, options: Options, report: Report) -> Code:
     """Write what is new; return UNAVAILABLE if Redis stopped responding, CONFLICT if tokens have appeared."""
     done = Counter[str]()
 
@@ -158,8 +151,7 @@ def _run(spool: Spool[Row], options: Options, report: Report) -> Code:
                 click.echo(f"{row.copy.token.id}\t{visible(row.name)}")
 
     try:
-        with progress(report.counts.total(), "importing") as advance:
-            found = counted(spool.kept(), advance, lambda _: 1)
+        with _read(source, rows, "importing") as found:
             counts = services().moving.importer.run(actor(), found, options, services().registry.now_s, tell)
     except StoreUnavailableError as error:
         click.echo(f"Error: {visible(str(error))}. {done['rows']} lines were imported. {_AGAIN}", err=True)
@@ -172,11 +164,17 @@ def _run(spool: Spool[Row], options: Options, report: Report) -> Code:
 
 
 @contextmanager
-def _read(source: BinaryIO, rows: Rows) -> Iterator[Iterator[Row]]:
+def _read(source: BinaryIO, rows: Rows, label: str) -> Iterator[Iterator[Row]]:
     """Yield the rows of *source* from its beginning, and show how far they are read."""
     size = source.seek(0, os.SEEK_END)
-    with progress(size, "checking") as advance:
-        yield rows(counted(lines.lines(source), advance, lambda line: len(line.text)))
+    with progress(size, label) as advance:
+        yield rows(_counted(lines.lines(source), advance))
+
+
+def _counted(found: Iterator[Line], advance: Callable[[int], None]) -> Iterator[Line]:
+    for line in found:
+        advance(len(line.text))
+        yield line
 
 
 def _name(report: Report, *, all_of_them: bool) -> None:
