@@ -41,6 +41,7 @@ def is_healthy(replica: Replica) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("cluster_client")  # an empty Cluster
 def test_one_connection_per_node(nodes: Nodes) -> None:
     """Two thousand concurrent decisions share one connection to each node, and each gets its own reply."""
     run_module("devkit.drills.cluster", nodes.url)
