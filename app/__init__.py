@@ -16,7 +16,7 @@ from app.core.fields import InvalidFieldsError
 from app.services import provide, services_of
 from app.settings import Settings
 from app.tally import SHARED, Tally
-from app.web import admin, api, auth, filters, guards, metrics, self_service
+from app.web import api, auth, console, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 64 * 1024
@@ -50,7 +50,7 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     app.register_blueprint(auth.bp)
     if settings.metrics_enabled:
         app.register_blueprint(metrics.bp)
-    app.register_blueprint(admin.bp)
+    app.register_blueprint(console.bp)
     app.register_blueprint(api.bp)
     if settings.self_service != "off":
         app.register_blueprint(self_service.blueprint(is_full=settings.self_service == "full"))
@@ -62,14 +62,14 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
 def _show_errors(app: Flask) -> None:
     """Register the error pages; the API has its own handlers, except for errors raised outside its routes."""
     app.register_error_handler(HTTPException, _show_http_error)
-    app.register_error_handler(InvalidFieldsError, admin.show_invalid)
-    app.register_error_handler(NoSuchTokenError, admin.show_missing)
-    app.register_error_handler(ConflictError, admin.show_conflict)
-    app.register_error_handler(StoreUnavailableError, admin.show_unavailable)
+    app.register_error_handler(InvalidFieldsError, console.errors.show_invalid)
+    app.register_error_handler(NoSuchTokenError, console.errors.show_missing)
+    app.register_error_handler(ConflictError, console.errors.show_conflict)
+    app.register_error_handler(StoreUnavailableError, console.errors.show_unavailable)
 
 
 def _show_http_error(error: HTTPException) -> Any:
-    return (api if is_api() else admin).show_http_error(error)
+    return (api if is_api() else console.errors).show_http_error(error)
 
 
 def make_concurrent(app: Flask) -> None:

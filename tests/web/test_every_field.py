@@ -122,7 +122,7 @@ def output(field: Field) -> str:
 @every_field
 def test_form(operator: Operator, field: Field) -> None:
     """The form has a labeled input with a hint."""
-    page = operator.get().text
+    page = operator.get("/new").text
 
     assert f'<label for="{field.name}">{field.label}' in page
     assert shown(page, field.name) == ""

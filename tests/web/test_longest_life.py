@@ -88,7 +88,7 @@ def test_token_of_earlier(client: FlaskClient, database: Any) -> None:
 def test_hints(client: FlaskClient, database: Any) -> None:
     """The form names the bound and offers no life beyond it, and none without end."""
     database.hset(f"tokens:{OLD}", "hosts", "a.test")
-    new, edit = (Operator(client).get(path).text for path in ("/", f"/tokens/{OLD}"))
+    new, edit = (Operator(client).get(path).text for path in ("/new", f"/tokens/{OLD}"))
 
     assert "At most 30 days. Blank is 30 days." in new
     assert "Blank leaves it unchanged; at most 30 days." in edit

@@ -1,0 +1,46 @@
+"""Show the errors that the core raises in the views of pages."""
+
+from __future__ import annotations
+
+from flask import request
+from werkzeug.exceptions import HTTPException
+from werkzeug.sansio.response import Response
+
+from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
+from app.core.fields import InvalidFieldsError
+from app.web.console.new import NOT_CREATED, form_again
+from app.web.console.rendering import problem
+from app.web.messages import why
+
+
+def show_invalid(error: InvalidFieldsError) -> tuple[str, int]:
+    """Show which field, or which parameter of a page, can't be used."""
+    return problem(400, f"Nothing was changed. {error}" if request.method == "POST" else str(error))
+
+
+def show_missing(error: NoSuchTokenError) -> tuple[str, int]:
+    """Show that there is no such token."""
+    return problem(404, str(error))
+
+
+def show_conflict(error: ConflictError) -> tuple[str, int]:
+    """Show that the token is not in the state that the change requires."""
+    return problem(409, str(error))
+
+
+def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
+    """Show an HTTP error as a page; errors that views raise on purpose say what to do."""
+    if error.response is not None:
+        return error.response
+    return problem(error.code or 500, error.description or error.name)
+
+
+def show_unavailable(error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
+    """Show which change Redis did not make or may not have made; keep what was typed for a new token."""
+    message = why(error, request.endpoint)
+    if request.endpoint == "admin.create_token":
+        is_unknown = isinstance(error, UnknownOutcomeError)
+        body = form_again({"": message}, "The token may exist" if is_unknown else NOT_CREATED)
+    else:
+        body, _ = problem(503, message)
+    return body, 503, {"Retry-After": "1"}

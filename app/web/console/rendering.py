@@ -1,0 +1,51 @@
+"""Render pages, and what they say of the durability of a change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+from flask import render_template, stream_template
+
+from app.core.changes import Change
+from app.core.durability import Durability
+from app.services import services
+from app.web.messages import log_durability
+
+Shown = str | tuple[str, int]
+
+_PIECES_AT_ONCE = 64
+_SHOWN_AFTER_A_CHANGE = {Durability.UNCONFIRMED, Durability.NO_FILE}
+_SHOWN_ON_THE_FIRST_PAGE = {Durability.NO_FILE, Durability.UNTOLD}  # these hold for every change
+
+
+def render(template: str, now_s: int | None = None, **context: Any) -> str:
+    """Render *template*, yielding to other greenlets in between, because a long table takes a while."""
+    settings = services().settings
+    now = services().registry.now_s if now_s is None else now_s
+    pieces = []
+    for piece in stream_template(template, settings=settings, now=now, **context):
+        pieces.append(piece)
+        if len(pieces) % _PIECES_AT_ONCE == 0:
+            gevent.sleep(0)
+    return "".join(pieces)
+
+
+def problem(status: int, message: str) -> tuple[str, int]:
+    """Show *message* as a page with *status*."""
+    return render_template("problem.html", status=status, message=message), status
+
+
+def doubt_after(change: Change) -> str | None:
+    """Return what the page after *change* shows of its durability, and log it."""
+    log_durability(change.durability)
+    return _shown_of(change.durability, _SHOWN_AFTER_A_CHANGE)
+
+
+def doubt_of_all() -> str | None:
+    """Return what the first page shows of the durability of all changes."""
+    return _shown_of(services().registry.durability(), _SHOWN_ON_THE_FIRST_PAGE)
+
+
+def _shown_of(durability: Durability, shown: set[Durability]) -> str | None:
+    return durability.value if durability in shown else None
