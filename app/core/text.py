@@ -52,3 +52,8 @@ def parse_line(typed: str) -> str:
     if end < len(bare):
         raise ValueError(f"contains the unprintable character U+{ord(bare[end]):04X}")
     return bare.strip()
+
+
+def grouped(number: int) -> str:
+    """Return *number* with a no-break space between groups of three digits."""
+    return f"{number:,}".replace(",", "\xa0")

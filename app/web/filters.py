@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from markupsafe import Markup, escape
 from app.core import credentials, durations
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
-from app.core.moments import rfc3339
+from app.core.moments import rfc3339, to_the_minute
 from app.core.text import visible
 from app.core.tokens import TOKEN_ID, beginning
 from app.core.usage import COUNTERS, total
@@ -82,13 +81,9 @@ def ago(seconds: int | None, now: int, otherwise: str) -> str:
 
 
 def _with_date(words: str, seconds: int) -> str:
-    try:
-        at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # after the year 9999, as other programs may have stored
+    if not (utc := to_the_minute(seconds)):  # after the year 9999, as other programs may have stored
         return words
-    return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(
-        rfc3339(seconds), at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
-    )
+    return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(rfc3339(seconds), utc)
 
 
 def code(text: str) -> Markup:
