@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open, create
+from tests.browser.conftest import Open, create, submit
 from tests.browser.test_pages import store_older_record
 
 pytestmark = pytest.mark.browser
@@ -20,10 +20,7 @@ LONG_HOSTS = ",".join(f"{'a' * 63}.{'b' * 63}.h{number}.example.com" for number 
 
 def show_form_problems(page: Page) -> None:
     """Show the form with a problem in every field."""
-    for name in ("hosts", "email", "ttl_seconds"):
-        page.locator(f"[name={name}]").fill("a b/c")
-    page.locator("[name=comment]").fill("x" * 501)
-    page.get_by_role("button", name="Create token").click()
+    submit(page, hosts="a b/c", email="a b/c", ttl_seconds="a b/c", comment="x" * 501)
     expect(page.get_by_role("alert")).to_be_visible()
 
 
@@ -54,6 +51,7 @@ def show_ended(page: Page) -> None:
 
 
 PAGES: dict[str, Callable[[Page], object]] = {
+    "new": lambda page: page.goto("/new"),
     "index": lambda page: page.goto("/?deleted=1m85v745vvbyf6sq"),
     "expanded": expand_all,
     "question": show_confirmation,

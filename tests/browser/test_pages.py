@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from devkit.http import call
 from devkit.service import Gunicorn
-from tests.browser.conftest import LAN_HOST, Open, create, delete
+from tests.browser.conftest import LAN_HOST, Open, create, delete, submit
 
 pytestmark = pytest.mark.browser
 
@@ -71,7 +71,7 @@ def test_copy(open_page: Open, host: str, name: str) -> None:
     page.get_by_role("button", name=name).click()
 
     expect(page.get_by_role("status")).to_have_text("Copied.")
-    page.get_by_role("link", name="All tokens").click()
+    page.get_by_role("link", name="New token").click()
     page.locator("[name=comment]").press("Control+v")
     expect(page.locator("[name=comment]")).to_have_value(re.compile(re.escape(secret)))
 
@@ -113,9 +113,7 @@ def test_secret_is_shown_once(page: Page) -> None:
 def test_faulty_form(page: Page, redis: Any) -> None:
     """An invalid form comes back with its values, and its problems are announced, focused and linked."""
     typed = {"hosts": "https://a.test/\nb.test", "email": "nobody", "comment": "kept", "ttl_seconds": "soon"}
-    for name, value in typed.items():
-        page.locator(f"[name={name}]").fill(value)
-    page.get_by_role("button", name="Create token").click()
+    submit(page, **typed)
 
     alert = page.get_by_role("alert")
     expect(alert).to_be_focused()
@@ -129,8 +127,7 @@ def test_faulty_form(page: Page, redis: Any) -> None:
 
 def test_corrected_form(page: Page, service: Gunicorn) -> None:
     """A form that came back with problems creates a token once they are corrected."""
-    page.locator("[name=hosts]").fill("a b/c")
-    page.get_by_role("button", name="Create token").click()
+    submit(page, hosts="a b/c")
 
     assert service.auth(create(page, "a.test"), "a.test").status == 200
 
@@ -210,8 +207,7 @@ def test_notice_cannot_be_forged(page: Page, deleted: str, shown: int) -> None:
 def test_without_javascript(open_page: Open, service: Gunicorn) -> None:
     """Creating, form problems and deleting work without JavaScript, and no button without effect is shown."""
     page = open_page(java_script_enabled=False)
-    page.locator("[name=hosts]").fill("a b/c")
-    page.get_by_role("button", name="Create token").click()
+    submit(page, hosts="a b/c")
     expect(page.get_by_role("alert")).to_be_focused()
     secret = create(page, "a.test")
     assert service.auth(secret).status == 200
@@ -224,6 +220,7 @@ def test_without_javascript(open_page: Open, service: Gunicorn) -> None:
 
 def test_lifetime_as_a_date(page: Page) -> None:
     """A lifetime in seconds is shown as a date while it is entered, and an invalid one shows nothing."""
+    page.goto("/new")
     field, date = page.locator("[name=ttl_seconds]"), page.locator("output")
 
     field.fill("2592000")
@@ -267,9 +264,7 @@ def test_hostile_records_are_inert(page: Page, redis: Any, field: str) -> None:
 def test_hostile_form_is_inert(page: Page) -> None:
     """Entered values come back as text, never interpreted as HTML."""
     typed = HOSTILE[3]
-    for name in ("hosts", "email", "comment", "ttl_seconds"):
-        page.locator(f"[name={name}]").fill(typed)
-    page.get_by_role("button", name="Create token").click()
+    submit(page, hosts=typed, email=typed, comment=typed, ttl_seconds=typed)
 
     expect(page.locator("[name=comment]")).to_have_value(typed)
     expect(page.locator("[name=hosts]")).to_have_value(typed)
