@@ -57,3 +57,27 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   for (const ask of all("details.ask[open]")) if (!ask.contains(event.target)) ask.open = false;
 });
+
+// Overview: in a chart, the pointer and the arrow keys show one period after another.
+for (const chart of all("figure.chart")) {
+  const periods = [...chart.querySelectorAll(".at")], output = chart.querySelector("output");
+  let at = periods.length;
+  const show = (next) => {
+    periods[at]?.classList.remove("shown");
+    at = Math.min(Math.max(next, 0), periods.length - 1);
+    periods[at].classList.add("shown");
+    output.textContent = periods[at].textContent;
+  };
+  const plot = chart.querySelector(".plot");
+  plot.tabIndex = 0;
+  plot.role = "img";
+  plot.ariaHidden = null;
+  plot.ariaLabel = `${chart.ariaLabel}; the arrow keys read it out`;
+  const moves = { ArrowLeft: () => at - 1, ArrowRight: () => at + 1, Home: () => 0, End: () => Infinity };
+  plot.addEventListener("keydown", (event) => {
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    show(moves[event.key]());
+  });
+  periods.forEach((period, number) => period.addEventListener("pointerenter", () => show(number)));
+}

@@ -21,6 +21,7 @@ from app.core.moments import rfc3339, to_the_minute
 from app.core.text import visible
 from app.core.tokens import TOKEN_ID, beginning
 from app.core.usage import COUNTERS, total
+from app.web.charts import Chart, grouped, short
 
 # The lists that a token may do without.
 _RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
@@ -37,6 +38,7 @@ def register(app: Flask) -> None:
     app.add_template_global(credentials.headers, "credential_headers")
     app.add_template_global(credentials.curl)
     app.add_template_global(beginning, "beginning_of_secrets")
+    app.add_template_global(Chart, "charted")
     app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
@@ -110,6 +112,8 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "code": code,
     "formatted": formatted,
     "total": total,
+    "short": short,
+    "grouped": grouped,
 }
 
 
