@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from app.core.audit import Actor
@@ -10,6 +10,7 @@ from app.core.durability import Durability
 from app.core.ended import EndedToken, FoundEnded
 from app.core.fields import Draft
 from app.core.idempotency import Claims
+from app.core.limits import Limit
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.tokens import Token
@@ -29,6 +30,14 @@ class TokenStore(Protocol):
 
     def usage(self, token: Token, now_s: int) -> Usage:
         """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
+        ...
+
+    def admitted(self, token: Token, limit: Limit) -> int:
+        """Return how many requests *limit*, the rate limit of *token*, counts now."""
+        ...
+
+    def stored(self, token_ids: Collection[str]) -> set[str]:
+        """Return which of *token_ids* are ids of stored tokens."""
         ...
 
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:

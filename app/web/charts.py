@@ -103,11 +103,6 @@ def short(count: int) -> str:
     return f"{count}"
 
 
-def grouped(count: int) -> str:
-    """Return a count with its thousands separated."""
-    return f"{count:,}"
-
-
 def _middle(number: int) -> int:
     return number * STEP + STEP // 2
 

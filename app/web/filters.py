@@ -15,13 +15,14 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from app.core import credentials, durations
+from app.core.audit_words import told
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339, to_the_minute
-from app.core.text import visible
+from app.core.text import grouped, visible
 from app.core.tokens import TOKEN_ID, beginning
 from app.core.usage import COUNTERS, total
-from app.web.charts import Chart, grouped, short
+from app.web.charts import Chart, short
 
 # The lists that a token may do without.
 _RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
@@ -112,6 +113,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "code": code,
     "formatted": formatted,
     "total": total,
+    "told": told,
     "short": short,
     "grouped": grouped,
 }
