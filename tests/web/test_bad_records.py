@@ -45,7 +45,7 @@ def test_table_and_page(operator: Operator, client: FlaskClient, database: Any, 
     assert DIGEST in table.text
     page = operator.get(f"/tokens/{DIGEST}").text
     assert ("It can only be deleted" in page) == (kind in OTHER_TYPES)
-    assert ("Save it below" in page) == (kind in BAD_FIELDS)
+    assert ("Save its fields" in page) == (kind in BAD_FIELDS)
     assert operator.post("/delete_token", {"token": action(page, "delete")}).status_code == 303
     assert not database.exists(record_of(BAD_SECRET))
     assert ask(client, secret).status_code == 200
