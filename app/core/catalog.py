@@ -13,7 +13,7 @@ from app.core.errors import ConflictError, NoSuchTokenError
 from app.core.fields import InvalidFieldsError
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.peppers import Peppers
-from app.core.search import Found
+from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
@@ -154,12 +154,9 @@ class Catalog:
         query = search.understand(typed, self._prefix) if typed else None
         return self._store.ended(query, start if start and ended.CURSOR.fullmatch(start) else None, size)
 
-    def all_ended(self, host: str | None) -> Iterator[EndedToken]:
-        """Yield every token that ended, or those that opened *host* or listed it, the last to end first.
-
-        Raises InvalidQueryError.
-        """
-        query, start = None if host is None else search.by_host(host), None
+    def all_ended(self, query: Query | None = None) -> Iterator[EndedToken]:
+        """Yield every token that ended, or those that match *query*, the last to end first."""
+        start = None
         self._store.collect_ended()
         while True:
             found = self._store.ended(query, start, PAGE_SIZE)
