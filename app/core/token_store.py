@@ -31,6 +31,10 @@ class TokenStore(Protocol):
         """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
         ...
 
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        """Return the usage of each of *tokens* up to *now_s*, without its days."""
+        ...
+
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         """Return the tokens of page *number*, newest first, and the count of all tokens."""
         ...

@@ -61,6 +61,10 @@ class RedisTokens(TokenStore):
         with bounded(self._deadline_s):
             return usage.read(self._client, token.digest, now_s)
 
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        with bounded(self._deadline_s):
+            return usage.read_hours(self._client, [token.digest for token in tokens], now_s)
+
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         with bounded(self._deadline_s):
             return self._pages.page(number, size)

@@ -61,7 +61,7 @@ SCHEMAS: Schema = {
 
 def shown() -> Shown:
     """Return the entries that a request asks for; raise InvalidFieldsError."""
-    sent, limit = request.args, parameters.limit()
+    sent, limit = request.args, parameters.limit(request.args)
     wanted, cursor = _wanted(sent), _parsed(sent, "cursor", _cursor)
     found = services().audit.newest(wanted, cursor, limit)
     return {"entries": [entry.described() for entry in found.entries], "next_cursor": found.more}
