@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from app import audit_lines
 from app.core.audit import Entry
+from app.core.bulk import Bulk
 from app.core.catalog import Catalog
 from app.core.declared import Rules
 from app.core.defaults import Defaults
@@ -62,6 +63,7 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
         backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
+        bulk=_bulk(stores, catalog, registry, peppers, settings),
         applier=_applier(stores, peppers, settings),
         holders=Holders(gate, catalog, registry, stores.changes, settings.token_prefix),
         trials=_trials(stores, catalog, peppers, settings),
@@ -153,6 +155,13 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     copies = RedisCopies(client, pepper_check, _ADMIN_DEADLINE_S, trail)
     checkup = RedisCheckup(client, _ADMIN_DEADLINE_S, settings.redis_deadline_ms / 1000)
     return _Stores(tokens, changes, series, managed, preview, audit, copies, trail, checkup)
+
+
+def _bulk(
+    stores: _Stores, catalog: Catalog, registry: Registry, peppers: Peppers, settings: Settings
+) -> Bulk:
+    series = Registry(stores.tokens, stores.series, peppers, _defaults(settings), time.time)
+    return Bulk(catalog, registry, series, stores.changes)
 
 
 def _applier(stores: _Stores, peppers: Peppers, settings: Settings) -> Applier:

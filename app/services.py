@@ -11,6 +11,7 @@ from flask import Flask, current_app
 
 from app.core.audit import AuditLog
 from app.core.backends import Backends
+from app.core.bulk import Bulk
 from app.core.catalog import Catalog
 from app.core.checkup import Checkup
 from app.core.exporter import Exporter
@@ -48,6 +49,7 @@ class Services:
     backends: Backends
     catalog: Catalog
     registry: Registry
+    bulk: Bulk
     applier: Applier
     holders: Holders
     trials: Trials

@@ -14,7 +14,7 @@ from app.core.held import Held
 from app.core.limits import Limit
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.peppers import Peppers
-from app.core.search import Found
+from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
@@ -91,6 +91,10 @@ class Catalog:
         """Return which of *token_ids*, of at most some hundred tokens, are not of tokens that have ended."""
         return self._store.stored([name for name in token_ids if tokens.TOKEN_ID.fullmatch(name)])
 
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        """Return the usage of each of *tokens* up to *now_s*, without its days, in one round trip."""
+        return self._store.usages(tokens, now_s) if tokens else ()
+
     def page(self, number: int) -> Page:
         """Return page *number* of all tokens, or the last page if there are fewer."""
         found, total = self._store.page(number, PAGE_SIZE)
@@ -151,12 +155,9 @@ class Catalog:
         query = search.understand(typed, self._prefix) if typed else None
         return self._store.ended(query, start if start and ended.CURSOR.fullmatch(start) else None, size)
 
-    def all_ended(self, host: str | None) -> Iterator[EndedToken]:
-        """Yield every token that ended, or those that opened *host* or listed it, the last to end first.
-
-        Raises InvalidQueryError.
-        """
-        query, start = None if host is None else search.by_host(host), None
+    def all_ended(self, query: Query | None = None) -> Iterator[EndedToken]:
+        """Yield every token that ended, or those that match *query*, the last to end first."""
+        start = None
         self._store.collect_ended()
         while True:
             found = self._store.ended(query, start, PAGE_SIZE)

@@ -40,6 +40,10 @@ class TokenStore(Protocol):
         """Return which of *token_ids* are ids of stored tokens."""
         ...
 
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        """Return the usage of each of *tokens* up to *now_s*, without its days."""
+        ...
+
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         """Return the tokens of page *number*, newest first, and the count of all tokens."""
         ...

@@ -81,3 +81,24 @@ for (const chart of all("figure.chart")) {
   });
   periods.forEach((period, number) => period.addEventListener("pointerenter", () => show(number)));
 }
+
+// Table: "/" focuses the search, and one box checks all tokens on the page.
+document.addEventListener("keydown", (event) => {
+  const field = document.getElementById("q");
+  const isTyping = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping || !field) return;
+  event.preventDefault();
+  field.focus();
+  field.select();
+});
+
+// A proxy may have changed the scheme and the port that the service saw.
+for (const field of all("[data-origin]")) field.value = field.value.replace(/https?:\/\/[^/]+/, location.origin);
+
+for (const label of all("[data-all]")) {
+  const box = label.querySelector("input");
+  const rows = [...all("[name=token][form=bulk]")];
+  label.hidden = rows.length === 0;
+  box.addEventListener("change", () => rows.forEach((row) => (row.checked = box.checked)));
+  for (const row of rows) row.addEventListener("change", () => (box.checked = rows.every((each) => each.checked)));
+}

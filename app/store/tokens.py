@@ -73,6 +73,10 @@ class RedisTokens(TokenStore):
             found = self._index.namesakes(entries) if entries else []
             return {token.id for token in self._pages.tokens_of([*filter(None, found)])}
 
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        with bounded(self._deadline_s):
+            return usage.read_hours(self._client, [token.digest for token in tokens], now_s)
+
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         with bounded(self._deadline_s):
             return self._pages.page(number, size)

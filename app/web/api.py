@@ -66,7 +66,7 @@ def openapi() -> Shown:
 def list_tokens() -> Shown:
     """Return tokens that match the parameters, from ``cursor`` on."""
     catalog, sent = services().catalog, request.args
-    limit, now_s = parameters.limit(), services().registry.now_s
+    limit, now_s = parameters.limit(sent), services().registry.now_s
     if listing.wants_ended(sent, *Status):
         return listing.shown(catalog.ended(sent.get("q", "").strip(), listing.ended_cursor(sent), limit))
     wanted = listing.wanted(sent, services().settings.token_prefix)

@@ -77,7 +77,7 @@ def find(sent: Mapping[str, str]) -> FoundEntries:
             problems[name] = _ADVICE.get(name, str(error))
     if problems:
         raise InvalidFieldsError(problems)
-    return services().audit.newest(_wanted(parsed), parsed["cursor"], parameters.limit())
+    return services().audit.newest(_wanted(parsed), parsed["cursor"], parameters.limit(sent))
 
 
 def _wanted(parsed: Mapping[str, Any]) -> Wanted:

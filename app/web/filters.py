@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -14,20 +15,22 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from app.core import credentials, durations
+from app.core import credentials, durations, standing
 from app.core.audit_words import told
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339, to_the_minute
 from app.core.text import grouped, visible
-from app.core.tokens import TOKEN_ID, beginning
+from app.core.tokens import TOKEN_ID, Status, beginning
 from app.core.usage import COUNTERS, total
 from app.web.charts import Chart, short
+from app.web.listing import ENDED
 
 # The lists that a token may do without.
 _RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
 _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
+_BREAKS = re.compile("(?<=[.@/-])(?=.)")
 _CODE = re.compile("`([^`]+)`")
 
 
@@ -44,6 +47,8 @@ def register(app: Flask) -> None:
     app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
     app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
     app.jinja_env.globals["usage_counters"] = COUNTERS
+    app.jinja_env.globals["statuses"] = [*sorted(Status, key=Status.UNREADABLE.__eq__), ENDED]
+    app.jinja_env.globals["standing_of_ended"] = standing.ended
     app.jinja_env.globals["remembered_days"] = REMEMBERED_DAYS
 
     @app.url_defaults
@@ -89,6 +94,35 @@ def _with_date(words: str, seconds: int) -> str:
     return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(rfc3339(seconds), utc)
 
 
+@pass_context
+def _when(context: Context, seconds: int | None, *, past: bool = False, otherwise: str = "never") -> str:
+    now = context["now"]
+    if seconds is None:
+        return otherwise
+    at = min(seconds, now) if past else seconds
+    words, utc = durations.distance(at - now, durations.SHORT), to_the_minute(seconds)
+    mark = Markup('<time datetime="{}" title="{}" tabindex="0">{}</time>')
+    return mark.format(rfc3339(seconds), utc, words) if utc else words
+
+
+@pass_context
+def _age(context: Context, created_at: int) -> str:
+    return durations.distance(min(created_at - context["now"], 0), durations.SHORT)
+
+
+def breakable(text: str) -> Markup:
+    """Return *text* as a page may show it, with a break allowed after each of ``. - @ /``."""
+    return Markup("<wbr>").join(_BREAKS.split(str(shown(text))))
+
+
+def rate(max_requests: int, window_s: int) -> str:
+    """Return a rate limit such as ``100 / 1 s``."""
+    if not max_requests:
+        return "unlimited"
+    window = durations.in_words(window_s, durations.SHORT).replace(" ", "\xa0")
+    return f"{grouped(max_requests)} / {window}"
+
+
 def code(text: str) -> Markup:
     """Return *text* with what is in backquotes as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
@@ -115,7 +149,12 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "total": total,
     "told": told,
     "short": short,
+    "when": _when,
+    "age": _age,
+    "shell": shlex.quote,
+    "breakable": breakable,
     "grouped": grouped,
+    "rate": rate,
 }
 
 

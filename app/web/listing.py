@@ -31,10 +31,10 @@ _SECRET = "that may be a token, and a token does not belong in an address"  # no
 _PAGE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
-def page_number(sent: Mapping[str, str]) -> int:
-    """Return the number in the parameter ``page``, or 1 if it is not one."""
+def page_number(sent: Mapping[str, str]) -> int | None:
+    """Return the number in the parameter ``page``, as older versions had it, or None if it is not one."""
     number = sent.get("page", "")
-    return int(number) if _PAGE.fullmatch(number) else 1
+    return int(number) if _PAGE.fullmatch(number) else None
 
 
 def wants_ended(sent: Mapping[str, str], *others: str) -> bool:

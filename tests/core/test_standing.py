@@ -71,5 +71,5 @@ def test_ended(ending: Ending) -> None:
     """A token that ended stands as it ended, with the moment."""
     found = ended(EndedToken(digest="ab" * 32, id="0" * 16, ending=ending, ended_at=NOW - 7200), NOW)
 
-    assert found.word == ending
+    assert found.word.value == ending.value
     assert "2 hours ago, on 2026-11-24 " in found.reason

@@ -176,7 +176,7 @@ def test_expired_meanwhile(mover: Mover) -> None:
 
     assert new.load(lines, restore_ended=True) == {("tokens", Fate.ENDED): 1}
     assert new.replica.ask(secret) is Verdict.EXPIRED_TOKEN
-    (ended,) = new.replica.catalog.all_ended(None)
+    (ended,) = new.replica.catalog.all_ended()
     assert (ended.id, ended.comment) == (name, "was here")
 
 

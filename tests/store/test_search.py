@@ -65,15 +65,19 @@ def add_inherited(client: Any, count: int, hosts: str = "other.test") -> None:
         ("*", [4]),
         ("ops@", [3]),
         ("nobody@a.test", []),
+        ("night", [4]),
+        ("Ann's NIGHTLY job", [4]),
+        ("c.test", [4, 1]),
+        ("like x.c", [1]),
     ],
 )
 def test_search_by_host_and_email(client: Any, typed: str, expected: list[int]) -> None:
-    """A host finds tokens that allow it, a pattern those that list it, an @ those with it in the email."""
+    """A host finds tokens that allow it, a pattern those that list it, a part of a text those with it."""
     added = {
-        1: add(client, 1, "a.test", "xa.test"),
+        1: add(client, 1, "a.test", "xa.test", comment="like X.C.Test"),
         2: add(client, 2, "b.c.test", "*.a.test"),
         3: add(client, 3, "app.a.test", email="Ops@a.test"),
-        4: add(client, 4, "*"),
+        4: add(client, 4, "*", comment="ann's nightly job"),
     }
 
     assert ids(find(client, typed)) == [added[number] for number in expected]
