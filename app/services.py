@@ -21,6 +21,7 @@ from app.core.importer import Importer
 from app.core.key_lists import KeyLists
 from app.core.logins import Logins
 from app.core.managed import Applier
+from app.core.overview import Overview
 from app.core.registry import Registry
 from app.core.trials import Trials
 from app.core.verdicts import Verdict
@@ -47,6 +48,7 @@ class Services:
     gate: Gate
     backends: Backends
     catalog: Catalog
+    overview: Overview
     registry: Registry
     applier: Applier
     holders: Holders
