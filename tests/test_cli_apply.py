@@ -205,6 +205,12 @@ def test_digest(run: Run) -> None:
     secret, digest = run("digest", "--new").stdout.split()
     assert (secret.startswith("acl_"), digest) == (True, Peppers(PEPPER).digest(secret))
 
+    assert json.loads(run("digest", "--json", input=SECRET).stdout) == {
+        "sha256": Peppers(PEPPER).digest(SECRET)
+    }
+    both = json.loads(run("digest", "--new", "--json").stdout)
+    assert both == {"token": both["token"], "sha256": Peppers(PEPPER).digest(both["token"])}
+
 
 @pytest.mark.parametrize("secret", ["short", "two words and some more of them", "acl_" + "a" * 38])
 def test_digest_of_an_unusable_secret(run: Run, secret: str) -> None:

@@ -188,7 +188,7 @@ def test_existing(mover: Mover) -> None:
     mover.replica.edit(name, {"comment": "new"})
 
     report = mover.check(lines)
-    assert report.problems == [(3, f"sha256: another token, {name}, is here")]
+    assert report.problems == [(3, f"sha256: token {name} is here and differs: comment")]
     assert report.is_conflict
     assert mover.check(lines, skip_existing=True).problems == []
     assert mover.load(lines, skip_existing=True) == {("tokens", Fate.SAME): 1, ("tokens", Fate.TAKEN): 1}
