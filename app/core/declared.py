@@ -15,6 +15,7 @@ from app.core.peppers import Peppers
 from app.core.tokens import Token
 
 KEY = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+KEY_RULE = "a key has 1 to 64 letters, digits and . _ -, and begins with none of . _ -"
 # A number of seconds from now would move the end at each apply.
 DECLARABLE = tuple(name for name in FIELDS if name != "ttl_seconds")
 _END = FIELDS["expires_at"].kind
