@@ -94,6 +94,8 @@ def _declarations(file: str | None) -> Declarations:
         declared = services().settings.tokens_file if file is None else read(file)
     except InvalidFileError as error:
         raise _complaint(error) from None
+    if declared.is_left_out:
+        raise click.ClickException("TOKENS_FILE can't be used; nothing was changed")
     if not declared:
         raise click.UsageError("name a FILE, or set TOKENS_FILE")
     return declared

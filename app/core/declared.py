@@ -53,11 +53,13 @@ class Declarations:
     """The tokens of one file.
 
     *is_given* tells a file without tokens from no file, and *is_late* one that a running service read again.
+    *is_left_out* tells a file that is not valid, and that a command does not need, from no file.
     """
 
     tokens: tuple[Declared, ...] = ()
     is_given: bool = False
     is_late: bool = False
+    is_left_out: bool = False
 
     def __bool__(self) -> bool:
         return self.is_given
