@@ -99,8 +99,7 @@ def test_fsync(server: RedisServer, operator: Any) -> None:
 def test_confirmation(binary: str) -> None:
     """A server without WAITAOF is found, unless it syncs before it replies."""
     with RedisServer(options=[*shipped_redis(), *OPERATOR], binary=binary) as server:
-        login = {"username": "operator", "password": "x"}
-        with redis.Redis(port=server.port, **login) as operator:
+        with redis.Redis(port=server.port, username="operator", password="x") as operator:
             is_confirming = operator.eval("return #redis.call('COMMAND', 'DOCS', 'WAITAOF')", 0) > 0
             assert ("redis-unconfirming" in examined(server.port)) is not is_confirming
             operator.config_set("appendfsync", "always")
