@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,24 +116,6 @@ def test_standard_input(run: Run, path: Path) -> None:
     """A file on standard input is applied too."""
     assert run("apply", "-", input=path.read_text()).stdout.startswith("+ ci: create for a.test\n")
     assert "'standard input' is not TOML" in run("apply", "-", input="x").output
-
-
-def test_documented_example(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands in docs/tokens-file.md, on the file there, print what the page says."""
-    monkeypatch.chdir(tmp_path)
-    Path("tokens.toml").write_text(recipe("The file", "toml", DOCS))
-    Path("secrets").mkdir()
-    secret, digest = run("digest", "--new").stdout.split()
-    Path("secrets/ci-deploy").write_text(f"{secret}\n")
-    Path("secrets/ci-deploy").chmod(0o640)
-    assert run("digest", input=secret).stdout == f"{digest}\n"
-
-    steps = recipe("Try it", "console", DOCS).split("$ ")[1:]
-    for command, _, expected in (step.partition("\n") for step in steps):
-        if command.startswith("sed"):
-            subprocess.run(command, shell=True, check=True)  # noqa: S602 - it is in our documents
-        else:
-            assert run(*command.removeprefix("flask --app wsgi tokens ").split()).stdout == expected
 
 
 def test_documented_mistake(tmp_path: Path) -> None:
