@@ -55,7 +55,8 @@ def test_apply(run: Run, path: Path) -> None:
     )
     assert run("apply", str(path)).output == "no changes, 1 unchanged\n"
     assert json.loads(run("show", "-", "--json", input=SECRET).stdout)["managed"] == "ci"
-    assert "  Managed as    ci, by TOKENS_FILE\n" in run("show", "-", input=SECRET).stdout
+    assert "  Managed as    ci, by a tokens file\n" in run("show", "-", input=SECRET).stdout
+    assert "  Managed as    ci, by TOKENS_FILE\n" in run("show", "-", input=SECRET, TOKENS_FILE=path).stdout
 
 
 def test_dry_run(run: Run, path: Path) -> None:
@@ -172,7 +173,9 @@ def test_emergency(run: Run, path: Path) -> None:
     """A leaked token is disabled at once with --force, and applying the file again does not enable it."""
     run("apply", str(path))
     name = json.loads(run("list", "--json").output)["id"]
-    assert "change it there" in run("disable", name).output
+    refused = run("disable", name)
+    assert "change it there" in refused.stderr
+    assert "tokens disable --force stops it at once" in refused.stderr
     assert run("disable", name, "--force").exit_code == 0
 
     assert "  ci: is disabled, and stays so" in run("apply", str(path)).stdout

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import click
 
 from app.cli import output
 from app.cli.rows import COLORS, NEVER, past
 from app.core import durations
+from app.core.declared import file_of
 from app.core.fields import KEPT, Field
 from app.core.kinds import Moment
 from app.core.moments import rfc3339
@@ -30,7 +31,7 @@ _FACTS = [field for field in KEPT if field not in _RESTRICTIONS and field.name n
 def of_token(token: Token, usage: Usage, settings: Settings, now_s: int) -> Iterator[str]:
     """Yield the lines of the block."""
     yield click.style(f"Token {token.id}", bold=True)
-    yield from _facts(token, now_s)
+    yield from _facts(token, settings.tokens_file.keys, now_s)
     yield click.style("Restrictions", bold=True)
     for field in _RESTRICTIONS:
         yield _line(field.label, _value(field, token, now_s) or "any")
@@ -41,11 +42,11 @@ def of_token(token: Token, usage: Usage, settings: Settings, now_s: int) -> Iter
     yield from _usage(usage)
 
 
-def _facts(token: Token, now_s: int) -> Iterator[str]:
+def _facts(token: Token, declared: Collection[str], now_s: int) -> Iterator[str]:
     status = token.status(now_s)
     yield _line("Status", f"{status}: {token.fault}" if token.fault else status, COLORS[status])
     if token.managed:
-        yield _line("Managed as", f"{token.managed}, by TOKENS_FILE")
+        yield _line("Managed as", f"{token.managed}, by {file_of(token, declared)}")
     for field in _FACTS:
         if text := _value(field, token, now_s):
             yield _line(field.label, text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from app.core import fields, tokens
 from app.core.defaults import Defaults
-from app.core.errors import ConflictError
+from app.core.errors import ManagedError
 from app.core.fields import FIELDS, InvalidFieldsError, Terms
 from app.core.peppers import Peppers
 from app.core.tokens import Token
@@ -63,6 +63,11 @@ class Declarations:
 
     def __bool__(self) -> bool:
         return self.is_given
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Return the keys of the tokens."""
+        return frozenset(each.key for each in self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +151,18 @@ def _without_ttl(error: InvalidFieldsError) -> InvalidFieldsError:
     return InvalidFieldsError(problems)
 
 
-def refuse_managed(token: Token) -> None:
-    """Raise ConflictError if a file manages *token*: the next time that it is applied undoes the change."""
+def refuse_managed(token: Token, declared: Collection[str]) -> None:
+    """Raise ManagedError if a file manages *token*: the next time that it is applied undoes the change.
+
+    *declared* are the keys of TOKENS_FILE; ``tokens apply`` may have applied another file.
+    """
     if token.managed:
-        raise ConflictError(
-            f"this token is managed by TOKENS_FILE as `{token.managed}`; change it there. Nothing was changed"
+        file = file_of(token, declared)
+        raise ManagedError(
+            f"this token is managed by {file} as `{token.managed}`; change it there. Nothing was changed"
         )
+
+
+def file_of(token: Token, declared: Collection[str]) -> str:
+    """Return what to call the file that manages *token*."""
+    return "TOKENS_FILE" if token.managed in declared else "a tokens file"
