@@ -33,6 +33,7 @@ VARIED = {
     r"\b[0-9a-f]{64}\b": "SHA256",
     r"\b1[0-9a-hjkmnp-tv-z]{15}\b": "ID",
     r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z": "MOMENT",
+    r"\n {22}(?=\S)": " ",  # where a line wraps depends on the name of the user
     r"less than a minute ago|[0-9]+ minutes? ago": "AGO",
     r"resets in [0-9]+ [a-z]+": "RESETS",
     r"\S+ \(shell\)": "USER (shell)",

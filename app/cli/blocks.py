@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Collection, Iterator
 
 import click
@@ -15,7 +13,7 @@ from app.core.declared import file_of
 from app.core.fields import KEPT, Field
 from app.core.kinds import Moment
 from app.core.moments import rfc3339
-from app.core.text import visible
+from app.core.text import counted, visible
 from app.core.tokens import Token
 from app.core.usage import COUNTERS, Usage
 from app.settings import Settings
@@ -77,7 +75,7 @@ def _rate_limit(token: Token, settings: Settings) -> str:
     window_s = token.rate_limit_window_sec or settings.rate_limit_window_sec
     window = durations.in_words(window_s).removeprefix("1 ")
     origin = ", which is RATE_LIMIT_MAX" if token.rate_limit_max is None else ""
-    return (f"{most} requests per {window}" if most else "unlimited") + origin
+    return (f"{counted(most, 'request')} per {window}" if most else "unlimited") + origin
 
 
 def _quota(token: Token, now_s: int) -> str:
@@ -85,7 +83,7 @@ def _quota(token: Token, now_s: int) -> str:
     if not quota:
         return "none"
     return (
-        f"{quota.max} requests per {quota.period}: {quota.used} used, {quota.remaining} left, "
+        f"{counted(quota.max, 'request')} per {quota.period}: {quota.used} used, {quota.remaining} left, "
         f"resets {_when(quota.resets_at, now_s, '')}"
     )
 
@@ -98,9 +96,5 @@ def _when(seconds: int | None, now_s: int, otherwise: str) -> str:
 
 def _line(label: str, text: str, color: str | None = None) -> str:
     """Return a label and its text, which a terminal shows beside it if it takes several lines."""
-    shown = visible(text)
-    if output.is_terminal():
-        columns = max(shutil.get_terminal_size().columns - len(_INDENT), 20)
-        lines = textwrap.wrap(shown, columns, break_long_words=False, break_on_hyphens=False)
-        shown = f"\n{_INDENT}".join(lines)
+    shown = output.wrapped(visible(text), _INDENT)
     return f"  {label:<{_LABEL_CHARS}}  " + (click.style(shown, fg=color) if color else shown)

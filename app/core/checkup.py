@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from app.core.findings import Finding, finding
+from app.core.text import counted
 
 OLDEST, CONFIRMING = (7, 0), (7, 2)
 SAFE_POLICY = "noeviction"
@@ -131,7 +132,7 @@ def _replication(server: Server, info: Mapping[str, str], at: str) -> Iterator[F
     # off stops by itself.
     replicas = _number(info, "connected_slaves")
     if replicas and "min_slaves_good_slaves" not in info and not server.is_cluster:
-        yield finding("redis-replicas-unguarded", server=at, count=replicas)
+        yield finding("redis-replicas-unguarded", server=at, replicas=counted(replicas, "replica"))
 
 
 def _number(info: Mapping[str, str], name: str) -> int:

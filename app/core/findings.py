@@ -254,7 +254,7 @@ RULES: Mapping[str, Rule] = {
     "redis-replicas-unguarded": Rule(
         _WARNING,
         _REDIS,
-        "Redis{server} has {count} replicas and min-replicas-to-write 0",
+        "Redis{server} has {replicas} and min-replicas-to-write 0",
         "Cut off from its replicas, it goes on taking writes that a failover undoes: deleted tokens return.",
         "Set min-replicas-to-write 1 and min-replicas-max-lag 2; see docs/redis.md#what-can-be-lost.",
     ),
