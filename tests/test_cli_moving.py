@@ -378,3 +378,5 @@ def test_import_of_keys_in_json(run: Run, tmp_path: Path) -> None:
     assert shown["counts"] == {"tokens": {"new": 2}}
     assert (shown["imported"], shown["durability"]) == (2, "no_file")
     assert json.loads(run("show", shown["created"][0]["id"], "--json").stdout)["comment"] == "Ann"
+    again = json.loads(run("import", str(path), "--hosts", "c.example", "--skip-existing", "--json").stdout)
+    assert (again["imported"], again["durability"], again["counts"]) == (0, None, {"tokens": {"taken": 2}})

@@ -57,7 +57,7 @@ class ImportReport:
         self._sum_up(counts, why, new="to import", durability=None)
 
     def done(self, counts: Counts, durability: Durability | None) -> None:
-        """Print how many rows have each fate; a *durability* of None is that of an interrupted import."""
+        """Print how many rows have each fate; a *durability* of None is that of no change, or of some."""
         self._sum_up(counts, "", new=Fate.NEW, durability=durability)
         if warning := WARNINGS.get(durability) if durability else None:
             click.echo(f"{warning}.", err=True)

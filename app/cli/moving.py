@@ -170,7 +170,7 @@ def _run(source: BinaryIO, rows: Rows, options: Options, report: Report, printed
         so_far = f"{counted(printed.imported, 'line')} imported"
         click.echo(f"Error: {visible(str(error))}. {so_far}. {_AGAIN}", err=True)
         return Code.UNAVAILABLE
-    printed.done(counts, services().registry.durability())
+    printed.done(counts, services().registry.durability() if printed.imported else None)
     if late := left_out(counts) - left_out(report.counts):
         appeared = f"for {counted(late, 'line')}, other tokens have appeared meanwhile"
         click.echo(f"Error: {appeared}. {_AGAIN}", err=True)
