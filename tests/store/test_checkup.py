@@ -56,7 +56,7 @@ def _operator(server: RedisServer) -> Iterator[Any]:
         before = client.config_get("*")
         yield client
         client.replicaof("NO", "ONE")
-        for name in ("appendfsync", "maxmemory", "maxmemory-policy", "appendonly"):
+        for name in ("min-replicas-to-write", "appendfsync", "maxmemory", "maxmemory-policy", "appendonly"):
             client.config_set(name, before[name])
         client.execute_command(
             "ACL SETUSER default on nopass resetkeys", *f"{NEEDED} -@dangerous +info +time".split()
@@ -162,8 +162,8 @@ def test_unguarded_replicas(server: RedisServer, operator: Any) -> None:
         until(lambda: replica.client().info("replication")["master_link_status"] == "up")
         assert set(found(server.port)) == {"redis-replicas-unguarded"}
         operator.config_set("min-replicas-to-write", 1)
+        until(lambda: operator.info("replication")["min_slaves_good_slaves"] == 1)
         assert found(server.port) == {}
-        operator.config_set("min-replicas-to-write", 0)
 
 
 def test_wrong_pepper(server: RedisServer, operator: Any) -> None:
