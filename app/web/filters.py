@@ -19,7 +19,7 @@ from app.core import credentials, durations
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339
-from app.core.text import visible
+from app.core.text import counted, visible
 from app.core.tokens import TOKEN_ID, beginning
 from app.core.usage import COUNTERS, total
 from app.web.charts import Chart, grouped, short
@@ -119,6 +119,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "total": total,
     "short": short,
     "grouped": grouped,
+    "counted": counted,
 }
 
 
