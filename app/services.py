@@ -22,6 +22,7 @@ from app.core.importer import Importer
 from app.core.key_lists import KeyLists
 from app.core.logins import Logins
 from app.core.managed import Applier
+from app.core.overview import Overview
 from app.core.registry import Registry
 from app.core.trials import Trials
 from app.core.verdicts import Verdict
@@ -48,6 +49,7 @@ class Services:
     gate: Gate
     backends: Backends
     catalog: Catalog
+    overview: Overview
     registry: Registry
     bulk: Bulk
     applier: Applier

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.core import durations
+from app.core.text import counted
 
 MAX_REQUESTS = 10_000
 MAX_WINDOW_S = 86_400 * 31
@@ -27,7 +28,7 @@ class Limit:
 
     def __str__(self) -> str:
         window = durations.in_words(self.window_s).removeprefix("1 ")
-        return f"{self.max_requests} requests per {window}" if self.max_requests else "unlimited"
+        return f"{counted(self.max_requests, 'request')} per {window}" if self.max_requests else "unlimited"
 
     def of(self, max_requests: int | None, window_s: int | None) -> Limit:
         """Return the limit of a token, which has this one where its own figures are None."""

@@ -57,3 +57,8 @@ def parse_line(typed: str) -> str:
 def grouped(number: int) -> str:
     """Return *number* with a no-break space between groups of three digits."""
     return f"{number:,}".replace(",", "\xa0")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return *number* and *noun*, with an s unless it is one of them."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -14,6 +14,7 @@ from app.core.limits import Limit
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.tokens import Token
+from app.core.totals import Totals, Use
 from app.core.usage import Usage
 
 
@@ -58,6 +59,14 @@ class TokenStore(Protocol):
 
     def counts(self) -> Counts | None:
         """Return how many tokens have each status, as of the last census; None before the first one."""
+        ...
+
+    def totals(self) -> Totals | None:
+        """Return what all tokens add up to, as of the last census; None before the first one."""
+        ...
+
+    def users(self, uses: Sequence[Use]) -> Sequence[Token]:
+        """Return the tokens of *uses* that are still stored under the same digest."""
         ...
 
     def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:

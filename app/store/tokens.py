@@ -15,6 +15,7 @@ from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
+from app.core.totals import Totals, Use
 from app.core.usage import Usage
 from app.store import keys, usage
 from app.store.backfill import Backfill
@@ -91,6 +92,14 @@ class RedisTokens(TokenStore):
     def counts(self) -> Counts | None:
         with bounded(self._deadline_s):
             return self._census.counts()
+
+    def totals(self) -> Totals | None:
+        with bounded(self._deadline_s):
+            return self._census.totals()
+
+    def users(self, uses: Sequence[Use]) -> Sequence[Token]:
+        with bounded(self._deadline_s):
+            return self._pages.tokens_of([keys.index_entry(use.token_id, use.digest) for use in uses])
 
     def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
         with bounded(self._deadline_s):

@@ -20,7 +20,7 @@ from app.core.audit_words import told
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339, to_the_minute
-from app.core.text import grouped, visible
+from app.core.text import counted, grouped, visible
 from app.core.tokens import TOKEN_ID, Status, beginning
 from app.core.usage import COUNTERS, total
 from app.web.charts import Chart, short
@@ -155,6 +155,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "breakable": breakable,
     "grouped": grouped,
     "rate": rate,
+    "counted": counted,
 }
 
 
