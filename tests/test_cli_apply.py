@@ -139,7 +139,7 @@ def test_documented_example(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_documented_mistake(tmp_path: Path) -> None:
     """The message in docs/tokens-file.md is that of such a mistake in the file there."""
-    shown = recipe("The file", "text", DOCS).replace("email, …\n", "email, ")
+    shown = recipe("The file", "text", DOCS).replace("comment, …\n", "comment, ")
     text = (
         recipe("The file", "toml", DOCS)
         .replace('hosts = ["prom', 'host = ["prom')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -15,7 +15,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from app.core import credentials, durations
+from app.core import credentials, durations, snippets
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339
@@ -35,12 +35,11 @@ def register(app: Flask) -> None:
     app.jinja_env.finalize = shown
     app.jinja_env.filters |= _FILTERS
     app.add_template_test(is_token_id, "token_id")
-    app.add_template_global(credentials.headers, "credential_headers")
-    app.add_template_global(credentials.curl)
+    app.add_template_global(marked_labels)
     app.add_template_global(beginning, "beginning_of_secrets")
     app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
-    app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
+    app.jinja_env.globals["labels_hint"] = snippets.LABELS_HINT
     app.jinja_env.globals["usage_counters"] = COUNTERS
     app.jinja_env.globals["remembered_days"] = REMEMBERED_DAYS
 
@@ -94,6 +93,17 @@ def _with_date(words: str, seconds: int) -> str:
 def code(text: str) -> Markup:
     """Return *text* with what is in backquotes as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
+
+
+def marked_labels(sources: Sequence[credentials.Source]) -> str:
+    """Return the Docker labels for a backend, with the parts to replace highlighted."""
+    mark = Markup("<mark>{}</mark>").format
+    return snippets.labels(
+        sources,
+        mark(snippets.ROUTER),
+        mark(snippets.SERVICE),
+        Markup(snippets.LABELS),  # noqa: S704 - a constant
+    )
 
 
 def capital(text: str) -> str:

@@ -6,7 +6,6 @@ from flask import redirect, request, url_for
 from werkzeug.sansio.response import Response
 
 from app.core.changes import Change
-from app.core.fields import InvalidFieldsError
 from app.core.tokens import Token
 from app.services import services
 from app.web import forms
@@ -20,17 +19,6 @@ from app.web.console.rendering import Shown, doubt_after, render
 def token_page(token_id: str) -> Shown:
     """Show one token, its usage and the actions on it."""
     return _token_page(services().catalog.find_public(token_id))
-
-
-@bp.post("/edit_token")
-def edit_token() -> Shown | Response:
-    """Change the submitted fields of a token and leave the others unchanged."""
-    token = services().catalog.find(forms.token(request.form))
-    try:
-        change = services().registry.edit(operator(), token, forms.typed(request.form, forms.TOKEN))
-        return _done("edited", change)
-    except InvalidFieldsError as error:
-        return _token_page(token, error.problems)
 
 
 @bp.post("/disable_token")
@@ -71,9 +59,6 @@ def _done(verb: str, change: Change) -> Response:
     return redirect(url_for("admin.token_page", token_id=name, done=verb, disk=doubt_after(change)), 303)
 
 
-def _token_page(token: Token, problems: dict[str, str] | None = None) -> Shown:
-    typed = forms.as_typed(request.form) if problems else {}
+def _token_page(token: Token) -> str:
     now_s = services().registry.now_s
-    usage = services().catalog.usage(token, now_s)
-    page = render("token.html", now_s, token=token, usage=usage, problems=problems or {}, typed=typed)
-    return (page, 400) if problems else page
+    return render("token.html", now_s, token=token, usage=services().catalog.usage(token, now_s))
