@@ -91,7 +91,7 @@ def test_hints(client: FlaskClient, database: Any) -> None:
     new, edit = (Operator(client).get(path).text for path in ("/new", f"/tokens/{OLD}/edit"))
 
     for page, blank in ((new, "30 days, the default"), (edit, "leave unchanged")):
-        lives = re.findall(r'<option value="(\d*)"[^>]*>([^<]*)', page[: page.index('id="expires_at"')])
+        lives = re.findall(r'<option[^>]* value="(\d*)"[^>]*>([^<]*)', page[: page.index('id="expires_at"')])
         assert "at most 30 days" in page
         assert lives == [("", blank), (f"{7 * DAY_S}", "7 days"), (f"{30 * DAY_S}", "30 days")]
 
