@@ -107,7 +107,7 @@ class Registry:
         """
         now_s = self.now_s
         refuse_managed(token, self._defaults.declared)
-        _refuse_unreadable(token)
+        refuse_unreadable(token)
         draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._changes.edit(actor, token, draft, window_s, enabled=enabled)
@@ -117,7 +117,7 @@ class Registry:
         """Enable or disable *token*, even one that a file manages if *force*; raise ConflictError."""
         if not force:
             refuse_managed(token, self._defaults.declared)
-        _refuse_unreadable(token)
+        refuse_unreadable(token)
         durability = _done(self._changes.enable(actor, token, enabled=enabled))
         return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
 
@@ -195,13 +195,14 @@ def _edited(token: Token, draft: Draft, *, enabled: bool | None) -> Token:
     )
 
 
-def _refuse_unreadable(token: Token) -> None:
+def refuse_unreadable(token: Token) -> None:
+    """Raise ConflictError if the key of *token* holds no record."""
     if token.fault is Fault.KEY:
         raise ConflictError("this record can't be read and can only be deleted; nothing was changed")
 
 
 def _refuse_rotation(token: Token) -> None:
-    _refuse_unreadable(token)
+    refuse_unreadable(token)
     if token.fault:
         raise ConflictError("this record can't be read; edit the token before you rotate it")
     if not token.enabled:

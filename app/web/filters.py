@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from app.core import credentials, durations, standing
+from app.core import credentials, durations, snippets, standing
 from app.core.audit_words import told
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
@@ -39,13 +39,12 @@ def register(app: Flask) -> None:
     app.jinja_env.finalize = shown
     app.jinja_env.filters |= _FILTERS
     app.add_template_test(is_token_id, "token_id")
-    app.add_template_global(credentials.headers, "credential_headers")
-    app.add_template_global(credentials.curl)
+    app.add_template_global(marked_labels)
     app.add_template_global(beginning, "beginning_of_secrets")
     app.add_template_global(Chart, "charted")
     app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
-    app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
+    app.jinja_env.globals["labels_hint"] = snippets.LABELS_HINT
     app.jinja_env.globals["usage_counters"] = COUNTERS
     app.jinja_env.globals["statuses"] = [*sorted(Status, key=Status.UNREADABLE.__eq__), ENDED]
     app.jinja_env.globals["standing_of_ended"] = standing.ended
@@ -126,6 +125,17 @@ def rate(max_requests: int, window_s: int) -> str:
 def code(text: str) -> Markup:
     """Return *text* with what is in backquotes as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
+
+
+def marked_labels(sources: Sequence[credentials.Source]) -> str:
+    """Return the Docker labels for a backend, with the parts to replace highlighted."""
+    mark = Markup("<mark>{}</mark>").format
+    return snippets.labels(
+        sources,
+        mark(snippets.ROUTER),
+        mark(snippets.SERVICE),
+        Markup(snippets.LABELS),  # noqa: S704 - a constant
+    )
 
 
 def capital(text: str) -> str:

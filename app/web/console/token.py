@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from flask import redirect, request, url_for
@@ -13,7 +13,7 @@ from app.core.audit import FoundEntries, Wanted
 from app.core.changes import Change
 from app.core.errors import StoreUnavailableError
 from app.core.fields import InvalidFieldsError
-from app.core.hosts import ANY
+from app.core.snippets import example_host
 from app.core.standing import standing
 from app.core.tokens import Token
 from app.services import services
@@ -30,14 +30,6 @@ _CHANGES = 20
 def token_page(token_id: str) -> Shown:
     """Show one token, its usage, its changes, and what can be done to it."""
     return _page(services().catalog.find_public(token_id))
-
-
-@bp.post("/edit_token")
-def edit_token() -> Shown | Response:
-    """Change the submitted fields of a token and leave the others unchanged."""
-    token = services().catalog.find(forms.token(request.form))
-    change = services().registry.edit(operator(), token, forms.typed(request.form, forms.TOKEN))
-    return _done("edited", change)
 
 
 @bp.post("/disable_token")
@@ -118,7 +110,7 @@ def _page(token: Token, problems: Mapping[str, str] | None = None) -> str:
         limit=limit,
         admitted=catalog.admitted(token, limit) if limit.max_requests and not token.fault else 0,
         changes=_changes(token),
-        example=_example(token.hosts),
+        example=example_host(token.hosts),
         problems=problems or {},
     )
 
@@ -128,9 +120,3 @@ def _changes(token: Token) -> FoundEntries | None:
     with suppress(StoreUnavailableError):
         return services().audit.newest(Wanted(token_id=token.id), None, _CHANGES)
     return None
-
-
-def _example(hosts: Sequence[str]) -> str:
-    """Return a host that the first of *hosts* covers."""
-    pattern = hosts[0] if hosts else ""
-    return "example.com" if pattern == ANY else pattern.replace("*.", "app.", 1)
