@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from app.core.audit import Action, Entry, Via
+from app.core.audit import CUT, Action, Entry, Via
 
 _MOST_HOSTS = 3
 _MOST_CHARS = 80
@@ -86,8 +86,9 @@ def _with_hosts(did: str, link: str, changes: Changes, value: Callable[[Changed]
     if not hosts:
         return _Said(did)
     more = len(hosts) - _MOST_HOSTS
+    number = "" if hosts[-1].endswith(CUT) else f"{more} "
     comma = "," if link.startswith("which") else ""
-    shown = ", ".join(hosts[:_MOST_HOSTS]) + (f" and {more} more" if more > 0 else "")
+    shown = ", ".join(hosts[:_MOST_HOSTS]) + (f" and {number}more" if more > 0 else "")
     return _Said(did, f"{comma} {link} {shown}", frozenset() if more > 0 else frozenset({"hosts"}))
 
 

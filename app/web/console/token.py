@@ -13,7 +13,7 @@ from app.core.audit import FoundEntries, Wanted
 from app.core.changes import Change
 from app.core.errors import StoreUnavailableError
 from app.core.fields import InvalidFieldsError
-from app.core.snippets import example_host
+from app.core.snippets import example_host, snippets
 from app.core.standing import standing
 from app.core.tokens import Token
 from app.services import services
@@ -24,6 +24,7 @@ from app.web.console.new import show_secret
 from app.web.console.rendering import Shown, doubt_after, render
 
 _CHANGES = 20
+_PLACEHOLDER = "YOUR-SECRET"
 
 
 @bp.get("/tokens/<token_id>")
@@ -99,7 +100,8 @@ def _done(verb: str, change: Change) -> Response:
 def _page(token: Token, problems: Mapping[str, str] | None = None) -> str:
     """Return the page of *token*; *problems* are those of a form that was sent from it."""
     catalog, now_s = services().catalog, services().registry.now_s
-    limit = services().settings.limit.of(token.rate_limit_max, token.rate_limit_window_sec)
+    settings = services().settings
+    limit = settings.limit.of(token.rate_limit_max, token.rate_limit_window_sec)
     usage = catalog.usage(token, now_s)
     return render(
         "token.html",
@@ -111,6 +113,8 @@ def _page(token: Token, problems: Mapping[str, str] | None = None) -> str:
         admitted=catalog.admitted(token, limit) if limit.max_requests and not token.fault else 0,
         changes=_changes(token),
         example=example_host(token.hosts),
+        placeholder=_PLACEHOLDER,
+        snippets=snippets(settings.credential_sources, _PLACEHOLDER, token),
         problems=problems or {},
     )
 
