@@ -69,7 +69,7 @@ def is_name(text: str) -> bool:
 def _problems(sent: Mapping[str, str]) -> dict[str, str]:
     problems = invalid(sent)
     if ("id" in sent) == ("token" in sent):
-        problems["id"] = "one of the two is needed: this, or the secret in token"
+        problems["id"] = "send this or token, which is the secret; one of the two"
     return problems
 
 

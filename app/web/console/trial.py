@@ -22,6 +22,7 @@ from app.web.messages import why
 
 _SHARED = ("id", "host", "method", "path", "address")
 _USUAL = {"method": "GET", "path": "/"}
+_EITHER = "one of the two is needed: this, or the secret beside it"
 _NO_SECRET = "an address takes no secret, because it is logged and kept; type it into the form"  # noqa: S105
 
 
@@ -74,7 +75,10 @@ def _sent() -> dict[str, str]:
     """Return the fields that are not blank; a secret counts as it was typed, as it does at /auth."""
     typed = forms.typed(request.form)
     sent = {name: text if name == forms.TOKEN else text.strip() for name, text in typed.items()}
-    return {name: text for name, text in sent.items() if text or name not in {*_SHARED, forms.TOKEN}}
+    sent = {name: text for name, text in sent.items() if text or name not in {*_SHARED, forms.TOKEN}}
+    if ("id" in sent) == (forms.TOKEN in sent):
+        raise InvalidFieldsError({"id": _EITHER} | trials.invalid(sent))
+    return sent
 
 
 def _result(sent: dict[str, str]) -> Result:
