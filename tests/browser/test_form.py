@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Dialog, Page, expect
 
 from app.core.hosts import InvalidHostPatternError, parse_pattern
-from tests.browser.conftest import Open, create
+from tests.browser.conftest import Open, create, enter
 
 pytestmark = pytest.mark.browser
 
@@ -46,8 +46,7 @@ def fill(page: Page, typed: dict[str, str]) -> None:
     """Fill in the form as an operator does."""
     page.locator("details.more-fields").evaluate_all("all => all.forEach(each => { each.open = true })")
     for name, text in typed.items():
-        field = page.locator(f"[name={name}]")
-        field.select_option(text) if name in {"ttl_seconds", "quota_period"} else field.fill(text)
+        enter(page, name, text)
 
 
 def test_same_sentence(page: Page) -> None:
