@@ -185,4 +185,5 @@ def _defaults(settings: Settings) -> Defaults:
         settings.rate_limit_window_sec,
         settings.max_ttl_seconds,
         settings.unset,
+        settings.tokens_file.keys,
     )

@@ -116,7 +116,7 @@ def _token(found: Members) -> TokenCopy:
 
 def _value(name: str, kind: Kind, found: Members, stored: Mapping[str, str]) -> Any:
     if name in stored:
-        return kind.from_record(stored[name].encode(errors="surrogateescape").decode(errors="replace"))
+        return _as_stored(name, kind, stored[name], found.get(name))
     value = found.get(name)
     if value == [] or (value in (None, "") and not FIELDS[name].is_required):
         return _BLANK[name]
@@ -124,6 +124,14 @@ def _value(name: str, kind: Kind, found: Members, stored: Mapping[str, str]) -> 
         return _list(name, tuple(value)) if isinstance(value, list) else _parsed(name, value)
     except (ValueError, TypeError, OverflowError):
         raise LineError(f"{name}: {kind}".replace("`", "")) from None
+
+
+def _as_stored(name: str, kind: Kind, text: str, shown: Any) -> Any:
+    """Return the value of a field whose record has *text*; raise LineError if the line shows another one."""
+    value = kind.from_record(text.encode(errors="surrogateescape").decode(errors="replace"))
+    if kind.to_json(value) != shown:
+        raise LineError(f"stored: its {name} does not mean what the line has as {name}; correct one of them")
+    return value
 
 
 @lru_cache(4096, typed=True)  # a number and a Boolean may be equal

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from app.core import moments
 from app.core.copies import LABELS, Columns, UsageCopy
 from app.core.copy_lines import HOUR_S
+from app.core.declared import KEY, KEY_RULE
 from app.core.fields import KEPT
 from app.core.quotas import Count
 from app.core.tokens import DIGEST, TOKEN_ID
 from app.core.usage import DAYS, HOURS, Counts
 
 _FINGERPRINT = re.compile("[0-9a-f]{16}", re.ASCII)
-_MAX_LABEL_CHARS = 1000
 _MAX_KEPT = 10**12
 _MAX_ADMITTED = 10**13
 _MAX_COUNT = 2**32
@@ -66,10 +66,14 @@ def labels(found: Members) -> dict[str, str]:
     labels = {name: found[name] for name in LABELS if found.get(name) is not None}
     if not is_fingerprint(labels.get("pepper", "0" * 16)):
         raise LineError("pepper: 16 hex digits")
-    for name, value in labels.items():
-        if not is_text(value) or not 0 < len(value) <= _MAX_LABEL_CHARS:
-            raise LineError(f"{name}: a text of at most {_MAX_LABEL_CHARS} characters")
+    if (managed := labels.get("managed")) is not None and not is_key(managed):
+        raise LineError(f"managed: {KEY_RULE}")
     return labels
+
+
+def is_key(value: Any) -> bool:
+    """Return whether a tokens file can declare a token as *value*."""
+    return isinstance(value, str) and bool(KEY.fullmatch(value))
 
 
 def digest(found: Members, name: str) -> str:

@@ -12,12 +12,19 @@ _SECONDS = re.compile("[0-9]{1,12}", re.ASCII)
 # One of each unit, several, and its size.
 Units = Sequence[tuple[str, str, int]]
 LONG: Units = (
+    ("year", "years", 31_557_600),
     ("day", "days", 86_400),
     ("hour", "hours", 3_600),
     ("minute", "minutes", 60),
     ("second", "seconds", 1),
 )
-SHORT: Units = (("day", "days", 86_400), ("h", "h", 3_600), ("min", "min", 60), ("s", "s", 1))
+SHORT: Units = (
+    ("year", "years", 31_557_600),
+    ("day", "days", 86_400),
+    ("h", "h", 3_600),
+    ("min", "min", 60),
+    ("s", "s", 1),
+)
 _MINUTE_S = 60
 
 
@@ -35,8 +42,8 @@ def parse(text: str) -> int:
 
 
 def in_words(seconds: int) -> str:
-    """Return *seconds*, at least one, in the largest unit that divides them."""
-    return _count(seconds, next(unit for unit in LONG if seconds % unit[-1] == 0))
+    """Return *seconds*, at least one, in the largest unit up to a day that divides them."""
+    return _count(seconds, next(unit for unit in LONG[1:] if seconds % unit[-1] == 0))
 
 
 def distance(seconds: int, units: Units = LONG) -> str:

@@ -31,7 +31,7 @@ GRACE = Number(0, MAX_GRACE_S)
 class Field:
     """One field of a token, under the name that it has everywhere.
 
-    *help* is a phrase in Markdown; in the form *hint* replaces it. A blank value means the value of *setting*,
+    *help* is a phrase in Markdown; in the form *hint* replaces it. A blank value means that of *setting*,
     if there is one. Neither a field nor its *partner* is set without the other. *fold* is the title of the
     collapsed part of the form that has the field. A field that is not kept is not stored in the record: the
     expiry of a token is the TTL of its key.

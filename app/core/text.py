@@ -52,3 +52,8 @@ def parse_line(typed: str) -> str:
     if end < len(bare):
         raise ValueError(f"contains the unprintable character U+{ord(bare[end]):04X}")
     return bare.strip()
+
+
+def counted(number: int, noun: str) -> str:
+    """Return *number* and *noun*, with an s unless it is one of them."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

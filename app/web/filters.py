@@ -19,7 +19,7 @@ from app.core import credentials, durations, snippets
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339
-from app.core.text import visible
+from app.core.text import counted, visible
 from app.core.tokens import TOKEN_ID, beginning
 from app.core.usage import COUNTERS, total
 
@@ -125,6 +125,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "code": code,
     "formatted": formatted,
     "total": total,
+    "counted": counted,
 }
 
 

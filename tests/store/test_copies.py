@@ -62,7 +62,7 @@ def filled(replica: Replica) -> dict[str, str]:
     _, found["full"] = replica.issue(**EVERYTHING)
     record = key(replica, found["full"])
     start, end = bounds("month", int(time.time()))
-    more = {"quota_used": f"{start} {end} 7", "pepper": replica.peppers.fingerprints[0], "managed": "web/ci"}
+    more = {"quota_used": f"{start} {end} 7", "pepper": replica.peppers.fingerprints[0], "managed": "web.ci"}
     replica.client.hset(record, mapping=more)
     replica.client.sadd(keys.MANAGED, replica.peppers.digest(found["full"]))
     _, found["used"] = replica.issue()
@@ -188,7 +188,7 @@ def test_existing(mover: Mover) -> None:
     mover.replica.edit(name, {"comment": "new"})
 
     report = mover.check(lines)
-    assert report.problems == [(3, f"sha256: another token, {name}, is here")]
+    assert report.problems == [(3, f"sha256: token {name} is here and differs: comment")]
     assert report.is_conflict
     assert mover.check(lines, skip_existing=True).problems == []
     assert mover.load(lines, skip_existing=True) == {("tokens", Fate.SAME): 1, ("tokens", Fate.TAKEN): 1}
@@ -263,7 +263,7 @@ def test_other_peppers(single_client: Any) -> None:
 def test_records_of_other_programs(mover: Mover) -> None:
     """Old and odd records move as they are, and those that can't be read are named."""
     client, digests = mover.replica.client, [f"{number:x}" * 64 for number in range(1, 7)]
-    client.hset(keys.record(digests[0]), mapping={"hosts": "Old.test, *.b.test"})
+    client.hset(keys.record(digests[0]), mapping={"hosts": "Old.test, *.b.test", "managed": "no/key"})
     client.hset(keys.record(digests[1]), mapping={"hosts": "two words", "comment": b"\xff\x00"})
     client.hset(keys.record(digests[2]), mapping={"email": "only@an.email", "methods": " , "})
     client.hset(keys.record(digests[3]), mapping={"hosts": "a.test", "rate_limit_max": "99999"})
