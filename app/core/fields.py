@@ -31,10 +31,10 @@ GRACE = Number(0, MAX_GRACE_S)
 class Field:
     """One field of a token, under the name that it has everywhere.
 
-    *help* is a phrase in Markdown; in the form *hint* replaces it, and *aside* is shown beside the label. A
-    blank value means the value of *setting*, if there is one. Neither a field nor its *partner* is set
-    without the other. *fold* is the title of the collapsed part of the form that has the field. A field that
-    is not kept is not stored in the record: the expiry of a token is the TTL of its key.
+    *help* is a phrase in Markdown; in the form *hint* replaces it. A blank value means that of *setting*,
+    if there is one. Neither a field nor its *partner* is set without the other. *fold* is the title of the
+    collapsed part of the form that has the field. A field that is not kept is not stored in the record: the
+    expiry of a token is the TTL of its key.
     """
 
     name: str
@@ -42,7 +42,6 @@ class Field:
     kind: Kind
     help: str
     hint: str = ""
-    aside: str = "optional"
     setting: str = ""
     partner: str = ""
     needs: str = ""
@@ -77,8 +76,6 @@ FIELDS: Mapping[str, Field] = {
             "Expires after",
             Lifetime(0, MAX_TTL_S, zero="never"),
             "Seconds from now until it expires, instead of `expires_at`; `MAX_TTL_SECONDS` bounds both",
-            hint="A day is 86400, 30 days are 2592000",
-            aside="seconds, optional",
             setting="token_ttl_seconds",
             is_kept=False,
         ),
@@ -87,7 +84,6 @@ FIELDS: Mapping[str, Field] = {
             "Expires at",
             Moment(),
             "When it expires, instead of `ttl_seconds`",
-            hint="When it expires, in UTC; instead of a number of seconds",
             is_kept=False,
         ),
         Field(
@@ -95,7 +91,6 @@ FIELDS: Mapping[str, Field] = {
             "Requests",
             Number(0, MAX_REQUESTS, zero="unlimited"),
             "Requests per window",
-            aside="per window, optional",
             setting="rate_limit_max",
         ),
         Field(
@@ -103,7 +98,6 @@ FIELDS: Mapping[str, Field] = {
             "Window",
             Number(1, MAX_WINDOW_S),
             "Seconds of the window",
-            aside="seconds, optional",
             setting="rate_limit_window_sec",
         ),
         Field(
@@ -111,8 +105,6 @@ FIELDS: Mapping[str, Field] = {
             "Quota",
             Number(0, quotas.MAX_REQUESTS, zero="none"),
             "Requests per calendar day or month, beside the rate limit",
-            hint="Requests per day or month; blank or 0 is none",
-            aside="requests, optional",
             partner="quota_period",
         ),
         Field(

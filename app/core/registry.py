@@ -106,18 +106,22 @@ class Registry:
         Raises InvalidFieldsError and ConflictError.
         """
         now_s = self.now_s
-        refuse_managed(token, self._defaults.declared)
-        refuse_unreadable(token)
+        self.refuse_edit(token)
         draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._changes.edit(actor, token, draft, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
 
+    def refuse_edit(self, token: Token) -> None:
+        """Raise ConflictError if *token* can't be edited, whatever the fields."""
+        refuse_managed(token, self._defaults.declared)
+        _refuse_unreadable(token)
+
     def enable(self, actor: Actor, token: Token, *, enabled: bool, force: bool = False) -> Change:
         """Enable or disable *token*, even one that a file manages if *force*; raise ConflictError."""
         if not force:
             refuse_managed(token, self._defaults.declared)
-        refuse_unreadable(token)
+        _refuse_unreadable(token)
         durability = _done(self._changes.enable(actor, token, enabled=enabled))
         return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
 
@@ -195,14 +199,13 @@ def _edited(token: Token, draft: Draft, *, enabled: bool | None) -> Token:
     )
 
 
-def refuse_unreadable(token: Token) -> None:
-    """Raise ConflictError if the key of *token* holds no record."""
+def _refuse_unreadable(token: Token) -> None:
     if token.fault is Fault.KEY:
         raise ConflictError("this record can't be read and can only be deleted; nothing was changed")
 
 
 def _refuse_rotation(token: Token) -> None:
-    refuse_unreadable(token)
+    _refuse_unreadable(token)
     if token.fault:
         raise ConflictError("this record can't be read; edit the token before you rotate it")
     if not token.enabled:

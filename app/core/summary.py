@@ -30,8 +30,10 @@ WORDS: Mapping[str, str] = {
     "at_and_below": " at {}, and below {}",
     "networks": ", for clients in {}",
     "unlimited": ", without a rate limit",
-    "second": ", at most {} requests per second",
-    "seconds": ", at most {} requests in {} seconds",
+    "request": "{} request",
+    "requests": "{} requests",
+    "second": ", at most {} per second",
+    "seconds": ", at most {} in {} seconds",
     "day": ", at most {} per day",
     "month": ", at most {} per month",
     "from": ", from {}",
@@ -108,15 +110,17 @@ def _rate(terms: Terms, default: Limit) -> str:
     window_s = terms.rate_limit_window_sec or default.window_s
     if not most:
         return WORDS["unlimited"]
-    return WORDS["second" if window_s == 1 else "seconds"].format(f"{most:,}", f"{window_s:,}")
+    return WORDS["second" if window_s == 1 else "seconds"].format(_requests(most), f"{window_s:,}")
 
 
 def _quota(terms: Terms) -> str:
-    return (
-        WORDS[terms.quota_period].format(f"{terms.quota_max:,}")
-        if terms.quota_max and terms.quota_period
-        else ""
-    )
+    if not (terms.quota_max and terms.quota_period):
+        return ""
+    return WORDS[terms.quota_period].format(_requests(terms.quota_max))
+
+
+def _requests(number: int) -> str:
+    return WORDS["request" if number == 1 else "requests"].format(f"{number:,}")
 
 
 def _span(terms: Terms) -> str:

@@ -104,6 +104,7 @@ for (const opens of all("#opens")) {
     : items.length > 1 ? fill(words.and, items.slice(0, -1).join(", "), items.at(-1)) : items.join();
   const number = (name) => /^\d{1,13}$/.test(field(name).value.trim()) ? Number(field(name).value) : undefined;
   const grouped = (value) => value.toLocaleString("en-US");
+  const requests = (value) => fill(words[value === 1 ? "request" : "requests"], grouped(value));
   const part = (word, ...values) => values[0] ? fill(words[word], ...values) : "";
 
   // The name in ASCII, as browsers and the server write it.
@@ -150,8 +151,8 @@ for (const opens of all("#opens")) {
       + part("methods", listed(list("methods").map((method) => method.toUpperCase())))
       + (exact && below ? fill(words.at_and_below, exact, below) : part("at", exact) + part("below", below))
       + part("networks", listed(list("networks")))
-      + (max ? fill(words[window === 1 ? "second" : "seconds"], grouped(max), grouped(window)) : words.unlimited)
-      + (quota && period ? fill(words[period], grouped(quota)) : "")
+      + (max ? fill(words[window === 1 ? "second" : "seconds"], requests(max), grouped(window)) : words.unlimited)
+      + (quota && period ? fill(words[period], requests(quota)) : "")
       + part("from", utc(moment(field("not_before").value)))
       + (ends ? fill(words.until, utc(ends)) : words.endless);
   }

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Dialog, Page, expect
 
 from app.core.hosts import InvalidHostPatternError, parse_pattern
-from tests.browser.conftest import Open, create
+from tests.browser.conftest import Open, create, enter
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +20,13 @@ FORMS: list[dict[str, str]] = [
     {"hosts": "bücher.example [::1] 192.0.2.1", "paths": "/a /b /c /d /e", "ttl_seconds": "0"},
     {"hosts": "a.test", "paths": "/*", "networks": "10.0.0.0/8", "rate_limit_window_sec": "3600"},
     {"hosts": "a/b", "methods": "GET"},
-    {"hosts": "a.test", "quota_max": "1000000000", "quota_period": "month", "expires_at": "2099-01-31"},
+    {
+        "hosts": "a.test",
+        "rate_limit_max": "1",
+        "quota_max": "1000000000",
+        "quota_period": "month",
+        "expires_at": "2099-01-31",
+    },
     {"hosts": "a.test", "not_before": "2098-12-31T23:59:30+02:00", "expires_at": "2099-01-31 12:00"},
 ]
 HOSTS = [
@@ -46,8 +52,7 @@ def fill(page: Page, typed: dict[str, str]) -> None:
     """Fill in the form as an operator does."""
     page.locator("details.more-fields").evaluate_all("all => all.forEach(each => { each.open = true })")
     for name, text in typed.items():
-        field = page.locator(f"[name={name}]")
-        field.select_option(text) if name in {"ttl_seconds", "quota_period"} else field.fill(text)
+        enter(page, name, text)
 
 
 def test_same_sentence(page: Page) -> None:
@@ -57,7 +62,7 @@ def test_same_sentence(page: Page) -> None:
         fill(page, typed)
         live = page.locator("#opens").inner_text()
         # With an invalid email, so that the server shows the form again.
-        again = page.context.request.post("/create_token", form=typed | {"email": "x"}).text()
+        again = page.context.request.post("/create_token", form={**typed, "email": "x"}).text()
         assert live in unescape(re.sub("<[^>]*>", "", again)).splitlines()
 
 

@@ -41,10 +41,11 @@ OPENS = "Opens app.example.com"
             HOST | {"rate_limit_max": "5", "rate_limit_window_sec": "60"},
             f"{OPENS}, at most 5 requests in 60 seconds, without an end.",
         ),
+        (HOST | {"rate_limit_max": "1"}, f"{OPENS}, at most 1 request per second, without an end."),
         (HOST | {"rate_limit_max": "0"}, f"{OPENS}, without a rate limit, without an end."),
         (
-            HOST | {"quota_max": "1000000", "quota_period": "month", "not_before": "2026-12-01T08:00"},
-            f"{OPENS}, {RATE}, at most 1,000,000 per month, from 2026-12-01 08:00 UTC, without an end.",
+            HOST | {"quota_max": "1000", "quota_period": "day", "not_before": "2026-12-01T08:00"},
+            f"{OPENS}, {RATE}, at most 1,000 requests per day, from 2026-12-01 08:00 UTC, without an end.",
         ),
         (HOST | {"ttl_seconds": "60"}, f"{OPENS}, {RATE}, until 2026-11-24 04:04 UTC."),
         (HOST | {"ttl_seconds": "soon", "email": "x"}, f"{OPENS}, {RATE}, without an end."),

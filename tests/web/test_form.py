@@ -140,7 +140,7 @@ def test_faulty_edit(operator: Operator, database: Any) -> None:
 
 @pytest.mark.parametrize(
     ("stored", "told"),
-    [({"managed": "ci"}, "TOKENS_FILE as `ci`; change it there"), (None, "only be deleted")],
+    [({"managed": "ci"}, "managed by a tokens file as `ci`; change it there"), (None, "only be deleted")],
 )
 def test_no_edit_page(operator: Operator, database: Any, stored: dict[str, str] | None, told: str) -> None:
     """A token that can't be edited has no edit page, and the answer says why and what to do."""

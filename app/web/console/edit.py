@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from flask import redirect, request, url_for
 from werkzeug.sansio.response import Response
 
-from app.core.declared import refuse_managed
 from app.core.fields import InvalidFieldsError, formatted
-from app.core.registry import refuse_unreadable
 from app.core.tokens import Token
 from app.services import services
 from app.web import forms
@@ -23,8 +21,7 @@ from app.web.console.rendering import Shown, doubt_after, render
 def edit_page(token_id: str) -> str:
     """Show the form that edits a token; one that can't be edited is a 409."""
     token = services().catalog.find_public(token_id)
-    refuse_managed(token, services().settings.tokens_file.keys)
-    refuse_unreadable(token)
+    services().registry.refuse_edit(token)
     return _form(token, formatted(token))
 
 
