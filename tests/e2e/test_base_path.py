@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from devkit.backend import Backend
+from devkit.http import Answer
 from devkit.redis_server import RedisServer
 from devkit.service import BASIC, Gunicorn
 from devkit.traefik import Traefik
@@ -26,6 +27,12 @@ def _below(redis_server: RedisServer, echo: Backend) -> Iterator[Traefik]:
         yield traefik
 
 
+def send(below: Traefik, host: str, target: str, form: str) -> Answer:
+    """Submit a form as a browser does that shows a page of *host*."""
+    headers = [AUTH, FORM, ("Origin", f"http://{host}")]
+    return below.call(host=host, target=target, headers=headers, method="POST", body=form.encode())
+
+
 @pytest.mark.parametrize("host", ["stripped.test", "kept.test"])
 def test_every_link_leads_back_through_the_proxy(below: Traefik, host: str) -> None:
     """A form is found, sent and followed by the links alone, and a token that it creates works."""
@@ -36,14 +43,11 @@ def test_every_link_leads_back_through_the_proxy(below: Traefik, host: str) -> N
     assert {link: status for link, status in found.items() if status not in {200, 405}} == {}
     assert all(link.startswith("/acl/") for link in links)
 
-    origin = ("Origin", f"http://{host}")
-    sent = {"method": "POST", "body": b"hosts=a.test", "headers": [AUTH, FORM, origin]}
-    made = below.call(host=host, target="/acl/create_token", **sent)
+    made = send(below, host, "/acl/create_token", "hosts=a.test")
     secret = re.search(r"acl_[0-9A-Za-z]{38}", made.text)
     assert secret
     assert below.call(secret[0], "a.test").status == 200
-    sent["body"] = f"token={secret[0]}".encode()
-    deleted = below.call(host=host, target="/acl/delete_token", **sent)
+    deleted = send(below, host, "/acl/delete_token", f"token={secret[0]}")
     assert deleted.status == 303
     assert below.call(host=host, target=deleted.headers["location"], headers=[AUTH]).status == 200
 
