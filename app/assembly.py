@@ -60,7 +60,6 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     return Services(
         settings=settings,
         gate=deciding.gate,
-        backends=settings.backends_file,
         catalog=catalog,
         overview=Overview(stores.tokens),
         registry=registry,

@@ -47,7 +47,6 @@ class Services:
 
     settings: Settings
     gate: Gate
-    backends: Backends
     catalog: Catalog
     overview: Overview
     registry: Registry
@@ -63,6 +62,11 @@ class Services:
     redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
     moving: Moving
+
+    @cached_property
+    def backends(self) -> Backends:
+        """The headers that backends receive."""
+        return self.settings.backends_file
 
     @cached_property
     def unlogged(self) -> frozenset[Verdict]:

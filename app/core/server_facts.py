@@ -21,7 +21,7 @@ def facts_of(server: Server, durability: Durability | None) -> Iterator[tuple[st
     """Yield the name of each fact and the fact; nothing of a server that does not answer."""
     if server.unreachable:
         return
-    for name, fact in _FACTS.items() if server.info else ():
+    for name, fact in FACTS.items() if server.info else ():
         yield name, fact(server.info or {})
     yield "Round trip", f"{server.trip_s * 1000:.1f} ms"
     if server.fsync:
@@ -67,7 +67,7 @@ def _replication(info: Info) -> str:
     return f"primary, {number(info, 'connected_slaves')} replicas"
 
 
-_FACTS: Mapping[str, Callable[[Info], str]] = {
+FACTS: Mapping[str, Callable[[Info], str]] = {
     "Version": _version,
     "Append-only file": _append_only_file,
     "Snapshot": _snapshot,

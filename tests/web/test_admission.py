@@ -96,9 +96,11 @@ def test_below_a_path(make_client: Make, kept: str) -> None:
         assert links
         assert [link for link in links if not link.startswith("/acl/")] == []
     made = client.post(f"{kept}/api/v1/tokens", json={"hosts": ["a.test"]}, **RIGHT)
-    assert made.location == f"/acl/api/v1/tokens/{made.json['id']}"
-    assert client.get(f"{kept}/api/v1/openapi.json", **RIGHT).json["servers"] == [{"url": "/acl/api/v1"}]
-    deleted = client.post(f"{kept}/delete_token", data={"token": made.json["id"]}, **RIGHT)
+    assert made.location == f"/acl/api/v1/tokens/{made.get_json()['id']}"
+    assert client.get(f"{kept}/api/v1/openapi.json", **RIGHT).get_json()["servers"] == [
+        {"url": "/acl/api/v1"}
+    ]
+    deleted = client.post(f"{kept}/delete_token", data={"token": made.get_json()["id"]}, **RIGHT)
     assert deleted.location.startswith("/acl/?deleted=")
     with client.get(f"{kept}/static/style.css") as style:
         assert style.status_code == 200

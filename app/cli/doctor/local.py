@@ -44,6 +44,8 @@ def settings_findings(settings: Settings) -> Iterator[Finding]:
     for network in settings.trusted_proxies.networks:
         if network.prefixlen < _WIDEST[network.version] and network not in _PRIVATE:
             yield finding("proxies-too-wide", network=network)
+    if settings.admin_allowed_networks and not settings.trusted_proxies:
+        yield finding("networks-without-proxies")
     if settings.redis_tls_skip_verify:
         yield finding("redis-certificate-unchecked")
     if not settings.redis.tls:
