@@ -203,7 +203,7 @@ def test_somebody_was_faster(mover: Mover) -> None:
     mover.replica.delete(name)
     before = contents(mover.replica.client)
 
-    written = mover.copies.write(ACTOR, token_copies, restore_ended=False)
+    written = mover.copies.write(ACTOR, token_copies, restore_ended=False)()
     by_id = {copy.token.id: outcome for copy, outcome in zip(token_copies, written, strict=True)}
     assert by_id == {name: Written.ENDED, other: Written.TAKEN}
     after = contents(mover.replica.client)
