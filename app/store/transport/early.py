@@ -23,36 +23,29 @@ def send(client: Client, commands: Sequence[Command]) -> Callable[[], list[Any]]
             batch.execute_command(*command)
         replies = batch.execute(raise_on_error=False)
         return lambda: replies
-    return _Sent(client, commands).read
+    return _sent(client.connection_pool, commands)
 
 
-class _Sent:
-    """Commands on a connection of their own; if one fails, it is closed, because replies may be unread."""
+def _sent(pool: Any, commands: Sequence[Command]) -> Callable[[], list[Any]]:
+    """Send *commands* on a connection of their own, which closes itself if it fails with unread replies."""
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+    except BaseException:
+        pool.release(connection)
+        raise
 
-    def __init__(self, client: redis.Redis, commands: Sequence[Command]) -> None:
-        self._pool: Any = client.connection_pool
-        self._count = len(commands)
-        self._connection: Any = self._pool.get_connection()
-        self._close_on_failure(
-            lambda: self._connection.send_packed_command(self._connection.pack_commands(commands))
-        )
-
-    def read(self) -> list[Any]:
-        """Read all replies, and return the connection to its pool."""
-        replies: list[Any] = self._close_on_failure(lambda: [self._reply() for _ in range(self._count)])
-        self._pool.release(self._connection)
-        return replies
-
-    def _reply(self) -> Any:
+    def read() -> list[Any]:
         try:
-            return self._connection.read_response()
-        except redis.ResponseError as error:
-            return error
+            return [_reply(connection) for _ in commands]
+        finally:
+            pool.release(connection)
 
-    def _close_on_failure(self, step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        except BaseException:
-            self._connection.disconnect()
-            self._pool.release(self._connection)
-            raise
+    return read
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
