@@ -244,40 +244,6 @@ def test_redis_that_stops(run: Run, redis_server: RedisServer, tmp_path: Path, m
     assert (again.exit_code, len(run("list").output.splitlines())) == (0, 3)
 
 
-def test_redis_that_stops_during_a_write(
-    run: Run, redis_server: RedisServer, tmp_path: Path, monkeypatch: Any
-) -> None:
-    """While Redis writes a batch the next one is judged; if that fails, the first one is counted."""
-    path = tmp_path / "tokens.jsonl"
-    exported(run, path, 3)
-    emptied(redis_server)
-    monkeypatch.setattr("app.core.importer._BATCH", 1)
-    look, write, events = RedisCopies.look, RedisCopies.write, list[str]()
-
-    def look_until_written(*args: Any) -> Any:
-        if "write" in events:
-            events.append("look")
-            raise StoreUnavailableError("Redis stopped")
-        return look(*args)
-
-    def noted_write(*args: Any, **options: Any) -> Any:
-        events.append("write")
-        wait = write(*args, **options)
-
-        def noted_wait() -> Any:
-            events.append("done")
-            return wait()
-
-        return noted_wait
-
-    monkeypatch.setattr(RedisCopies, "look", look_until_written)
-    monkeypatch.setattr(RedisCopies, "write", noted_write)
-    result = run("import", str(path))
-    assert (result.exit_code, events) == (Code.UNAVAILABLE, ["write", "look", "done"])
-    assert "Redis stopped. 1 lines were imported. Repeat" in result.stderr
-    assert len(run("list").output.splitlines()) == 1
-
-
 def test_pipe(run: Run, redis_server: RedisServer, tmp_path: Path) -> None:
     """A file that can't be read twice, such as that of a shell's process substitution, is copied first."""
     path = tmp_path / "tokens.jsonl"
