@@ -13,7 +13,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 UNIT := tests/core tests/devkit $(wildcard tests/test_*.py)
 
-.PHONY: help run unit fast test cover check bench chaos audit sbom lock docs format clean
+.PHONY: help run unit fast test cover check bench chaos screenshots audit sbom lock docs format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -51,6 +51,9 @@ bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for a 
 
 chaos: .venv/.dev ## Break things under load and print what the service did (ARGS="--quick faults" for a part)
 	$(BIN)/python -m chaos $(ARGS)
+
+screenshots: .venv/.dev ## Take pictures of every page, in screenshots/
+	$(BIN)/python -m devkit.screenshots
 
 audit: .venv/.dev ## Look for known vulnerabilities in the locked packages
 	$(BIN)/python scripts/audit.py

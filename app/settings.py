@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -328,9 +328,12 @@ def load() -> Settings:
         sys.exit(str(error))
 
 
-def read() -> Settings:
-    """Return the settings from the environment and ``.env``; raises InvalidSettingsError."""
-    return Settings.from_environ(_environ())
+def read(*, without: Collection[str] = ()) -> Settings:
+    """Return the settings from the environment and ``.env`` but those *without*.
+
+    Raises InvalidSettingsError.
+    """
+    return Settings.from_environ({name: raw for name, raw in _environ().items() if name not in without})
 
 
 def _environ() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app import origins
-from app.core.declared import DECLARABLE, KEY, Declarations, Declared, InvalidFileError
+from app.core.declared import DECLARABLE, KEY, KEY_RULE, Declarations, Declared, InvalidFileError
 from app.core.fields import FIELDS
 from app.core.tokens import DIGEST
 from app.kept_file import beginning_with_file, document, text_of
@@ -115,7 +115,7 @@ class _Reading:
         before = len(self.problems)
         with self._at("tokens", key):
             if not KEY.fullmatch(key):
-                raise ValueError("a key has 1 to 64 letters, digits and . _ -, and begins with none of . _ -")
+                raise ValueError(KEY_RULE)
             if not isinstance(table, dict):
                 raise ValueError(f"a table is needed: [tokens.{key}]")  # noqa: TRY004 - a problem of the file
             declared = self._declared(key, table)

@@ -36,7 +36,8 @@ def test_several(run: Run, verb: str) -> None:
     mixed = run(verb, "missing", first, "missing", last, *more)
     assert mixed.exit_code == Code.NO_SUCH_TOKEN
     for number in (1, 3):
-        assert f"Error: token {number} of 4: no token has that id" in mixed.stderr
+        assert f"Error: token missing ({number} of 4): no token has that id" in mixed.stderr
+    assert mixed.stderr.endswith(f"\nDone: {first}, {last}.\n") is (verb != "show")
     assert len(mixed.stdout.splitlines()) >= 2
 
     again, code = run(verb, first, last, *more), Code.NO_SUCH_TOKEN if verb == "delete" else Code.DONE
@@ -52,6 +53,19 @@ def test_several_kinds_of_failures(run: Run) -> None:
     mixed = run("rotate", name, "missing")
     assert (mixed.exit_code, mixed.stdout) == (Code.REFUSED, "")
     assert f"Error: token {name}: this token is disabled" in mixed.stderr
+    assert mixed.stderr.endswith("\nDone: none.\n")
+
+
+def test_names_as_they_were_typed(run: Run) -> None:
+    """A token is named as it was typed, unless that may be a secret, and by its id if it was not typed."""
+    token, other = created(run, "a.example"), created(run, "a.example")
+    mixed = run("extend", token["sha256"], "acl_" + "x" * 38, "-", "--by", "1d", input=other["token"])
+
+    assert f"Error: token {token['sha256']}: this token has no end, so there" in mixed.stderr
+    assert "Error: token 2 of 3: no token has that id" in mixed.stderr
+    assert f"Error: token {other['id']}: this token has no end" in mixed.stderr
+    assert "xxx" not in mixed.stderr
+    assert other["token"] not in mixed.stderr
 
 
 def test_one_token_named_twice(run: Run) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app import create_app, origins
+from app.cli import output
 from app.settings import Settings, load
 
 SECRETS = {
@@ -80,6 +81,16 @@ def test_rows() -> None:
     assert ["EXPRESS_LANE", "true", "default"] in rows
     (password,) = (row for row in rows if row[0] == "ADMIN_PASS")
     assert password[2].endswith(r"pass\x1b[31m (environment)")
+
+
+def test_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal the command says that a service that runs may have other settings."""
+    told: list[str] = []
+    monkeypatch.setattr(output, "aside", told.append)
+    shown("--json")
+    shown()
+
+    assert ["make run listens on PORT" in text for text in told] == [True]
 
 
 @pytest.mark.parametrize("args", [[], ["--json"]])

@@ -163,7 +163,7 @@ def test_many_broken_lines(run: Run, tmp_path: Path) -> None:
 
     lines = run("import", str(path)).stderr.splitlines()
     assert [line for line in lines if line.startswith("line ")] == lines[:20]
-    assert lines[20] == "and 30 lines more"
+    assert lines[20] == "and 30 more lines"
     assert run("import", str(path), "--keep-going").stderr.count("kind: ") == 50
 
 
@@ -196,9 +196,13 @@ def test_conflicts(run: Run, tmp_path: Path) -> None:
 
     refused = run("import", str(path))
     assert refused.exit_code == Code.CONFLICT
-    assert f"line 2: sha256: another token, {name}, is here" in refused.stderr
+    assert f"line 2: sha256: token {name} is here and differs: comment\n" in refused.stderr
+    assert "tokens in conflict with what is here: 1" in refused.stderr
     skipped = run("import", str(path), "--skip-existing")
-    assert (skipped.exit_code, "tokens in conflict with what is here: 1" in skipped.stderr) == (0, True)
+    assert (
+        skipped.exit_code,
+        "tokens left out, because they differ from what is here: 1" in skipped.stderr,
+    ) == (0, True)
 
 
 def test_tokens_that_appear(
@@ -218,7 +222,7 @@ def test_tokens_that_appear(
 
     monkeypatch.setattr(Importer, "check", check_and_create)
     result = run("import", str(path))
-    assert (result.exit_code, "for 1 lines, other tokens" in result.stderr) == (Code.CONFLICT, True)
+    assert (result.exit_code, "for 1 line, other tokens" in result.stderr) == (Code.CONFLICT, True)
     assert json.loads(run("list", "--json").output)["hosts"] == ["b.example"]
 
 
@@ -239,7 +243,7 @@ def test_redis_that_stops(run: Run, redis_server: RedisServer, tmp_path: Path, m
     monkeypatch.setattr(RedisCopies, "write", write_once)
     result = run("import", str(path))
     assert result.exit_code == Code.UNAVAILABLE
-    assert "Redis stopped. 1 lines were imported. Repeat" in result.stderr
+    assert "Redis stopped. 1 line imported. Repeat" in result.stderr
     again = run("import", str(path))
     assert (again.exit_code, len(run("list").output.splitlines())) == (0, 3)
 
@@ -332,3 +336,47 @@ def test_keys_that_are_refused(run: Run, args: list[str], text: str, code: Code)
     result = run("import", *args, "--hosts", "a.example", input=text)
 
     assert (result.exit_code, "short" in result.output) == (code, False), result.output
+
+
+def test_export_in_json(run: Run, redis_server: RedisServer, tmp_path: Path) -> None:
+    """The summary is never in the copy: it goes to standard output only if the copy is a file."""
+    path = tmp_path / "tokens.jsonl"
+    run("create", "a.example")
+    with redis.Redis(port=redis_server.port) as client:
+        client.set("tokens:" + "ab" * 32, "no hash")
+    summary = {"exported": 1, "problems": [{"sha256": "ab" * 32, "problem": "its key holds no record"}]}
+    piped, written = run("export", "--json"), run("export", str(path), "--json")
+
+    assert (piped.exit_code, json.loads(piped.stderr)) == (Code.REFUSED, summary)
+    assert (json.loads(written.stdout), written.stderr) == (summary, "")
+    assert piped.stdout.splitlines()[1:] == path.read_text().splitlines()[1:]
+
+
+def test_import_in_json(run: Run, tmp_path: Path) -> None:
+    """A program receives one object: what was imported, how many lines have each fate, and every problem."""
+    path = tmp_path / "tokens.jsonl"
+    name = json.loads(exported(run, path, 1)[1])["id"]
+    run("edit", name, "--comment", "new")
+    path.write_text(path.read_text() + "{}\n" * 30)
+    result = run("import", str(path), "--json")
+    shown = json.loads(result.stdout)
+
+    assert (result.exit_code, result.stderr) == (Code.REFUSED, "")
+    assert (shown["imported"], shown["durability"], shown["created"]) == (0, None, [])
+    assert shown["counts"] == {"lines": {"bad": 30}, "tokens": {"taken": 1}}
+    assert [problem["line"] for problem in shown["problems"]] == [*range(2, 33)]
+    assert shown["problems"][0]["problem"] == f"sha256: token {name} is here and differs: comment"
+
+
+def test_import_of_keys_in_json(run: Run, tmp_path: Path) -> None:
+    """The ids and names of tokens of existing keys are in the same object."""
+    path = tmp_path / "keys.csv"
+    path.write_text(CSV)
+    shown = json.loads(run("import", str(path), "--hosts", "c.example", "--json").stdout)
+
+    assert [each["name"] for each in shown["created"]] == ["Ann", "Bob"]
+    assert shown["counts"] == {"tokens": {"new": 2}}
+    assert (shown["imported"], shown["durability"]) == (2, "no_file")
+    assert json.loads(run("show", shown["created"][0]["id"], "--json").stdout)["comment"] == "Ann"
+    again = json.loads(run("import", str(path), "--hosts", "c.example", "--skip-existing", "--json").stdout)
+    assert (again["imported"], again["durability"], again["counts"]) == (0, None, {"tokens": {"taken": 2}})

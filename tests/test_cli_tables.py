@@ -53,20 +53,22 @@ def test_fit(monkeypatch: pytest.MonkeyPatch, columns: int, comment: str) -> Non
     """No line is wider than the terminal, the columns are aligned, and no id is cut."""
     monkeypatch.setenv("COLUMNS", f"{columns}")
     rows = [[Cell(f"1m85v745vvbyf6s{n}"), Cell("host.example.com," * n), Cell(comment)] for n in (1, 5)]
-    head, *lines = map(unstyle, tables.lines(COLUMNS, rows))
+    printed, left_out = tables.table(COLUMNS, rows)
+    head, *lines = map(unstyle, printed)
 
     assert all(width(line) <= columns for line in (head, *lines))
     assert [line.split()[0] for line in lines] == ["1m85v745vvbyf6s1", "1m85v745vvbyf6s5"]
     start = head.find("HOSTS")
     assert all(line[start - 1 : start + 1] == " h" for line in lines) or start == -1
     assert ("COMMENT" in head) is (bool(comment) and columns >= 40)
+    assert [*head.split(), *left_out] == ["ID", "HOSTS", *(["COMMENT"] if comment else [])]
     assert all(line.endswith(LONG) for line in lines) is (comment == LONG and columns == 200)
 
 
 def test_color() -> None:
     """A color ends with its text, and does not change the width of the column."""
     rows = [[Cell("a", "green"), Cell("b")], [Cell("abc"), Cell("d")]]
-    _, *lines = tables.lines(COLUMNS[:2], rows)
+    _, *lines = tables.table(COLUMNS[:2], rows).lines
 
     assert lines == ["\x1b[32ma\x1b[0m    b", "abc  d"]
 

@@ -84,6 +84,34 @@ def test_table(
     assert "…" in plain
 
 
+def test_little_room(run: Run, environ: dict[str, str], terminal: tuple[int, int]) -> None:
+    """Columns for which there is no room are named."""
+    created(run, "a.example", "--email", "ops@a.example", "--comment", "x" * 50)
+    narrow = environ | {"COLUMNS": "60", "NO_COLOR": "1"}
+    listed = at(terminal, narrow, "tokens", "list")[0].splitlines()
+
+    assert " ".join(listed[2:]).startswith("No room here for EMAIL, COMMENT; a wider terminal or --json")
+    assert all(width(line) <= 60 for line in listed)
+
+
+def test_audit(run: Run, environ: dict[str, str], terminal: tuple[int, int]) -> None:
+    """Entries of the audit log wrap below their first word."""
+    created(run, "a.example", "--email", "ops@a.example", "--comment", "a long comment")
+    first, *more = at(terminal, environ | {"NO_COLOR": "1"}, "audit")[0].splitlines()
+
+    assert re.match(r"\S+Z  \S+ \(shell\) created token", first)
+    assert more
+    assert all(re.match(r" {22}\S", line) and width(line) <= 70 for line in more)
+
+
+def test_export(run: Run, environ: dict[str, str], terminal: tuple[int, int]) -> None:
+    """An export at a terminal has no bar between its lines."""
+    created(run, "a.example")
+    shown, _ = at(terminal, environ, "tokens", "export")
+
+    assert [line[:9] for line in shown.splitlines()] == ['{"format"', '{"kind":"']
+
+
 def test_deletion(run: Run, environ: dict[str, str], terminal: tuple[int, int]) -> None:
     """At a terminal a deletion asks, and deletes nothing without a yes."""
     name = created(run, "a.example", "--comment", "precious")["id"]

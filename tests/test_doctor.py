@@ -127,6 +127,8 @@ def test_heartbeats(tmp_path: Path) -> None:
     ("info", "expected"),
     [
         ({"redis_version": "6.2.14"}, "redis-too-old"),
+        ({"redis_version": "7.0.15", "aof_enabled": "1"}, "redis-unconfirming"),
+        ({"redis_version": "7.0.15", "aof_enabled": "0"}, "redis-aof-off"),
         ({"aof_last_write_status": "err"}, "redis-write-failed"),
         ({"aof_last_bgrewrite_status": "err"}, "redis-write-failed"),
         ({"rdb_last_bgsave_status": "err"}, "redis-write-failed"),
@@ -145,9 +147,10 @@ def test_healthy_servers() -> None:
     """Nothing is wrong with good servers, nodes of a Cluster with replicas, and odd or missing fields."""
     good = {"redis_version": "7.2.4", "aof_enabled": "1", "maxmemory": "100", "used_memory": "89"}
     node = Server(name="a:1", info=good | {"connected_slaves": "1"}, is_cluster=True)
+    synced = Server(info=good | {"redis_version": "7.0.15"}, fsync="always")
     odd = Server(info={"redis_version": "unknown", "maxmemory": "many", "role": ""})
 
-    assert list(findings_of(Checkup(servers=(Server(info=good), node, odd), deadline_s=0.25))) == []
+    assert list(findings_of(Checkup(servers=(Server(info=good), node, synced, odd), deadline_s=0.25))) == []
     assert summary_of(Checkup(servers=(node,))).startswith("7.2.4, append-only file on")
     assert summary_of(Checkup(servers=(node, odd))) == "2 primaries, 7.2.4, unknown"
 

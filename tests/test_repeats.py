@@ -135,7 +135,7 @@ def test_fork(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bounded(log: Log) -> None:
     """Lines, bytes and memory of one period are limited, and every logged line is still counted."""
     long = "\U000e0041" * 10_000
-    for number in range(20_000):
+    for number in range(1_000):
         log.refuse(verdict=f"{number % 97}", client=f"{number}{long}", host=f"{number}{long}", token=long)
         log.log.warning(f"foreign {number} {long}")  # noqa: G004 - as gunicorn does
     log.handler.settle()
@@ -143,7 +143,7 @@ def test_bounded(log: Log) -> None:
     assert len(log.handler._kinds) == 0
     assert len(log.lines) <= (MAX_KINDS + 1) * (MAX_OF_KIND + 1)
     assert max(map(len, log.text.splitlines())) < 20_000
-    assert sum(line.get("count", 1) for line in log.lines) == 40_000  # type: ignore[misc]
+    assert sum(line.get("count", 1) for line in log.lines) == 2_000  # type: ignore[misc]
 
 
 def test_requested_lines(log: Log) -> None:

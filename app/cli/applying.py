@@ -72,7 +72,8 @@ def _apply(declared: Declarations, *, prune: bool, as_json: bool) -> None:
 @tokens.command("digest")
 @click.option("--new", "is_new", is_flag=True, help="Generate the secret, and print it before its digest.")
 @click.option("--weak", is_flag=True, help="Accept a secret that is short enough to be guessed.")
-def digest(*, is_new: bool, weak: bool) -> None:
+@arguments.as_json
+def digest(*, is_new: bool, weak: bool, as_json: bool) -> None:
     """Print the SHA-256 for a tokens file of the secret on standard input, which depends on PEPPER."""
     settings = services().settings
     secret = secrets.mint(settings.token_prefix) if is_new else stdin.read("Secret")
@@ -80,9 +81,9 @@ def digest(*, is_new: bool, weak: bool) -> None:
         secrets.refuse_unusable(secret, settings.token_prefix, allow_weak=weak)
     except ValueError as error:
         raise InvalidFieldsError({"secret": str(error)}) from None
-    if is_new:
-        click.echo(secret)
-    click.echo(Peppers(settings.pepper).digest(secret))
+    shown = {"token": secret} if is_new else {}
+    shown |= {"sha256": Peppers(settings.pepper).digest(secret)}
+    output.result(shown, "\n".join(shown.values()), as_json=as_json)
 
 
 def _declarations(file: str | None) -> Declarations:
@@ -93,6 +94,8 @@ def _declarations(file: str | None) -> Declarations:
         declared = services().settings.tokens_file if file is None else read(file)
     except InvalidFileError as error:
         raise _complaint(error) from None
+    if declared.is_left_out:
+        raise click.ClickException("TOKENS_FILE can't be used; nothing was changed")
     if not declared:
         raise click.UsageError("name a FILE, or set TOKENS_FILE")
     return declared

@@ -75,8 +75,9 @@ def _print(entries: Iterable[Entry]) -> None:
     is_empty = True
     for entry in entries:
         is_empty = False
-        moment = click.style(moments.rfc3339(entry.at_ms // 1000), fg="bright_black")
-        click.echo(f"{moment}  {visible(_sentence(entry))}")
+        moment = moments.rfc3339(entry.at_ms // 1000)
+        sentence = output.wrapped(visible(_sentence(entry)), " " * (len(moment) + 2))
+        click.echo(f"{click.style(moment, fg='bright_black')}  {sentence}")
     if is_empty:
         output.aside("No entries.")
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import click
 
 from app.cli import output
 from app.cli.rows import COLORS, NEVER, past
 from app.core import durations
+from app.core.declared import file_of
 from app.core.fields import KEPT, Field
 from app.core.kinds import Moment
 from app.core.moments import rfc3339
-from app.core.text import visible
+from app.core.text import counted, visible
 from app.core.tokens import Token
 from app.core.usage import COUNTERS, Usage
 from app.settings import Settings
@@ -30,7 +29,7 @@ _FACTS = [field for field in KEPT if field not in _RESTRICTIONS and field.name n
 def of_token(token: Token, usage: Usage, settings: Settings, now_s: int) -> Iterator[str]:
     """Yield the lines of the block."""
     yield click.style(f"Token {token.id}", bold=True)
-    yield from _facts(token, now_s)
+    yield from _facts(token, settings.tokens_file.keys, now_s)
     yield click.style("Restrictions", bold=True)
     for field in _RESTRICTIONS:
         yield _line(field.label, _value(field, token, now_s) or "any")
@@ -41,11 +40,11 @@ def of_token(token: Token, usage: Usage, settings: Settings, now_s: int) -> Iter
     yield from _usage(usage)
 
 
-def _facts(token: Token, now_s: int) -> Iterator[str]:
+def _facts(token: Token, declared: Collection[str], now_s: int) -> Iterator[str]:
     status = token.status(now_s)
     yield _line("Status", f"{status}: {token.fault}" if token.fault else status, COLORS[status])
     if token.managed:
-        yield _line("Managed as", f"{token.managed}, by TOKENS_FILE")
+        yield _line("Managed as", f"{token.managed}, by {file_of(token, declared)}")
     for field in _FACTS:
         if text := _value(field, token, now_s):
             yield _line(field.label, text)
@@ -76,7 +75,7 @@ def _rate_limit(token: Token, settings: Settings) -> str:
     window_s = token.rate_limit_window_sec or settings.rate_limit_window_sec
     window = durations.in_words(window_s).removeprefix("1 ")
     origin = ", which is RATE_LIMIT_MAX" if token.rate_limit_max is None else ""
-    return (f"{most} requests per {window}" if most else "unlimited") + origin
+    return (f"{counted(most, 'request')} per {window}" if most else "unlimited") + origin
 
 
 def _quota(token: Token, now_s: int) -> str:
@@ -84,7 +83,7 @@ def _quota(token: Token, now_s: int) -> str:
     if not quota:
         return "none"
     return (
-        f"{quota.max} requests per {quota.period}: {quota.used} used, {quota.remaining} left, "
+        f"{counted(quota.max, 'request')} per {quota.period}: {quota.used} used, {quota.remaining} left, "
         f"resets {_when(quota.resets_at, now_s, '')}"
     )
 
@@ -97,9 +96,5 @@ def _when(seconds: int | None, now_s: int, otherwise: str) -> str:
 
 def _line(label: str, text: str, color: str | None = None) -> str:
     """Return a label and its text, which a terminal shows beside it if it takes several lines."""
-    shown = visible(text)
-    if output.is_terminal():
-        columns = max(shutil.get_terminal_size().columns - len(_INDENT), 20)
-        lines = textwrap.wrap(shown, columns, break_long_words=False, break_on_hyphens=False)
-        shown = f"\n{_INDENT}".join(lines)
+    shown = output.wrapped(visible(text), _INDENT)
     return f"  {label:<{_LABEL_CHARS}}  " + (click.style(shown, fg=color) if color else shown)

@@ -16,6 +16,7 @@ from click.exceptions import Exit
 from app.core.errors import (
     BusyError,
     ConflictError,
+    ManagedError,
     NoSuchTokenError,
     StoreUnavailableError,
     UnknownOutcomeError,
@@ -48,6 +49,7 @@ _ERRORS: tuple[tuple[type[Exception], Code, str], ...] = (
     ),
     (StoreUnavailableError, Code.UNAVAILABLE, ". Nothing was changed."),
     (NoSuchTokenError, Code.NO_SUCH_TOKEN, ""),
+    (ManagedError, Code.CONFLICT, ". If its secret has leaked, tokens disable --force stops it at once."),
     (ConflictError, Code.CONFLICT, ""),
     (BusyError, Code.CONFLICT, ""),
     (ClashingFieldsError, Code.CONFLICT, ""),

@@ -17,6 +17,11 @@ from app.services import services
 
 _COLUMNS = (Column("SETTING", is_cut=False), Column("VALUE"), Column("FROM"))
 
+_OF_THIS_SHELL = (
+    "A service that runs may have been started with other settings; make run listens on PORT, unless BIND is "
+    "in its environment."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -45,7 +50,11 @@ class _Row:
 @command("config")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all settings by name.")
 def config(*, as_json: bool) -> None:
-    """Show the settings in effect and where each comes from; of secrets only whether they are set."""
+    """Show the settings in effect and where each comes from; of secrets only whether they are set.
+
+    They are those of a service that is started from this shell. One that runs may have been started with
+    others: make run listens on PORT, unless BIND is in its environment.
+    """
     declared = {setting.name.upper(): setting for setting in fields(services().settings)}
     raw, found = origins.gather(), origins.origins(declared)
     settings = [_row(name, setting, raw, found[name]) for name, setting in declared.items()]
@@ -53,6 +62,7 @@ def config(*, as_json: bool) -> None:
         output.json_line({row.name: row.described() for row in settings})
     else:
         rows.print_rows(_COLUMNS, [row.cells() for row in settings])
+        output.aside(_OF_THIS_SHELL)
 
 
 def _row(name: str, setting: Field[Any], raw: dict[str, str], origin: Origin) -> _Row:

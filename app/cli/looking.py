@@ -33,7 +33,7 @@ def list_(*, sort: str | None, as_json: bool, **options: str | None) -> None:
 def show(names: tuple[str, ...], *, as_json: bool) -> None:
     """Show tokens with their restrictions, limits, quota and usage in the last 24 hours."""
     between = "\n" if names[1:] else ""
-    several.each(names, lambda token: _show(token, between, as_json=as_json))
+    several.each(names, lambda token: _show(token, between, as_json=as_json), is_change=False)
 
 
 def _show(token: Token, between: str, *, as_json: bool) -> None:

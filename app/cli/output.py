@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +38,16 @@ def result(shown: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 def aside(text: str) -> None:
     """Print on standard error what only a person at a terminal needs."""
     if sys.stderr and sys.stderr.isatty():
-        click.echo(visible(text), err=True)
+        click.echo(wrapped(visible(text)), err=True)
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Return *text* for a terminal, with lines after the first that begin with *indent*; else as it is."""
+    if not is_terminal():
+        return text
+    columns = max(shutil.get_terminal_size().columns - len(indent), 20)
+    lines = textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
+    return f"\n{indent}".join(lines)
 
 
 def issued(change: Issued, verb: str, *, as_json: bool, is_quiet: bool) -> None:

@@ -26,6 +26,7 @@ COLORS: dict[str, str] = {
     Ending.REPLACED: "cyan",
 }
 NEVER = "never"
+_NO_ROOM = "No room here for {}; a wider terminal or --json shows them."
 # Each has its own widths, so that a terminal shows the first of a million tokens at once.
 _ROWS = 1000
 
@@ -64,11 +65,15 @@ def print_rows(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], otherw
     if not output.is_terminal():
         _print_texts([cell.text for cell in row] for row in rows)
         return
-    remaining, is_empty = iter(rows), True
+    remaining, is_empty, left_out = iter(rows), True, dict[str, None]()
     while some := [*islice(remaining, _ROWS)]:
         is_empty = False
-        for line in tables.lines(columns, some):
+        table = tables.table(columns, some)
+        left_out |= dict.fromkeys(table.left_out)
+        for line in table.lines:
             click.echo(line)
+    if left_out:
+        output.aside(_NO_ROOM.format(", ".join(left_out)))
     if is_empty:
         output.aside(otherwise)
 

@@ -53,18 +53,25 @@ def cut(text: str, most: int) -> str:
     return f"{text[:end]}…"
 
 
-def lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
-    """Yield the lines of a table that fits the terminal.
+class Table(NamedTuple):
+    """The lines of a table, and the titles of the columns for which there was no room."""
+
+    lines: Iterator[str]
+    left_out: Sequence[str]
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Table:
+    """Return a table that fits the terminal.
 
     Columns that are blank in all rows are left out, and so are the last ones if there is no room for them.
     """
     kept = [n for n in range(len(columns)) if any(row[n].text for row in rows)]
     widths = [max(width(columns[n].title), *(width(row[n].text) for row in rows)) for n in kept]
     fitted = _fitted(widths, [columns[n].is_cut for n in kept], shutil.get_terminal_size().columns)
+    left_out = [columns[n].title for n in kept[len(fitted) :]]
     kept = kept[: len(fitted)]
-    yield _line([Cell(columns[n].title, "bright_black") for n in kept], fitted)
-    for row in rows:
-        yield _line([row[n] for n in kept], fitted)
+    titles = [Cell(column.title, "bright_black") for column in columns]
+    return Table((_line([row[n] for n in kept], fitted) for row in [titles, *rows]), left_out)
 
 
 def _fitted(widths: Sequence[int], are_cut: Sequence[bool], room: int) -> list[int]:

@@ -6,6 +6,7 @@ import click
 
 from app.cli import arguments, output
 from app.cli.groups import logins, tokens
+from app.core.text import counted
 from app.services import services
 
 
@@ -31,4 +32,4 @@ def forget_pepper(*, as_json: bool) -> None:
 def reset(*, as_json: bool) -> None:
     """Forget all wrong passwords, so that every operator may sign in again at once."""
     count = services().logins.reset()
-    output.result({"forgotten": count}, f"forgot {count} wrong passwords", as_json=as_json)
+    output.result({"forgotten": count}, f"forgot {counted(count, 'wrong password')}", as_json=as_json)

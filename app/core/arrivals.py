@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.core import fields
 from app.core.copies import Copy, Here, RedirectCopy, TokenCopy
 from app.core.ended import REMEMBERED_DAYS, EndedToken, Ending
+from app.core.fields import KEPT
 from app.core.tokens import Token
 
 _REMEMBERED_S = REMEMBERED_DAYS * 86_400
@@ -16,6 +16,8 @@ _NO_PEPPER = (
     "pepper: no PEPPER here is the one that this token was made with; set that one as PEPPER_PREVIOUS"
 )
 _UNREADABLE = "stored: the service could not read this record"
+# What makes two tokens with the same id the same one.
+_FACTS = (*(each.name for each in KEPT), "created_at", "expires_at", "enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +143,22 @@ def _met(row: Row, token: Token, held: Token | RedirectCopy) -> Judged:
     """Judge a token whose key exists; after a rotation or a new pepper a redirect to itself may be there."""
     if isinstance(held, RedirectCopy):
         is_same, what = held.id in (token.id, None), "a replaced secret of another token"
-    else:
-        is_same, what = _facts(held) == _facts(token), f"another token, {held.id},"
-    return Judged(row, Fate.SAME) if is_same else _taken(row, what)
+        return Judged(row, Fate.SAME) if is_same else _taken(row, what)
+    if held.id != token.id:
+        return _taken(row, f"another token, {held.id},")
+    differing = _differing(held, token)
+    return (
+        _taken(row, f"token {held.id}", f" and differs: {differing}") if differing else Judged(row, Fate.SAME)
+    )
 
 
-def _taken(row: Row, what: str) -> Judged:
-    return Judged(row, Fate.TAKEN, f"{row.unique}: {what} is here")
+def _taken(row: Row, what: str, more: str = "") -> Judged:
+    return Judged(row, Fate.TAKEN, f"{row.unique}: {what} is here{more}")
 
 
-def _facts(token: Token) -> tuple[object, ...]:
-    """Return what makes two tokens the same one; its use may go on."""
-    return fields.values(token), token.id, token.created_at, token.expires_at, token.enabled
+def _differing(held: Token, token: Token) -> str:
+    """Return the names of the fields in which two copies of one token differ; its use may go on."""
+    return ", ".join(name for name in _FACTS if getattr(held, name) != getattr(token, name))
 
 
 def _expired(token: Token, ended_at: int) -> EndedToken:

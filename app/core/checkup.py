@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from app.core.findings import Finding, finding
+from app.core.text import counted
 
-OLDEST = (7, 0)
+OLDEST, CONFIRMING = (7, 0), (7, 2)
 SAFE_POLICY = "noeviction"
 _FULL_PERCENT = 90
 _MAX_CLOCK_OFFSET_S = 2
@@ -92,9 +93,14 @@ def _timing(server: Server, at: str, deadline_s: float) -> Iterator[Finding]:
 
 
 def _version(info: Mapping[str, str], at: str) -> Iterator[Finding]:
-    version = info.get("redis_version", "")
-    if (numbers := re.match(r"(\d+)\.(\d+)", version)) and (int(numbers[1]), int(numbers[2])) < OLDEST:
-        yield finding("redis-too-old", server=at, version=version)
+    if _release(info) < OLDEST:
+        yield finding("redis-too-old", server=at, version=info["redis_version"])
+
+
+def _release(info: Mapping[str, str]) -> tuple[int, int]:
+    """Return the version as far as it decides what a server can do; the newest one if it is not known."""
+    numbers = re.match(r"(\d+)\.(\d+)", info.get("redis_version", ""))
+    return (int(numbers[1]), int(numbers[2])) if numbers else CONFIRMING
 
 
 def _persistence(info: Mapping[str, str], fsync: str, at: str) -> Iterator[Finding]:
@@ -102,6 +108,8 @@ def _persistence(info: Mapping[str, str], fsync: str, at: str) -> Iterator[Findi
         yield finding("redis-aof-off", server=at)
     elif fsync == "no":
         yield finding("redis-fsync-off", server=at)
+    elif fsync != "always" and OLDEST <= _release(info) < CONFIRMING:
+        yield finding("redis-unconfirming", server=at, version=info["redis_version"])
     for name, action in _WRITES.items():
         if info.get(name, "ok") != "ok":
             yield finding("redis-write-failed", server=at, action=action)
@@ -124,7 +132,7 @@ def _replication(server: Server, info: Mapping[str, str], at: str) -> Iterator[F
     # off stops by itself.
     replicas = _number(info, "connected_slaves")
     if replicas and "min_slaves_good_slaves" not in info and not server.is_cluster:
-        yield finding("redis-replicas-unguarded", server=at, count=replicas)
+        yield finding("redis-replicas-unguarded", server=at, replicas=counted(replicas, "replica"))
 
 
 def _number(info: Mapping[str, str], name: str) -> int:

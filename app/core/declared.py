@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from app.core import fields, tokens
 from app.core.defaults import Defaults
-from app.core.errors import ConflictError
+from app.core.errors import ManagedError
 from app.core.fields import FIELDS, InvalidFieldsError, Terms
 from app.core.peppers import Peppers
 from app.core.tokens import Token
 
 KEY = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+KEY_RULE = "a key has 1 to 64 letters, digits and . _ -, and begins with none of . _ -"
 # A number of seconds from now would move the end at each apply.
 DECLARABLE = tuple(name for name in FIELDS if name != "ttl_seconds")
 _END = FIELDS["expires_at"].kind
@@ -52,14 +53,21 @@ class Declarations:
     """The tokens of one file.
 
     *is_given* tells a file without tokens from no file, and *is_late* one that a running service read again.
+    *is_left_out* tells a file that is not valid, and that a command does not need, from no file.
     """
 
     tokens: tuple[Declared, ...] = ()
     is_given: bool = False
     is_late: bool = False
+    is_left_out: bool = False
 
     def __bool__(self) -> bool:
         return self.is_given
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Return the keys of the tokens."""
+        return frozenset(each.key for each in self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +151,18 @@ def _without_ttl(error: InvalidFieldsError) -> InvalidFieldsError:
     return InvalidFieldsError(problems)
 
 
-def refuse_managed(token: Token) -> None:
-    """Raise ConflictError if a file manages *token*: the next time that it is applied undoes the change."""
+def refuse_managed(token: Token, declared: Collection[str]) -> None:
+    """Raise ManagedError if a file manages *token*: the next time that it is applied undoes the change.
+
+    *declared* are the keys of TOKENS_FILE; ``tokens apply`` may have applied another file.
+    """
     if token.managed:
-        raise ConflictError(
-            f"this token is managed by TOKENS_FILE as `{token.managed}`; change it there. Nothing was changed"
+        file = file_of(token, declared)
+        raise ManagedError(
+            f"this token is managed by {file} as `{token.managed}`; change it there. Nothing was changed"
         )
+
+
+def file_of(token: Token, declared: Collection[str]) -> str:
+    """Return what to call the file that manages *token*."""
+    return "TOKENS_FILE" if token.managed in declared else "a tokens file"

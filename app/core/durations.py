@@ -12,12 +12,19 @@ _SECONDS = re.compile("[0-9]{1,12}", re.ASCII)
 # One of each unit, several, and its size.
 Units = Sequence[tuple[str, str, int]]
 LONG: Units = (
+    ("year", "years", 31_557_600),
     ("day", "days", 86_400),
     ("hour", "hours", 3_600),
     ("minute", "minutes", 60),
     ("second", "seconds", 1),
 )
-SHORT: Units = (("day", "days", 86_400), ("h", "h", 3_600), ("min", "min", 60), ("s", "s", 1))
+SHORT: Units = (
+    ("year", "years", 31_557_600),
+    ("day", "days", 86_400),
+    ("h", "h", 3_600),
+    ("min", "min", 60),
+    ("s", "s", 1),
+)
 _MINUTE_S = 60
 
 
@@ -34,8 +41,8 @@ def parse(text: str) -> int:
     return sum(int(number or 0) * _SIZES[unit] for unit, number in found.groupdict().items())
 
 
-def in_words(seconds: int, units: Units = LONG) -> str:
-    """Return *seconds*, at least one, in the largest of *units* that divides them."""
+def in_words(seconds: int, units: Units = LONG[1:]) -> str:
+    """Return *seconds*, at least one, in the largest of *units*, up to a day, that divides them."""
     return _count(seconds, next(unit for unit in units if seconds % unit[-1] == 0))
 
 

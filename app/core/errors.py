@@ -46,5 +46,9 @@ class ConflictError(Exception):
     """The token is not in the state that the change requires; nothing was changed."""
 
 
+class ManagedError(ConflictError):
+    """A file manages the token; nothing was changed."""
+
+
 class BusyError(Exception):
     """Another process makes the same kind of change; nothing was changed."""

@@ -28,7 +28,7 @@ def extended_to(token: Token, typed: str) -> str:
         raise InvalidFieldsError({"expires_at": str(error)}) from None
     if wanted < end:
         raise ConflictError(
-            f"token {token.id} ends later than that already, on {moments.rfc3339(end)}; "
+            f"this token ends later than that already, on {moments.rfc3339(end)}; "
             "an edit of expires_at can shorten its life"
         )
     return typed
@@ -36,5 +36,5 @@ def extended_to(token: Token, typed: str) -> str:
 
 def _end(token: Token) -> int:
     if token.expires_at is None:
-        raise ConflictError(f"token {token.id} has no end, so there is nothing to extend")
+        raise ConflictError("this token has no end, so there is nothing to extend")
     return token.expires_at

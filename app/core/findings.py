@@ -209,6 +209,13 @@ RULES: Mapping[str, Rule] = {
         "The disk may lag by half a minute: a crash of the machine brings deleted tokens back.",
         "Set appendfsync everysec; a change waits until it is on disk.",
     ),
+    "redis-unconfirming": Rule(
+        _INFO,
+        _REDIS,
+        "Redis{server} is version {version}, which can't confirm that a change is on disk",
+        "Each change carries a warning, and a crash within a second after it may undo it.",
+        "Upgrade to Redis 7.2 or newer, or Valkey; or set appendfsync always and give the user +config|get.",
+    ),
     "redis-write-failed": Rule(
         _ERROR,
         _REDIS,
@@ -247,7 +254,7 @@ RULES: Mapping[str, Rule] = {
     "redis-replicas-unguarded": Rule(
         _WARNING,
         _REDIS,
-        "Redis{server} has {count} replicas and min-replicas-to-write 0",
+        "Redis{server} has {replicas} and min-replicas-to-write 0",
         "Cut off from its replicas, it goes on taking writes that a failover undoes: deleted tokens return.",
         "Set min-replicas-to-write 1 and min-replicas-max-lag 2; see docs/redis.md#what-can-be-lost.",
     ),

@@ -106,7 +106,7 @@ class Registry:
         Raises InvalidFieldsError and ConflictError.
         """
         now_s = self.now_s
-        refuse_managed(token)
+        refuse_managed(token, self._defaults.declared)
         _refuse_unreadable(token)
         draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
@@ -116,7 +116,7 @@ class Registry:
     def enable(self, actor: Actor, token: Token, *, enabled: bool, force: bool = False) -> Change:
         """Enable or disable *token*, even one that a file manages if *force*; raise ConflictError."""
         if not force:
-            refuse_managed(token)
+            refuse_managed(token, self._defaults.declared)
         _refuse_unreadable(token)
         durability = _done(self._changes.enable(actor, token, enabled=enabled))
         return Change(dataclasses.replace(token, enabled=enabled), self.now_s, durability)
@@ -129,7 +129,7 @@ class Registry:
         Raises InvalidFieldsError, ConflictError and AlreadyIssuedError.
         """
         grace_s, now_s = fields.parse_grace(grace_seconds), self.now_s
-        refuse_managed(token)
+        refuse_managed(token, self._defaults.declared)
         if idempotency_key:
             self._once.rotation(idempotency_key, token, grace_s)
         _refuse_rotation(token)
@@ -140,7 +140,7 @@ class Registry:
 
     def delete(self, actor: Actor, token: Token) -> Change:
         """Delete *token*; raise ConflictError, or NoSuchTokenError if it has been deleted already."""
-        refuse_managed(token)
+        refuse_managed(token, self._defaults.declared)
         if durability := self._changes.remove(actor, token):
             return Change(token, self.now_s, durability)
         raise NoSuchTokenError("that token was deleted or rotated in the meantime; nothing was changed")

@@ -47,6 +47,8 @@ def visible(text: str) -> str:
 def parse_line(typed: str) -> str:
     """Return *typed* without the blanks around it; raise ValueError if it has an invisible character."""
     bare = typed.strip(" \t\r\n")
+    if bare.isascii() and bare.isprintable():
+        return bare
     matched = _LINE.match(bare)
     end = matched.end() if matched else 0
     if end < len(bare):
@@ -57,3 +59,8 @@ def parse_line(typed: str) -> str:
 def grouped(number: int) -> str:
     """Return *number* with a no-break space between groups of three digits."""
     return f"{number:,}".replace(",", "\xa0")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return *number* and *noun*, with an s unless it is one of them."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -165,7 +165,7 @@ class Token(Terms):
     enabled: bool = True
     fault: Fault | None = None
     quota_used: Count | None = None
-    managed: str = ""  # the key by which TOKENS_FILE declares it
+    managed: str = ""  # the key by which a tokens file declares it
 
     @property
     def revision(self) -> str:

@@ -131,9 +131,10 @@ def _copy(entry: bytes, values: Any, expires_ms: int, counters: Any) -> TokenCop
     if token.fault:
         return TokenCopy(token=token)
     raw = {name: _text(value) for name, value in zip(_FIELDS, values, strict=True) if value}
+    raw |= {"managed": token.managed}  # what no file can declare has no meaning
     return TokenCopy(
         token=token,
-        labels={name: raw[name] for name in LABELS if name in raw},
+        labels={name: raw[name] for name in LABELS if raw.get(name)},
         stored={
             name: raw[name] for name in _NAMES if name in raw and breaks_rules(name, getattr(token, name))
         },

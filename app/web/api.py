@@ -86,7 +86,8 @@ def create_token() -> Answer:
     typed = bodies.typed(body, _KINDS)
     key = preconditions.idempotency_key()
     registry = services().registry
-    return _issued(registry.issue(operator(), typed, key, secret=secret, allow_weak=allow_weak))
+    with bodies.also_known("secret", "allow_weak"):
+        return _issued(registry.issue(operator(), typed, key, secret=secret, allow_weak=allow_weak))
 
 
 @bp.get("/tokens/<name>")
@@ -107,7 +108,7 @@ def edit_token(name: str) -> Answer:
     if not isinstance(enabled, bool | None):
         raise InvalidFieldsError({"enabled": "true or false"})
     token = _find(name)
-    with bodies.null_end(body):
+    with bodies.also_known("enabled"), bodies.null_end(body):
         typed = bodies.typed(body, _KINDS)
         change = preconditions.registry_for(token).edit(operator(), token, typed, enabled=enabled)
     headers = durability_of(change) | preconditions.tag(change.token)

@@ -18,6 +18,7 @@ from werkzeug.exceptions import TooManyRequests
 from app.core.clients import Proxies, client_of, is_trusted
 from app.core.limits import Refusal
 from app.core.logins import WRONG_IN_ALL, WRONG_PER_CLIENT, Login
+from app.core.text import counted
 from app.services import services
 from app.settings import Settings
 from app.version import ADMIN_REALM
@@ -108,7 +109,7 @@ def _too_many(refusal: Refusal) -> Response:
 
 def _message(refusal: Refusal) -> str:
     whose = _WHOSE.get(refusal.limit, "from your network")
-    return f"too many wrong passwords {whose}; try again in {refusal.retry_after_s} seconds"
+    return f"too many wrong passwords {whose}; try again in {counted(refusal.retry_after_s, 'second')}"
 
 
 @basic_auth.error_handler  # type: ignore[untyped-decorator]

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Request, abort
 
-from app.core.fields import GRACE, InvalidFieldsError, unknown
+from app.core.fields import FIELDS, GRACE, InvalidFieldsError, unknown
 from app.core.kinds import Kind
 
 
@@ -62,6 +62,16 @@ def grace(sent: Request) -> str:
     if problems := unknown(body, ["grace_seconds"]):
         raise InvalidFieldsError(problems)
     return typed(body, {"grace_seconds": GRACE}).get("grace_seconds", "")
+
+
+@contextmanager
+def also_known(*names: str) -> Iterator[None]:
+    """Add *names*, which are no fields of a token, to what a problem with an unknown field says is known."""
+    try:
+        yield
+    except InvalidFieldsError as error:
+        known = (*FIELDS, *names)
+        raise type(error)(error.problems | unknown(error.problems, known)) from None
 
 
 @contextmanager

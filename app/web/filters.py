@@ -19,7 +19,7 @@ from app.core import credentials, durations, standing
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339, to_the_minute
-from app.core.text import grouped, visible
+from app.core.text import counted, grouped, visible
 from app.core.tokens import TOKEN_ID, Status, beginning
 from app.core.usage import COUNTERS, total
 from app.web.listing import ENDED
@@ -152,6 +152,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "breakable": breakable,
     "grouped": grouped,
     "rate": rate,
+    "counted": counted,
 }
 
 

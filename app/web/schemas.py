@@ -170,7 +170,7 @@ _TOKEN: Schema = {
     "last_used_at": _moment("when it was last used, to the minute"),
     "managed": {
         "type": ["string", "null"],
-        "description": "the key by which TOKENS_FILE declares it, and then it is changed there; null if none",
+        "description": "the key by which a tokens file declares it; then it is changed there. null if none",
     },
 }
 _ENDED: Schema = {

@@ -23,6 +23,7 @@ ENDED = EndedToken(digest=DIGEST, id=ID, ending=Ending.REPLACED, ended_at=1_900_
 FULL = TokenCopy(
     token=make_token(
         hosts=("a.test", "*.b.test"),
+        email="no address \ufffd",
         comment="für 日本",
         methods=("GET",),
         not_before=1_700_000_000,
@@ -33,7 +34,7 @@ FULL = TokenCopy(
         quota_used=Count(1_700_006_400, 1_700_092_800, 3),
         enabled=False,
     ),
-    labels={"pepper": "0123456789abcdef", "managed": "web/ci"},
+    labels={"pepper": "0123456789abcdef", "managed": "web.ci"},
     stored={"email": "no address \udcff"},
     usage=UsageCopy(
         498_000,
@@ -50,14 +51,7 @@ def test_round_trip(copy: Copy) -> None:
     """What is written is read again."""
     read = copy_parsing.read_line(copy_lines.line(copy))
 
-    if isinstance(copy, TokenCopy) and copy.stored:
-        assert isinstance(read, TokenCopy)
-        assert read.token.email == "no address \ufffd"
-        assert copy_lines.line(read) == copy_lines.line(copy).replace(
-            '"email":""', f'"email":{json.dumps(read.token.email)}'
-        )
-    else:
-        assert read == copy
+    assert read == copy
 
 
 def changed(**members: Any) -> str:
@@ -103,11 +97,18 @@ def changed(**members: Any) -> str:
         ),
         ({"quota_used": {"starts_at": SECRET, "ends_at": "2030-01-02", "admitted": 1}}, "starts_at: "),
         ({"pepper": SECRET}, "pepper: "),
-        ({"managed": "x" * 1001}, "managed: "),
+        ({"managed": SECRET + "/" + SECRET}, "managed: "),
+        ({"managed": "x" * 65}, "managed: "),
+        ({"managed": ""}, "managed: "),
         ({"managed": 5}, "managed: "),
         ({"stored": {"id": "x"}}, "stored: "),
         ({"stored": {"email": 5}}, "stored: "),
         ({"stored": {"email": "\ud800"}}, "stored: "),
+        ({"stored": {"hosts": "*"}}, "stored: its hosts "),
+        ({"stored": {"email": f"{SECRET} x"}}, "stored: its email "),
+        ({"stored": {"rate_limit_max": "many"}, "email": ""}, "stored: its rate_limit_max "),
+        ({"stored": {"rate_limit_max": "many"}, "rate_limit_max": None, "email": ""}, ""),
+        ({"stored": {"hosts": "a b,c"}, "hosts": ["a b", "c"], "email": ""}, ""),
         ({"usage": []}, "usage: "),
         ({"usage": {"until": "2030-01-01", "hours": {"other": [1]}, "days": {}}}, "usage: "),
         ({"usage": {"until": "2030-01-01", "hours": {"allowed": [1] * 49}, "days": {}}}, "usage: "),

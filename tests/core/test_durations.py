@@ -7,6 +7,7 @@ import pytest
 from app.core.durations import distance, in_words, parse
 
 DAY = 86_400
+YEAR = 31_557_600
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,11 @@ def test_parse_anything_else(text: str) -> None:
         (7200, "in 2 hours"),
         (2 * DAY - 1, "in 48 hours"),
         (30 * DAY - 40, "in 30 days"),
-        (-(10**40), f"{10**40 // DAY} days ago"),
+        (730 * DAY, "in 730 days"),
+        (2 * YEAR, "in 2 years"),
+        (23_409 * DAY, "in 64 years"),
+        (-23_409 * DAY, "64 years ago"),
+        (-(10**40), f"{10**40 // YEAR} years ago"),
     ],
 )
 def test_distance(seconds: int, words: str) -> None:
@@ -70,7 +75,14 @@ def test_distance(seconds: int, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(1, "1 second"), (90, "90 seconds"), (3600, "1 hour"), (90_000, "25 hours"), (30 * DAY, "30 days")],
+    [
+        (1, "1 second"),
+        (90, "90 seconds"),
+        (3600, "1 hour"),
+        (90_000, "25 hours"),
+        (30 * DAY, "30 days"),
+        (900 * DAY, "900 days"),
+    ],
 )
 def test_in_words(seconds: int, words: str) -> None:
     """A duration is exact."""

@@ -12,6 +12,7 @@ import pytest
 
 from app.version import VERSION
 from devkit.process import ROOT
+from devkit.proxies import recipe
 from devkit.redis_server import RedisServer
 from devkit.service import ADMIN_PASS, ADMIN_USER, Gunicorn, record_key
 
@@ -97,6 +98,17 @@ def test_moving(service: Gunicorn) -> None:
     printed = run(script("docs/moving.md"), service)
 
     assert [row.split("\t")[1] for row in printed.splitlines()] == ["Ann", "Build", "carol"]
+
+
+def test_tokens_file(service: Gunicorn) -> None:
+    """The commands in docs/tokens-file.md, on the file there, print what the page says."""
+    page = "docs/tokens-file.md"
+    (service.dir / "tokens.toml").write_text(recipe("The file", "toml", page))
+    assert re.fullmatch(r"[0-9a-f]{64}\n", run(script(page, "Try it"), service))
+
+    for step in recipe("Try it", "console", page).split("$ ")[1:]:
+        command, _, expected = step.partition("\n")
+        assert run(command, service) == expected
 
 
 def test_version(service: Gunicorn) -> None:

@@ -191,7 +191,7 @@ def undated(port: int, data: bytes) -> list[bytes]:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=5_000)
+@settings(max_examples=2_000)
 @given(data=heads())
 def test_lane_answers_as_gunicorn_does(lanes: tuple[int, int], data: bytes) -> None:
     """The express lane and plain gunicorn give the same status, headers, body and connection state.

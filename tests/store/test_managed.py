@@ -188,7 +188,7 @@ def test_read_only(single_client: Any, change: Callable[[Replica, Token], Any]) 
     apply(replica, declare())
     before = stored(single_client)
 
-    with pytest.raises(ConflictError, match=r"managed by TOKENS_FILE as `ci`; change it there"):
+    with pytest.raises(ConflictError, match=r"managed by a tokens file as `ci`; change it there"):
         change(replica, replica.catalog.find(SECRET))
     assert stored(single_client) == before
 

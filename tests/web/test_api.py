@@ -580,3 +580,16 @@ def test_too_many_wrong_passwords(make_client: Callable[..., FlaskClient]) -> No
 
     assert (answers[-1].status, answers[-1].kind) == (429, "application/problem+json")
     assert int(answers[-1].headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_unknown_field(api: Api, method: str) -> None:
+    """A problem with an unknown field names all that the request takes, with what is no field of a token."""
+    path = "/tokens" if method == "POST" else f"/tokens/{api.make()['id']}"
+    answer = api(method, path, {"hosts": [], "tll": 5})
+    more = ["secret", "allow_weak"] if method == "POST" else ["enabled"]
+
+    assert answer.status == 400
+    known = answer.json["errors"]["tll"].removeprefix("unknown field; known are ").split(", ")
+    assert known == [*fields.FIELDS, *more]
+    assert "unknown" not in answer.json["errors"]["hosts"]

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from app.core import bulk
 from app.core.bulk import Action
+from app.core.errors import StoreUnavailableError
 from app.store.changes import RedisChanges
 from devkit.builders import ENVIRON
 from tests.web.conftest import Operator
@@ -161,7 +162,7 @@ def test_redis_stops_answering(
     def fail_second(self: RedisChanges, *args: Any, **more: Any) -> Any:
         done.append(args)
         if len(done) == 2:
-            raise bulk.StoreUnavailableError("Redis is down")
+            raise StoreUnavailableError("Redis is down")
         return enable(self, *args, **more)
 
     monkeypatch.setattr(RedisChanges, "enable", fail_second)

@@ -98,6 +98,7 @@ def test_lists(api: Api, query: str, expected: str) -> None:
         (f"email={'x' * 255}", 400, "email"),
         (f"comment={'x' * 501}", 400, "comment"),
         (f"host={'x' * 254}", 400, "host"),
+        (f"q={'x' * 254}", 400, "q"),
         ("status=ended&host=a.test", 409, "host"),
         ("status=ended&sort=created_at", 409, "sort"),
         ("status=ended&email=x&comment=y", 409, "email"),

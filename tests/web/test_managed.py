@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def test_api(client: FlaskClient, token_id: str, database: Any, request_line: st
     answer: Any = client.open(f"/api/v1/tokens/{token_id}{path}", method=method, json=body, auth=OPERATOR)
 
     assert (answer.status_code, answer.mimetype) == (409, "application/problem+json")
-    assert "managed by TOKENS_FILE as `ci-deploy`; change it there" in answer.json["detail"]
+    assert "managed by a tokens file as `ci-deploy`; change it there" in answer.json["detail"]
     shown: Any = client.get(f"/api/v1/tokens/{token_id}", auth=OPERATOR).json
     assert shown["managed"] == "ci-deploy"
     assert dump(database) == before
@@ -57,7 +58,7 @@ def test_forms(operator: Operator, token_id: str, verb: str) -> None:
     answer = operator.post(f"/{verb}_token", {"token": token_id})
 
     assert answer.status_code == 409
-    assert "TOKENS_FILE" in answer.text
+    assert "a tokens file" in answer.text
 
 
 def test_pages(operator: Operator, token_id: str) -> None:
@@ -68,6 +69,17 @@ def test_pages(operator: Operator, token_id: str) -> None:
     page = operator.get(f"/tokens/{token_id}").text
     assert "<code>ci-deploy</code>" in page
     assert "<form" not in page
+
+
+def test_setting(make_client: Any, token_id: str, tmp_path: Path) -> None:
+    """A token that the file of the setting declares is said to be in TOKENS_FILE."""
+    path = tmp_path / "tokens.toml"
+    path.write_text(f'[tokens.ci-deploy]\nhosts = ["a.test"]\nsha256 = "{"ab" * 32}"\n')
+    client = make_client(TOKENS_FILE=path)
+    answer = client.delete(f"/api/v1/tokens/{token_id}", auth=OPERATOR)
+
+    assert "managed by TOKENS_FILE as `ci-deploy`; change it there" in answer.json["detail"]
+    assert "<code>TOKENS_FILE</code> declares" in client.get(f"/tokens/{token_id}", auth=OPERATOR).text
 
 
 def test_foreign_mark(operator: Operator, client: FlaskClient, database: Any) -> None:
@@ -91,5 +103,5 @@ def test_holder(operator: Operator, make_client: Any, secret: str) -> None:
         holder.delete("/self", headers=headers),
     ):
         assert answer.status_code == 409
-        assert "TOKENS_FILE" in answer.json["detail"]
+        assert "a tokens file" in answer.json["detail"]
     assert operator.get().status_code == 200

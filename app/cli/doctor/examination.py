@@ -17,6 +17,7 @@ from app.cli.doctor.visits import Door
 from app.cli.doctor.wallet import Wallet
 from app.core.checkup import findings_of, summary_of
 from app.core.findings import Area, Finding, finding
+from app.core.text import counted
 from app.services import Services
 from app.settings import InvalidSettingsError
 
@@ -37,7 +38,7 @@ class Examination:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.findings += machine_findings(environ, limit)
         files = len(secret_files(environ))
-        self.summaries[Area.MACHINE] = f"{limit} open files, {files} files with secrets"
+        self.summaries[Area.MACHINE] = f"{limit} open files, {counted(files, 'file')} with secrets"
 
     def invalid_settings(self, error: InvalidSettingsError) -> None:
         """Report settings with which the service does not start."""
@@ -64,7 +65,7 @@ class Examination:
         entrance = Entrance(prober, plain, is_proxy_trusted=bool(settings.trusted_proxies))
         with _quiet():
             self.findings += entrance.findings()
-        self.summaries[Area.ENTRANCE] = f"{door.url}, {prober.requests} requests"
+        self.summaries[Area.ENTRANCE] = f"{door.url}, {counted(prober.requests, 'request')}"
 
 
 @contextmanager
