@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from devkit.http import call
 from devkit.service import Gunicorn
-from tests.browser.conftest import LAN_HOST, Open, create, delete, submit
+from tests.browser.conftest import LAN_HOST, Open, create, delete, open_token, submit
 
 pytestmark = pytest.mark.browser
 
@@ -193,7 +193,7 @@ def test_delete_of_a_deleted_token(page: Page, redis: Any) -> None:
     rows(page).first.get_by_role("checkbox").check()
     page.get_by_role("button", name="Delete…").click()
 
-    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+    expect(page.get_by_role("heading", name="be changed")).to_be_visible()
     page.get_by_role("link", name="Back to the tokens").click()
     expect(page).to_have_title("Tokens · acl-auth-service")
 

@@ -107,7 +107,7 @@ def test_secret_in_the_confirmation(operator: Operator, made: dict[str, Any]) ->
     assert made["a"]["sha256"] in asked.text
     assert made["a"]["token"] not in asked.text
     assert "acl_unknown" not in asked.text
-    assert "Not found" in asked.text
+    assert "Can\u2019t be changed" in asked.text
 
 
 def test_partial_failure(operator: Operator, api: Api, made: dict[str, Any], database: Any) -> None:
