@@ -59,7 +59,6 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     return Services(
         settings=settings,
         gate=gate,
-        backends=settings.backends_file,
         catalog=catalog,
         registry=registry,
         bulk=_bulk(stores, catalog, registry, peppers, settings),

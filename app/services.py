@@ -46,7 +46,6 @@ class Services:
 
     settings: Settings
     gate: Gate
-    backends: Backends
     catalog: Catalog
     registry: Registry
     bulk: Bulk
@@ -61,6 +60,11 @@ class Services:
     redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
     moving: Moving
+
+    @cached_property
+    def backends(self) -> Backends:
+        """The headers that backends receive with an allowed request."""
+        return self.settings.backends_file
 
     @cached_property
     def unlogged(self) -> frozenset[Verdict]:
