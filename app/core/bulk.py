@@ -11,7 +11,7 @@ from app.core.bulk_reports import Report
 from app.core.catalog import Catalog
 from app.core.changes import Change
 from app.core.durability import Durability
-from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
+from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.extension import extended_by
 from app.core.fields import InvalidFieldsError
 from app.core.listing import NEWEST_FIRST, Filter
@@ -172,15 +172,15 @@ class Bulk:
         return registry.enable(order.actor, token, enabled=order.action is Action.ENABLE)
 
     def _extend(self, registry: Registry, order: Order, token: Token) -> Change | None:
-        if token.fault:
-            raise ConflictError("this record can't be read; edit the token before you extend it")
         claim = f"extension-{order.key}-{token.id}"
         if order.key and not self._changes.claim(claim):
             return None
         end = extended_by(token, order.days * _DAY_S, registry.now_s)
         try:
             return registry.edit(order.actor, token, {"expires_at": end})
-        except _EXPECTED:
+        except UnknownOutcomeError:
+            raise
+        except (*_EXPECTED, StoreUnavailableError):
             self._changes.release(claim)
             raise
 
@@ -191,6 +191,8 @@ def _is_left_out(order: Order, token: Token, report: Report) -> bool:
         report.managed.add(token, token.managed)
     elif order.is_needless(token):
         report.needless.add(token)
+    elif order.action is Action.EXTEND and token.fault:
+        report.failed.add(token, "its record can't be read; edit the token before you extend it")
     else:
         return False
     return True

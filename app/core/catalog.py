@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from app.core import ended, listing, search, tokens
 from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.errors import ConflictError, NoSuchTokenError
-from app.core.fields import InvalidFieldsError
 from app.core.held import Held
 from app.core.limits import Limit
-from app.core.listing import Counts, Filter, Order, Position
+from app.core.listing import Counts, Filter, Order
 from app.core.peppers import Peppers
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
@@ -131,17 +129,6 @@ class Catalog:
         while found.more:
             found = self.listed(wanted, order, found.more, _MANY)
             yield found
-
-    def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the newest tokens that match *typed*, from *start* on if that is a cursor of this search.
-
-        Raises InvalidQueryError.
-        """
-        wanted = Filter(query=search.understand(typed, self._prefix))
-        position: Position | None = None
-        with suppress(InvalidFieldsError):
-            position = wanted.position(listing.NEWEST_FIRST, start) if start else None
-        return self._store.listed(wanted, listing.NEWEST_FIRST, position, size)
 
     def counts(self) -> Counts | None:
         """Return how many tokens have each status, as of the last census; None before the first one."""

@@ -30,6 +30,7 @@ from app.web.listing import ENDED
 _RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
 _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
+_UNBROKEN = 24
 _BREAKS = re.compile("(?<=[.@/-])(?=.)")
 _CODE = re.compile("`([^`]+)`")
 
@@ -110,8 +111,9 @@ def _age(context: Context, created_at: int) -> str:
 
 
 def breakable(text: str) -> Markup:
-    """Return *text* as a page may show it, with a break allowed after each of ``. - @ /``."""
-    return Markup("<wbr>").join(_BREAKS.split(str(shown(text))))
+    """Return *text* as a page may show it; a long one may break after each of ``. - @ /``."""
+    text = str(shown(text))
+    return Markup("<wbr>").join(_BREAKS.split(text) if len(text) > _UNBROKEN else [text])
 
 
 def rate(max_requests: int, window_s: int) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.core.catalog import Catalog
+from app.core.listing import Filter
 from app.core.peppers import Peppers
-from app.core.search import Found
+from app.core.search import Found, understand
 from app.core.tokens import inherited_id, mint_id
 from app.store import keys, listings
 from app.store.pepper_check import PepperCheck
@@ -37,7 +38,12 @@ def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:
 
 def find(client: Any, typed: str, start: str | None = None, size: int = 50) -> Found:
     """Search once."""
-    return catalog_of(client).search(typed, start, size)
+    return search(catalog_of(client), typed, start, size)
+
+
+def search(catalog: Catalog, typed: str, start: str | None = None, size: int = 50) -> Found:
+    """Search once in a catalog."""
+    return catalog.listed(Filter(query=understand(typed, "acl")), start=start, size=size)
 
 
 def ids(found: Found) -> list[str]:

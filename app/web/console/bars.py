@@ -13,10 +13,10 @@ HEIGHT = 9
 
 
 class Bars(NamedTuple):
-    """The outlines of all requests and, in front of them, of those that were allowed; and their sums."""
+    """The outlines of all requests and, in front of them, of those that were refused; and their sums."""
 
+    all: str
     refused: str
-    allowed: str
     sums: Counts
 
 
@@ -25,14 +25,13 @@ def bars(usage: Usage) -> Bars:
     hours = usage.hours[-HOURS:]
     most = max(hour.total for hour in hours)
     levels = [_levels(hour, most) for hour in hours]
-    refused = _outline(whole for whole, _ in levels) if any(hour.refused for hour in hours) else ""
-    allowed = _outline(part for _, part in levels) if any(hour.allowed for hour in hours) else ""
-    return Bars(refused, allowed, total(hours))
+    refused = _outline(part for _, part in levels) if any(part for _, part in levels) else ""
+    return Bars(_outline(whole for whole, _ in levels), refused, total(hours))
 
 
 def _levels(hour: Counts, most: int) -> tuple[int, int]:
-    """Return the heights of all requests and of those allowed; what is not zero can be seen."""
-    whole, part = _level(hour.total, most), _level(hour.allowed, most)
+    """Return the heights of all requests and of those refused; what is not zero can be seen."""
+    whole, part = _level(hour.total, most), _level(hour.refused, most)
     if hour.refused and hour.allowed:
         whole = max(whole, 2)
         part = min(part, whole - 1)
@@ -45,8 +44,5 @@ def _level(count: int, most: int) -> int:
 
 def _outline(levels: Iterable[int]) -> str:
     """Return a closed path along *levels*, which takes few characters where neighbors are equal."""
-    steps, end = [], 0
-    for level, hours in groupby(levels):
-        end += len(list(hours))
-        steps.append(f"V{HEIGHT - level}H{end}")
+    steps = (f"V{HEIGHT - level}h{len(list(hours))}" for level, hours in groupby(levels))
     return f"M0 {HEIGHT}{''.join(steps)}V{HEIGHT}z"

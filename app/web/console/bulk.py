@@ -15,7 +15,6 @@ from app.core.fields import InvalidFieldsError, unknown
 from app.core.kinds import whole_number
 from app.core.listing import Filter
 from app.core.search import InvalidQueryError
-from app.core.tokens import Status
 from app.services import services
 from app.web import forms, listing
 from app.web.actors import operator
@@ -118,7 +117,7 @@ def _wanted(sent: Mapping[str, str]) -> Filter | None:
         return None
     if sent["all"] != "1":
         raise InvalidFieldsError({"all": "1, or leave it out"})
-    if listing.wants_ended(sent, *Status):
+    if listing.wants_ended(sent):
         raise InvalidFieldsError({"status": "tokens that ended can't be changed"})
     try:
         return listing.wanted(sent, services().settings.token_prefix)

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from flask import redirect, request, url_for
-from werkzeug.sansio.response import Response
+from flask import request
 
 from app.core import ended, listing as lists
 from app.core.ended import FoundEnded
@@ -16,7 +15,7 @@ from app.core.fields import InvalidFieldsError
 from app.core.listing import Filter, Order
 from app.core.search import Found, InvalidQueryError, may_be_secret
 from app.core.standing import Standing, standing
-from app.core.tokens import Status, Token
+from app.core.tokens import Token
 from app.core.usage import Usage
 from app.services import services
 from app.web import listing, parameters
@@ -39,14 +38,12 @@ class Row(NamedTuple):
 
 
 @bp.get("/")
-def index() -> Shown | Response:
+def index() -> Shown:
     """Show all tokens, those that match the filter, or those that ended."""
     sent = {name: text for name in _PARAMETERS if (text := request.args.get(name, "").strip())}
     try:
-        if number := listing.page_number(request.args):
-            return redirect(_address_of_page(number))
         parameters.refuse_repeated(_PARAMETERS)
-        is_ended = listing.wants_ended(sent, *Status)
+        is_ended = listing.wants_ended(sent)
         return _show_ended(sent) if is_ended else _show(sent)
     except InvalidQueryError as error:
         return _refuse(sent | {"q": error.shown}, {"q": str(error)})
@@ -101,15 +98,12 @@ def _notices(found: Found) -> dict[str, Any]:
     return {"old_peppers": old, "disk": request.args.get("disk") or doubt_of_all()}
 
 
-def _address_of_page(number: int) -> str:
-    """Return the address of what older versions had on page *number*."""
-    tokens = services().catalog.page(number).tokens if number > 1 else ()
-    return url_for("admin.index", cursor=f"{tokens[0].id}{tokens[0].digest}" if tokens else None)
-
-
 def _older_cursor(wanted: Filter, order: Order) -> str | None:
-    """Return the cursor in ``from``, as older versions named it, unless it is one of another list."""
-    start = request.args.get("from", "")
+    """Return where an address of an older version begins, with ``page`` or ``from``, None if nowhere."""
+    start, number = request.args.get("from", ""), listing.page_number(request.args)
+    if number > 1 and wanted == lists.ALL:
+        first = next(iter(services().catalog.page(number).tokens), None)
+        start = f"{first.id}{first.digest}" if first else ""
     with suppress(InvalidFieldsError):
         return start if start and wanted.position(order, start) else None
     return None
