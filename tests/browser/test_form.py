@@ -7,7 +7,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from app.core.hosts import InvalidHostPatternError, parse_pattern
 from tests.browser.conftest import Open, create, enter
@@ -73,6 +73,8 @@ def test_hosts_as_one_types(page: Page) -> None:
     for text in HOSTS:
         field.fill(f"a.test\n{text}")
         assert bool(objection.text_content()) == is_refused(text), text
+    field.fill("a.test\n*.b.test:80")
+    expect(objection).to_have_text("*.b.test:80: leave out the port")
     field.fill("a.test")
     expect(objection).to_be_empty()
 
@@ -100,11 +102,16 @@ def test_date_in_both_zones(open_page: Open) -> None:
 
 
 def test_sent_once(page: Page, redis: Any) -> None:
-    """A double click on the button creates one token, and shows its secret."""
+    """Until the answer arrives, the button can't be pressed again; then the page shows the secret."""
+    held: list[Route] = []
     page.goto("/new")
+    page.route("**/create_token", held.append)
     page.locator("[name=hosts]").fill("a.test")
-    page.get_by_role("button", name="Create token").dblclick()
+    button = page.get_by_role("button", name="Create token")
+    button.click(no_wait_after=True)
 
+    expect(button).to_be_disabled()
+    held[0].continue_()
     expect(page.locator("#new-token")).to_be_visible()
     assert len(redis.keys("tokens:*")) == 1
 
