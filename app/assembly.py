@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from app import audit_lines
-from app.core.audit import Entry
 from app.core.catalog import Catalog
 from app.core.declared import Rules
 from app.core.defaults import Defaults
@@ -104,18 +103,6 @@ def _health(deciding: _Deciding, settings: Settings) -> Health:
     return Health(deciding.executor, deciding.ledger, deciding.pepper_check, policy, deadline_s)
 
 
-def _on_entry(settings: Settings, tally: Tally, *, concurrent: bool) -> Callable[[Entry], None]:
-    """Return what to do with an audit entry; commands, whose output is read by others, ship none."""
-    is_shipped = concurrent and settings.audit_log == "stdout"
-
-    def note(entry: Entry) -> None:
-        tally.note_audit_entry(entry)
-        if is_shipped:
-            audit_lines.write(entry)
-
-    return note
-
-
 def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge, int]:
     return {
         Gauge.REDIS_CONNECTIONS: SharedConnect.count_open(),
@@ -142,8 +129,9 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     """
     patient = replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000)
     client = connect(patient, concurrent=concurrent)
-    on_entry = _on_entry(settings, tally, concurrent=concurrent)
-    trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
+    # Commands, whose output is read by others, ship no entries.
+    on_entry = audit_lines.write if concurrent and settings.audit_log == "stdout" else None
+    trail = Trail(client, settings.audit_rules, on_entry, tally.note_audit_entry, tally.note_change)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes, series = (
         RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail, asks=asks)

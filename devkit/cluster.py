@@ -138,8 +138,14 @@ class Nodes:
         source.client().migrate("127.0.0.1", target.port, list(keys), 0, 5000, replace=replace)
 
     def end_move(self, key: str, target: Node) -> None:
-        """Make *target* the owner of the slot of *key*."""
-        for node in (target, *(node for node in self.all if node is not target and node.is_primary)):
+        """Make *target* the owner of the slot of *key*.
+
+        The source refuses to be told so by a client while it has keys in the slot, such as the audit log.
+        """
+        target("SETSLOT", slot_of(key), "NODE", target.id)
+        others = [node for node in self.all if node is not target and node.is_primary]
+        until(lambda: all(node.owner_port(slot_of(key)) == target.port for node in others))
+        for node in others:
             node("SETSLOT", slot_of(key), "NODE", target.id)
 
     def move_slot(self, key: str) -> None:

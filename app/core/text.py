@@ -47,6 +47,8 @@ def visible(text: str) -> str:
 def parse_line(typed: str) -> str:
     """Return *typed* without the blanks around it; raise ValueError if it has an invisible character."""
     bare = typed.strip(" \t\r\n")
+    if bare.isascii() and bare.isprintable():
+        return bare
     matched = _LINE.match(bare)
     end = matched.end() if matched else 0
     if end < len(bare):
