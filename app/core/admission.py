@@ -14,7 +14,8 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII)
 _MAX_BASE = 100
 # What the service has at its root; a path that begins so would be ambiguous.
 RESERVED = re.compile(
-    r"auth|healthz|livez|metrics|self|api|static|new|overview|audit|try|tokens|[a-z]+_tokens?", re.ASCII
+    r"auth|healthz|livez|metrics|self|api|static|new|overview|audit|try|tokens|confirm_bulk|[a-z]+_tokens?",
+    re.ASCII,
 )
 
 
