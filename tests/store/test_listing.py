@@ -318,6 +318,7 @@ def test_cursor_of_another_list(replica: Replica) -> None:
         replica.issue()
     lists = [(wanted, order) for order in SORTED for wanted in (ALL, Filter(email=""), Filter(comment=" "))]
     lists += [(wanted, Order()) for wanted, _ in FILTERS.values()]
+    lists += [(Filter(query=query), Order()) for query in (by_host("a.test"), understand("a.test", "acl"))]
     cursors = {(wanted, order): replica.catalog.listed(wanted, order, size=1).more for wanted, order in lists}
     for (wanted, order), cursor in cursors.items():
         for other in cursors:
