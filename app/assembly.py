@@ -19,6 +19,7 @@ from app.core.holders import Holders
 from app.core.importer import Importer
 from app.core.key_lists import KeyLists
 from app.core.managed import Applier
+from app.core.overview import Overview
 from app.core.peppers import Peppers
 from app.core.registry import Registry
 from app.core.trials import Trials
@@ -53,17 +54,17 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     deciding = _deciding(settings, peppers, tally, concurrent=concurrent)
     stores = _stores(settings, deciding.pepper_check, tally, concurrent=concurrent)
-    gate = Gate(deciding.ledger, peppers, settings.token_prefix)
     catalog = Catalog(stores.tokens, peppers, settings.token_prefix)
     registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
     return Services(
         settings=settings,
-        gate=gate,
+        gate=deciding.gate,
         catalog=catalog,
+        overview=Overview(stores.tokens),
         registry=registry,
         bulk=_bulk(stores, catalog, registry, peppers, settings),
         applier=_applier(stores, peppers, settings),
-        holders=Holders(gate, catalog, registry, stores.changes, settings.token_prefix),
+        holders=Holders(deciding.gate, catalog, registry, stores.changes, settings.token_prefix),
         trials=_trials(stores, catalog, peppers, settings),
         audit=stores.audit,
         logins=RedisLogins(deciding.client, _ADMIN_DEADLINE_S, stores.trail),
@@ -83,6 +84,7 @@ class _Deciding(NamedTuple):
     pipeline: Pipeline | ClusterPipeline | None
     pepper_check: PepperCheck
     ledger: RedisLedger
+    gate: Gate
 
     @property
     def executor(self) -> Executor:
@@ -94,7 +96,8 @@ def _deciding(settings: Settings, peppers: Peppers, tally: Tally, *, concurrent:
     pipeline = open_pipeline(client, deadline_s, tally.note_redis) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    return _Deciding(client, pipeline, pepper_check, ledger)
+    gate = Gate(ledger, peppers, settings.token_prefix)
+    return _Deciding(client, pipeline, pepper_check, ledger, gate)
 
 
 def _health(deciding: _Deciding, settings: Settings) -> Health:

@@ -22,6 +22,7 @@ from app.core.importer import Importer
 from app.core.key_lists import KeyLists
 from app.core.logins import Logins
 from app.core.managed import Applier
+from app.core.overview import Overview
 from app.core.registry import Registry
 from app.core.trials import Trials
 from app.core.verdicts import Verdict
@@ -47,6 +48,7 @@ class Services:
     settings: Settings
     gate: Gate
     catalog: Catalog
+    overview: Overview
     registry: Registry
     bulk: Bulk
     applier: Applier
@@ -63,7 +65,7 @@ class Services:
 
     @cached_property
     def backends(self) -> Backends:
-        """The headers that backends receive with an allowed request."""
+        """The headers that backends receive."""
         return self.settings.backends_file
 
     @cached_property

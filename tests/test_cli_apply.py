@@ -121,7 +121,7 @@ def test_standard_input(run: Run, path: Path) -> None:
 
 def test_documented_mistake(tmp_path: Path) -> None:
     """The message in docs/tokens-file.md is that of such a mistake in the file there."""
-    shown = recipe("The file", "text", DOCS).replace("email, …\n", "email, ")
+    shown = recipe("The file", "text", DOCS).replace("comment, …\n", "comment, ")
     text = (
         recipe("The file", "toml", DOCS)
         .replace('hosts = ["prom', 'host = ["prom')

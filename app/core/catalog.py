@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from app.core import ended, listing, search, tokens
 from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.errors import ConflictError, NoSuchTokenError
+from app.core.held import Held
+from app.core.limits import Limit
 from app.core.listing import Counts, Filter, Order
 from app.core.peppers import Peppers
 from app.core.search import Found, Query
@@ -32,18 +33,6 @@ class Page:
     def count(self) -> int:
         """Return the number of pages; an empty table has one."""
         return max(1, -(-self.total // PAGE_SIZE))
-
-
-class Held(NamedTuple):
-    """A token and the *digests* of the secret that opened it, under the current pepper first."""
-
-    token: Token
-    digests: tuple[str, ...]
-
-    @property
-    def is_replaced(self) -> bool:
-        """Return whether a rotation replaced the secret, which is valid for the rest of its grace period."""
-        return self.token.digest not in self.digests
 
 
 class Catalog:
@@ -91,6 +80,14 @@ class Catalog:
     def usage(self, token: Token, now_s: int) -> Usage:
         """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
         return self._store.usage(token, now_s)
+
+    def admitted(self, token: Token, limit: Limit) -> int:
+        """Return how many requests *limit*, the rate limit of *token*, counts now."""
+        return self._store.admitted(token, limit)
+
+    def stored(self, token_ids: Collection[str]) -> set[str]:
+        """Return which of *token_ids*, of at most some hundred tokens, are not of tokens that have ended."""
+        return self._store.stored([name for name in token_ids if tokens.TOKEN_ID.fullmatch(name)])
 
     def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
         """Return the usage of each of *tokens* up to *now_s*, without its days, in one round trip."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import binascii
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from shlex import quote
 from typing import NamedTuple
 
 from app.core.tokens import CREDENTIAL
@@ -27,6 +28,7 @@ IDENTITY_HEADERS: Mapping[str, Callable[[Identity], bytes]] = {
 # RFC 9110 section 11.4, RFC 6750 section 2.1. Repeated headers arrive joined by a comma, which no secret has.
 _BEARER = re.compile(f"(?i:bearer) +({CREDENTIAL.pattern})", re.ASCII)
 _BASIC = re.compile("(?i:basic) +([A-Za-z0-9+/]+={0,2})", re.ASCII)
+USER = "token"  # any name is accepted
 _EXPANDED = re.compile("[$`]")  # by a shell, within double quotes
 
 
@@ -51,6 +53,10 @@ def _read_basic(value: str) -> str | None:
     return _read_bare(password)
 
 
+def _write_basic(secret: str) -> str:
+    return f"Basic {b64encode(f'{USER}:{secret}'.encode()).decode()}"
+
+
 class Scheme(NamedTuple):
     """A scheme of ``WWW-Authenticate``: its name, the parameters after the realm, and two flags.
 
@@ -71,25 +77,26 @@ BASIC = Scheme("Basic", 'charset="UTF-8"')
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A header that may carry the secret, how to read it there, its scheme, and the option of curl.
+    """A header that may carry the secret, how to read and write it there, its scheme, and the option of curl.
 
     A source equals only itself, so that hashing one costs a request nothing.
     """
 
     header: str
     read: Callable[[str], str | None]
+    write: Callable[[str], str]
     scheme: Scheme
     curl: str
 
 
 def _bearer_in(header: str) -> Source:
-    return Source(header, _read_bearer, BEARER, f'-H "{header}: Bearer {{}}"')
+    return Source(header, _read_bearer, "Bearer {}".format, BEARER, f'-H "{header}: Bearer {{}}"')
 
 
 def _bare_in(header: str) -> Source:
     scheme = Scheme("ApiKey", f'header="{header}"', is_fallback=True)
     quoted = _EXPANDED.sub(r"\\\g<0>", header)
-    return Source(header, _read_bare, scheme, f'-H "{quoted}: {{}}"')
+    return Source(header, _read_bare, str, scheme, f'-H "{quoted}: {{}}"')
 
 
 # The sources with names of their own; ``parse_sources`` builds those that read another header.
@@ -98,7 +105,7 @@ SOURCES: Mapping[str, Source] = {
     "authorization": _bearer_in("Authorization"),
     "proxy-authorization": _bearer_in("Proxy-Authorization"),
     "x-api-key": _bare_in("X-Api-Key"),
-    "basic": Source("Authorization", _read_basic, BASIC, "-u token:{}"),
+    "basic": Source("Authorization", _read_basic, _write_basic, BASIC, f"-u {USER}:{{}}"),
 }
 
 
@@ -178,7 +185,8 @@ def schemes(sources: Iterable[Source]) -> tuple[Scheme, ...]:
     return tuple(scheme for scheme in found if not scheme.is_fallback) or found
 
 
-def curl(sources: Iterable[Source], secret: str, url: str) -> str:
+def curl(sources: Iterable[Source], secret: str, url: str, method: str = "GET") -> str:
     """Return the command that sends *secret* to *url* in the first of *sources*."""
     first = next(iter(sources))
-    return f"curl {first.curl.format(secret)} {url}"
+    option = "" if method == "GET" else f"-X {quote(method)} "
+    return f"curl {option}{first.curl.format(secret)} {url}"

@@ -31,10 +31,10 @@ GRACE = Number(0, MAX_GRACE_S)
 class Field:
     """One field of a token, under the name that it has everywhere.
 
-    *help* is a phrase in Markdown; in the form *hint* replaces it, and *aside* is shown beside the label. A
-    blank value means the value of *setting*, if there is one. Neither a field nor its *partner* is set
-    without the other. A folded field is in the collapsed part of the form. A field that is not kept is not
-    stored in the record: the expiry of a token is the TTL of its key.
+    *help* is a phrase in Markdown; in the form *hint* replaces it. A blank value means that of *setting*,
+    if there is one. Neither a field nor its *partner* is set without the other. *fold* is the title of the
+    collapsed part of the form that has the field. A field that is not kept is not stored in the record: the
+    expiry of a token is the TTL of its key.
     """
 
     name: str
@@ -42,12 +42,10 @@ class Field:
     kind: Kind
     help: str
     hint: str = ""
-    aside: str = "optional"
     setting: str = ""
     partner: str = ""
     needs: str = ""
-    is_folded: bool = False
-    group: str = "Start, end and limits"
+    fold: str = ""
     is_kept: bool = True
     is_required: bool = False
 
@@ -71,59 +69,21 @@ FIELDS: Mapping[str, Field] = {
             "`example.com` is that host alone, `*.example.com` all hosts below it, `*` every host",
             is_required=True,
         ),
+        Field("comment", "Comment", Text(500), "What it is for. Sent to the backend as `X-Auth-Comment`"),
         Field("email", "Email", Email(254), "Who uses it. Sent to the backend as `X-Auth-Email`"),
         Field(
             "ttl_seconds",
             "Expires after",
             Lifetime(0, MAX_TTL_S, zero="never"),
             "Seconds from now until it expires, instead of `expires_at`; `MAX_TTL_SECONDS` bounds both",
-            hint="A day is 86400, 30 days are 2592000",
-            aside="seconds, optional",
             setting="token_ttl_seconds",
             is_kept=False,
-        ),
-        Field("comment", "Comment", Text(500), "What it is for. Sent to the backend as `X-Auth-Comment`"),
-        Field(
-            "methods",
-            "Methods",
-            Methods(),
-            "What it may do, such as `GET`, which allows `HEAD` too; blank is every method",
-            is_folded=True,
-            group="Restrictions",
-        ),
-        Field(
-            "paths",
-            "Paths",
-            Paths(),
-            "`/v1/models` is that path alone, `/v1/*` is `/v1/` and all below it; blank is every path",
-            is_folded=True,
-            group="Restrictions",
-        ),
-        Field(
-            "networks",
-            "Networks",
-            Networks(),
-            "Where clients may be, such as `192.0.2.7`, `10.0.0.0/8` or `2001:db8::/32`; blank is anywhere. "
-            "Needs `TRUSTED_PROXIES`",
-            needs="trusted_proxies",
-            is_folded=True,
-            group="Restrictions",
-        ),
-        Field(
-            "not_before",
-            "Not before",
-            Moment(),
-            "When it becomes valid",
-            hint="When it becomes valid, in UTC",
-            is_folded=True,
         ),
         Field(
             "expires_at",
             "Expires at",
             Moment(),
             "When it expires, instead of `ttl_seconds`",
-            hint="When it expires, in UTC; instead of a number of seconds",
-            is_folded=True,
             is_kept=False,
         ),
         Field(
@@ -131,28 +91,21 @@ FIELDS: Mapping[str, Field] = {
             "Requests",
             Number(0, MAX_REQUESTS, zero="unlimited"),
             "Requests per window",
-            aside="per window, optional",
             setting="rate_limit_max",
-            is_folded=True,
         ),
         Field(
             "rate_limit_window_sec",
             "Window",
             Number(1, MAX_WINDOW_S),
             "Seconds of the window",
-            aside="seconds, optional",
             setting="rate_limit_window_sec",
-            is_folded=True,
         ),
         Field(
             "quota_max",
             "Quota",
             Number(0, quotas.MAX_REQUESTS, zero="none"),
             "Requests per calendar day or month, beside the rate limit",
-            hint="Requests per day or month; blank or 0 is none",
-            aside="requests, optional",
             partner="quota_period",
-            is_folded=True,
         ),
         Field(
             "quota_period",
@@ -161,7 +114,37 @@ FIELDS: Mapping[str, Field] = {
             "The period of the quota, in UTC",
             hint="When the quota resets, at midnight UTC",
             partner="quota_max",
-            is_folded=True,
+        ),
+        Field(
+            "methods",
+            "Methods",
+            Methods(),
+            "What it may do, such as `GET`, which allows `HEAD` too; blank is every method",
+            fold="Restrictions",
+        ),
+        Field(
+            "paths",
+            "Paths",
+            Paths(),
+            "`/v1/models` is that path alone, `/v1/*` is `/v1/` and all below it; blank is every path",
+            fold="Restrictions",
+        ),
+        Field(
+            "networks",
+            "Networks",
+            Networks(),
+            "Where clients may be, such as `192.0.2.7`, `10.0.0.0/8` or `2001:db8::/32`; blank is anywhere. "
+            "Needs `TRUSTED_PROXIES`",
+            needs="trusted_proxies",
+            fold="Restrictions",
+        ),
+        Field(
+            "not_before",
+            "Not before",
+            Moment(),
+            "When it becomes valid",
+            hint="When it becomes valid, in UTC",
+            fold="Later start",
         ),
     )
 }

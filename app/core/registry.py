@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 from app.core import fields, tokens
 from app.core.audit import Actor
-from app.core.catalog import Held
 from app.core.changes import Change, Issued
 from app.core.declared import refuse_managed
 from app.core.defaults import Defaults
@@ -18,6 +17,7 @@ from app.core.errors import (
     PreconditionFailedError,
 )
 from app.core.fields import ClashingFieldsError, Draft, InvalidFieldsError, Leave
+from app.core.held import Held
 from app.core.idempotency import Once, Request
 from app.core.peppers import Peppers
 from app.core.token_store import TokenChanges, TokenStore
@@ -106,12 +106,16 @@ class Registry:
         Raises InvalidFieldsError and ConflictError.
         """
         now_s = self.now_s
-        refuse_managed(token, self._defaults.declared)
-        _refuse_unreadable(token)
+        self.refuse_edit(token)
         draft = fields.parse_edit(token, typed, now_s, self._defaults.max_ttl_s, self._defaults.unset)
         window_s = draft.spec.rate_limit_window_sec or self._defaults.window_s
         durability = self._changes.edit(actor, token, draft, window_s, enabled=enabled)
         return Change(_edited(token, draft, enabled=enabled), now_s, _done(durability))
+
+    def refuse_edit(self, token: Token) -> None:
+        """Raise ConflictError if *token* can't be edited, whatever the fields."""
+        refuse_managed(token, self._defaults.declared)
+        _refuse_unreadable(token)
 
     def enable(self, actor: Actor, token: Token, *, enabled: bool, force: bool = False) -> Change:
         """Enable or disable *token*, even one that a file manages if *force*; raise ConflictError."""

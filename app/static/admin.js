@@ -35,17 +35,6 @@ for (const time of all("time")) {
   time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
 }
 
-for (const output of all("output[for=ttl_seconds]")) {
-  const field = document.getElementById("ttl_seconds");
-  const showDate = () => {
-    const at = new Date(Date.now() + Number(field.value) * 1000);
-    const counts = /^[1-9]\d*$/.test(field.value.trim()) && !Number.isNaN(at.getTime());
-    output.textContent = counts ? `Expires ${at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}.` : "";
-  };
-  field.addEventListener("input", showDate);
-  showDate();
-}
-
 // Escape or a click elsewhere closes an open confirmation.
 document.addEventListener("keydown", (event) => {
   const open = event.key === "Escape" && document.querySelector("details.ask[open]");
@@ -57,6 +46,30 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   for (const ask of all("details.ask[open]")) if (!ask.contains(event.target)) ask.open = false;
 });
+
+// Overview: in a chart, the pointer and the arrow keys show one period after another.
+for (const chart of all("figure.chart")) {
+  const periods = [...chart.querySelectorAll(".at")], output = chart.querySelector("output");
+  let at = periods.length;
+  const show = (next) => {
+    periods[at]?.classList.remove("shown");
+    at = Math.min(Math.max(next, 0), periods.length - 1);
+    periods[at].classList.add("shown");
+    output.textContent = periods[at].textContent;
+  };
+  const plot = chart.querySelector(".plot");
+  plot.tabIndex = 0;
+  plot.role = "img";
+  plot.ariaHidden = null;
+  plot.ariaLabel = `${chart.ariaLabel}; the arrow keys read it out`;
+  const moves = { ArrowLeft: () => at - 1, ArrowRight: () => at + 1, Home: () => 0, End: () => Infinity };
+  plot.addEventListener("keydown", (event) => {
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    show(moves[event.key]());
+  });
+  periods.forEach((period, number) => period.addEventListener("pointerenter", () => show(number)));
+}
 
 // Table: "/" focuses the search, and one box checks all tokens on the page.
 document.addEventListener("keydown", (event) => {
@@ -77,4 +90,103 @@ for (const label of all("[data-all]")) {
   label.hidden = rows.length === 0;
   box.addEventListener("change", () => rows.forEach((row) => (row.checked = box.checked)));
   for (const row of rows) row.addEventListener("change", () => (box.checked = rows.every((each) => each.checked)));
+}
+
+// The form of a token: hosts are checked, the summary is rewritten and a date is shown in both zones as one types.
+for (const opens of all("#opens")) {
+  const { words, most, end, ...rate } = JSON.parse(opens.dataset.live);
+  const form = opens.closest("form");
+  const field = (name) => form.elements[name];
+  const fill = (text, ...values) => values.reduce((filled, value) => filled.replace("{}", () => value), text);
+  const list = (name) => [...new Set(field(name).value.split(/[,\s]+/).filter(Boolean))];
+  const listed = (items) => items.length > most
+    ? fill(words.more, items.slice(0, most).join(", "), items.length - most)
+    : items.length > 1 ? fill(words.and, items.slice(0, -1).join(", "), items.at(-1)) : items.join();
+  const number = (name) => /^\d{1,13}$/.test(field(name).value.trim()) ? Number(field(name).value) : undefined;
+  const grouped = (value) => value.toLocaleString("en-US");
+  const requests = (value) => fill(words[value === 1 ? "request" : "requests"], grouped(value));
+  const part = (word, ...values) => values[0] ? fill(words[word], ...values) : "";
+
+  // The name in ASCII, as browsers and the server write it.
+  function hostname(name) {
+    try {
+      return new URL(`http://${name}`).hostname.replace(/\.$/, "");
+    } catch {
+      return "";
+    }
+  }
+
+  // The host as the server stores it, or what is wrong with it; the server decides.
+  function read(text) {
+    const name = text.replace(/^\*\./, "");
+    if (text === "*") return { host: text };
+    if (text.includes("/")) return { problem: "write the host alone, without https:// and path" };
+    if (name.includes("*")) return { problem: "a * may only stand alone or lead, as *.example.com" };
+    if (/^[^:]+:\d*$/.test(name)) return { problem: "leave out the port" };
+    const host = hostname(name);
+    const labels = host.split(".");
+    const isSame = !/^[\x00-\x7f]*$/.test(name) || host === name.toLowerCase().replace(/\.$/, "");
+    const isName = labels.every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label));
+    return isSame && (isName || /^\[.*\]$/.test(host)) ? { host: text.replace(name, host) } : { problem: "not a host name" };
+  }
+
+  function moment(text) {
+    const parts = /^(\d{4}-\d\d-\d\d)(?:[t ](\d\d:\d\d(?::\d\d)?)(z|[+-]\d\d:\d\d)?)?$/i.exec(text.trim());
+    const at = parts ? new Date(`${parts[1]}T${parts[2] ?? "00:00"}${(parts[3] ?? "Z").toUpperCase()}`) : NaN;
+    return Number.isNaN(Number(at)) ? null : at;
+  }
+  const utc = (at) => at ? `${at.toISOString().slice(0, 16).replace("T", " ")} UTC` : "";
+
+  function summary() {
+    const hosts = [...new Set(list("hosts").map((text) => read(text).host).filter(Boolean))];
+    if (!hosts.length) return words.nothing;
+    const paths = list("paths").filter((path) => path.startsWith("/"));
+    const [below, exact] = [true, false].map((ends) => listed(paths.filter((path) => path.endsWith("/*") === ends)
+      .map((path) => path.replace(/\*$/, ""))));
+    const max = number("rate_limit_max") ?? rate.max, window = number("rate_limit_window_sec") || rate.window;
+    const quota = number("quota_max"), period = field("quota_period").value, ttl = number("ttl_seconds");
+    const ends = moment(field("expires_at").value)
+      ?? (ttl === undefined ? moment(end) : ttl ? new Date(Date.now() + ttl * 1000) : null);
+    return part("hosts", hosts.includes("*") ? words.any : listed(hosts))
+      + part("methods", listed(list("methods").map((method) => method.toUpperCase())))
+      + (exact && below ? fill(words.at_and_below, exact, below) : part("at", exact) + part("below", below))
+      + part("networks", listed(list("networks")))
+      + (max ? fill(words[window === 1 ? "second" : "seconds"], requests(max), grouped(window)) : words.unlimited)
+      + (quota && period ? fill(words[period], requests(quota)) : "")
+      + part("from", utc(moment(field("not_before").value)))
+      + (ends ? fill(words.until, utc(ends)) : words.endless);
+  }
+
+  const local = document.getElementById("local-end");
+  local.parentElement.hidden = false;
+  local.parentElement.querySelector("[data-zone]").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const showLocal = () => {
+    const at = moment(field("expires_at").value);
+    local.value = at ? new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16) : "";
+  };
+  form.addEventListener("input", ({ target }) => {
+    if (target === local) field("expires_at").value = local.value ? `${new Date(local.value).toISOString().slice(0, 16)}Z` : "";
+    if (target.name === "ttl_seconds" && target.value) field("expires_at").value = "";
+    if ((target === local || target.name === "expires_at") && target.value) field("ttl_seconds").value = "";
+    if (target !== local) showLocal();
+    const bad = list("hosts").map((text) => [text, read(text).problem]).find(([, problem]) => problem);
+    document.getElementById("check").textContent = bad ? `${bad[0]}: ${bad[1]}` : "";
+    opens.textContent = summary();
+  });
+  showLocal();
+
+  // A second click before the page changes would send the form again.
+  const button = form.querySelector("button.primary");
+  form.addEventListener("submit", () => setTimeout(() => { button.disabled = true; }));
+  addEventListener("pageshow", () => { button.disabled = false; });
+}
+
+// The page with a new secret asks before it is left, until the secret was copied, by a button or by hand.
+for (const secret of all("#new-token")) {
+  const ask = (event) => event.preventDefault();
+  const stop = () => removeEventListener("beforeunload", ask);
+  addEventListener("beforeunload", ask);
+  document.addEventListener("copy", stop);
+  secret.addEventListener("click", stop);
+  for (const button of all("[data-copy]")) button.addEventListener("click", stop);
 }

@@ -8,14 +8,13 @@ from functools import cache, lru_cache
 from itertools import count
 from typing import Any
 
-from app.core.audit import MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
+from app.core.audit import CUT, MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
 from app.core.durability import Durability
 from app.core.tokens import Token
 from app.store import keys
 from app.store.transport.cluster import Client, Cluster
 from app.store.transport.slots import SLOTS, slot_of
 
-_CUT = "…"
 _MIN_PER_SLOT = 100
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 Fields = Sequence[bytes]
@@ -117,5 +116,5 @@ def tags() -> Sequence[str]:
 
 def _text(kept: bytes) -> str:
     if len(kept) > MAX_VALUE:
-        return kept[:MAX_VALUE].decode(errors="ignore") + _CUT
+        return kept[:MAX_VALUE].decode(errors="ignore") + CUT
     return kept.decode(errors="replace")

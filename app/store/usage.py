@@ -15,14 +15,17 @@ from typing import Any
 import redis
 
 from app.core.copies import Columns, UsageCopy
+from app.core.limits import Limit
 from app.core.usage import DAYS, HOURS, Counts, Usage
 from app.store import keys
 from app.store.transport.deadlines import is_wrong_type
+from app.store.transport.scripts import Script
 
 _HOUR_S = 3600
 _HEAD_BYTES, _SLOT_BYTES = 4, 16
 _RING_AT = {HOURS: _HEAD_BYTES, DAYS: _HEAD_BYTES + HOURS * _SLOT_BYTES}
 MAX_BYTES = _RING_AT[DAYS] + DAYS * _SLOT_BYTES
+_ADMITTED = Script("admitted")
 _COUNTERS = len(Counts._fields)
 _NUMBER, _NUMBER_BYTES = "I", 4
 
@@ -35,6 +38,17 @@ def read(client: Any, digest: str, now_s: int) -> Usage:
         if not is_wrong_type(error):
             raise
         return Usage()
+
+
+def admitted(client: Any, digest: str, limit: Limit) -> int:
+    """Return how many requests *limit*, a token's rate limit, counts now; a key of another type has none."""
+    try:
+        args = [limit.max_requests, limit.window_s]
+        return int(_ADMITTED.run(client, [keys.window(digest)], args))
+    except redis.ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        return 0
 
 
 def read_hours(client: Any, digests: Sequence[str], now_s: int) -> list[Usage]:

@@ -59,7 +59,7 @@ def openapi() -> Shown:
     today = datetime.fromtimestamp(services().registry.now_s, UTC).date()
     settings = services().settings
     described = describe(today, settings.max_ttl_seconds, settings.unset)
-    return own_schema.added(described, settings)
+    return own_schema.added(described | {"servers": [{"url": settings.base_path + API}]}, settings)
 
 
 @bp.get("/tokens")

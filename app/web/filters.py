@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,13 +15,15 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from app.core import credentials, durations, standing
+from app.core import credentials, durations, snippets, standing
+from app.core.audit_words import told
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
 from app.core.moments import rfc3339, to_the_minute
 from app.core.text import counted, grouped, visible
 from app.core.tokens import TOKEN_ID, Status, beginning
 from app.core.usage import COUNTERS, total
+from app.web.charts import Chart, short
 from app.web.listing import ENDED
 
 # The lists that a token may do without.
@@ -38,12 +40,12 @@ def register(app: Flask) -> None:
     app.jinja_env.finalize = shown
     app.jinja_env.filters |= _FILTERS
     app.add_template_test(is_token_id, "token_id")
-    app.add_template_global(credentials.headers, "credential_headers")
-    app.add_template_global(credentials.curl)
+    app.add_template_global(marked_labels)
     app.add_template_global(beginning, "beginning_of_secrets")
+    app.add_template_global(Chart, "charted")
     app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
-    app.jinja_env.globals["identity_headers"] = credentials.IDENTITY_HEADERS
+    app.jinja_env.globals["labels_hint"] = snippets.LABELS_HINT
     app.jinja_env.globals["usage_counters"] = COUNTERS
     app.jinja_env.globals["statuses"] = [*sorted(Status, key=Status.UNREADABLE.__eq__), ENDED]
     app.jinja_env.globals["standing_of_ended"] = standing.ended
@@ -127,6 +129,17 @@ def code(text: str) -> Markup:
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
+def marked_labels(sources: Sequence[credentials.Source]) -> str:
+    """Return the Docker labels for a backend, with the parts to replace highlighted."""
+    mark = Markup("<mark>{}</mark>").format
+    return snippets.labels(
+        sources,
+        mark(snippets.ROUTER),
+        mark(snippets.SERVICE),
+        Markup(snippets.LABELS),  # noqa: S704 - a constant
+    )
+
+
 def capital(text: str) -> str:
     """Return *text* with its first character in upper case."""
     return text[:1].upper() + text[1:]
@@ -146,6 +159,8 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "code": code,
     "formatted": formatted,
     "total": total,
+    "told": told,
+    "short": short,
     "when": _when,
     "age": _age,
     "shell": shlex.quote,

@@ -98,8 +98,14 @@ def submit(page: Page, **typed: str) -> None:
     if not page.get_by_role("button", name="Create token").count():
         page.goto("/new")
     for name, value in typed.items():
-        page.locator(f"[name={name}]").fill(value)
+        enter(page, name, value)
     page.get_by_role("button", name="Create token").click()
+
+
+def enter(page: Page, name: str, value: str) -> None:
+    """Type or choose the value of a field."""
+    field = page.locator(f"[name={name}]")
+    field.select_option(value) if field.evaluate("each => each.matches('select')") else field.fill(value)
 
 
 def create(page: Page, hosts: str = "a.test", **fields: str) -> str:

@@ -20,7 +20,7 @@ LONG_HOSTS = ",".join(f"{'a' * 63}.{'b' * 63}.h{number}.example.com" for number 
 
 def show_form_problems(page: Page) -> None:
     """Show the form with a problem in every field."""
-    submit(page, hosts="a b/c", email="a b/c", ttl_seconds="a b/c", comment="x" * 501)
+    submit(page, hosts="a b/c", email="a b/c", expires_at="a b/c", comment="x" * 501)
     expect(page.get_by_role("alert")).to_be_visible()
 
 

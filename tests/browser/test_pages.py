@@ -40,12 +40,12 @@ def rows(page: Page) -> Any:
 
 def test_created_token_opens_its_host(page: Page, service: Gunicorn) -> None:
     """The secret that the page shows opens the entered hosts and no others."""
-    secret = create(page, "a.test\n*.b.test", email="ops@a.test", comment="nightly", ttl_seconds="3600")
+    secret = create(page, "a.test\n*.b.test", email="ops@a.test", comment="nightly", ttl_seconds="604800")
 
     answer = service.auth(secret, "x.b.test")
     assert (answer.status, answer.headers["x-auth-comment"]) == (200, "nightly")
     assert service.auth(secret, "b.test").status == 403
-    expect(page.locator("main")).to_contain_text("in 60 minutes")
+    expect(page.locator("main")).to_contain_text("in 7 days")
     expect(page.locator("#curl")).to_have_value(f'curl -H "Authorization: Bearer {secret}" https://a.test/')
 
 
@@ -112,7 +112,7 @@ def test_secret_is_shown_once(page: Page) -> None:
 
 def test_faulty_form(page: Page, redis: Any) -> None:
     """An invalid form comes back with its values, and its problems are announced, focused and linked."""
-    typed = {"hosts": "https://a.test/\nb.test", "email": "nobody", "comment": "kept", "ttl_seconds": "soon"}
+    typed = {"hosts": "https://a.test/\nb.test", "email": "nobody", "comment": "kept", "expires_at": "soon"}
     submit(page, **typed)
 
     alert = page.get_by_role("alert")
@@ -222,15 +222,15 @@ def test_without_javascript(open_page: Open, service: Gunicorn) -> None:
 
 
 def test_lifetime_as_a_date(page: Page) -> None:
-    """A lifetime in seconds is shown as a date while it is entered, and an invalid one shows nothing."""
+    """A lifetime in days is shown as a date while it is chosen."""
     page.goto("/new")
-    field, date = page.locator("[name=ttl_seconds]"), page.locator("output")
+    page.locator("[name=hosts]").fill("a.test")
+    summary = page.locator("#opens")
 
-    field.fill("2592000")
-    expect(date).to_contain_text(re.compile(r"Expires .*20\d\d"))
-    for nonsense in ("soon", "0", "", "9" * 18):
-        field.fill(nonsense)
-        expect(date).to_be_empty()
+    page.locator("[name=ttl_seconds]").select_option("30 days")
+    expect(summary).to_contain_text(re.compile(r"until 20\d\d-\d\d-\d\d \d\d:\d\d UTC[.]"))
+    page.locator("[name=ttl_seconds]").select_option("never")
+    expect(summary).to_contain_text("without an end")
 
 
 def test_pages(page: Page, redis: Any) -> None:
@@ -268,7 +268,7 @@ def test_hostile_records_are_inert(page: Page, redis: Any, field: str) -> None:
 def test_hostile_form_is_inert(page: Page) -> None:
     """Entered values come back as text, never interpreted as HTML."""
     typed = HOSTILE[3]
-    submit(page, hosts=typed, email=typed, comment=typed, ttl_seconds=typed)
+    submit(page, hosts=typed, email=typed, comment=typed, expires_at=typed)
 
     expect(page.locator("[name=comment]")).to_have_value(typed)
     expect(page.locator("[name=hosts]")).to_have_value(typed)

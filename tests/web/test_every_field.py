@@ -153,8 +153,8 @@ def test_new_token_page(operator: Operator, field: Field) -> None:
 
 @every_stored_field
 def test_record_to_form(operator: Operator, database: Any, field: Field) -> None:
-    """The token's page shows the stored value in a form that can be submitted again."""
-    page = operator.get(f"/tokens/{keep(database, field)}").text
+    """The page that edits a token shows the stored value in a form that can be submitted again."""
+    page = operator.get(f"/tokens/{keep(database, field)}/edit").text
 
     assert shown(page, field.name) == TYPED[field.kind.name]
 
@@ -167,7 +167,7 @@ def test_invalid_form(operator: Operator, field: Field) -> None:
 
     assert f'<a href="#{field.name}">{field.label}</a>: ' in page
     assert f'id="{field.name}-problem"' in page
-    assert not field.is_folded or '<details class="field more-fields" open>' in page
+    assert not field.fold or '<details class="field more-fields" open>' in page
 
 
 def test_order_of_problems(operator: Operator) -> None:

@@ -88,11 +88,12 @@ def test_token_of_earlier(client: FlaskClient, database: Any) -> None:
 def test_hints(client: FlaskClient, database: Any) -> None:
     """The form names the bound and offers no life beyond it, and none without end."""
     database.hset(f"tokens:{OLD}", "hosts", "a.test")
-    new, edit = (Operator(client).get(path).text for path in ("/new", f"/tokens/{OLD}"))
+    new, edit = (Operator(client).get(path).text for path in ("/new", f"/tokens/{OLD}/edit"))
 
-    assert "At most 30 days. Blank is 30 days." in new
-    assert "Blank leaves it unchanged; at most 30 days." in edit
-    assert re.findall(r'<option value="(\d+)"', new) == [f"{days * DAY_S}" for days in (1, 7, 30)]
+    for page, blank in ((new, "30 days, the default"), (edit, "leave unchanged")):
+        lives = re.findall(r'<option[^>]* value="(\d*)"[^>]*>([^<]*)', page[: page.index('id="expires_at"')])
+        assert "at most 30 days" in page
+        assert lives == [("", blank), (f"{7 * DAY_S}", "7 days"), (f"{30 * DAY_S}", "30 days")]
 
 
 def test_description(client: FlaskClient) -> None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import request
 
+from app.core import summary
 from app.core.changes import Issued
 from app.core.errors import AlreadyIssuedError
 from app.core.fields import InvalidFieldsError
+from app.core.snippets import snippets
 from app.services import services
 from app.web import forms
 from app.web.actors import operator
 from app.web.console.blueprint import bp
 from app.web.console.rendering import Shown, doubt_after, render
+from app.web.console.templates import TEMPLATES, filled
 
 NOT_CREATED = "No token was created"
 
 
 @bp.get("/new")
 def new_token() -> str:
-    """Show the form for a new token."""
-    return render("create.html", form=forms.new_idempotency_key())
+    """Show the form for a new token, filled by the template that the address names."""
+    name = request.args.get("template", "")
+    typed = filled(TEMPLATES[name], services().settings.max_ttl_seconds) if name in TEMPLATES else {}
+    return _form(typed, chosen=name)
 
 
 @bp.post("/create_token")
@@ -39,11 +45,26 @@ def create_token() -> Shown:
 
 def show_secret(issued: Issued, **more: Any) -> str:
     """Show the secret of a new or rotated token, only this once."""
+    sources = services().settings.credential_sources
     shown = {"token": issued.token, "secret": issued.secret, "disk": doubt_after(issued)}
-    return render("issued.html", issued.changed_at, **shown | more)
+    ready = snippets(sources, issued.secret, issued.token)
+    return render("issued.html", issued.changed_at, snippets=ready, **shown | more)
 
 
 def form_again(problems: dict[str, str], title: str = NOT_CREATED) -> str:
     """Show the form for a new token again, with its problems and what was typed."""
-    typed, key = forms.as_typed(request.form), forms.new_idempotency_key()
-    return render("create.html", title=title, problems=problems, typed=typed, form=key)
+    return _form(forms.as_typed(request.form), title=title, problems=problems)
+
+
+def opening(typed: Mapping[str, str], blank_end: int | None, now_s: int) -> dict[str, Any]:
+    """Return what the form shows: what was *typed*, what such a token opens, and the words for the script."""
+    limit = services().settings.limit
+    opens = summary.of_typed(typed, limit, blank_end, now_s)
+    return {"typed": typed, "opens": opens, "live": summary.for_script(limit, blank_end)}
+
+
+def _form(typed: Mapping[str, str], **more: Any) -> str:
+    now_s = services().registry.now_s
+    shown = opening(typed, summary.after(services().settings.default_ttl_s, now_s), now_s)
+    key = forms.new_idempotency_key()
+    return render("create.html", now_s, form=key, templates=TEMPLATES, **shown | more)
