@@ -16,7 +16,7 @@ from app.core.fields import InvalidFieldsError
 from app.services import provide, services_of
 from app.settings import Settings
 from app.tally import SHARED, Tally
-from app.web import api, auth, console, filters, guards, metrics, self_service
+from app.web import api, auth, base_path, console, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 64 * 1024
@@ -36,7 +36,7 @@ class _App(Flask):
 
 def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     """Build the WSGI application that gunicorn and the flask command run."""
-    app = _App(__name__)
+    app = _App(__name__, static_folder="static" if settings.admin_enabled else None)
     app.url_map.merge_slashes = False  # it would redirect to the Host that the client sent
     app.config.update(
         MAX_CONTENT_LENGTH=_MAX_FORM_BYTES,
@@ -47,16 +47,23 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     provide(app, build_services(settings, tally))
     guards.guard(app)
     filters.register(app)
-    app.register_blueprint(auth.bp)
-    if settings.metrics_enabled:
-        app.register_blueprint(metrics.bp)
-    app.register_blueprint(console.bp)
-    app.register_blueprint(api.bp)
-    if settings.self_service != "off":
-        app.register_blueprint(self_service.blueprint(is_full=settings.self_service == "full"))
+    _register_views(app, settings)
+    if settings.base_path:
+        base_path.serve_below(app, settings.base_path)
     _show_errors(app)
     cli.register(app)
     return app
+
+
+def _register_views(app: Flask, settings: Settings) -> None:
+    app.register_blueprint(auth.bp)
+    if settings.metrics_enabled:
+        app.register_blueprint(metrics.bp)
+    if settings.admin_enabled:
+        app.register_blueprint(console.bp)
+        app.register_blueprint(api.bp)
+    if settings.self_service != "off":
+        app.register_blueprint(self_service.blueprint(is_full=settings.self_service == "full"))
 
 
 def _show_errors(app: Flask) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from app import audit_lines
-from app.core.audit import Entry
+from app.core.bulk import Bulk
 from app.core.catalog import Catalog
 from app.core.declared import Rules
 from app.core.defaults import Defaults
@@ -19,6 +19,7 @@ from app.core.holders import Holders
 from app.core.importer import Importer
 from app.core.key_lists import KeyLists
 from app.core.managed import Applier
+from app.core.overview import Overview
 from app.core.peppers import Peppers
 from app.core.registry import Registry
 from app.core.trials import Trials
@@ -53,17 +54,17 @@ def build_services(settings: Settings, tally: Tally = SHARED, *, concurrent: boo
     peppers = Peppers(settings.pepper, settings.pepper_previous)
     deciding = _deciding(settings, peppers, tally, concurrent=concurrent)
     stores = _stores(settings, deciding.pepper_check, tally, concurrent=concurrent)
-    gate = Gate(deciding.ledger, peppers, settings.token_prefix)
     catalog = Catalog(stores.tokens, peppers, settings.token_prefix)
     registry = Registry(stores.tokens, stores.changes, peppers, _defaults(settings), time.time)
     return Services(
         settings=settings,
-        gate=gate,
-        backends=settings.backends_file,
+        gate=deciding.gate,
         catalog=catalog,
+        overview=Overview(stores.tokens),
         registry=registry,
+        bulk=_bulk(stores, catalog, registry, peppers, settings),
         applier=_applier(stores, peppers, settings),
-        holders=Holders(gate, catalog, registry, stores.changes, settings.token_prefix),
+        holders=Holders(deciding.gate, catalog, registry, stores.changes, settings.token_prefix),
         trials=_trials(stores, catalog, peppers, settings),
         audit=stores.audit,
         logins=RedisLogins(deciding.client, _ADMIN_DEADLINE_S, stores.trail),
@@ -83,6 +84,7 @@ class _Deciding(NamedTuple):
     pipeline: Pipeline | ClusterPipeline | None
     pepper_check: PepperCheck
     ledger: RedisLedger
+    gate: Gate
 
     @property
     def executor(self) -> Executor:
@@ -94,24 +96,13 @@ def _deciding(settings: Settings, peppers: Peppers, tally: Tally, *, concurrent:
     pipeline = open_pipeline(client, deadline_s, tally.note_redis) if concurrent else None
     pepper_check = PepperCheck(pipeline or client, peppers.fingerprints, concurrent=concurrent)
     ledger = RedisLedger(client, pepper_check, settings.limit, deadline_s, pipeline)
-    return _Deciding(client, pipeline, pepper_check, ledger)
+    gate = Gate(ledger, peppers, settings.token_prefix)
+    return _Deciding(client, pipeline, pepper_check, ledger, gate)
 
 
 def _health(deciding: _Deciding, settings: Settings) -> Health:
     policy, deadline_s = EvictionPolicyCheck(deciding.client), settings.redis_deadline_ms / 1000
     return Health(deciding.executor, deciding.ledger, deciding.pepper_check, policy, deadline_s)
-
-
-def _on_entry(settings: Settings, tally: Tally, *, concurrent: bool) -> Callable[[Entry], None]:
-    """Return what to do with an audit entry; commands, whose output is read by others, ship none."""
-    is_shipped = concurrent and settings.audit_log == "stdout"
-
-    def note(entry: Entry) -> None:
-        tally.note_audit_entry(entry)
-        if is_shipped:
-            audit_lines.write(entry)
-
-    return note
 
 
 def _redis_gauges(pipeline: Pipeline | ClusterPipeline | None) -> Mapping[Gauge, int]:
@@ -140,8 +131,9 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     """
     patient = replace(settings, redis_deadline_ms=_ADMIN_DEADLINE_S * 1000)
     client = connect(patient, concurrent=concurrent)
-    on_entry = _on_entry(settings, tally, concurrent=concurrent)
-    trail = Trail(client, settings.audit_rules, on_entry, tally.note_change)
+    # Commands, whose output is read by others, ship no entries.
+    on_entry = audit_lines.write if concurrent and settings.audit_log == "stdout" else None
+    trail = Trail(client, settings.audit_rules, on_entry, tally.note_audit_entry, tally.note_change)
     tokens = RedisTokens(client, pepper_check, _ADMIN_DEADLINE_S, concurrent=concurrent)
     changes, series = (
         RedisChanges(client, tokens, pepper_check, _ADMIN_DEADLINE_S, trail, asks=asks)
@@ -153,6 +145,13 @@ def _stores(settings: Settings, pepper_check: PepperCheck, tally: Tally, *, conc
     copies = RedisCopies(client, pepper_check, _ADMIN_DEADLINE_S, trail)
     checkup = RedisCheckup(client, _ADMIN_DEADLINE_S, settings.redis_deadline_ms / 1000)
     return _Stores(tokens, changes, series, managed, preview, audit, copies, trail, checkup)
+
+
+def _bulk(
+    stores: _Stores, catalog: Catalog, registry: Registry, peppers: Peppers, settings: Settings
+) -> Bulk:
+    series = Registry(stores.tokens, stores.series, peppers, _defaults(settings), time.time)
+    return Bulk(catalog, registry, series, stores.changes)
 
 
 def _applier(stores: _Stores, peppers: Peppers, settings: Settings) -> Applier:

@@ -11,6 +11,7 @@ from flask import Flask, current_app
 
 from app.core.audit import AuditLog
 from app.core.backends import Backends
+from app.core.bulk import Bulk
 from app.core.catalog import Catalog
 from app.core.checkup import Checkup
 from app.core.exporter import Exporter
@@ -21,6 +22,7 @@ from app.core.importer import Importer
 from app.core.key_lists import KeyLists
 from app.core.logins import Logins
 from app.core.managed import Applier
+from app.core.overview import Overview
 from app.core.registry import Registry
 from app.core.trials import Trials
 from app.core.verdicts import Verdict
@@ -45,9 +47,10 @@ class Services:
 
     settings: Settings
     gate: Gate
-    backends: Backends
     catalog: Catalog
+    overview: Overview
     registry: Registry
+    bulk: Bulk
     applier: Applier
     holders: Holders
     trials: Trials
@@ -59,6 +62,11 @@ class Services:
     redis_gauges: Callable[[], Mapping[Gauge, int]]
     tally: Tally
     moving: Moving
+
+    @cached_property
+    def backends(self) -> Backends:
+        """The headers that backends receive."""
+        return self.settings.backends_file
 
     @cached_property
     def unlogged(self) -> frozenset[Verdict]:

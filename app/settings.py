@@ -16,6 +16,7 @@ from typing import Any
 
 from app import backends_file, listening, origins, tokens_file
 from app.contradictions import contradictions
+from app.core import admission
 from app.core.audit import MAX_AGE_DAYS, MAX_ENTRIES, Rules
 from app.core.backends import Backends
 from app.core.clients import Proxies, parse_proxies
@@ -134,10 +135,16 @@ def _ca_file(value: str) -> str:
     return value
 
 
-def _setting(parse: Callable[[str], Any], default: str | None, help_: str, *, secret: bool = False) -> Any:
-    """Declare one setting by its parser, default and description; a default of None makes it required."""
+def _setting(
+    parse: Callable[[str], Any], default: str | None, help_: str, *, secret: bool = False, need: str = ""
+) -> Any:
+    """Declare one setting by its parser, default and description.
+
+    A default of None makes it required, unless the setting *need*, which is declared before, is off.
+    """
     return field(
-        repr=not secret, metadata={"parse": parse, "default": default, "help": help_, "secret": secret}
+        repr=not secret,
+        metadata={"parse": parse, "default": default, "help": help_, "secret": secret, "need": need},
     )
 
 
@@ -154,8 +161,26 @@ class Settings:
     pepper_previous: tuple[str, ...] = _setting(
         _secrets, "", "Earlier values of PEPPER, separated by commas, or one per line", secret=True
     )
-    admin_user: str = _setting(_admin_user, None, "User name of the admin pages", secret=True)
-    admin_pass: str = _setting(_admin_pass, None, "Password of the admin pages", secret=True)
+    admin_enabled: bool = _setting(
+        _flag, "true", "Answer the admin pages and the API; without them, a replica only decides"
+    )
+    admin_user: str = _setting(
+        _admin_user, None, "User name of the admin pages and the API", secret=True, need="admin_enabled"
+    )
+    admin_pass: str = _setting(
+        _admin_pass, None, "Password of the admin pages and the API", secret=True, need="admin_enabled"
+    )
+    admin_hosts: tuple[str, ...] = _setting(
+        admission.parse_hosts, "", "Host names at which pages and API answer, separated by commas; blank: any"
+    )
+    admin_allowed_networks: tuple[str, ...] = _setting(
+        admission.parse_networks,
+        "",
+        "Addresses and networks from which they can be reached, separated by commas; blank: any",
+    )
+    base_path: str = _setting(
+        admission.parse_base_path, "", "Path below which the proxy serves pages and API, such as `/acl`"
+    )
     redis_host: str = _setting(_redis_host, "127.0.0.1", "Host of the Redis server")
     redis_port: int = _setting(_integer(1, 65535), "6379", "Port of the Redis server")
     redis_db: int = _setting(_integer(0, 2**31 - 1), "0", "Number of the Redis database")
@@ -298,12 +323,14 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Return the settings in *environ*, with ``NAME_FILE`` for secrets; raises InvalidSettingsError."""
         problems: list[tuple[str, str]] = []
-        values, given = {}, set()
+        values: dict[str, Any] = {}
+        given = set[str]()
         for declared in fields(cls):
             try:
                 if raw := _raw(declared, environ):
                     given.add(declared.name)
-                values[declared.name] = declared.metadata["parse"](raw or declared.metadata["default"])
+                is_needed = values.get(declared.metadata["need"], True)
+                values[declared.name] = _value(declared, raw, is_needed=is_needed)
             except ValueError as error:
                 problems += ((declared.name.upper(), problem) for problem in str(error).splitlines())
         problems += ((name.upper(), problem) for name, problem in contradictions(values, given))
@@ -313,11 +340,16 @@ class Settings:
 
 
 def _raw(declared: Field[Any], environ: Mapping[str, str]) -> str:
-    name = declared.name.upper()
-    found = origins.value(name, environ, is_secret=declared.metadata["secret"])
-    if not found and declared.metadata["default"] is None:
-        raise ValueError(f"is required; set it or {name}_FILE")
-    return found
+    return origins.value(declared.name.upper(), environ, is_secret=declared.metadata["secret"])
+
+
+def _value(declared: Field[Any], raw: str, *, is_needed: bool) -> Any:
+    default, name = declared.metadata["default"], declared.name.upper()
+    if not raw and default is None:
+        if is_needed:
+            raise ValueError(f"is required; set it or {name}_FILE")
+        return ""
+    return declared.metadata["parse"](raw or default)
 
 
 def load() -> Settings:

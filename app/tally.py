@@ -10,7 +10,7 @@ from itertools import count
 from mmap import mmap
 from typing import TypeVar
 
-from app.core.audit import Action, Entry
+from app.core.audit import Action
 from app.core.durability import Durability
 from app.core.logins import Login
 from app.core.verdicts import Verdict
@@ -129,9 +129,9 @@ class Tally:
         """Count a change of a token."""
         self._cells[self._row + _CHANGES[durability]] += 1
 
-    def note_audit_entry(self, entry: Entry) -> None:
+    def note_audit_entry(self, action: Action) -> None:
         """Count an entry that this process wrote."""
-        self._cells[self._row + _ENTRIES[Action(entry.action)]] += 1
+        self._cells[self._row + _ENTRIES[action]] += 1
 
     def publish(self, gauges: Mapping[Gauge, int]) -> None:
         """Set *gauges* of this worker."""

@@ -140,7 +140,7 @@ class Nodes:
     def end_move(self, key: str, target: Node) -> None:
         """Make *target* the owner of the slot of *key*.
 
-        The source refuses to hear that from anybody else while it has keys in the slot, such as the audit log.
+        The source refuses to be told so by a client while it has keys in the slot, such as the audit log.
         """
         target("SETSLOT", slot_of(key), "NODE", target.id)
         others = [node for node in self.all if node is not target and node.is_primary]

@@ -24,7 +24,10 @@ class EntryPoint:
 
 
 class Traefik(Process):
-    """Traefik, which routes admin.test to our pages and every other host to the backend."""
+    """Traefik, which routes admin.test to our pages and every other host to the backend.
+
+    Below /acl, stripped.test and kept.test lead to our pages too: without that path, and with it.
+    """
 
     name = "traefik"
 
@@ -87,14 +90,21 @@ def _routing(auth: str, backend: str, entry_points: Mapping[str, EntryPoint]) ->
         for name in entry_points
     }
     admin = {"rule": "Host(`admin.test`)", "service": "auth"}
+    kept = {"rule": "Host(`kept.test`) && PathPrefix(`/acl`)", "service": "auth"}
+    stripped = {
+        "rule": "Host(`stripped.test`) && PathPrefix(`/acl`)",
+        "service": "auth",
+        "middlewares": ["strip"],
+    }
     services = {"backend": backend, "auth": auth}
     return {
         "http": {
-            "routers": routers | {"admin": admin},
+            "routers": routers | {"admin": admin, "kept": kept, "stripped": stripped},
             "middlewares": {
                 name: {"forwardAuth": _forward_auth(auth, entry_point)}
                 for name, entry_point in entry_points.items()
-            },
+            }
+            | {"strip": {"stripPrefix": {"prefixes": ["/acl"]}}},
             "services": {
                 name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in services.items()
             },

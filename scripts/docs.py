@@ -74,7 +74,8 @@ def _name(setting: Field[Any]) -> str:
 def _default(setting: Field[Any]) -> str:
     default = setting.metadata["default"]
     if default is None:
-        return "required"
+        need = setting.metadata["need"].upper()
+        return f"required, unless `{need}` is false" if need else "required"
     return f"`{default}`" if default else ""
 
 

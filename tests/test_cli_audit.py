@@ -47,16 +47,19 @@ def test_sentences(log: Log) -> None:
     me = f"{getpass.getuser()} (shell)"
     ends = [line.partition("Z  ")[2] for line in lines]
 
-    assert ends[0].startswith(f"{me} deleted token {log.name}: hosts a.test; comment last; rate_limit_max 5")
-    assert ends[1] == f"{me} disabled token {log.name}"
-    assert ends[2].startswith(f"{me} rotated token {log.name}: grace_ends_at from none to 2")
-    assert (
-        ends[3] == f"{me} edited token {log.name}: comment from first to last; rate_limit_max from none to 5"
+    assert ends[0].startswith(
+        f"{me} deleted token {log.name}, which was for a.test: comment last; rate_limit_max 5"
     )
-    assert ends[4] == f"{me} created token {log.name}: hosts a.test; comment first"
+    assert ends[1] == f"{me} disabled token {log.name}"
+    assert ends[2].startswith(f"{me} rotated token {log.name}; its old secret is valid until 2")
+    assert (
+        ends[3] == f"{me} changed 2 fields of token {log.name}: "
+        "comment from first to last; rate_limit_max from none to 5"
+    )
+    assert ends[4] == f"{me} created token {log.name} for a.test: comment first"
     assert len(ends) == 5
     newest = log("--limit", "1").stdout
-    assert rf"ops\x1b[2J (api, 192.0.2.7) created token {log.by_api}: hosts b.test" in newest
+    assert rf"ops\x1b[2J (api, 192.0.2.7) created token {log.by_api} for b.test" in newest
     assert newest.rstrip("\n").isprintable()
 
 

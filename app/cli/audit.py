@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
 import click
 
 from app.cli import arguments, output
 from app.cli.groups import command
-from app.core import durations, moments
+from app.core import audit_words, durations, moments
 from app.core.audit import Action, Entry, Wanted, every, token_id
 from app.core.fields import InvalidFieldsError
 from app.core.text import visible
 from app.services import services
-
-_DONE: Mapping[str, str] = {
-    Action.CREATE: "created",
-    Action.EDIT: "edited",
-    Action.ENABLE: "enabled",
-    Action.DISABLE: "disabled",
-    Action.ROTATE: "rotated",
-    Action.RETIRE: "ended a replaced secret of",
-    Action.DELETE: "deleted",
-    Action.LOGIN_REFUSED: "was refused to sign in, after too many wrong passwords",
-}
-# What the action says already, and two digests, which tell a person nothing; JSON has them.
-_UNTOLD: Mapping[str, str] = {Action.ENABLE: "enabled", Action.DISABLE: "enabled"}
 
 
 @command("audit")
@@ -83,30 +69,8 @@ def _print(entries: Iterable[Entry]) -> None:
 
 
 def _sentence(entry: Entry) -> str:
+    words = audit_words.told(entry)
     way = f"{entry.via}, {entry.address}" if entry.address else entry.via
-    token = f" token {entry.token_id}" if entry.token_id else ""
-    changes = "; ".join(_changes(entry))
-    return f"{entry.actor or 'someone'} ({way}) {_DONE.get(entry.action, entry.action)}{token}" + (
-        f": {changes}" if changes else ""
-    )
-
-
-def _changes(entry: Entry) -> Iterator[str]:
-    """Yield what became of each field: a token that was created or deleted has one value of each."""
-    for name, (old, new) in entry.changes().items():
-        if name in {_UNTOLD.get(entry.action), "sha256"}:
-            continue
-        if entry.action == Action.CREATE:
-            yield f"{name} {_text(new)}"
-        elif entry.action == Action.DELETE:
-            yield f"{name} {_text(old)}"
-        else:
-            yield f"{name} from {_text(old)} to {_text(new)}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return f"{value}".lower()
-    if isinstance(value, list):
-        return ",".join(value) or "none"
-    return "none" if value in {None, ""} else f"{value}"
+    token = f" token {words.token_id}" if words.token_id else ""
+    changes = "; ".join(map(str, words.changes))
+    return f"{words.who} ({way}) {words.did}{token}{words.rest}" + (f": {changes}" if changes else "")

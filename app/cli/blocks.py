@@ -71,11 +71,8 @@ def _value(field: Field, token: Token, now_s: int) -> str:
 
 
 def _rate_limit(token: Token, settings: Settings) -> str:
-    most = settings.rate_limit_max if token.rate_limit_max is None else token.rate_limit_max
-    window_s = token.rate_limit_window_sec or settings.rate_limit_window_sec
-    window = durations.in_words(window_s).removeprefix("1 ")
     origin = ", which is RATE_LIMIT_MAX" if token.rate_limit_max is None else ""
-    return (f"{counted(most, 'request')} per {window}" if most else "unlimited") + origin
+    return f"{settings.limit.of(token.rate_limit_max, token.rate_limit_window_sec)}{origin}"
 
 
 def _quota(token: Token, now_s: int) -> str:

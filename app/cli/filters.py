@@ -11,12 +11,19 @@ import click
 from app.cli.arguments import Function, seconds
 from app.core import search
 from app.core.listing import Filter
+from app.core.search import Query
 from app.core.tokens import EXPIRING_S, Status, Token
+from app.services import services
 
 ENDED = "ended"
 Options = Mapping[str, str | None]
 
 _OPTIONS: tuple[Callable[[Function], Function], ...] = (
+    click.option(
+        "--query",
+        metavar="TEXT",
+        help="Those with this host, id or its beginning, SHA-256, or part of an email or comment.",
+    ),
     click.option("--host", help="Those that open this host, or list this pattern, such as '*.example.com'."),
     click.option(
         "--status",
@@ -62,6 +69,7 @@ def chosen(given: Options) -> Choice:
     status, within = _ending(given)
     is_span = status == Status.EXPIRING and within is not None
     wanted = Filter(
+        query=_query(given),
         status=Status(status) if status and not is_span else None,
         host=search.by_host(given["host"]) if given["host"] is not None else None,
         email=given["email"] or "",
@@ -81,9 +89,14 @@ def _ending(given: Options) -> tuple[str | None, str | None]:
     return Status.EXPIRING, given["expiring"]
 
 
-def host_of_ended(given: Options, *, is_sorted: bool) -> str | None:
-    """Return the host of the ended tokens to list, None for all; raises UsageError for any other option."""
-    others = [name for name, value in given.items() if value is not None and name not in {"host", "status"}]
-    if others or is_sorted:
-        raise click.UsageError("--status ended goes with --host alone")
-    return given["host"]
+def query_of_ended(given: Options, *, is_sorted: bool) -> Query | None:
+    """Return which ended tokens to list, None for all; raises UsageError and InvalidQueryError."""
+    sent = {name for name, value in given.items() if value is not None} - {"status"}
+    if is_sorted or sent - {"query", "host"} or len(sent) > 1:
+        raise click.UsageError("--status ended goes with --query or with --host alone")
+    return search.by_host(given["host"]) if given["host"] is not None else _query(given)
+
+
+def _query(given: Options) -> Query | None:
+    typed = (given["query"] or "").strip()
+    return search.understand(typed, services().settings.token_prefix) if typed else None

@@ -19,8 +19,8 @@ def list_(*, sort: str | None, as_json: bool, **options: str | None) -> None:
     """List tokens, newest first, or those that ended, the last to end first."""
     catalog, now_s = services().catalog, services().registry.now_s
     if options["status"] == filters.ENDED:
-        host = filters.host_of_ended(options, is_sorted=sort is not None)
-        rows.print_ended(catalog.all_ended(host), now_s, as_json=as_json)
+        query = filters.query_of_ended(options, is_sorted=sort is not None)
+        rows.print_ended(catalog.all_ended(query), now_s, as_json=as_json)
         return
     choice, order = filters.chosen(options), Order.parse(sort) if sort else NEWEST_FIRST
     found = progress.watched(catalog.all_pages(choice.filter, order), order)

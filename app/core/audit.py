@@ -19,6 +19,7 @@ MAX_ENTRIES = 10_000_000
 MAX_AGE_DAYS = 36_500
 # A value longer than this is cut, in bytes.
 MAX_VALUE = 1024
+CUT = "…"
 _MS_DIGITS = 16
 
 

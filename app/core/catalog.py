@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from app.core import ended, listing, search, tokens
 from app.core.ended import EndedToken, Ending, FoundEnded
 from app.core.errors import ConflictError, NoSuchTokenError
-from app.core.fields import InvalidFieldsError
-from app.core.listing import Counts, Filter, Order, Position
+from app.core.held import Held
+from app.core.limits import Limit
+from app.core.listing import Counts, Filter, Order
 from app.core.peppers import Peppers
-from app.core.search import Found
+from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
 from app.core.usage import Usage
@@ -34,18 +33,6 @@ class Page:
     def count(self) -> int:
         """Return the number of pages; an empty table has one."""
         return max(1, -(-self.total // PAGE_SIZE))
-
-
-class Held(NamedTuple):
-    """A token and the *digests* of the secret that opened it, under the current pepper first."""
-
-    token: Token
-    digests: tuple[str, ...]
-
-    @property
-    def is_replaced(self) -> bool:
-        """Return whether a rotation replaced the secret, which is valid for the rest of its grace period."""
-        return self.token.digest not in self.digests
 
 
 class Catalog:
@@ -94,6 +81,18 @@ class Catalog:
         """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
         return self._store.usage(token, now_s)
 
+    def admitted(self, token: Token, limit: Limit) -> int:
+        """Return how many requests *limit*, the rate limit of *token*, counts now."""
+        return self._store.admitted(token, limit)
+
+    def stored(self, token_ids: Collection[str]) -> set[str]:
+        """Return which of *token_ids*, of at most some hundred tokens, are not of tokens that have ended."""
+        return self._store.stored([name for name in token_ids if tokens.TOKEN_ID.fullmatch(name)])
+
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        """Return the usage of each of *tokens* up to *now_s*, without its days, in one round trip."""
+        return self._store.usages(tokens, now_s) if tokens else ()
+
     def page(self, number: int) -> Page:
         """Return page *number* of all tokens, or the last page if there are fewer."""
         found, total = self._store.page(number, PAGE_SIZE)
@@ -131,17 +130,6 @@ class Catalog:
             found = self.listed(wanted, order, found.more, _MANY)
             yield found
 
-    def search(self, typed: str, start: str | None = None, size: int = PAGE_SIZE) -> Found:
-        """Return the newest tokens that match *typed*, from *start* on if that is a cursor of this search.
-
-        Raises InvalidQueryError.
-        """
-        wanted = Filter(query=search.understand(typed, self._prefix))
-        position: Position | None = None
-        with suppress(InvalidFieldsError):
-            position = wanted.position(listing.NEWEST_FIRST, start) if start else None
-        return self._store.listed(wanted, listing.NEWEST_FIRST, position, size)
-
     def counts(self) -> Counts | None:
         """Return how many tokens have each status, as of the last census; None before the first one."""
         return self._store.counts()
@@ -154,12 +142,9 @@ class Catalog:
         query = search.understand(typed, self._prefix) if typed else None
         return self._store.ended(query, start if start and ended.CURSOR.fullmatch(start) else None, size)
 
-    def all_ended(self, host: str | None) -> Iterator[EndedToken]:
-        """Yield every token that ended, or those that opened *host* or listed it, the last to end first.
-
-        Raises InvalidQueryError.
-        """
-        query, start = None if host is None else search.by_host(host), None
+    def all_ended(self, query: Query | None = None) -> Iterator[EndedToken]:
+        """Yield every token that ended, or those that match *query*, the last to end first."""
+        start = None
         self._store.collect_ended()
         while True:
             found = self._store.ended(query, start, PAGE_SIZE)

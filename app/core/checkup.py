@@ -13,7 +13,7 @@ OLDEST, CONFIRMING = (7, 0), (7, 2)
 SAFE_POLICY = "noeviction"
 _FULL_PERCENT = 90
 _MAX_CLOCK_OFFSET_S = 2
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 # Fields of INFO that say whether the last write of each kind succeeded.
 _WRITES = {
     "aof_last_write_status": "write its append-only file",
@@ -119,9 +119,9 @@ def _memory(info: Mapping[str, str], at: str) -> Iterator[Finding]:
     policy = info.get("maxmemory_policy", SAFE_POLICY)
     if policy != SAFE_POLICY:
         yield finding("redis-evicts", server=at, policy=policy)
-    used, limit = _number(info, "used_memory"), _number(info, "maxmemory")
+    used, limit = number(info, "used_memory"), number(info, "maxmemory")
     if limit and used * 100 >= limit * _FULL_PERCENT:
-        shown = {"percent": used * 100 // limit, "used": used // _MIB, "limit": limit // _MIB}
+        shown = {"percent": used * 100 // limit, "used": used // MIB, "limit": limit // MIB}
         yield finding("redis-memory-low", server=at, **shown)
 
 
@@ -130,12 +130,12 @@ def _replication(server: Server, info: Mapping[str, str], at: str) -> Iterator[F
         yield finding("redis-is-replica", server=at)
     # INFO has min_slaves_good_slaves only if min-replicas-to-write is set. A node of a Cluster that is cut
     # off stops by itself.
-    replicas = _number(info, "connected_slaves")
+    replicas = number(info, "connected_slaves")
     if replicas and "min_slaves_good_slaves" not in info and not server.is_cluster:
         yield finding("redis-replicas-unguarded", server=at, replicas=counted(replicas, "replica"))
 
 
-def _number(info: Mapping[str, str], name: str) -> int:
+def number(info: Mapping[str, str], name: str) -> int:
     """Return a field of INFO, 0 if it is missing or not a number."""
     text = info.get(name, "")
     return int(text) if text.isdecimal() else 0
@@ -153,13 +153,13 @@ def _summary(server: Server) -> str:
     info = server.info
     if server.unreachable or not info:
         return "not inspected"
-    limit = _number(info, "maxmemory")
-    room = f" of {limit // _MIB} MiB" if limit else " MiB, no maxmemory"
+    limit = number(info, "maxmemory")
+    room = f" of {limit // MIB} MiB" if limit else " MiB, no maxmemory"
     parts = [
         info.get("redis_version", "?"),
         f"append-only file {'on' if info.get('aof_enabled') == '1' else 'off'}",
         info.get("maxmemory_policy", "?"),
-        f"{_number(info, 'used_memory') / _MIB:.1f}{room}",
+        f"{number(info, 'used_memory') / MIB:.1f}{room}",
         f"round trip {server.trip_s * 1000:.1f} ms",
     ]
     return ", ".join(parts)

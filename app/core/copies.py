@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
@@ -98,10 +98,13 @@ class CopyStore(Protocol):
         """Return what the database holds under the digest of each copy."""
         ...
 
-    def write(self, actor: Actor, copies: Sequence[Copy], *, restore_ended: bool) -> list[Written]:
-        """Write each copy with all that belongs to it, unless its key exists.
+    def write(
+        self, actor: Actor, copies: Sequence[Copy], *, restore_ended: bool
+    ) -> Callable[[], list[Written]]:
+        """Begin to write each copy with all that belongs to it, unless its key exists.
 
-        One that the database remembers as deleted or replaced is written only if *restore_ended*.
+        One that the database remembers as deleted or replaced is written only if *restore_ended*. The
+        function returned waits for the end, and must be called before the next write.
         """
         ...
 

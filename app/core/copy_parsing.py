@@ -14,7 +14,6 @@ from app.core.copy_lines import FORMAT, FORMAT_VERSION, TIMES
 from app.core.copy_values import Line, LineError, Members
 from app.core.ended import EndedToken, Ending
 from app.core.fields import FIELDS, KEPT
-from app.core.kinds import Kind
 from app.core.tokens import Token
 
 _NAMES = {
@@ -27,8 +26,10 @@ _NAMES = {
     "redirect": {"id", "sha256", "moved_to", "hosts", "email", "comment", "status", "expires_at"},
     "ended": {"id", "sha256", "hosts", "email", "comment", "status", "ended_at"},
 }
+_NOTHING: tuple[Any, ...] = (None, "", [])
 # The values of fields that a line has not; even hosts may be an empty list: such a token opens nothing.
 _BLANK = {field.name: field.kind.from_record("") for field in KEPT}
+_REQUIRED = [field.name for field in KEPT if field.is_required]
 
 
 def read_header(line: Line) -> tuple[str, ...]:
@@ -100,7 +101,7 @@ def _token(found: Members) -> TokenCopy:
     stored = values.stored(found)
     times: dict[str, Any] = {name: values.moment(found, name) for name in TIMES}
     token = Token(
-        **{field.name: _value(field.name, field.kind, found, stored) for field in KEPT},
+        **_fields(found, stored),
         digest=values.digest(found, "sha256"),
         id=values.token_id(found),
         enabled=values.enabled(found),
@@ -114,20 +115,29 @@ def _token(found: Members) -> TokenCopy:
     )
 
 
-def _value(name: str, kind: Kind, found: Members, stored: Mapping[str, str]) -> Any:
-    if name in stored:
-        return _as_stored(name, kind, stored[name], found.get(name))
-    value = found.get(name)
-    if value == [] or (value in (None, "") and not FIELDS[name].is_required):
+def _fields(found: Members, stored: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of KEPT; most of them are blank."""
+    given = {name: found.get(name) for name in _REQUIRED}
+    given |= {name: value for name, value in found.items() if name in _BLANK and value not in _NOTHING}
+    return {
+        **_BLANK,
+        **{name: _as_stored(name, text, found.get(name)) for name, text in stored.items()},
+        **{name: _value(name, value) for name, value in given.items() if name not in stored},
+    }
+
+
+def _value(name: str, value: Any) -> Any:
+    if value == []:
         return _BLANK[name]
     try:
         return _list(name, tuple(value)) if isinstance(value, list) else _parsed(name, value)
     except (ValueError, TypeError, OverflowError):
-        raise LineError(f"{name}: {kind}".replace("`", "")) from None
+        raise LineError(f"{name}: {FIELDS[name].kind}".replace("`", "")) from None
 
 
-def _as_stored(name: str, kind: Kind, text: str, shown: Any) -> Any:
+def _as_stored(name: str, text: str, shown: Any) -> Any:
     """Return the value of a field whose record has *text*; raise LineError if the line shows another one."""
+    kind = FIELDS[name].kind
     value = kind.from_record(text.encode(errors="surrogateescape").decode(errors="replace"))
     if kind.to_json(value) != shown:
         raise LineError(f"stored: its {name} does not mean what the line has as {name}; correct one of them")

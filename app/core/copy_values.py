@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from app.core.usage import DAYS, HOURS, Counts
 _FINGERPRINT = re.compile("[0-9a-f]{16}", re.ASCII)
 _MAX_KEPT = 10**12
 _MAX_ADMITTED = 10**13
-_MAX_COUNT = 2**32
+_COUNT = "I"  # of array, and 32 bits
+_NO_COUNT = f"usage: counts from 0 to {2**32 - 1}"
 _KEPT = frozenset(field.name for field in KEPT)
 _COUNTERS = frozenset(Counts._fields)
 
@@ -152,12 +154,17 @@ def _columns(found: Any, slots: int) -> Columns:
     """Return a column for each of Counts; counts that are left out at the beginning are 0."""
     if not isinstance(found, dict) or not found.keys() <= _COUNTERS:
         raise LineError(f"usage: objects with lists of counts, named {', '.join(Counts._fields)}")
-    for column in found.values():
-        if not isinstance(column, list) or len(column) > slots:
-            raise LineError(f"usage: lists of at most {slots} counts")
-        if {*map(type, column)} - {int} or min(column, default=0) < 0 or max(column, default=0) >= _MAX_COUNT:
-            raise LineError(f"usage: counts from 0 to {_MAX_COUNT - 1}")
     none = (0,) * slots
-    return tuple(
-        none[len(found[name]) :] + tuple(found[name]) if name in found else none for name in Counts._fields
-    )
+    return tuple(_column(found[name], none) if name in found else none for name in Counts._fields)
+
+
+def _column(found: Any, none: tuple[int, ...]) -> tuple[int, ...]:
+    if not isinstance(found, list) or len(found) > len(none):
+        raise LineError(f"usage: lists of at most {len(none)} counts")
+    try:
+        array(_COUNT, found)  # checks each much faster than Python could
+    except (TypeError, OverflowError):
+        raise LineError(_NO_COUNT) from None
+    if bool in map(type, found):
+        raise LineError(_NO_COUNT)
+    return none[len(found) :] + tuple(found)

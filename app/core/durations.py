@@ -41,9 +41,9 @@ def parse(text: str) -> int:
     return sum(int(number or 0) * _SIZES[unit] for unit, number in found.groupdict().items())
 
 
-def in_words(seconds: int) -> str:
-    """Return *seconds*, at least one, in the largest unit up to a day that divides them."""
-    return _count(seconds, next(unit for unit in LONG[1:] if seconds % unit[-1] == 0))
+def in_words(seconds: int, units: Units = LONG[1:]) -> str:
+    """Return *seconds*, at least one, in the largest of *units*, up to a day, that divides them."""
+    return _count(seconds, next(unit for unit in units if seconds % unit[-1] == 0))
 
 
 def distance(seconds: int, units: Units = LONG) -> str:

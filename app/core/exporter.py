@@ -55,7 +55,7 @@ class Exporter:
         yield from self._readable(skip)
         for redirects in self._copies.redirects():
             yield from redirects
-        yield from self._catalog.all_ended(None)
+        yield from self._catalog.all_ended()
 
     def _readable(self, skip: Skip) -> Iterator[TokenCopy]:
         """Yield the tokens whose records can be read; those with the same id follow each other."""

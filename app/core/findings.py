@@ -96,6 +96,13 @@ RULES: Mapping[str, Rule] = {
         "token are compared with.",
         "List the addresses of your own proxies and nothing else.",
     ),
+    "networks-without-proxies": Rule(
+        _INFO,
+        _SETTINGS,
+        "ADMIN_ALLOWED_NETWORKS is set and TRUSTED_PROXIES is not",
+        "Behind a proxy, every client is refused, because nothing tells its address.",
+        "Name the proxy in TRUSTED_PROXIES, unless clients connect to the service directly.",
+    ),
     "redis-certificate-unchecked": Rule(
         _WARNING,
         _SETTINGS,

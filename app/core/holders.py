@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from app.core import fields, tokens
 from app.core.audit import Actor
-from app.core.catalog import Catalog, Held
+from app.core.catalog import Catalog
 from app.core.changes import Change, Issued
 from app.core.errors import ConflictError, StoreUnavailableError, TooManyRotationsError
 from app.core.gate import Gate
+from app.core.held import Held
 from app.core.networks import contain
 from app.core.registry import Registry
 from app.core.token_store import TokenChanges

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -78,16 +79,26 @@ class Importer:
         """
         counts: Counts = Counter()
         recorded = set[str]()
-        for batch in self._judged(rows, options, now_s):
-            peppers = {pepper for judged in batch if judged.copy for pepper in peppers_of(judged.row)}
-            if peppers - recorded:
-                self._copies.record_peppers([*peppers])
-                recorded |= peppers
-            fates = self._written(actor, batch, options)
+
+        def finish(batch: Sequence[Judged], wait: Callable[[], list[Written]]) -> None:
+            fates = _fates(batch, wait())
             rows_of = [judged.row for judged in batch]
             counts.update(zip(map(_noun, rows_of), fates, strict=True))
             on_done([row for row, fate in zip(rows_of, fates, strict=True) if fate is Fate.NEW])
+
+        with ExitStack() as unfinished:  # while the store writes a batch, the next one is read and judged
+            for batch in self._judged(rows, options, now_s):
+                unfinished.close()
+                self._record_peppers(batch, recorded)
+                unfinished.callback(finish, batch, self._begin(actor, batch, options))
         return counts
+
+    def _record_peppers(self, batch: Sequence[Judged], recorded: set[str]) -> None:
+        """Note the peppers of *batch* that are not *recorded* yet."""
+        peppers = {pepper for judged in batch if judged.copy for pepper in peppers_of(judged.row)}
+        if peppers - recorded:
+            self._copies.record_peppers([*peppers])
+            recorded |= peppers
 
     def _judged(self, rows: Iterable[Row], options: Options, now_s: int) -> Iterator[list[Judged]]:
         judge = Judge(self._peppers.fingerprints, now_s, restore_ended=options.restore_ended)
@@ -124,11 +135,9 @@ class Importer:
             if isinstance(each.held, Token | RedirectCopy)
         }
 
-    def _written(self, actor: Actor, batch: Sequence[Judged], options: Options) -> list[Fate]:
-        """Write a batch, and return the fate of each row: another writer may have been there first."""
+    def _begin(self, actor: Actor, batch: Sequence[Judged], options: Options) -> Callable[[], list[Written]]:
         copies: list[Copy] = [judged.copy for judged in batch if judged.copy]
-        written = iter(self._copies.write(actor, copies, restore_ended=options.restore_ended))
-        return [_fate(judged, next(written)) if judged.copy else judged.fate for judged in batch]
+        return self._copies.write(actor, copies, restore_ended=options.restore_ended)
 
 
 def _noun(row: Row) -> str:
@@ -144,6 +153,12 @@ def _noun(row: Row) -> str:
 
 def _under(copy: TokenCopy, digest: str) -> TokenCopy:
     return replace(copy, token=replace(copy.token, digest=digest))
+
+
+def _fates(batch: Sequence[Judged], written: Sequence[Written]) -> list[Fate]:
+    """Return the fate of each row: another writer may have been there first."""
+    outcomes = iter(written)
+    return [_fate(judged, next(outcomes)) if judged.copy else judged.fate for judged in batch]
 
 
 def _fate(judged: Judged, written: Written) -> Fate:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.core import durations
+from app.core.text import counted
+
 MAX_REQUESTS = 10_000
 MAX_WINDOW_S = 86_400 * 31
 
@@ -22,6 +25,15 @@ class Limit:
     max_requests: int
     window_s: int
     name: str = RATE
+
+    def __str__(self) -> str:
+        window = durations.in_words(self.window_s).removeprefix("1 ")
+        return f"{counted(self.max_requests, 'request')} per {window}" if self.max_requests else "unlimited"
+
+    def of(self, max_requests: int | None, window_s: int | None) -> Limit:
+        """Return the limit of a token, which has this one where its own figures are None."""
+        most = self.max_requests if max_requests is None else max_requests
+        return Limit(most, window_s or self.window_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 from app.core import ended, search, tokens
 from app.core.fields import ClashingFieldsError, InvalidFieldsError
 from app.core.list_kinds import Hosts
-from app.core.search import Kind, Query
+from app.core.search import Query
 from app.core.tokens import Fault, Status, status_of
 
 _MARK_CHARS = 8
@@ -26,7 +26,8 @@ CURSOR = re.compile(
 NO_CURSOR = {"cursor": "the next_cursor of another response"}
 OF_ANOTHER_LIST = {"cursor": "it belongs to a list with another filter, sort or status; begin without it"}
 
-Condition = tuple[str, Callable[[str], bool]]
+# Names of fields with a test for the text of each; a token meets it if one of them is true.
+Condition = Mapping[str, Callable[[str], bool]]
 
 
 class Sort(StrEnum):
@@ -129,16 +130,14 @@ class Filter:
         return self.unused_s is None or used_at <= now_s - self.unused_s
 
     def conditions(self) -> Iterator[Condition]:
-        """Yield the names of fields and what must be true of their texts in the record."""
+        """Yield what must be true of the texts in the record."""
         for query in (self.query, self.host):
-            if query and query.kind is Kind.EMAIL:
-                yield "email", _has(query.text)
-            elif query and query.patterns:
-                yield "hosts", _lists(query)
+            if query and (tests := _tests(query)):
+                yield tests
         if self.email:
-            yield "email", _has(self.email)
+            yield {"email": _has(self.email)}
         if self.comment:
-            yield "comment", _has(self.comment)
+            yield {"comment": _has(self.comment)}
 
     def cursor(self, order: Order, position: Position) -> str:
         """Return *position* as a cursor, which holds for this filter and *order* alone."""
@@ -162,13 +161,20 @@ class Filter:
         return Position(found[1], found[3] or "")
 
     def _mark(self, order: Order) -> str:
-        queries = [(query.kind, query.text) if query else None for query in (self.query, self.host)]
+        queries = [
+            (query.kind, query.text, query.part) if query else None for query in (self.query, self.host)
+        ]
         texts = (self.email.lower(), self.comment.lower())
         all_of_it = f"{order} {queries} {texts} {self.status} {self.within_s} {self.unused_s}"
         return sha256(all_of_it.encode(errors="replace")).hexdigest()[:_MARK_CHARS]
 
 
 ALL = Filter()
+
+
+def _tests(query: Query) -> Condition:
+    tests: dict[str, Callable[[str], bool]] = {"hosts": _lists(query)} if query.patterns else {}
+    return tests | ({"email": query.is_in_email, "comment": query.is_in_comment} if query.part else {})
 
 
 def _has(part: str) -> Callable[[str], bool]:

@@ -54,6 +54,15 @@ def rfc3339(seconds: int | None, milliseconds: int | None = None) -> str:
     return at.strftime(f"{at.year:04}-%m-%dT%H:%M:%S{fraction}Z")  # %Y has three digits for the year 999
 
 
+def to_the_minute(seconds: int) -> str:
+    """Return a time such as ``2030-01-31 18:00 UTC``, or "" outside the years 1 to 9999."""
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return ""
+    return at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
+
+
 def within(days: int, today: date) -> str:
     """Return a regular expression for times after *today* and within *days* of it, in every time zone.
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 from app.core import fields, tokens
 from app.core.audit import Actor
-from app.core.catalog import Held
 from app.core.changes import Change, Issued
 from app.core.declared import refuse_managed
 from app.core.defaults import Defaults
@@ -18,6 +17,7 @@ from app.core.errors import (
     PreconditionFailedError,
 )
 from app.core.fields import ClashingFieldsError, Draft, InvalidFieldsError, Leave
+from app.core.held import Held
 from app.core.idempotency import Once, Request
 from app.core.peppers import Peppers
 from app.core.token_store import TokenChanges, TokenStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.core import hosts, tokens
@@ -14,12 +14,19 @@ MAX_CHARS = 253
 # An id begins with a digit until the year 2318; a host that looks like one has no letter i, l, o or u.
 _ID_START = re.compile(f"[0-9][{tokens.BASE32}]{{0,15}}", re.ASCII)
 _SECRET_CHARS = 20
-# A part of an email, a host, an id or a SHA-256, but nothing that may be a secret.
+# A part of a text, a host, an id or a SHA-256, but nothing that may be a secret.
 _SHORT = f"[A-Za-z0-9_](?:[A-Za-z0-9_-]{{0,{_SECRET_CHARS - 3}}}[A-Za-z0-9_])?"
 _CASED = f"{hosts.LABEL.replace('A-Z', '')}|{hosts.LABEL.replace('a-z', '')}"
 _HOST = hosts.grammar(f"(?:{_SHORT}|{_CASED})", _SHORT)
 _SPACES = f"[{hosts.SPACES}]*"
-QUERY = f"{_SPACES}(?:[^@]*@[\\s\\S]*|{_HOST}|[0-9a-fA-F]{{64}}|[0-9]{{1,16}}|){_SPACES}"
+_IN_SECRETS, _OTHERS = "[A-Za-z0-9._~-]", "[^A-Za-z0-9._~-]"
+_DOTTED = f"(?:(?:{_SHORT}|{_CASED})[.])+(?![0-9]+[.]*(?:{_OTHERS}|$))(?:{_SHORT}|{_CASED})"
+_FEW = f"[A-Za-z0-9_~-](?:{_IN_SECRETS}{{0,{_SECRET_CHARS - 3}}}[A-Za-z0-9_~-])?"
+_DIGEST = "[0-9a-fA-F]{64}"
+_PART = f"(?:[.]*(?:{_FEW}|{_DOTTED}|{_DIGEST})?[.]*)"
+_IS_SECRET = f"{_SPACES}[A-Za-z0-9._~+/=-]{{{_SECRET_CHARS},}}{_SPACES}$"
+_TEXT = f"(?!{_IS_SECRET})(?:{_PART}{_OTHERS})*{_PART}"
+QUERY = f"{_SPACES}(?:[^@]*@[\\s\\S]*|{_HOST}|{_DIGEST}|{_TEXT}){_SPACES}"
 HOST_QUERY = f"{_SPACES}(?:{_HOST}|){_SPACES}"
 _SEPARATORS = re.compile("[^A-Za-z0-9._~-]+", re.ASCII)
 
@@ -35,6 +42,7 @@ class Kind(StrEnum):
     HOST = "host"
     PATTERN = "pattern"
     EMAIL = "email"
+    TEXT = "text"
 
 
 class InvalidQueryError(ValueError):
@@ -47,11 +55,25 @@ class InvalidQueryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a search looks for: one of *patterns* among a token's hosts, or *text* in its id or email."""
+    """What a search looks for.
+
+    *text* is an id, its beginning or a digest, or else what was typed, a host in canonical form. A token is
+    found by one of *patterns* among its hosts, or by *part* in its comment or email, in upper or lower case.
+    """
 
     kind: Kind
     text: str
     patterns: frozenset[str] = frozenset()
+    part: str = ""
+
+    def is_in_email(self, email: str) -> bool:
+        """Return whether *part* is in *email*; the domain counts only after an @."""
+        searched = email if "@" in self.part else email.partition("@")[0]
+        return bool(self.part) and self.part in searched.lower()
+
+    def is_in_comment(self, comment: str) -> bool:
+        """Return whether *part* is in *comment*."""
+        return bool(self.part) and self.part in comment.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,13 @@ def understand(typed: str, prefix: str) -> Query:
         return Query(Kind.DIGEST, text.lower())
     if _ID_START.fullmatch(text.lower()):
         return Query(Kind.ID, text.lower())
-    return Query(Kind.EMAIL, text.lower()) if "@" in text else by_host(text)
+    part = text.lower()
+    if "@" in text:
+        return Query(Kind.EMAIL, part, part=part)
+    try:
+        return replace(by_host(text), part=part)
+    except InvalidQueryError:
+        return Query(Kind.TEXT, part, part=part)
 
 
 def is_start(text: str) -> bool:

@@ -47,11 +47,18 @@ def visible(text: str) -> str:
 def parse_line(typed: str) -> str:
     """Return *typed* without the blanks around it; raise ValueError if it has an invisible character."""
     bare = typed.strip(" \t\r\n")
+    if bare.isascii() and bare.isprintable():
+        return bare
     matched = _LINE.match(bare)
     end = matched.end() if matched else 0
     if end < len(bare):
         raise ValueError(f"contains the unprintable character U+{ord(bare[end]):04X}")
     return bare.strip()
+
+
+def grouped(number: int) -> str:
+    """Return *number* with a no-break space between groups of three digits."""
+    return f"{number:,}".replace(",", "\xa0")
 
 
 def counted(number: int, noun: str) -> str:

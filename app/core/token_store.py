@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from app.core.audit import Actor
@@ -10,9 +10,11 @@ from app.core.durability import Durability
 from app.core.ended import EndedToken, FoundEnded
 from app.core.fields import Draft
 from app.core.idempotency import Claims
+from app.core.limits import Limit
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.tokens import Token
+from app.core.totals import Totals, Use
 from app.core.usage import Usage
 
 
@@ -31,6 +33,18 @@ class TokenStore(Protocol):
         """Return the usage of *token* up to *now_s*, in seconds since the epoch."""
         ...
 
+    def admitted(self, token: Token, limit: Limit) -> int:
+        """Return how many requests *limit*, the rate limit of *token*, counts now."""
+        ...
+
+    def stored(self, token_ids: Collection[str]) -> set[str]:
+        """Return which of *token_ids* are ids of stored tokens."""
+        ...
+
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        """Return the usage of each of *tokens* up to *now_s*, without its days."""
+        ...
+
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         """Return the tokens of page *number*, newest first, and the count of all tokens."""
         ...
@@ -45,6 +59,14 @@ class TokenStore(Protocol):
 
     def counts(self) -> Counts | None:
         """Return how many tokens have each status, as of the last census; None before the first one."""
+        ...
+
+    def totals(self) -> Totals | None:
+        """Return what all tokens add up to, as of the last census; None before the first one."""
+        ...
+
+    def users(self, uses: Sequence[Use]) -> Sequence[Token]:
+        """Return the tokens of *uses* that are still stored under the same digest."""
         ...
 
     def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:

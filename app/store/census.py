@@ -1,14 +1,13 @@
-"""The census: a look at every token, which counts them by status and corrects their order.
+"""The census: a look at every token, which counts them, adds up their usage and corrects their order.
 
-Its result is a hash: how many tokens have each status, when that was, and SORTED, which says that every token
-has been looked at once. See docs/decisions/0027.
+Its result is a hash: that of store/sums.py, and SORTED, which says that every token has been looked at once.
+See docs/decisions/0027.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,16 +15,19 @@ import gevent
 
 from app.core.errors import StoreUnavailableError
 from app.core.listing import Counts, State
-from app.core.tokens import Status
-from app.store import keys
+from app.core.totals import Totals
+from app.store import keys, sums
 from app.store.index import Index
 from app.store.repair import repaired
 from app.store.scores import Scores
+from app.store.sums import Sum
+from app.store.traffic import UsageReader
 from app.store.transport.background import SingleFlight
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded
 
 _PATIENCE_S = 0.05
+_TIMES_LONGER = 4  # if their usage is added up too
 # So few tokens are counted for every reader of the counts.
 _FEW = 1000
 # So few are put in order for every list that is sorted by anything but their creation.
@@ -38,7 +40,8 @@ _LONG_PAUSES = 50
 _LOCK_S = 60
 _RENEWAL_S = 10
 _STEP_S = 2.0
-_TAKEN_AT, _SORTED = "taken_at", "sorted"
+_SORTED = "sorted"
+_END = object()
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -63,9 +66,11 @@ class Census:
         self._scores = scores
         self._index = index
         self._settle = settle
+        self._usage = UsageReader(client)
         self._concurrent = concurrent
         self._turn = SingleFlight(self.take_turn, concurrent=concurrent)
         self._few = SingleFlight(self._count_few, _STEP_S, concurrent=concurrent)
+        self._few_totals = SingleFlight(self._total_few, _STEP_S, concurrent=concurrent)
         self._rested_at = self._locked_at = float("-inf")
 
     def counts(self) -> Counts | None:
@@ -74,6 +79,13 @@ class Census:
             return counts
         self._start()
         return self._last()
+
+    def totals(self) -> Totals | None:
+        """Return the current totals if there are few tokens, else those of the last census, if any."""
+        if self._index.count() <= _FEW and (found := self._few_totals()):
+            return found
+        self._start()
+        return self._last_totals()
 
     def catch_up(self, start: bytes | None, until: float) -> bytes | None:
         """Put tokens in order, from the entry *start* on, if there are few or if that was never done.
@@ -94,19 +106,19 @@ class Census:
 
     def take(self, pause: Callable[[float], object] = lambda _: None) -> float:
         """Look at every token and return the seconds that took; *pause* is called with those of each step."""
-        steps, counted, busy_s = self._steps(), Counter[Status](), 0.0
+        with bounded(_STEP_S):
+            found = Sum(self._now_s(), self._usage)
+        steps, busy_s = self._steps(found), 0.0
         while True:
             began = time.monotonic()
             with bounded(_STEP_S):
-                found = next(steps, None)
-            if found is None:
-                break
-            counted += found
+                if next(steps, _END) is _END:
+                    break
             took_s = time.monotonic() - began
             busy_s += took_s
             pause(took_s)
         with bounded(_STEP_S):
-            self._write({**_every(counted), _TAKEN_AT: self._now_s()})
+            self._write(sums.fields(found.totals(), self._now_s()))
         return busy_s
 
     def take_turn(self) -> None:
@@ -136,24 +148,31 @@ class Census:
         self._locked_at = time.monotonic()
 
     def _count_few(self) -> Counts | None:
-        """Return the counts, None if that takes too long; a flood of requests can't keep the worker busy."""
+        found = self._sum_few(None, _PATIENCE_S)
+        return Counts(found.by_status, self._now_s()) if found else None
+
+    def _total_few(self) -> Totals | None:
+        found = self._sum_few(self._usage, _TIMES_LONGER * _PATIENCE_S)
+        return found.totals() if found else None
+
+    def _sum_few(self, usage: UsageReader | None, patience_s: float) -> Sum | None:
+        """Return the sum, None if that takes too long; a flood of requests can't keep the worker busy."""
         if self._concurrent:
             gevent.sleep(max(0, self._rested_at - time.monotonic()))
-        began, counted = time.monotonic(), Counter[Status]()
+        began, found = time.monotonic(), Sum(self._now_s(), usage)
         try:
-            for found in self._steps():
-                counted += found
-                if time.monotonic() > began + _PATIENCE_S:
+            for _ in self._steps(found):
+                if time.monotonic() > began + patience_s:
                     return None
-            return Counts(_every(counted), self._now_s())
+            return found
         finally:
             self._rested_at = time.monotonic() + _PAUSES * (time.monotonic() - began)
 
-    def _steps(self) -> Iterator[Counter[Status]]:
-        """Yield the number of tokens by status, slice by slice."""
-        now_s = self._now_s()
+    def _steps(self, found: Sum) -> Iterator[None]:
+        """Add all tokens to *found*, slice by slice."""
         for entries, _ in self._index.walk():
-            yield Counter(state.status(now_s) for state in self._look(entries) if state)
+            found.add(entries, self._look(entries))
+            yield
 
     def _look(self, entries: Sequence[bytes]) -> list[State | None]:
         states = self._scores.correct(entries)
@@ -165,24 +184,19 @@ class Census:
         return int(seconds)
 
     def _last(self) -> Counts | None:
-        found = self._repaired(lambda: self._client.hgetall(keys.CENSUS))
-        numbers = {
-            name.decode(errors="replace"): int(value) for name, value in found.items() if value.isdigit()
-        }
-        if numbers.keys() >= {*Status, _TAKEN_AT}:
-            return Counts({status: numbers[status] for status in Status}, numbers[_TAKEN_AT])
-        return None
+        return sums.counts(self._fields())
+
+    def _last_totals(self) -> Totals | None:
+        return sums.totals(self._fields())
+
+    def _fields(self) -> dict[bytes, bytes]:
+        return self._repaired(lambda: dict(self._client.hgetall(keys.CENSUS)))
 
     def _was_sorted(self) -> bool:
         return bool(self._repaired(lambda: self._client.hexists(keys.CENSUS, _SORTED)))
 
-    def _write(self, fields: Mapping[str, int]) -> None:
+    def _write(self, fields: Mapping[str, int | str]) -> None:
         self._repaired(lambda: self._client.hset(keys.CENSUS, mapping={_SORTED: 1, **fields}))
 
     def _repaired(self, call: Callable[[], _T]) -> _T:
         return repaired(call, lambda: self._client.delete(keys.CENSUS))
-
-
-def _every(counted: Mapping[Status, int]) -> dict[Any, int]:
-    """Return *counted* with a zero for each status that no token has."""
-    return {status: counted.get(status, 0) for status in Status}

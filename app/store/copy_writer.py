@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -18,7 +19,10 @@ from app.store.pepper_check import PepperCheck
 from app.store.trail import Trail
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded
+from app.store.transport.early import send
 from app.store.transport.scripts import Script
+
+Call = tuple[list[str], list[Any]]
 
 _WRITTEN = {b"taken": Written.TAKEN, b"ended": Written.ENDED}
 
@@ -41,9 +45,11 @@ class RedisCopies(CopyReader, CopyStore):
             Here(held.get(copy.digest), namesakes.get(copy.digest, ""), _is_readable(copy)) for copy in copies
         ]
 
-    def write(self, actor: Actor, copies: Sequence[Copy], *, restore_ended: bool) -> list[Written]:
+    def write(
+        self, actor: Actor, copies: Sequence[Copy], *, restore_ended: bool
+    ) -> Callable[[], list[Written]]:
         if not copies:
-            return []
+            return list
         with bounded(self._deadline_s):
             # First: an entry without a record or a marker is dropped, one that is missing is not found again.
             tokens = [copy for copy in copies if isinstance(copy, TokenCopy)]
@@ -51,7 +57,8 @@ class RedisCopies(CopyReader, CopyStore):
             self._note_managed([copy.digest for copy in tokens if copy.labels.get("managed")])
             self._list_ends(copies)
             calls = [self._call(actor, copy, restore_ended=restore_ended) for copy in copies]
-            return [self._outcome(reply) for reply in self._run(calls)]
+            replies = self._run(calls)
+        return partial(self._outcomes, calls, replies)
 
     def record_peppers(self, fingerprints: Sequence[str]) -> None:
         with bounded(self._deadline_s):
@@ -81,17 +88,19 @@ class RedisCopies(CopyReader, CopyStore):
             if row and row[0] == copy.token.id
         }
 
-    def _run(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
-        """Run the script once for each of *calls* in one round trip, two if a server did not have it."""
-        pipe = self._client.pipeline(transaction=False)
-        for names, args in calls:
-            pipe.execute_command("EVALSHA", self._import.sha, len(names), *names, *args)
-        return [
-            self._reply(call, reply)
-            for call, reply in zip(calls, pipe.execute(raise_on_error=False), strict=True)
-        ]
+    def _run(self, calls: Sequence[Call]) -> Callable[[], list[Any]]:
+        """Send the script once for each of *calls*; return the function that reads the replies."""
+        return send(
+            self._client,
+            [("EVALSHA", self._import.sha, len(names), *names, *args) for names, args in calls],
+        )
 
-    def _reply(self, call: tuple[list[str], list[Any]], reply: Any) -> Any:
+    def _outcomes(self, calls: Sequence[Call], read: Callable[[], list[Any]]) -> list[Written]:
+        with bounded(self._deadline_s):
+            replies = [self._reply(call, reply) for call, reply in zip(calls, read(), strict=True)]
+            return [self._outcome(reply) for reply in replies]
+
+    def _reply(self, call: Call, reply: Any) -> Any:
         if isinstance(reply, redis.exceptions.NoScriptError):
             return self._import.run(self._client, *call)
         if isinstance(reply, Exception):
@@ -113,7 +122,7 @@ class RedisCopies(CopyReader, CopyStore):
         if digests:
             self._client.sadd(keys.MANAGED, *digests)
 
-    def _call(self, actor: Actor, copy: Copy, *, restore_ended: bool) -> tuple[list[str], list[Any]]:
+    def _call(self, actor: Actor, copy: Copy, *, restore_ended: bool) -> Call:
         """Return the keys and the arguments of import.lua; only a token has an audit entry."""
         trail = ""
         if isinstance(copy, TokenCopy):

@@ -169,7 +169,6 @@ def _matches(query: Query, token: EndedToken) -> bool:
             return token.id.startswith(query.text)
         case Kind.DIGEST:
             return token.digest == query.text
-        case Kind.EMAIL:
-            return query.text in token.email.lower()
         case _:
-            return not query.patterns.isdisjoint(token.hosts)
+            is_listed = not query.patterns.isdisjoint(token.hosts)
+            return is_listed or query.is_in_email(token.email) or query.is_in_comment(token.comment)

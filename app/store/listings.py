@@ -6,10 +6,10 @@ The time for one request is limited, however many tokens there are.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.listing import CENSUS, NEWEST_FIRST, Filter, Order, Position, Sort
+from app.core.listing import CENSUS, NEWEST_FIRST, Condition, Filter, Order, Position, Sort
 from app.core.search import Found, Kind, Query
 from app.core.tokens import TOKEN_ID, Token
 from app.store import keys
@@ -79,15 +79,13 @@ class Listings:
             places = self._with_texts(places, conditions)
         return self._with_states(wanted, places) if wanted.has_state and places else places
 
-    def _with_texts(
-        self, places: list[Place], conditions: Sequence[tuple[str, Callable[[str], bool]]]
-    ) -> list[Place]:
-        names, tests = zip(*conditions, strict=True)
+    def _with_texts(self, places: list[Place], conditions: Sequence[Condition]) -> list[Place]:
+        names = list(dict.fromkeys(name for condition in conditions for name in condition))
         rows = self._reader.fields([keys.digest_of_entry(place.entry) for place in places], *names)
         return [
             place
             for place, row in zip(places, rows, strict=True)
-            if row and all(text and test(text) for text, test in zip(row, tests, strict=True))
+            if row and _meets(dict(zip(names, row, strict=True)), conditions)
         ]
 
     def _with_states(self, wanted: Filter, places: list[Place]) -> list[Place]:
@@ -122,6 +120,13 @@ class Listings:
             with best_effort():
                 self._pages.settle(entries)
         return tuple(tokens)
+
+
+def _meets(texts: Mapping[str, str | None], conditions: Sequence[Condition]) -> bool:
+    return all(
+        any((text := texts[name]) and test(text) for name, test in condition.items())
+        for condition in conditions
+    )
 
 
 def _bounds(query: Query | None, order: Order, start: Position | None) -> tuple[bytes, bytes]:

@@ -5,17 +5,19 @@ See docs/decisions/0002, 0025 and 0027.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from app.core.ended import EndedToken, FoundEnded
+from app.core.limits import Limit
 from app.core.listing import Counts, Filter, Order, Position
 from app.core.search import Found, Query
 from app.core.token_store import TokenStore
 from app.core.tokens import Token
+from app.core.totals import Totals, Use
 from app.core.usage import Usage
-from app.store import usage
+from app.store import keys, usage
 from app.store.backfill import Backfill
 from app.store.census import Census
 from app.store.ended import EndedTokens
@@ -29,6 +31,7 @@ from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded
 
 _MAX_NAMESAKES = 10
+_NO_DIGEST = "0" * 64
 _DONE = object()
 
 
@@ -61,6 +64,20 @@ class RedisTokens(TokenStore):
         with bounded(self._deadline_s):
             return usage.read(self._client, token.digest, now_s)
 
+    def admitted(self, token: Token, limit: Limit) -> int:
+        with bounded(self._deadline_s):
+            return usage.admitted(self._client, token.digest, limit)
+
+    def stored(self, token_ids: Collection[str]) -> set[str]:
+        entries = [keys.index_entry(token_id, _NO_DIGEST) for token_id in token_ids]
+        with bounded(self._deadline_s):
+            found = self._index.namesakes(entries) if entries else []
+            return {token.id for token in self._pages.tokens_of([*filter(None, found)])}
+
+    def usages(self, tokens: Sequence[Token], now_s: int) -> Sequence[Usage]:
+        with bounded(self._deadline_s):
+            return usage.read_hours(self._client, [token.digest for token in tokens], now_s)
+
     def page(self, number: int, size: int) -> tuple[Sequence[Token], int]:
         with bounded(self._deadline_s):
             return self._pages.page(number, size)
@@ -75,6 +92,14 @@ class RedisTokens(TokenStore):
     def counts(self) -> Counts | None:
         with bounded(self._deadline_s):
             return self._census.counts()
+
+    def totals(self) -> Totals | None:
+        with bounded(self._deadline_s):
+            return self._census.totals()
+
+    def users(self, uses: Sequence[Use]) -> Sequence[Token]:
+        with bounded(self._deadline_s):
+            return self._pages.tokens_of([keys.index_entry(use.token_id, use.digest) for use in uses])
 
     def ended(self, query: Query | None, start: str | None, size: int) -> FoundEnded:
         with bounded(self._deadline_s):

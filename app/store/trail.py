@@ -8,14 +8,13 @@ from functools import cache, lru_cache
 from itertools import count
 from typing import Any
 
-from app.core.audit import MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
+from app.core.audit import CUT, MAX_VALUE, RECORDED, Action, Actor, Entry, Rules
 from app.core.durability import Durability
 from app.core.tokens import Token
 from app.store import keys
 from app.store.transport.cluster import Client, Cluster
 from app.store.transport.slots import SLOTS, slot_of
 
-_CUT = "…"
 _MIN_PER_SLOT = 100
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 Fields = Sequence[bytes]
@@ -24,7 +23,8 @@ Fields = Sequence[bytes]
 class Trail:
     """Composes the audit argument of a script.
 
-    *on_entry* receives each entry that a script has written, and *on_change* how durable each change is.
+    *on_action* receives the action of each entry that a script has written, and *on_entry* the entry, which
+    takes longer to parse than to write. *on_change* receives how durable each change is.
     """
 
     def __init__(
@@ -32,12 +32,14 @@ class Trail:
         client: Client,
         rules: Rules,
         on_entry: Callable[[Entry], None] | None = None,
+        on_action: Callable[[Action], None] | None = None,
         on_change: Callable[[Durability], None] | None = None,
     ) -> None:
         self._is_cluster = isinstance(client, Cluster)
         self._rules = rules
         self._max_entries = _per_slot(rules.max_entries) if self._is_cluster else rules.max_entries
         self._on_entry = on_entry
+        self._on_action = on_action
         self.on_change = on_change
 
     def argument(self, actor: Actor, action: Action, token: Token, **conditions: Any) -> str:
@@ -70,8 +72,12 @@ class Trail:
 
     def report(self, reply: object) -> None:
         """Pass on the entry in the *reply* of a script, if it has written one."""
-        if self._on_entry and isinstance(reply, list):
-            entry_id, *fields = reply
+        if not isinstance(reply, list):
+            return
+        entry_id, *fields = reply
+        if self._on_action:
+            self._on_action(Action(fields[fields.index(b"action") + 1].decode()))
+        if self._on_entry:
             self._on_entry(parse(entry_id.decode(), fields))
 
 
@@ -110,5 +116,5 @@ def tags() -> Sequence[str]:
 
 def _text(kept: bytes) -> str:
     if len(kept) > MAX_VALUE:
-        return kept[:MAX_VALUE].decode(errors="ignore") + _CUT
+        return kept[:MAX_VALUE].decode(errors="ignore") + CUT
     return kept.decode(errors="replace")

@@ -18,7 +18,7 @@ from app.core.errors import (
 )
 from app.core.fields import FIELDS, InvalidFieldsError
 from app.core.search import InvalidQueryError
-from app.core.tokens import Status, Token
+from app.core.tokens import Token
 from app.services import services
 from app.web import audit, bodies, listing, own_schema, parameters, preconditions, trials
 from app.web.actors import operator
@@ -59,15 +59,15 @@ def openapi() -> Shown:
     today = datetime.fromtimestamp(services().registry.now_s, UTC).date()
     settings = services().settings
     described = describe(today, settings.max_ttl_seconds, settings.unset)
-    return own_schema.added(described, settings)
+    return own_schema.added(described | {"servers": [{"url": settings.base_path + API}]}, settings)
 
 
 @bp.get("/tokens")
 def list_tokens() -> Shown:
     """Return tokens that match the parameters, from ``cursor`` on."""
     catalog, sent = services().catalog, request.args
-    limit, now_s = parameters.limit(), services().registry.now_s
-    if listing.wants_ended(sent, *Status):
+    limit, now_s = parameters.limit(sent), services().registry.now_s
+    if listing.wants_ended(sent):
         return listing.shown(catalog.ended(sent.get("q", "").strip(), listing.ended_cursor(sent), limit))
     wanted = listing.wanted(sent, services().settings.token_prefix)
     found = catalog.listed(wanted, listing.order(sent), sent.get("cursor"), limit)

@@ -8,7 +8,7 @@ from typing import Any
 from flask import request
 
 from app.core import audit, moments
-from app.core.audit import Action, Via, Wanted
+from app.core.audit import Action, FoundEntries, Via, Wanted
 from app.core.fields import InvalidFieldsError
 from app.core.moments import MOMENT
 from app.core.tokens import DIGEST, TOKEN_ID
@@ -61,29 +61,28 @@ SCHEMAS: Schema = {
 
 def shown() -> Shown:
     """Return the entries that a request asks for; raise InvalidFieldsError."""
-    sent, limit = request.args, parameters.limit()
-    wanted, cursor = _wanted(sent), _parsed(sent, "cursor", _cursor)
-    found = services().audit.newest(wanted, cursor, limit)
+    found = find(request.args)
     return {"entries": [entry.described() for entry in found.entries], "next_cursor": found.more}
 
 
-def _wanted(sent: Mapping[str, str]) -> Wanted:
-    return Wanted(
-        token_id=_parsed(sent, "token", _token_id) or "",
-        actor=_parsed(sent, "actor", _actor) or "",
-        action=_parsed(sent, "action", Action) or "",
-        since_ms=max(_parsed(sent, "since", moments.parse_ms) or 0, 0),
-    )
+def find(sent: Mapping[str, str]) -> FoundEntries:
+    """Return the entries that the parameters *sent* ask for; raise InvalidFieldsError for every bad one."""
+    parsed, problems = dict[str, Any](), dict[str, str]()
+    for name, parse in _PARSERS.items():
+        try:
+            parsed[name] = parse(sent[name]) if sent.get(name) else None
+        except InvalidFieldsError as error:
+            problems |= error.problems
+        except ValueError as error:
+            problems[name] = _ADVICE.get(name, str(error))
+    if problems:
+        raise InvalidFieldsError(problems)
+    return services().audit.newest(_wanted(parsed), parsed["cursor"], parameters.limit(sent))
 
 
-def _parsed(sent: Mapping[str, str], name: str, parse: Callable[[str], Any]) -> Any:
-    """Return a parameter as *parse* understands it, None if it is blank; raise InvalidFieldsError."""
-    try:
-        return parse(sent[name]) if sent.get(name) else None
-    except InvalidFieldsError:
-        raise
-    except ValueError as error:
-        raise InvalidFieldsError({name: _ADVICE.get(name, str(error))}) from None
+def _wanted(parsed: Mapping[str, Any]) -> Wanted:
+    texts = {name: parsed[name] or "" for name in ("actor", "action")}
+    return Wanted(token_id=parsed["token"] or "", since_ms=max(parsed["since"] or 0, 0), **texts)
 
 
 def _token_id(typed: str) -> str:
@@ -102,6 +101,13 @@ def _cursor(typed: str) -> str:
     return typed
 
 
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "token": _token_id,
+    "actor": _actor,
+    "action": Action,
+    "since": moments.parse_ms,
+    "cursor": _cursor,
+}
 _ADVICE = {
     "action": f"one of {', '.join(Action)}",
     "cursor": _NEXT_CURSOR,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest
 
-from flask import Response, request
+from flask import Response, render_template, request
 from flask_httpauth import HTTPBasicAuth
 from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import TooManyRequests
@@ -23,7 +23,7 @@ from app.services import services
 from app.settings import Settings
 from app.version import ADMIN_REALM
 from app.web.actors import address, stranger
-from app.web.problems import refusal as refuse
+from app.web.problems import is_api, refusal as refuse
 
 log = logging.getLogger(__name__)
 
@@ -114,4 +114,10 @@ def _message(refusal: Refusal) -> str:
 
 @basic_auth.error_handler  # type: ignore[untyped-decorator]
 def _refuse(status: int) -> Response:
-    return refuse(status, "wrong or missing user name and password")
+    """Refuse the request; a person who closed the dialog of the browser reads where the password is."""
+    if is_api() or request.accept_mimetypes.best_match(["text/plain", "text/html"]) != "text/html":
+        answer = refuse(status, "wrong or missing user name and password")
+    else:
+        answer = Response(render_template("signin.html", settings=services().settings), status)
+    answer.vary.add("Accept")
+    return answer

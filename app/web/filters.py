@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,18 +15,23 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from app.core import credentials, durations, snippets
+from app.core import credentials, durations, snippets, standing
+from app.core.audit_words import told
 from app.core.ended import REMEMBERED_DAYS
 from app.core.fields import FIELDS, formatted
-from app.core.moments import rfc3339
-from app.core.text import counted, visible
-from app.core.tokens import TOKEN_ID, beginning
+from app.core.moments import rfc3339, to_the_minute
+from app.core.text import counted, grouped, visible
+from app.core.tokens import TOKEN_ID, Status, beginning
 from app.core.usage import COUNTERS, total
+from app.web.charts import Chart, short
+from app.web.listing import ENDED
 
 # The lists that a token may do without.
 _RESTRICTIONS = [field for field in FIELDS.values() if field.kind.is_list and not field.is_required]
 _MINUTE_S = 60
 _LINE = re.compile("[^\t\r\n]+")
+_UNBROKEN = 24
+_BREAKS = re.compile("(?<=[.@/-])(?=.)")
 _CODE = re.compile("`([^`]+)`")
 
 
@@ -37,10 +42,13 @@ def register(app: Flask) -> None:
     app.add_template_test(is_token_id, "token_id")
     app.add_template_global(marked_labels)
     app.add_template_global(beginning, "beginning_of_secrets")
+    app.add_template_global(Chart, "charted")
     app.jinja_env.globals["token_fields"] = FIELDS
     app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
     app.jinja_env.globals["labels_hint"] = snippets.LABELS_HINT
     app.jinja_env.globals["usage_counters"] = COUNTERS
+    app.jinja_env.globals["statuses"] = [*sorted(Status, key=Status.UNREADABLE.__eq__), ENDED]
+    app.jinja_env.globals["standing_of_ended"] = standing.ended
     app.jinja_env.globals["remembered_days"] = REMEMBERED_DAYS
 
     @app.url_defaults
@@ -81,13 +89,39 @@ def ago(seconds: int | None, now: int, otherwise: str) -> str:
 
 
 def _with_date(words: str, seconds: int) -> str:
-    try:
-        at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # after the year 9999, as other programs may have stored
+    if not (utc := to_the_minute(seconds)):  # after the year 9999, as other programs may have stored
         return words
-    return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(
-        rfc3339(seconds), at.strftime(f"{at.year:04}-%m-%d %H:%M UTC")
-    )
+    return words + Markup(' <time class="aside" datetime="{}">{}</time>').format(rfc3339(seconds), utc)
+
+
+@pass_context
+def _when(context: Context, seconds: int | None, *, past: bool = False, otherwise: str = "never") -> str:
+    now = context["now"]
+    if seconds is None:
+        return otherwise
+    at = min(seconds, now) if past else seconds
+    words, utc = durations.distance(at - now, durations.SHORT), to_the_minute(seconds)
+    mark = Markup('<time datetime="{}" title="{}" tabindex="0">{}</time>')
+    return mark.format(rfc3339(seconds), utc, words) if utc else words
+
+
+@pass_context
+def _age(context: Context, created_at: int) -> str:
+    return durations.distance(min(created_at - context["now"], 0), durations.SHORT)
+
+
+def breakable(text: str) -> Markup:
+    """Return *text* as a page may show it; a long one may break after each of ``. - @ /``."""
+    text = str(shown(text))
+    return Markup("<wbr>").join(_BREAKS.split(text) if len(text) > _UNBROKEN else [text])
+
+
+def rate(max_requests: int, window_s: int) -> str:
+    """Return a rate limit such as ``100 / 1 s``."""
+    if not max_requests:
+        return "unlimited"
+    window = durations.in_words(window_s, durations.SHORT).replace(" ", "\xa0")
+    return f"{grouped(max_requests)} / {window}"
 
 
 def code(text: str) -> Markup:
@@ -125,6 +159,14 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "code": code,
     "formatted": formatted,
     "total": total,
+    "told": told,
+    "short": short,
+    "when": _when,
+    "age": _age,
+    "shell": shlex.quote,
+    "breakable": breakable,
+    "grouped": grouped,
+    "rate": rate,
     "counted": counted,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Set as AbstractSet
 
 from flask import Request, abort
 from werkzeug.datastructures import MultiDict
@@ -28,19 +29,16 @@ def require(sent: Request) -> None:
         raise InvalidFieldsError(dict.fromkeys(sent.files, "a file; send text"))
 
 
-def typed(form: Form, *own: str) -> dict[str, str]:
+def typed(form: Form, *own: str, may_repeat: AbstractSet[str] = frozenset()) -> dict[str, str]:
     """Return the fields of *form* except *own*, one string per field.
 
     A list may be sent item by item; raises InvalidFieldsError for any other field sent twice.
     """
-    repeated = [name for name, values in form.lists() if len(values) > 1 and not _may_repeat(name)]
+    lists = may_repeat | {name for name, field in FIELDS.items() if field.kind.is_list}
+    repeated = [name for name, values in form.lists() if len(values) > 1 and name not in lists]
     if repeated:
         raise InvalidFieldsError(dict.fromkeys(repeated, _TWICE))
     return {name: text for name, text in as_typed(form).items() if name not in own}
-
-
-def _may_repeat(name: str) -> bool:
-    return name in FIELDS and FIELDS[name].kind.is_list
 
 
 def as_typed(form: Form) -> dict[str, str]:

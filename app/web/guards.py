@@ -15,6 +15,7 @@ from werkzeug.exceptions import BadRequest, RequestTimeout
 from app.core.clients import address_of
 from app.core.hosts import normalize
 from app.services import services
+from app.web import admission
 from app.web.forwarded import is_subrequest
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ def guard(app: Flask) -> None:
     """Run the guards before and after every view of *app*."""
     app.before_request(_refuse_subrequest)
     app.before_request(_refuse_malformed_host)
+    app.before_request(admission.refuse_network)
+    app.before_request(admission.refuse_host)
     app.before_request(_refuse_raw_query)
     app.before_request(_refuse_cross_site)
     app.before_request(_limit_body_time)

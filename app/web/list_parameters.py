@@ -19,11 +19,6 @@ def query(name: str, description: str, **schema: Any) -> Schema:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _search(name: str, description: str, pattern: str) -> Schema:
-    either = [{"pattern": f"^{pattern}$"}, BEYOND_ASCII]
-    return query(name, description, type="string", anyOf=either, maxLength=MAX_CHARS)
-
-
 def _part(name: str) -> Schema:
     description = f"a part of the {name}, in upper or lower case"
     return query(name, description, type="string", maxLength=MAX_CHARS_OF[name])
@@ -44,8 +39,20 @@ PARAMETERS = [
         "takes q, cursor and limit alone",
         enum=["", *Status, ENDED],
     ),
-    _search("q", "a host, an id or its beginning, a SHA-256, part of an email address", QUERY),
-    _search("host", "a host that the tokens are valid for, or a pattern that they list", HOST_QUERY),
+    query(
+        "q",
+        "a host, an id or its beginning, a SHA-256, part of an email address or a comment",
+        type="string",
+        pattern=f"^{QUERY}$",
+        maxLength=MAX_CHARS,
+    ),
+    query(
+        "host",
+        "a host that the tokens are valid for, or a pattern that they list",
+        type="string",
+        anyOf=[{"pattern": f"^{HOST_QUERY}$"}, BEYOND_ASCII],
+        maxLength=MAX_CHARS,
+    ),
     _part("email"),
     _part("comment"),
     query("sort", "the order; - is for descending", enum=["", *ORDERS], default=str(NEWEST_FIRST)),

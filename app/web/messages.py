@@ -15,8 +15,11 @@ _UNDONE = {
     "edit_token": "Nothing was changed.",
     "disable_token": "The token was not disabled: requests with it are still allowed.",
     "enable_token": "The token was not enabled.",
+    "extend_token": "The token was not extended.",
     "rotate_token": "The token was not rotated: it has its old secret.",
     "delete_token": "The token was not deleted: requests with it are still allowed.",
+    "try_token": "Nothing was decided.",
+    "bulk_tokens": "No token was changed.",
     "rotate_self": "The token was not rotated: it has the secret that you sent.",
     "end_self": "The secret was not ended: requests with it are still allowed.",
 }
@@ -26,8 +29,11 @@ _UNKNOWN = {
     "edit_token": "Whether the token was changed is not known. Look at it before you rely on it.",
     "disable_token": "Whether the token was disabled is not known. Disable it again to be sure.",
     "enable_token": "Whether the token was enabled is not known. Enable it again to be sure.",
+    "extend_token": "Whether the token was extended is not known. Look at its end before you try again.",
     "rotate_token": "Whether the token was rotated is not known. Rotate it again: a new secret is lost.",
     "delete_token": "Whether the token was deleted is not known. Delete it again to be sure.",
+    "bulk_tokens": "Whether the first token was changed is not known; no other one was. "
+    "Do it again to be sure.",
     "rotate_self": "Whether the token was rotated is not known. If GET /self refuses your secret, or shows "
     "that it was replaced, the new one is lost, and only the operator can rotate the token.",
     "end_self": "Whether the secret was ended is not known. Send the request again to be sure.",

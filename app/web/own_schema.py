@@ -52,7 +52,7 @@ def added(described: Schema, settings: Settings) -> Schema:
 
 
 def _paths(security: list[Schema], settings: Settings) -> Schema:
-    common: Schema = {"servers": [{"url": "/"}]}  # not below /api/v1
+    common: Schema = {"servers": [{"url": f"{settings.base_path}/"}]}  # not below /api/v1
     own = common | {"get": _operation(_TOKEN["get"], "show_self", "Show the token that is sent", "OwnToken")}
     rotate = common | {
         "post": _operation(_ROTATION["post"], "rotate_self", "Give the token a new secret", "RotatedToken")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping, Set as AbstractSet
 
 from flask import request
 
@@ -15,20 +15,26 @@ from app.services import services
 MAX_LIMIT = 500
 
 
-def limit() -> int:
+def limit(sent: Mapping[str, str]) -> int:
     """Return how many results are asked for at most; raise InvalidFieldsError."""
     try:
-        return whole_number(request.args.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
+        return whole_number(sent.get("limit", f"{PAGE_SIZE}"), 1, MAX_LIMIT)
     except ValueError:
         raise InvalidFieldsError({"limit": f"a whole number from 1 to {MAX_LIMIT}"}) from None
 
 
 def refuse_others(known: AbstractSet[str] = frozenset()) -> None:
     """Raise InvalidFieldsError for a parameter that is not *known* or is sent twice."""
-    for name, values in request.args.lists():
+    for name in request.args:
         if name not in known:
             raise InvalidFieldsError({_shown(name): f"unknown parameter; {_listed(known)}"})
-        if len(values) > 1:
+    refuse_repeated(known)
+
+
+def refuse_repeated(names: Iterable[str]) -> None:
+    """Raise InvalidFieldsError for one of the parameters *names* that is sent twice."""
+    for name in names:
+        if len(request.args.getlist(name)) > 1:
             raise InvalidFieldsError({name: "sent twice; send it once"})
 
 

@@ -10,9 +10,9 @@ import gevent
 from flask import Blueprint, Response, g, request
 
 from app.core.audit import Actor
-from app.core.catalog import Held
 from app.core.errors import StoreUnavailableError, TooManyRotationsError
 from app.core.fields import KEPT
+from app.core.held import Held
 from app.core.tokens import Token
 from app.core.verdicts import Decision, Verdict
 from app.services import Services, services

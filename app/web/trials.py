@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from app.core.clients import canonical_address
@@ -60,11 +61,22 @@ def _checked(body: dict[str, Any]) -> dict[str, str]:
     return sent
 
 
-def _problems(sent: dict[str, str]) -> dict[str, str]:
-    problems = {}
+def is_name(text: str) -> bool:
+    """Return whether *text* has the form of a token's id or SHA-256."""
+    return bool(_NAME.fullmatch(text))
+
+
+def _problems(sent: Mapping[str, str]) -> dict[str, str]:
+    problems = invalid(sent)
     if ("id" in sent) == ("token" in sent):
         problems["id"] = "send this or token, which is the secret; one of the two"
-    elif "id" in sent and not _NAME.fullmatch(sent["id"]):
+    return problems
+
+
+def invalid(sent: Mapping[str, str]) -> dict[str, str]:
+    """Return what is wrong with each field that was *sent*."""
+    problems = {}
+    if "id" in sent and not is_name(sent["id"]):
         problems["id"] = "the token's id or its SHA-256; send a secret in token"
     if "address" in sent and not _ADDRESS.fullmatch(sent["address"]):
         problems["address"] = "an IPv4 or IPv6 address, such as 192.0.2.7"

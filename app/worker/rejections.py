@@ -24,7 +24,8 @@ _STATUSES: dict[type[BaseException], HTTPStatus] = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_API = re.compile(rf"[!-~]+ (?:https?://[^/ ]*)?(?:{API}|{SELF})[/? ]".encode())
+# Below whatever BASE_PATH, which is not known here.
+_API = re.compile(rf"[!-~]+ (?:https?://[^/ ]*)?[\w./~-]*?(?:{API}|{SELF})[/? ]".encode())
 _log = logging.getLogger(__name__)
 
 

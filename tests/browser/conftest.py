@@ -116,8 +116,13 @@ def create(page: Page, hosts: str = "a.test", **fields: str) -> str:
     return shown.input_value()
 
 
+def open_token(page: Page, number: int = 0) -> None:
+    """Open the page of the token in row *number* of the table."""
+    page.locator("tbody tr th a").nth(number).click()
+
+
 def delete(page: Page, number: int = 0) -> None:
     """Delete the token in row *number* of the table."""
-    row = page.locator("tbody tr").nth(number)
-    row.locator("summary", has_text="Delete").click()
-    row.get_by_role("button", name="Delete for good").click()
+    page.locator("tbody tr").nth(number).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete 1 token").click()

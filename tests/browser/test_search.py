@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open, create
+from tests.browser.conftest import Open, create, delete
 from tests.browser.test_pages import rows, store_older_record
 
 pytestmark = pytest.mark.browser
@@ -24,7 +24,7 @@ def test_find_with_the_keyboard(open_page: Open, javascript: bool) -> None:  # n
     expect(rows(page)).to_have_count(1)
     expect(rows(page)).to_contain_text("*.b.test")
     expect(page.get_by_label("Find tokens")).to_have_value("app.b.test")
-    page.get_by_role("link", name="All tokens").click()
+    page.get_by_role("link", name="Clear").click()
     expect(rows(page)).to_have_count(2)
 
 
@@ -45,7 +45,29 @@ def test_found_token_can_be_deleted(open_page: Open, redis: object, width: int) 
     store_older_record(redis, 1)
     page = open_page(viewport={"width": width, "height": 844})
     page.goto("/?q=a.test")
-    page.locator("summary", has_text="Delete").click()
-    page.get_by_role("button", name="Delete for good").click()
+    delete(page)
 
-    expect(page.locator(".notice").first).to_contain_text("is deleted")
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 token deleted")
+
+
+def test_slash_focuses_the_search(page: Page) -> None:
+    """The key / focuses the search field, and is an ordinary character in a field."""
+    create(page)
+    page.goto("/")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Find tokens")).to_be_focused()
+    page.get_by_label("Find tokens").fill("")
+    page.keyboard.press("/")
+
+    expect(page.get_by_label("Find tokens")).to_have_value("/")
+
+
+def test_all_on_the_page(page: Page, redis: object) -> None:
+    """One box checks every token on the page, and none that a file manages."""
+    for number in range(3):
+        store_older_record(redis, number)
+    page.goto("/?limit=2")
+    page.get_by_label("All on this page").check()
+    page.get_by_role("button", name="Disable…").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Disable 2 tokens?")

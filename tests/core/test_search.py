@@ -8,7 +8,7 @@ import re
 import pytest
 
 from app.core import tokens
-from app.core.search import QUERY, Found, InvalidQueryError, Kind, Query, understand
+from app.core.search import QUERY, Found, InvalidQueryError, Kind, Query, by_host, understand
 from devkit.builders import NOW
 
 ID = tokens.mint_id(NOW * 1000)
@@ -27,6 +27,14 @@ ID = tokens.mint_id(NOW * 1000)
         ("*.example.com", Kind.PATTERN, "*.example.com"),
         ("*", Kind.PATTERN, "*"),
         ("Ops@", Kind.EMAIL, "ops@"),
+        ("Ann's laptop", Kind.TEXT, "ann's laptop"),
+        ("https://a.test/", Kind.TEXT, "https://a.test/"),
+        ("a b", Kind.TEXT, "a b"),
+        ("a..b", Kind.TEXT, "a..b"),
+        ("a.test:80", Kind.TEXT, "a.test:80"),
+        ("x\0", Kind.TEXT, "x\0"),
+        ("\u202e", Kind.TEXT, "\u202e"),
+        ("-", Kind.TEXT, "-"),
     ],
 )
 def test_kinds(typed: str, kind: Kind, text: str) -> None:
@@ -96,14 +104,32 @@ def test_long_hosts_are_not_secrets(typed: str) -> None:
     assert understand(typed, "acl").text == typed.lower()
 
 
-@pytest.mark.parametrize("typed", ["https://a.test/", "a b", "a..b", "a.test:80", "x\0", "\u202e", "é" * 300])
-def test_other_invalid_queries_are_repeated(typed: str) -> None:
-    """Any other invalid query is returned with the reason."""
-    with pytest.raises(InvalidQueryError) as caught:
+@pytest.mark.parametrize(
+    ("typed", "email", "found"),
+    [
+        ("ann", "Ann.Lee@corp.test", True),
+        ("ANN.lee", "ann.lee@corp.test", True),
+        ("n.lee@corp", "ann.lee@Corp.test", True),
+        ("corp.test", "ann.lee@corp.test", False),
+        ("@corp.test", "ann.lee@corp.test", True),
+    ],
+)
+def test_part_of_an_email(typed: str, email: str, found: bool) -> None:  # noqa: FBT001 - a parameter
+    """The domain of an email counts only after an @: else a host would find everyone with an email there."""
+    query = understand(typed, "acl")
+
+    assert query.is_in_email(email) is found
+    assert query.is_in_comment(f"for {email.upper()}")
+    assert not by_host("ann").is_in_email("ann@corp.test")
+
+
+@pytest.mark.parametrize("typed", ["é" * 254, "a@" + "b" * 252, "a b " * 64])
+def test_long_queries_are_repeated_in_part(typed: str) -> None:
+    """A query that is too long is returned with the reason, cut to what fits."""
+    with pytest.raises(InvalidQueryError, match="at most 253") as caught:
         understand(typed, "acl")
 
-    assert typed.startswith(caught.value.shown)
-    assert caught.value.shown
+    assert caught.value.shown == typed[:253]
 
 
 def test_regex_of_the_description() -> None:
@@ -126,8 +152,8 @@ def test_regex_of_the_description() -> None:
         )
     ]
     for _ in range(5_000):
-        scrap = "".join(chance.choices("a0.-_*:[]1F@ \tZ\n\x1f", k=chance.randint(0, 9)))
-        name = chance.choice("..../ ").join(chance.choices(words, k=chance.randint(1, 4)))
+        scrap = "".join(chance.choices("a0.-_*:[]1F@ \tZ\n\x1f/+,", k=chance.randint(0, 9)))
+        name = chance.choice("..../ ,+").join(chance.choices(words, k=chance.randint(1, 4)))
         for typed in (scrap, chance.choice(("", "*.")) + name + chance.choice(("", "."))):
             assert bool(pattern.search(typed)) == is_understood(typed), repr(typed)
 

@@ -57,6 +57,7 @@ def test_methods(service: Gunicorn, target: str, allowed: set[str]) -> None:
         (400, ["GET /api/v1/tokens HTTP/1.1"], b""),
         (400, ["GET /api/v1/tokens HTTP/1.1", "Host: a.test", "Host: b.test"], b""),
         (400, ["GET /api/v1/tokens HTTP/1.1", "Host: a.test", "no colon"], b""),
+        (400, ["GET /below/a.path/api/v1/tokens HTTP/1.1", "Host: a.test", "no colon"], b""),
         (400, ["GET /api/v1/tokens?q=\xff HTTP/1.1", "Host: a.test"], b""),
         (400, ["GET /api/v1/tokens?x=1 HTTP/1.1", "Host: a.test", AUTH], b""),
         (400, ["GET /api/v1/tokens HTTP/1.1", "Host: a.test", "Content-Length: x"], b""),

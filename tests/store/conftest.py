@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import fakeredis
@@ -55,11 +56,11 @@ def nodes() -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def cluster_client(nodes: Nodes) -> Any:
+def cluster_client(nodes: Nodes) -> Iterator[Any]:
     """Return a client of an empty Cluster."""
-    client = nodes.client()
-    client.flushall()
-    return client
+    with closing(nodes.client()) as client:
+        client.flushall()
+        yield client
 
 
 def contents(client: Any) -> dict[bytes, Any]:

@@ -11,8 +11,10 @@ import pytest
 
 from app.core.arrivals import Fate
 from app.core.audit import Wanted
-from app.core.copies import LABELS, Written
+from app.core.copies import LABELS, Copy, Here, Written
+from app.core.errors import StoreUnavailableError
 from app.core.fields import KEPT
+from app.core.importer import Options
 from app.core.moments import rfc3339
 from app.core.quotas import bounds
 from app.core.tokens import Status
@@ -20,7 +22,7 @@ from app.core.verdicts import Verdict
 from app.store import index, keys
 from app.store.copies import CopyReader
 from devkit.builders import ACTOR
-from devkit.moving import Mover, contents
+from devkit.moving import Mover, contents, rows
 from devkit.replica import Replica
 
 EVERYTHING = {
@@ -176,7 +178,7 @@ def test_expired_meanwhile(mover: Mover) -> None:
 
     assert new.load(lines, restore_ended=True) == {("tokens", Fate.ENDED): 1}
     assert new.replica.ask(secret) is Verdict.EXPIRED_TOKEN
-    (ended,) = new.replica.catalog.all_ended(None)
+    (ended,) = new.replica.catalog.all_ended()
     assert (ended.id, ended.comment) == (name, "was here")
 
 
@@ -203,11 +205,32 @@ def test_somebody_was_faster(mover: Mover) -> None:
     mover.replica.delete(name)
     before = contents(mover.replica.client)
 
-    written = mover.copies.write(ACTOR, token_copies, restore_ended=False)
+    written = mover.copies.write(ACTOR, token_copies, restore_ended=False)()
     by_id = {copy.token.id: outcome for copy, outcome in zip(token_copies, written, strict=True)}
     assert by_id == {name: Written.ENDED, other: Written.TAKEN}
     after = contents(mover.replica.client)
     assert [name for name in after if b"tokens:" in name and after[name] != before.get(name)] == []
+
+
+def test_failure_during_a_write(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Redis writes a batch the next one is judged; if that fails, the first one is finished."""
+    mover.replica.issue()
+    mover.replica.issue()
+    lines, events = mover.export(), list[str]()
+    emptied(mover)
+    look = mover.copies.look
+
+    def look_once(copies: Sequence[Copy]) -> list[Here]:
+        events.append("look")
+        if len(events) > 1:
+            raise StoreUnavailableError("stopped")
+        return look(copies)
+
+    monkeypatch.setattr("app.core.importer._BATCH", 1)
+    monkeypatch.setattr(mover.copies, "look", look_once)
+    with pytest.raises(StoreUnavailableError):
+        mover.importer.run(ACTOR, rows(lines), Options(), 0, lambda done: events.append(f"{len(done)} done"))
+    assert (events, mover.copies.count()) == (["look", "look", "1 done"], 1)
 
 
 def test_audit(mover: Mover) -> None:

@@ -34,7 +34,7 @@ def facts(token: EndedToken) -> tuple[Any, ...]:
 
 def listed(replica: Replica) -> list[tuple[Any, ...]]:
     """Return the facts of all tokens that ended, and check that each way to list them agrees."""
-    page, everything = replica.catalog.ended(), list(replica.catalog.all_ended(None))
+    page, everything = replica.catalog.ended(), list(replica.catalog.all_ended())
     assert (list(page.tokens), page.total) == (everything, len(everything))
     return [facts(token) for token in everything]
 
@@ -242,12 +242,13 @@ def test_expired_token_that_was_not_listed_yet(replica: Replica) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "expected"), [("", "210"), ("x2.test", "2"), ("@1", "1"), ("*.test", ""), ("1", "210")]
+    ("typed", "expected"),
+    [("", "210"), ("x2.test", "2"), ("@1", "1"), ("*.test", ""), ("1", "210"), ("JOB x1", "1")],
 )
 def test_search(replica: Replica, typed: str, expected: str) -> None:
     """Ended tokens are searched like those that exist, in pages."""
     for number in range(3):
-        name, _ = replica.issue(hosts=f"x{number}.test", email=f"a@{number}.test")
+        name, _ = replica.issue(hosts=f"x{number}.test", email=f"a@{number}.test", comment=f"job x{number}")
         replica.delete(name)
     found, start = "", None
     while True:
@@ -414,7 +415,7 @@ def test_sweep_continues(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> N
 
     assert (first.total, first.is_whole, second.total, second.is_whole) == (250, False, 500, False)
     assert [replica.catalog.ended().is_whole for _ in range(2)] == [False, True]
-    assert len(list(replica.catalog.all_ended(None))) == 600
+    assert len(list(replica.catalog.all_ended())) == 600
 
 
 @pytest.mark.parametrize("kind", ["string", "list", "hash", "junk"])
@@ -500,4 +501,4 @@ def test_rotated_before_it_is_deleted(replica: Replica) -> None:
     with pytest.raises(NoSuchTokenError):
         replica.registry.delete(ACTOR, found)
     assert [replica.ask(each) for each in (old, secret)] == [Verdict.ALLOWED] * 2
-    assert Ending.DELETED not in {token.ending for token in replica.catalog.all_ended(None)}
+    assert Ending.DELETED not in {token.ending for token in replica.catalog.all_ended()}

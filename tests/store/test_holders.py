@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.core.catalog import Held
 from app.core.ended import MAX_ENDED, REMEMBERED_DAYS, Ending
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, TooManyRotationsError
 from app.core.fields import InvalidFieldsError
+from app.core.held import Held
 from app.core.holders import MAX_ROTATIONS
 from app.core.verdicts import Attempt, Decision, Verdict
 from app.store import keys

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.fields import ClashingFieldsError
 from app.core.listing import ALL, Filter, Order, Sort
-from app.core.search import by_host
+from app.core.search import by_host, understand
 from app.core.tokens import DIGEST, Status, Token, mint_id
 from app.store import census, keys, listings
 from app.store.index import Index, Place
@@ -308,7 +308,7 @@ def test_digest_with_another_filter(replica: Replica) -> None:
     digest = replica.peppers.digest(secret)
     assert DIGEST.fullmatch(digest)
     for comment, found in (("x", [name]), ("y", [])):
-        wanted = Filter(query=replica.catalog.search(digest).query, comment=comment)
+        wanted = Filter(query=understand(digest, "acl"), comment=comment)
         assert [token.id for token in replica.catalog.listed(wanted).tokens] == found
 
 
@@ -318,6 +318,7 @@ def test_cursor_of_another_list(replica: Replica) -> None:
         replica.issue()
     lists = [(wanted, order) for order in SORTED for wanted in (ALL, Filter(email=""), Filter(comment=" "))]
     lists += [(wanted, Order()) for wanted, _ in FILTERS.values()]
+    lists += [(Filter(query=query), Order()) for query in (by_host("a.test"), understand("a.test", "acl"))]
     cursors = {(wanted, order): replica.catalog.listed(wanted, order, size=1).more for wanted, order in lists}
     for (wanted, order), cursor in cursors.items():
         for other in cursors:

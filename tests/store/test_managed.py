@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from app.core.audit import Action, Entry, Via, Wanted
-from app.core.catalog import Held
 from app.core.declared import Declared
 from app.core.durability import Durability
 from app.core.errors import BusyError, ConflictError
+from app.core.held import Held
 from app.core.managed import Applier
 from app.core.tokens import Status, Token
 from app.core.verdicts import Verdict

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.core.catalog import Catalog
+from app.core.listing import Filter
 from app.core.peppers import Peppers
-from app.core.search import Found
+from app.core.search import Found, understand
 from app.core.tokens import inherited_id, mint_id
 from app.store import keys, listings
 from app.store.pepper_check import PepperCheck
@@ -37,7 +38,12 @@ def add(client: Any, number: int, *hosts: str, **fields: Any) -> str:
 
 def find(client: Any, typed: str, start: str | None = None, size: int = 50) -> Found:
     """Search once."""
-    return catalog_of(client).search(typed, start, size)
+    return search(catalog_of(client), typed, start, size)
+
+
+def search(catalog: Catalog, typed: str, start: str | None = None, size: int = 50) -> Found:
+    """Search once in a catalog."""
+    return catalog.listed(Filter(query=understand(typed, "acl")), start=start, size=size)
 
 
 def ids(found: Found) -> list[str]:
@@ -65,15 +71,19 @@ def add_inherited(client: Any, count: int, hosts: str = "other.test") -> None:
         ("*", [4]),
         ("ops@", [3]),
         ("nobody@a.test", []),
+        ("night", [4]),
+        ("Ann's NIGHTLY job", [4]),
+        ("c.test", [4, 1]),
+        ("like x.c", [1]),
     ],
 )
 def test_search_by_host_and_email(client: Any, typed: str, expected: list[int]) -> None:
-    """A host finds tokens that allow it, a pattern those that list it, an @ those with it in the email."""
+    """A host finds tokens that allow it, a pattern those that list it, a part of a text those with it."""
     added = {
-        1: add(client, 1, "a.test", "xa.test"),
+        1: add(client, 1, "a.test", "xa.test", comment="like X.C.Test"),
         2: add(client, 2, "b.c.test", "*.a.test"),
         3: add(client, 3, "app.a.test", email="Ops@a.test"),
-        4: add(client, 4, "*"),
+        4: add(client, 4, "*", comment="ann's nightly job"),
     }
 
     assert ids(find(client, typed)) == [added[number] for number in expected]

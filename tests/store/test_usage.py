@@ -175,3 +175,17 @@ def test_usage_expires_with_the_token(client: Any) -> None:
 
     assert client.ttl(RECORD) <= 30
     assert 0 < client.ttl(USAGE) <= 60
+
+
+def test_hours_of_many_tokens(client: Any) -> None:
+    """The hours of many tokens, read at once, are those of each; one with another type of key has none."""
+    take(client)
+    client.set(keys.usage("cd" * 32), client.get(USAGE)[:40])
+    client.lpush(keys.usage("ef" * 32), "junk")
+    now_s = int(client.time()[0])
+    digests = [DIGEST, "00" * 32, "cd" * 32, "ef" * 32]
+    found = usage.read_hours(client, digests, now_s)
+
+    texts = [client.get(USAGE), None, client.get(keys.usage("cd" * 32)), None]
+    assert [each.hours for each in found] == [usage.parse(text, now_s).hours for text in texts]
+    assert found[0].last_24_hours.allowed == 1

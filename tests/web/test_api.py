@@ -347,7 +347,7 @@ def test_invalid_hosts_beyond_ascii(api: Api, host: str) -> None:
     ]["anyOf"]
 
     assert api("POST", "/tokens", {"hosts": [host]}).status == 400
-    assert api("GET", "/tokens", query_string={"q": host}).status == 400
+    assert api("GET", "/tokens", query_string={"host": host}).status == 400
     assert not re.search(pattern["pattern"], host)
 
 
@@ -519,7 +519,7 @@ def test_described_cursor(api: Api, listed: str) -> None:
         ("q=b.test", 200, 1),
         ("q=ops%40", 200, 1),
         ("q=nobody.test", 200, 0),
-        ("q=a%20b", 400, None),
+        ("q=a%20b", 200, 0),
         ("q=acl_secret", 400, None),
         ("limit=0", 400, None),
         ("limit=501", 400, None),

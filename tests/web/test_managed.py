@@ -63,7 +63,8 @@ def test_forms(operator: Operator, token_id: str, verb: str) -> None:
 
 def test_pages(operator: Operator, token_id: str) -> None:
     """The pages mark the token, and have no form that would be refused."""
-    assert '<span class="aside">managed</span>' in operator.get().text
+    assert '<span class="chip">managed</span>' in operator.get().text
+    assert 'name="token"' not in operator.get().text
     assert "delete_token" not in operator.get().text
     page = operator.get(f"/tokens/{token_id}").text
     assert "<code>ci-deploy</code>" in page

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from app.core import tokens
 from tests.web.conftest import Operator
 
-ROW = re.compile(r'<th scope="row"><code class="id">([^<]+)<')
+ROW = re.compile(r'<code class="id">([^<]+)</code>')
 
 
 def issue(operator: Operator, hosts: str, **fields: str) -> str:
@@ -22,10 +22,10 @@ def issue(operator: Operator, hosts: str, **fields: str) -> str:
     return str(ROW.findall(operator.get().text)[0])
 
 
-def look(operator: Operator, typed: str) -> str:
+def look(operator: Operator, typed: str, status: int = 200) -> str:
     """Search and return the page."""
     answer = operator.get(f"/?q={quote(typed)}")
-    assert answer.status_code == 200
+    assert answer.status_code == status
     return answer.text
 
 
@@ -54,7 +54,7 @@ def test_digest_finds_its_token(operator: Operator, database: Any) -> None:
 @pytest.mark.parametrize("secret", [tokens.mint("acl"), "acl_", "legacy" * 9, "a-b_c" * 5])
 def test_token_is_not_repeated(operator: Operator, secret: str) -> None:
     """A secret is refused with advice, and is nowhere in the page."""
-    page = look(operator, secret)
+    page = look(operator, secret, 400)
 
     assert "flask --app wsgi tokens show" in page
     assert f'value="{secret}' not in page
@@ -85,9 +85,10 @@ def test_prefix_of_the_field(make_client: Callable[..., FlaskClient]) -> None:
 )
 def test_hostile_text(operator: Operator, typed: str) -> None:
     """Any text in the field is shown escaped on a page that explains what is wrong."""
-    page = look(operator, typed)
+    is_long = len(typed.strip()) > 253
+    page = look(operator, typed, 400 if is_long else 200)
 
-    assert 'aria-invalid="true"' in page or "No tokens have" in page
+    assert ('aria-invalid="true"' if is_long else "No tokens ") in page
     assert "<script>alert" not in page
     assert '"><b>' not in page
 

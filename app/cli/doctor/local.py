@@ -37,13 +37,15 @@ _MOUNTED = Path("/run/secrets")
 
 def settings_findings(settings: Settings) -> Iterator[Finding]:
     """Yield what is valid but weak."""
-    if len(settings.admin_pass) < MIN_SECRET_CHARS:
+    if settings.admin_enabled and len(settings.admin_pass) < MIN_SECRET_CHARS:
         yield finding("password-short", minimum=MIN_SECRET_CHARS)
     if len(settings.pepper) < MIN_SECRET_CHARS:
         yield finding("pepper-short", minimum=MIN_SECRET_CHARS)
     for network in settings.trusted_proxies.networks:
         if network.prefixlen < _WIDEST[network.version] and network not in _PRIVATE:
             yield finding("proxies-too-wide", network=network)
+    if settings.admin_allowed_networks and not settings.trusted_proxies:
+        yield finding("networks-without-proxies")
     if settings.redis_tls_skip_verify:
         yield finding("redis-certificate-unchecked")
     if not settings.redis.tls:

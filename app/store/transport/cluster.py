@@ -53,7 +53,9 @@ class Cluster(_Commands):  # type: ignore[misc]
         return reply
 
     def close(self) -> None:
-        """Do nothing: each command takes a connection from a pool, which checks it for unread replies."""
+        """Close the connections to all nodes; the next command opens a new one."""
+        for client in self._clients.values():
+            client.close()
 
     def pipeline(self, *, transaction: bool = True) -> Batch:
         """Return a batch of commands; the keys of a transaction must share a hash tag."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from flask import request
+from flask import current_app, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.fields import InvalidFieldsError
+from app.web.console.blueprint import bp
 from app.web.console.new import NOT_CREATED, form_again
 from app.web.console.rendering import problem
 from app.web.messages import why
+from app.web.problems import refusal
 
 
 def show_invalid(error: InvalidFieldsError) -> tuple[str, int]:
@@ -32,7 +34,8 @@ def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
     """Show an HTTP error as a page; errors that views raise on purpose say what to do."""
     if error.response is not None:
         return error.response
-    return problem(error.code or 500, error.description or error.name)
+    status, message = error.code or 500, error.description or error.name
+    return problem(status, message) if bp.name in current_app.blueprints else refusal(status, message)
 
 
 def show_unavailable(error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 import gevent
 from flask import render_template, stream_template
 
+from app.core.bulk_reports import Report
 from app.core.changes import Change
 from app.core.durability import Durability
 from app.services import services
@@ -36,8 +37,8 @@ def problem(status: int, message: str) -> tuple[str, int]:
     return render_template("problem.html", status=status, message=message), status
 
 
-def doubt_after(change: Change) -> str | None:
-    """Return what the page after *change* shows of its durability, and log it."""
+def doubt_after(change: Change | Report) -> str | None:
+    """Return what the page after a change shows of its durability, and log it."""
     log_durability(change.durability)
     return _shown_of(change.durability, _SHOWN_AFTER_A_CHANGE)
 
