@@ -98,3 +98,12 @@ def test_redis_stops_in_a_view(operator: Operator, monkeypatch: pytest.MonkeyPat
     assert answer.status_code == 503
     assert "counted now: it stopped." in answer.text
     assert "Append-only file" in answer.text
+
+
+def test_each_link_leads_to_what_it_says(operator: Operator) -> None:
+    """Each number links to a list that the table has, and each token to its page."""
+    ask(operator, issued(operator, comment="one"))
+    page = operator.get("/overview").text
+    links = {*map(unescape, re.findall(r'(?:class="tile"|<th scope="row"><a) href="([^"]+)"', page))}
+    assert len(links) == 7
+    assert {operator.get(link).status_code for link in links} == {200}
