@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from app.core.networks import MAX_NETWORKS
 from app.core.usage import COUNTERS
+from app.web.filters import capital
 from devkit.builders import PEPPER
 from tests.web.conftest import OPERATOR, Operator
 
@@ -140,7 +141,7 @@ def test_round_trip(proxied: FlaskClient) -> None:
     assert statuses == [200, 403]
     assert (usage["allowed"], usage["wrong_host"]) == (1, 1)
     page = proxied.get(f"/tokens/{made['id']}", auth=OPERATOR).text
-    assert f"1 {COUNTERS['wrong_host'].label}" in page
+    assert f"{capital(COUNTERS['wrong_host'].label)}</th><td>1</td>" in page
     assert "<dt>Paths</dt>" in page
 
 
