@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open, create, submit
+from tests.browser.conftest import Open, create, delete, submit
 from tests.browser.test_pages import store_older_record
 
 pytestmark = pytest.mark.browser
@@ -25,9 +25,10 @@ def show_form_problems(page: Page) -> None:
 
 
 def show_confirmation(page: Page) -> None:
-    """Show the confirmation of a deletion."""
-    page.locator("tbody tr").last.locator("summary", has_text="Delete").click()
-    expect(page.get_by_role("button", name="Delete for good")).to_be_visible()
+    """Show what would be deleted."""
+    page.locator("[name=all]").check()
+    page.get_by_role("button", name="Delete…").click()
+    expect(page.get_by_role("button", name="Delete 6 tokens")).to_be_visible()
 
 
 def expand_all(page: Page) -> None:
@@ -38,14 +39,13 @@ def expand_all(page: Page) -> None:
 
 def open_last(page: Page) -> None:
     """Show the page of the last token."""
-    page.goto(page.get_by_role("link", name="Open").last.get_attribute("href") or "")
+    page.goto(page.locator("tbody th a").last.get_attribute("href") or "")
 
 
 def show_ended(page: Page) -> None:
     """Delete a token with long values, then show those that ended."""
     page.goto("/")
-    page.locator(".ask summary").last.click()
-    page.get_by_role("button", name="Delete for good").last.click()
+    delete(page, -1)
     page.goto("/?status=ended")
     assert page.locator("tbody tr").count() == 1
 
@@ -134,6 +134,15 @@ def test_targets_are_large_enough(open_page: Open, width: int) -> None:
     assert [box for box in boxes if min(box["width"], box["height"]) < 24] == []
 
 
+def press(page: Page, key: str, target: str) -> None:
+    """Press *key* until *target* has the focus."""
+    for _ in range(15):
+        page.keyboard.press(key)
+        if page.locator(f"{target}:focus").count():
+            return
+    raise AssertionError(f"{target} can't be reached")
+
+
 def test_keyboard_alone(page: Page, redis: Any) -> None:
     """With the keyboard alone, an operator can skip the form and delete a token."""
     store_older_record(redis, 1)
@@ -141,13 +150,12 @@ def test_keyboard_alone(page: Page, redis: Any) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the tokens")).to_be_focused()
     page.keyboard.press("Enter")
-    for _ in range(3):  # the actions of the first row
-        page.keyboard.press("Tab")
-        if page.locator(".ask > summary:focus").count():
-            break
+    press(page, "Tab", "[name=token]")
+    page.keyboard.press("Space")
+    press(page, "Shift+Tab", "[value=delete]")
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Delete for good")).to_be_focused()
+    expect(page.get_by_role("button", name="Delete 1 token")).to_be_visible()
+    press(page, "Tab", ".danger")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("heading", name="No tokens yet")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 token deleted")

@@ -104,8 +104,12 @@ def test_date_in_both_zones(open_page: Open) -> None:
 def test_sent_once(page: Page, redis: Any) -> None:
     """Until the answer arrives, the button can't be pressed again; then the page shows the secret."""
     held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     page.goto("/new")
-    page.route("**/create_token", held.append)
+    page.route("**/create_token", hold)
     page.locator("[name=hosts]").fill("a.test")
     button = page.get_by_role("button", name="Create token")
     button.click(no_wait_after=True)

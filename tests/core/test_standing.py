@@ -30,7 +30,7 @@ OFF: dict[str, Any] = {"fault": Fault.FIELDS, "enabled": False, "not_before": NO
         ({"expires_at": NOW + 90 * 86_400}, LIMITED_BEFORE, Word.ACTIVE, "in 90 days, on 2027-02-2"),
         ({"expires_at": NOW + 3 * 86_400}, LIMITED, Word.EXPIRING, "in 3 days, on 2026-11-27 "),
         ({"expires_at": NOW}, LIMITED, Word.EXPIRED, "It expired less than a minute ago, on 2026-11-24 "),
-        ({"expires_at": 10**12}, None, Word.ACTIVE, "days."),
+        ({"expires_at": 10**12}, None, Word.ACTIVE, " years."),
         ({}, LIMITED, Word.LIMITED_LATELY, "7 of 1\xa0109 requests in the last 24 hours"),
         (
             USED_UP,
