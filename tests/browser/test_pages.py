@@ -160,7 +160,7 @@ def test_confirmation_is_in_view(page: Page, width: int) -> None:
     open_token(page)
     page.locator("summary", has_text="Delete").click()
 
-    box = page.locator(".ask > .card").bounding_box()
+    box = page.locator(".ask[open] > .card").bounding_box()
     assert box
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width

@@ -67,7 +67,9 @@ def test_invalid_extension(api: Api, operator: Operator) -> None:
         answer = operator.post("/extend_token", {"token": name, "by": by})
 
         assert (answer.status_code, end_of(api, name)) == (400, before)
-        assert re.search(r'<details class="ask" name="ask" open>\s*<summary>Extend', answer.text)
+        assert re.search(
+            r'<details class="ask" name="ask" open>\s*<summary><span class="closed">Extend', answer.text
+        )
         assert 'class="problem"' in answer.text
 
 
@@ -101,7 +103,7 @@ def test_confirmations(api: Api, operator: Operator) -> None:
 
     page = operator.get(f"/tokens/{made['id']}").text
     for verb in ("Rotate", "Disable", "Delete"):
-        (asked,) = re.findall(rf"<summary>{verb}</summary>(.*?)</details>", page, re.DOTALL)
+        (asked,) = re.findall(rf"<summary><span[^>]+>{verb}</span>(.*?)</details>", page, re.DOTALL)
         assert re.search("CI <1> was last used less than .*, with 2 requests in the last", plain(asked))
         stops = "Requests with it to a.test and 1 other host will be refused"
         assert (stops in plain(asked)) == (verb != "Rotate")
