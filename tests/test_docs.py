@@ -189,9 +189,10 @@ def test_length_of_the_readme() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
 
 
-def test_screenshot() -> None:
-    """The screenshot is a PNG 1280 pixels wide that loads quickly."""
-    data = (ROOT / "docs/screenshot.png").read_bytes()
+@pytest.mark.parametrize("name", ["screenshot.png", "screenshot-token.png"])
+def test_screenshots(name: str) -> None:
+    """The screenshots are PNGs 1280 pixels wide that load quickly."""
+    data = (ROOT / "docs" / name).read_bytes()
 
     assert (data[:8], int.from_bytes(data[16:20])) == (b"\x89PNG\r\n\x1a\n", 1280)
     assert len(data) < 150_000
