@@ -251,17 +251,39 @@ def test_pages(page: Page, redis: Any) -> None:
     assert len(ids) == 120
 
 
-@pytest.mark.parametrize("field", ["hosts", "email", "comment"])
-def test_hostile_records_are_inert(page: Page, redis: Any, field: str) -> None:
-    """Values in records of an older deployment are shown as text, never interpreted as HTML."""
+def test_hostile_records_are_inert(page: Page, redis: Any) -> None:
+    """Values in records of an older deployment are shown as text, never interpreted as HTML, on any page."""
     for number, value in enumerate(HOSTILE):
-        store_older_record(redis, number, **{field: value})
+        store_older_record(redis, number, hosts=value, email=value, comment=value)
     page.reload()
-
     expect(rows(page)).to_have_count(len(HOSTILE))
-    expect(page).to_have_title("Tokens · acl-auth-service")
-    assert page.locator("main :is(script, img, svg)").count() == 0
-    assert page.locator("main [onerror], main [onload], main [onfocus]").count() == 0
+    tokens = [link.get_attribute("href") or "" for link in page.locator("tbody th a").all()]
+
+    for address in ["/", *tokens, *(f"{address}/edit" for address in tokens)]:
+        page.goto(address)
+        assert_inert(page)
+
+
+def test_hostile_entries_are_inert(page: Page, service: Gunicorn) -> None:
+    """What was typed into a comment is text in the audit log and in the confirmation of a change too."""
+    for value in HOSTILE[:7]:
+        service.issue("a.test", comment=value)
+    page.goto("/audit")
+    assert_inert(page)
+    expect(page.get_by_role("main")).to_contain_text(HOSTILE[0])
+
+    page.goto("/")
+    page.locator("[name=all]").check()
+    page.get_by_role("button", name="Delete…").click()
+    assert_inert(page)
+    expect(page.get_by_role("main")).to_contain_text(HOSTILE[0])
+
+
+def assert_inert(page: Page) -> None:
+    """Check that nothing on the page came from a value."""
+    assert "owned" not in page.title()
+    assert page.locator("main :is(script, img, iframe)").count() == 0
+    assert page.locator("main :is([onerror], [onload], [onfocus])").count() == 0
     assert "1337" not in page.content()
 
 

@@ -84,7 +84,7 @@ def test_try_it(service: Gunicorn) -> None:
 
 def test_tokens(service: Gunicorn) -> None:
     """Every command in docs/tokens.md succeeds, and the form that deletes is the last to name the token."""
-    token = service.issue("app.example.com")
+    token = service.issue("app.example.com", ttl_seconds="86400")  # it is extended
     (service.dir / "token.txt").write_text(service.issue("file.test"))
     (service.dir / "key.txt").write_text("a-key-that-people-have-already\n")
     printed = run(failing(script("docs/tokens.md")), service, ID=digest(token))
