@@ -20,7 +20,7 @@ CONFIG = """
 positive_data_acceptance.expected-statuses = ["2xx", "3xx", 401, 403, 404, 409, 412, 422, 429, "5xx"]
 """
 # How long data take to generate depends on the machine, so it is no reason to fail.
-OPTIONS = "--checks=all --max-examples=10 --generation-deterministic --request-timeout=60 --no-color"
+OPTIONS = "--checks=all --max-examples=5 --generation-deterministic --request-timeout=60 --no-color"
 OPTIONS += " --suppress-health-check=too_slow"
 
 

@@ -242,7 +242,7 @@ def expected(attempt: Attempt, methods: list[str], paths: list[str], networks: l
     return Verdict.ALLOWED
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lists=st.tuples(
         *(st.lists(st.sampled_from(pool), max_size=3, unique=True) for pool in (METHODS, PATHS, NETWORKS))

@@ -15,9 +15,13 @@ FLAGS = {
     "remove.lua": " flags=allow-oom",  # it frees memory
     "retire.lua": " flags=allow-oom",  # the same
     "rights.lua": " flags=no-writes",
-    **dict.fromkeys(("slice.lua", "may.lua", "namesakes.lua", "sorted.lua"), " flags=no-writes"),
+    **dict.fromkeys(
+        ("slice.lua", "may.lua", "namesakes.lua", "sorted.lua", "admitted.lua"), " flags=no-writes"
+    ),
     "glance.lua": " flags=no-writes,allow-cross-slot-keys",
-    **dict.fromkeys(("recall.lua", "history.lua", "state.lua"), " flags=no-writes,allow-cross-slot-keys"),
+    **dict.fromkeys(
+        ("recall.lua", "history.lua", "state.lua", "tally.lua"), " flags=no-writes,allow-cross-slot-keys"
+    ),
 }
 
 
