@@ -10,10 +10,11 @@ from app.core.clients import canonical_address
 from app.core.ended import Ending
 from app.core.fields import InvalidFieldsError, unknown
 from app.core.hosts import ADDRESS
-from app.core.tokens import CREDENTIAL, DIGEST, TOKEN_ID
+from app.core.search import has_beginning
+from app.core.tokens import CREDENTIAL, DIGEST, MIN_SECRET_CHARS, TOKEN_ID
 from app.core.trials import REFUSING
 from app.core.verdicts import Attempt, Decision, Verdict
-from app.services import Services
+from app.services import Services, services
 from app.settings import Settings
 from app.web.answers import OUTCOMES, reason_of
 from app.web.schemas import SCHEMAS
@@ -61,7 +62,16 @@ def _checked(body: dict[str, Any]) -> dict[str, str]:
     return sent
 
 
-def is_name(text: str) -> bool:
+def without_secrets(typed: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return what was *typed* without anything that may be a secret; the field *name* has a token's name."""
+    prefix = services().settings.token_prefix
+    shown = {field: text for field, text in typed.items() if not has_beginning(text, prefix)}
+    if len(text := shown.get(name, "")) >= MIN_SECRET_CHARS and not _is_name(text):
+        del shown[name]
+    return shown
+
+
+def _is_name(text: str) -> bool:
     """Return whether *text* has the form of a token's id or SHA-256."""
     return bool(_NAME.fullmatch(text))
 
@@ -76,7 +86,7 @@ def _problems(sent: Mapping[str, str]) -> dict[str, str]:
 def invalid(sent: Mapping[str, str]) -> dict[str, str]:
     """Return what is wrong with each field that was *sent*."""
     problems = {}
-    if "id" in sent and not is_name(sent["id"]):
+    if "id" in sent and not _is_name(sent["id"]):
         problems["id"] = "the token's id or its SHA-256; send a secret in token"
     if "address" in sent and not _ADDRESS.fullmatch(sent["address"]):
         problems["address"] = "an IPv4 or IPv6 address, such as 192.0.2.7"

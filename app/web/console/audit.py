@@ -10,8 +10,6 @@ from flask import request, url_for
 from app.core.audit import Action, Entry, FoundEntries
 from app.core.errors import NoSuchTokenError
 from app.core.fields import InvalidFieldsError
-from app.core.search import has_beginning
-from app.core.tokens import MIN_SECRET_CHARS
 from app.services import services
 from app.web import audit, parameters, trials
 from app.web.console.blueprint import bp
@@ -35,11 +33,8 @@ def audit_page() -> Shown:
 
 
 def _page(found: FoundEntries, problems: Mapping[str, str] | None = None) -> str:
-    prefix = services().settings.token_prefix
     wanted = {name: text for name in FILTERS if (text := request.args.get(name))}
-    wanted = {name: text for name, text in wanted.items() if not has_beginning(text, prefix)}
-    if len(name := wanted.get("token", "")) >= MIN_SECRET_CHARS and not trials.is_name(name):
-        del wanted["token"]
+    wanted = trials.without_secrets(wanted, "token")
     return render(
         "audit.html",
         found=found,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flask import redirect, request, url_for
+from flask import request
 from werkzeug.sansio.response import Response
 
 from app.core.fields import InvalidFieldsError, formatted
@@ -14,7 +14,7 @@ from app.web import forms
 from app.web.actors import operator
 from app.web.console.blueprint import bp
 from app.web.console.new import opening
-from app.web.console.rendering import Shown, doubt_after, render
+from app.web.console.rendering import Shown, done, render
 
 
 @bp.get("/tokens/<token_id>/edit")
@@ -28,15 +28,12 @@ def edit_page(token_id: str) -> str:
 @bp.post("/edit_token")
 def edit_token() -> Shown | Response:
     """Change the submitted fields of a token and leave the others unchanged."""
-    name = forms.token(request.form)
-    token = services().catalog.find(name)
+    token = services().catalog.find(forms.token(request.form))
     try:
         change = services().registry.edit(operator(), token, forms.typed(request.form, forms.TOKEN))
     except InvalidFieldsError as error:
         return _form(token, formatted(token) | forms.as_typed(request.form), error.problems), 400
-    shown = token.digest if name == token.digest else token.id
-    disk = doubt_after(change)
-    return redirect(url_for("admin.token_page", token_id=shown, done="edited", disk=disk), 303)
+    return done("edited", change)
 
 
 def _form(token: Token, typed: Mapping[str, str], problems: Mapping[str, str] | None = None) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import gevent
-from flask import render_template, stream_template
+from flask import redirect, render_template, request, stream_template, url_for
+from werkzeug.sansio.response import Response
 
 from app.core.bulk_reports import Report
 from app.core.changes import Change
 from app.core.durability import Durability
 from app.services import services
+from app.web import forms
 from app.web.messages import log_durability
 
 Shown = str | tuple[str, int]
@@ -35,6 +37,13 @@ def render(template: str, now_s: int | None = None, **context: Any) -> str:
 def problem(status: int, message: str) -> tuple[str, int]:
     """Show *message* as a page with *status*."""
     return render_template("problem.html", status=status, message=message), status
+
+
+def done(verb: str, change: Change) -> Response:
+    """Lead to the page of the changed token, by the name that the form had; it says what was done."""
+    token = change.token
+    name = token.digest if forms.token(request.form) == token.digest else token.id
+    return redirect(url_for("admin.token_page", token_id=name, done=verb, disk=doubt_after(change)), 303)
 
 
 def doubt_after(change: Change | Report) -> str | None:

@@ -10,7 +10,6 @@ from werkzeug.sansio.response import Response
 
 from app.core import durations, extension
 from app.core.audit import FoundEntries, Wanted
-from app.core.changes import Change
 from app.core.errors import StoreUnavailableError
 from app.core.fields import InvalidFieldsError
 from app.core.snippets import example_host, snippets
@@ -21,7 +20,7 @@ from app.web import forms
 from app.web.actors import operator
 from app.web.console.blueprint import bp
 from app.web.console.new import show_secret
-from app.web.console.rendering import Shown, doubt_after, render
+from app.web.console.rendering import Shown, done, doubt_after, render
 
 _CHANGES = 20
 _PLACEHOLDER = "YOUR-SECRET"
@@ -36,13 +35,13 @@ def token_page(token_id: str) -> Shown:
 @bp.post("/disable_token")
 def disable_token() -> Response:
     """Disable a token; it can be enabled again."""
-    return _done("disabled", services().registry.enable(operator(), _token(), enabled=False))
+    return done("disabled", services().registry.enable(operator(), _token(), enabled=False))
 
 
 @bp.post("/enable_token")
 def enable_token() -> Response:
     """Enable a token."""
-    return _done("enabled", services().registry.enable(operator(), _token(), enabled=True))
+    return done("enabled", services().registry.enable(operator(), _token(), enabled=True))
 
 
 @bp.post("/extend_token")
@@ -52,7 +51,7 @@ def extend_token() -> Shown | Response:
     registry = services().registry
     try:
         end = extension.extended_by(token, _span("by", typed), registry.now_s)
-        return _done("extended", registry.edit(operator(), token, {"expires_at": end}))
+        return done("extended", registry.edit(operator(), token, {"expires_at": end}))
     except InvalidFieldsError as error:
         return _page(token, {"by": next(iter(error.problems.values()))}), 400
 
@@ -89,12 +88,6 @@ def _span(name: str, typed: str) -> int:
     if not span_s:
         raise InvalidFieldsError({name: "a duration such as 30d; 0 would change nothing"})
     return span_s
-
-
-def _done(verb: str, change: Change) -> Response:
-    token = change.token
-    name = token.digest if forms.token(request.form) == token.digest else token.id
-    return redirect(url_for("admin.token_page", token_id=name, done=verb, disk=doubt_after(change)), 303)
 
 
 def _page(token: Token, problems: Mapping[str, str] | None = None) -> str:

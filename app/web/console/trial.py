@@ -11,8 +11,8 @@ from flask import request
 from app.core import trial_words
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError
 from app.core.fields import InvalidFieldsError
-from app.core.search import has_beginning, may_be_secret
-from app.core.tokens import MIN_SECRET_CHARS, Token
+from app.core.search import may_be_secret
+from app.core.tokens import Token
 from app.core.verdicts import Verdict
 from app.services import services
 from app.web import forms, parameters, trials
@@ -96,9 +96,6 @@ def _stored(name: str | None) -> Token | None:
 def _form(typed: Mapping[str, str], **more: Any) -> str:
     """Return the page with what was *typed*, but without anything that may be a secret."""
     prefix = services().settings.token_prefix
-    shown = {name: typed[name] for name in _SHARED if typed.get(name)}
-    shown = {name: text for name, text in shown.items() if not has_beginning(text, prefix)}
-    if len(name := shown.get("id", "")) >= MIN_SECRET_CHARS and not trials.is_name(name):
-        del shown["id"]
+    shown = trials.without_secrets({name: typed[name] for name in _SHARED if typed.get(name)}, "id")
     shared = {name: text for name, text in shown.items() if not may_be_secret(text, prefix)}
     return render("try.html", typed=shown, shared=shared, **{"problems": {}, "result": None} | more)
