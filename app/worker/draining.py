@@ -52,6 +52,8 @@ class ListenerName:
 class DrainingWorker(GeventWorker):
     """gunicorn's gevent worker with its own shutdown procedure."""
 
+    _is_quitting = False
+
     def load_wsgi(self) -> None:
         """Load the app, and let its requests share a connection: here, each runs in a greenlet."""
         super().load_wsgi()
@@ -73,6 +75,14 @@ class DrainingWorker(GeventWorker):
             _accept_queued(server)
             server.close()
         self._drain()
+
+    def handle_quit(self, *_: object) -> None:
+        """Stop without a drain.
+
+        gunicorn raises SystemExit from a greenlet, which interrupts the exit of a worker that is faster.
+        """
+        self._is_quitting = True
+        self.alive = False
 
     def _publish_gauges(self) -> None:
         """Let every worker report what this one has; sampled here, it costs no request anything."""
@@ -107,13 +117,13 @@ class DrainingWorker(GeventWorker):
                 self._pool.kill(timeout=1)
 
     def _all_closed_within(self, timeout_s: float) -> bool:
-        """Wait at most *timeout_s* until all connections are closed; return whether they are."""
+        """Wait at most *timeout_s* until all connections are closed or a stop is quick; return whether so."""
         end = time.monotonic() + timeout_s
-        while self.count_connections() and time.monotonic() < end:
+        while self.count_connections() and time.monotonic() < end and not self._is_quitting:
             self.notify()
             self._publish_gauges()
             gevent.sleep(_DRAIN_CHECK_S)
-        return not self.count_connections()
+        return self._is_quitting or not self.count_connections()
 
     def count_connections(self) -> int:
         """Return the number of open connections."""

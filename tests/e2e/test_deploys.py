@@ -168,6 +168,19 @@ def test_in_flight(gunicorn: Gunicorn, redis_server: RedisServer, token: str) ->
     assert gunicorn.wait() == 0
 
 
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGINT]], ids=["quick", "impatient"]
+)
+def test_quick_stop(numbers: list[int], gunicorn: Gunicorn, redis_server: RedisServer, token: str) -> None:
+    """SIGINT ends the service without errors or waiting for responses, in the middle of a stop too."""
+    with _unanswered(gunicorn, redis_server, token) as connections:
+        for number in numbers:
+            gunicorn.signal(number)
+        assert gunicorn.wait() == 0
+        assert all(connection.is_closed() for connection in connections)
+    assert "Traceback" not in gunicorn.log
+
+
 def test_redis_hung(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
     """With Redis hung, waiting clients get a 503 and a stop takes less than eight seconds."""
 
