@@ -127,10 +127,11 @@ class RedisLedger(Ledger):
         """Return the decision on *digest*, or the digest to which its record moved and the token's id."""
         names, call = keys.all_of(digest), f"{next(self._calls)}"
         reply = self._take.run(self._client, names, [*args, call])
-        if not isinstance(reply, list) or reply[:1] + reply[-1:] != [names[0].encode(), call.encode()]:
-            self._client.close()  # every later reply on this connection would be wrong too
-            raise StoreUnavailableError("the reply belongs to another request")
-        return _read(digest, reply[1:-1])
+        match reply:
+            case [own, *content, last] if own == names[0].encode() and last == call.encode():
+                return _read(digest, content)
+        self._client.close()  # every later reply on this connection would be wrong too
+        raise StoreUnavailableError("the reply belongs to another request")
 
 
 def _read(digest: str, reply: Sequence[Any]) -> Decision | tuple[str, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import _socket
-from socket import SOCK_STREAM
+import os
 from typing import Any
 
 from gevent.server import StreamServer
@@ -30,16 +29,15 @@ class Acceptor(StreamServer):
             self.start_accepting()
 
     def do_read(self) -> Any:
-        """Accept a connection and return its socket and address, or None if none is queued."""
+        """Accept a connection and return its file descriptor and address, or None if none is queued."""
         listener: Any = self.socket
         try:
             descriptor, address = listener._accept()  # noqa: SLF001 - accept() would create a socket.socket
         except BlockingIOError:
             return None
-        client = _socket.socket(listener.family, SOCK_STREAM, 0, descriptor)
-        client.settimeout(0)
-        return client, address
+        os.set_blocking(descriptor, False)
+        return descriptor, address
 
-    def do_handle(self, client: Any, address: Any) -> None:
+    def do_handle(self, descriptor: Any, address: Any) -> None:
         """Add the connection to the table."""
-        self._connections.add(Connection(self._connections, self._name, client, address))
+        self._connections.add(Connection(self._connections, self._name, descriptor, address))

@@ -8,89 +8,121 @@ reused.
 
 from __future__ import annotations
 
-import _socket
+import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from socket import SHUT_RD, SOCK_STREAM
 from typing import Any
 
 import gevent
 from gevent import get_hub, socket
+from gevent.monkey import get_original
 from greenlet import greenlet
 
-from app.worker.heads import Heads
+from app.worker.heads import Heads, duplicate, shutdown_read
 
+READ_BYTES = 8192
 _READABLE = 1  # libev's EV_READ
 _SWEEP_INTERVAL_S = 0.5
 _MAX_IDLE_GREENLETS = 100
+# gevent's own defers it, with an event and a watcher, in case the descriptor is still watched.
+_close: Callable[[int], None] = get_original("os", "close")
 
 
 class Connection:
-    """A non-blocking socket; *listener* names the socket that accepted it, *address* is the client's.
+    """A file descriptor that does not block; *listener* names the socket that accepted it.
 
-    ``unread`` holds what has arrived of an incomplete request.
+    It is no socket object, because creating one takes system calls. *address* is the client's. ``unread``
+    holds what has arrived of an incomplete request.
     """
 
-    __slots__ = ("_connections", "address", "listener", "socket", "unread", "watcher")
+    __slots__ = ("_connections", "address", "descriptor", "listener", "unread", "watcher")
 
-    def __init__(self, connections: Connections, listener: Any, client: _socket.socket, address: Any) -> None:
+    def __init__(self, connections: Connections, listener: Any, descriptor: int, address: Any) -> None:
         self._connections = connections
         self.listener = listener
-        self.socket = client
+        self.descriptor = descriptor
         self.address = address
         self.unread: bytes | bytearray = b""
-        self.watcher = get_hub().loop.io(client.fileno(), _READABLE)
+        self.watcher: Any = None
 
     @property
     def peer(self) -> str:
         """Return the client's IP address, or "" on a Unix socket."""
         return self.address[0] if isinstance(self.address, tuple) else ""
 
+    def read(self, size: int) -> bytes:
+        """Return what has arrived, at most *size* bytes; raises BlockingIOError if nothing has."""
+        return os.read(self.descriptor, size)
+
     def send(self, data: bytes, timeout_s: float) -> None:
         """Send *data*, nearly always in one system call; raises TimeoutError if the client stalls."""
         try:
-            sent = self.socket.send(data)
+            sent = os.write(self.descriptor, data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
-            with socket.fromfd(self.socket.fileno(), self.socket.family, SOCK_STREAM) as blocking:
+            with duplicate(self.descriptor) as blocking:
                 blocking.settimeout(timeout_s)
                 blocking.sendall(data[sent:])
 
+    def keep_unread(self, data: bytes) -> None:
+        """Add *data* to what has arrived of an incomplete request."""
+        if self.unread:
+            self.unread += data
+        else:
+            self.unread = bytearray(data)
+
+    def watch(self, when_readable: Callable[[Connection], None]) -> None:
+        """Call *when_readable* whenever there is something to read, until ``pause``."""
+        if self.watcher is None:
+            self.watcher = get_hub().loop.io(self.descriptor, _READABLE)
+        if not self.watcher.active:
+            self.watcher.start(when_readable, self)
+
+    def pause(self) -> None:
+        """Stop watching until ``watch``."""
+        self.watcher.stop()
+
     def detach(self) -> socket.socket:
-        """Stop watching the connection, and return its socket as one of gevent's."""
-        self.watcher.close()
-        return socket.socket(self.socket.family, SOCK_STREAM, 0, fileno=self.socket.detach())
+        """Stop watching the connection, and return it as one of gevent's sockets."""
+        self._end_watch()
+        return socket.socket(fileno=self.descriptor)
 
     def attach(self, client: socket.socket) -> None:
         """Take back a socket that was detached."""
-        self.socket = _socket.socket(client.family, SOCK_STREAM, 0, client.detach())
-        self.socket.settimeout(0)
-        self.watcher = get_hub().loop.io(self.socket.fileno(), _READABLE)
+        self.descriptor = client.detach()
 
     def close(self) -> None:
-        """Close the socket."""
-        self.watcher.close()
-        self.socket.close()
+        """Close the descriptor."""
+        self._end_watch()
+        _close(self.descriptor)
 
     def evict(self) -> None:
         """Close the connection while it waits, to free memory."""
         self._connections.discard(self)
 
+    def _end_watch(self) -> None:
+        if self.watcher is not None:
+            self.watcher.close()
+            self.watcher = None
+
 
 class Connections:
     """The open connections of a worker, at most *max_connections*.
 
-    A greenlet calls *handle* with a connection that is new or readable. The callback has to end with
-    ``wait_readable``, ``wait_for_more`` or ``close``; or with ``detach``, and later ``release``, or
-    ``attach`` and ``wait_readable``. A connection that is idle for *keepalive_s* is closed, and so is one
-    whose request head takes that long to arrive.
+    A greenlet calls *handle* with a connection and what was read from it, nothing at the end of an incomplete
+    request. The callback has to end with ``wait_readable``, ``wait_for_more`` or ``close``; or with
+    ``detach``, and later ``release``, or ``attach`` and ``wait_readable``. A connection that is idle for
+    *keepalive_s* is closed, and so is one whose request head takes that long to arrive.
     """
 
     def __init__(
-        self, handle: Callable[[Connection], None], keepalive_s: float, max_connections: int, heads: Heads
+        self,
+        handle: Callable[[Connection, bytes], None],
+        keepalive_s: float,
+        max_connections: int,
+        heads: Heads,
     ) -> None:
         self._handle = handle
         self._keepalive_s = keepalive_s
@@ -120,17 +152,17 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Add an accepted connection."""
         self._count += 1
-        get_hub().loop.run_callback(self._run_in_greenlet, connection)
+        get_hub().loop.run_callback(self._read, connection)
 
     def wait_readable(self, connection: Connection) -> None:
         """Handle *connection* again when it is readable."""
         self._idle[connection] = time.monotonic()
-        connection.watcher.start(self._on_readable, connection)
+        connection.watch(self._on_readable)
 
     def wait_for_more(self, connection: Connection) -> None:
         """Handle *connection* again when more of its request has arrived."""
         self._incomplete.setdefault(connection, time.monotonic())
-        connection.watcher.start(self._on_readable, connection)
+        connection.watch(self._on_readable)
         self._heads.hold(connection, len(connection.unread))
 
     def take_unread(self, connection: Connection) -> bytes:
@@ -163,34 +195,45 @@ class Connections:
     def shutdown_reads(self) -> None:
         """Shut down reading on all waiting connections; requests that have arrived are still answered."""
         for connection in (*self._idle, *self._incomplete):
-            with suppress(OSError):
-                connection.socket.shutdown(SHUT_RD)
+            shutdown_read(connection.descriptor)
 
     def _on_readable(self, connection: Connection) -> None:
-        connection.watcher.stop()
-        self._idle.pop(connection, None)
-        self._run_in_greenlet(connection)
+        """Read from a connection that waits; one that is being answered is watched again after that."""
+        if self._idle.pop(connection, None) is None and connection not in self._incomplete:
+            connection.pause()
+        else:
+            self._read(connection)
 
-    def _run_in_greenlet(self, connection: Connection) -> None:
-        """Handle *connection* in an idle or a new greenlet.
+    def _read(self, connection: Connection) -> None:
+        """Let a greenlet handle what can be read; the end of an idle connection needs none.
 
         Only the event loop may call this: the greenlet switches back to the hub and never to its caller.
         """
+        try:
+            data = connection.read(READ_BYTES)
+        except BlockingIOError:  # a new connection without a request
+            return self.wait_readable(connection)
+        except OSError:  # reset by the client
+            data = b""
+        if not (data or connection.unread):
+            return self.close(connection)
         worker = self._idle_greenlets.pop() if self._idle_greenlets else greenlet(self._work, get_hub())
-        worker.switch(connection)
+        worker.switch(connection, data)
+        return None
 
-    def _work(self, connection: Connection) -> None:
+    def _work(self, connection: Connection, data: bytes) -> None:
         hub, this = get_hub(), gevent.getcurrent()
         while True:
             try:
-                self._handle(connection)
+                self._handle(connection, data)
             except Exception:  # noqa: BLE001 - this greenlet has no parent that reports it or closes the connection
                 hub.handle_error(connection, *sys.exc_info())
                 self.close(connection)
             if len(self._idle_greenlets) == _MAX_IDLE_GREENLETS:
                 return
             self._idle_greenlets.append(this)
-            connection = hub.switch()
+            del data  # a secret is in it
+            connection, data = hub.switch()
 
     def _sweep(self) -> None:
         """Close the connections that have been idle, or whose request has been incomplete, for too long."""

@@ -132,7 +132,7 @@ class DrainingWorker(GeventWorker):
     def shutdown_reads(self) -> None:
         """Shut down reading on all connections: requests that have arrived are answered, and no others."""
         for client in self._reading.values():
-            shutdown_read(client)
+            shutdown_read(client.fileno())
 
     @cached_property
     def heads(self) -> Heads:

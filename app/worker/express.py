@@ -16,13 +16,12 @@ from gevent.server import StreamServer
 
 from app.services import services_of
 from app.worker.acceptor import Acceptor
-from app.worker.connections import Connection, Connections
+from app.worker.connections import READ_BYTES, Connection, Connections
 from app.worker.draining import DrainingWorker, ListenerName
 from app.worker.heads import MAX_HEAD_BYTES
 from app.worker.lane import Lane
 from app.worker.recognizer import is_incomplete, recognize
 
-_READ_BYTES = 8192
 _READ_MORE_BYTES = 65_536
 
 
@@ -30,12 +29,14 @@ class ExpressWorker(DrainingWorker):
     """The draining worker with the express lane before it."""
 
     _lane: Lane | None = None
+    _send_timeout_s = 0.0
 
     def load_wsgi(self) -> None:
         """Load the app; with TLS or an access log there is no lane, and gunicorn handles every request."""
         super().load_wsgi()
         if not self.cfg.is_ssl and not self.cfg.accesslog and self.cfg.keepalive:
             self._lane = Lane(services_of(cast(Flask, self.wsgi)))
+            self._send_timeout_s = self.cfg.keepalive  # looked up once, because gunicorn computes settings
 
     def create_server(self, listener: Any) -> StreamServer:
         """Return a server for *listener*; with the lane its connections have no greenlets of their own."""
@@ -57,26 +58,21 @@ class ExpressWorker(DrainingWorker):
     def _connections(self) -> Connections:
         return Connections(self._handle, self.cfg.keepalive, self.worker_connections, self.heads)
 
-    def _handle(self, connection: Connection) -> None:
-        """Read from a new or readable connection, and answer the requests or fall back to gunicorn."""
+    def _handle(self, connection: Connection, data: bytes) -> None:
+        """Answer the requests in *data*, which was just read, or fall back to gunicorn."""
         try:
-            if connection.unread:
-                return self._read_more(connection)
-            data = connection.socket.recv(_READ_BYTES)
-            if len(data) == _READ_BYTES and is_incomplete(data):
-                connection.unread = bytearray(data)
-                return self._read_more(connection)
+            if connection.unread or (len(data) == READ_BYTES and is_incomplete(data)):
+                return self._read_more(connection, data)
             return self._answer(connection, data)
-        except BlockingIOError:  # a new connection without a request
-            self._connections.wait_readable(connection)
         except OSError as error:
             self.log.debug("Closing connection. %s", error)
             self._connections.close(connection)
 
-    def _read_more(self, connection: Connection) -> None:
+    def _read_more(self, connection: Connection, data: bytes) -> None:
         """Read more of an incomplete head, and answer the request once the head is complete."""
         checked = len(connection.unread)
-        is_open = _read_available(connection)
+        connection.keep_unread(data)
+        is_open = bool(data) and (len(data) < READ_BYTES or _read_available(connection))
         if is_open and not self.heads.is_full and is_incomplete(connection.unread, checked):
             return self._connections.wait_for_more(connection)
         proceed = self._answer if is_open else self._fall_back
@@ -95,14 +91,14 @@ class ExpressWorker(DrainingWorker):
             self._count_request()
             rendered = lane.decide(request.fields, connection.peer)
             closing = request.is_last or not self.alive
-            connection.send(lane.compose(request, rendered, closing=closing), self.cfg.keepalive)
+            connection.send(lane.compose(request, rendered, closing=closing), self._send_timeout_s)
             if not (data or closing):
                 return self._connections.wait_readable(connection)
         return self._connections.close(connection)
 
     def _wait_or_fall_back(self, connection: Connection, data: bytes) -> None:
         if is_incomplete(data):
-            connection.unread = bytearray(data)
+            connection.keep_unread(data)
             self._connections.wait_for_more(connection)
         else:
             self._fall_back(connection, data)
@@ -145,7 +141,7 @@ def _read_available(connection: Connection) -> bool:
     """Read all that has arrived, so that few heads are incomplete; return False at the end of the stream."""
     data = b""
     with suppress(BlockingIOError):
-        while data := connection.socket.recv(_READ_MORE_BYTES):
+        while data := connection.read(_READ_MORE_BYTES):
             connection.unread += data
             if len(data) < _READ_MORE_BYTES or len(connection.unread) >= MAX_HEAD_BYTES:
                 break

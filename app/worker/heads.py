@@ -7,6 +7,7 @@ alone would let each connection hold 16 MiB. See docs/decisions/0022.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -147,7 +148,7 @@ class HeadSocket:
     def evict(self) -> None:
         """Shut down reading: a pending or later ``recv`` ends the connection."""
         self._is_evicted = True
-        shutdown_read(self._client)
+        shutdown_read(self._client.fileno())
 
     def _count(self, data: bytes) -> None:
         if not data or self._is_evicted:
@@ -173,11 +174,16 @@ class HeadSocket:
         return getattr(self._client, name)
 
 
-def shutdown_read(client: Any) -> None:
-    """Shut down reading on *client*; data that has arrived can still be read.
+def shutdown_read(descriptor: int) -> None:
+    """Shut down reading on a socket; data that has arrived can still be read.
 
-    This uses a duplicate of the socket, because gevent's own shutdown raises an error in a greenlet that
+    This uses a duplicate of the descriptor, because gevent's own shutdown raises an error in a greenlet that
     reads.
     """
-    with suppress(OSError), socket.fromfd(client.fileno(), client.family, client.type) as same:
+    with suppress(OSError), duplicate(descriptor) as same:
         same.shutdown(socket.SHUT_RD)
+
+
+def duplicate(descriptor: int) -> socket.socket:
+    """Return one of gevent's sockets for a duplicate of *descriptor*; raises OSError."""
+    return socket.socket(fileno=os.dup(descriptor))

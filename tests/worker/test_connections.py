@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 
 from app.worker.acceptor import Acceptor
 from app.worker.connections import Connection, Connections
@@ -19,9 +20,13 @@ LARGE_BYTES = 20_000_000  # more than the buffers of both sockets hold
 
 
 class Echo:
-    """Echoes data in capitals, a letter "b" many times over; raises an error for "break"."""
+    """Echoes data in capitals, a letter "b" many times over; raises an error for "break".
+
+    Before the answer to "wait", something else has its turn until ``go_on`` is set.
+    """
 
     def __init__(self) -> None:
+        self.go_on = Event()
         self.connections = Connections(self.handle, KEEPALIVE_S, MAX_CONNECTIONS, Heads())
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
@@ -30,18 +35,14 @@ class Echo:
         self.acceptor = Acceptor(listener, "a name", self.connections)
         self.acceptor.start()
 
-    def handle(self, connection: Connection) -> None:
+    def handle(self, connection: Connection, data: bytes) -> None:
         """Respond to the data that has arrived."""
-        try:
-            data = connection.socket.recv(100)
-        except BlockingIOError:
-            return self.connections.wait_readable(connection)
         if data == b"break":
             raise ValueError(data)
-        if not data:
-            return self.connections.close(connection)
+        if data == b"wait":
+            self.go_on.wait()
         connection.send(data.upper() * (LARGE_BYTES if data == b"b" else 1), timeout_s=SEND_TIMEOUT_S)
-        return self.connections.wait_readable(connection)
+        self.connections.wait_readable(connection)
 
     @contextmanager
     def connected(self, *chunks: bytes) -> Iterator[Any]:
@@ -97,3 +98,25 @@ def test_error_in_the_handler(echo: Echo, capsys: pytest.CaptureFixture[str]) ->
     with echo.connected(b"a") as client:
         assert client.recv(1) == b"A"
     assert "ValueError: b'break'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_data_during_an_answer(echo: Echo, *, ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What arrives during an answer is read after it, and costs the event loop one turn at most."""
+    pauses = []
+
+    def pause(connection: Connection) -> None:
+        pauses.append(connection)
+        connection.watcher.stop()
+
+    monkeypatch.setattr(Connection, "pause", pause)
+    with echo.connected(b"a") as client:
+        assert client.recv(1) == b"A"
+        client.sendall(b"wait")
+        gevent.sleep(0.05)
+        client.shutdown(socket.SHUT_WR) if ends else client.sendall(b"next")
+        gevent.sleep(0.05)
+        assert len(pauses) == 1
+        echo.go_on.set()
+        assert client.recv(4) == b"WAIT"
+        assert client.recv(4) == (b"" if ends else b"NEXT")

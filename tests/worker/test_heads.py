@@ -18,6 +18,10 @@ class Client:
         """Return the next chunk."""
         return self._chunks.pop(0) if self._chunks else b""
 
+    def fileno(self) -> int:
+        """Return a number that stands for a file descriptor."""
+        return -1
+
 
 class Endless:
     """A client that never stops sending."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from ssl import SSLWantReadError
 from typing import Any
 
 import gevent
@@ -23,6 +25,7 @@ from app.store.transport.background import SingleFlight
 from app.store.transport.deadlines import is_no_primary
 
 _READ_BYTES = 65_536
+_READABLE, _WRITABLE = 1, 2  # libev's events
 _RETRY_PAUSE_S = 0.025  # bounds the attempts to connect when many callers need a connection
 
 # Called with the seconds that a round trip took, and the number of commands that it answered.
@@ -118,24 +121,32 @@ class Pipeline:
 
 
 class PipelinedConnection:
-    """One connection, and in order the callers that wait for replies on it."""
+    """One connection, and in order the callers that wait for replies on it.
+
+    The event loop itself reads and writes, because a greenlet for each costs two switches a round trip.
+    """
 
     def __init__(
         self, connection: Any, on_close: Callable[[PipelinedConnection], None], observe: Observe
     ) -> None:
         self._connection = connection
         self._socket = connection._sock  # noqa: SLF001 - redis-py has connected it; all further I/O happens here
-        self._socket.settimeout(None)
+        self._socket.settimeout(0)
+        self._has_more = getattr(self._socket, "pending", int)  # bytes that TLS has decrypted already
         self._on_close = on_close
         self._loop = get_hub().loop
         self._pending: list[bytes] = []
+        self._unsent = b""
         self.waiters: deque[Waiter[Any]] = deque()
         self._observe = observe
         # When each batch was sent, and how many of its commands are not answered.
         self._sent: deque[tuple[float, int]] = deque()
+        self._replies = hiredis.Reader(replyError=_response_error)
         self._is_open = True
-        self._writer: Waiter[None] = Waiter()
-        self._greenlets = [gevent.spawn(self._guarded, work) for work in (self._write, self._read)]
+        self._readable, self._writable = (
+            self._loop.io(self._socket.fileno(), event) for event in (_READABLE, _WRITABLE)
+        )
+        self._readable.start(self._guarded, self._read)
 
     def send(self, command: bytes) -> Waiter[Any]:
         """Queue *command* and return the waiter for its reply; raises redis.ConnectionError if closed."""
@@ -144,7 +155,7 @@ class PipelinedConnection:
         waiter: Waiter[Any] = Waiter()
         self.waiters.append(waiter)
         if not self._pending:
-            self._loop.run_callback(self._writer.switch, None)
+            self._loop.run_callback(self._guarded, self._write)
         self._pending.append(command)
         return waiter
 
@@ -156,45 +167,59 @@ class PipelinedConnection:
         self._on_close(self)
         while self.waiters:
             self._loop.run_callback(self.waiters.popleft().throw, error)
-        current = gevent.getcurrent()
-        gevent.killall([greenlet for greenlet in self._greenlets if greenlet is not current], block=False)
+        self._readable.close()
+        self._writable.close()
         self._connection.disconnect()
 
     def _guarded(self, work: Callable[[], None]) -> None:
+        """Do *work* unless the connection is closed meanwhile; close it if that fails."""
         try:
-            work()
+            if self._is_open:
+                work()
+        except (BlockingIOError, SSLWantReadError):
+            return
         except (OSError, redis.RedisError, hiredis.HiredisError, IndexError) as error:
             self.close(redis.ConnectionError(f"the connection was lost: {error}"))
 
     def _write(self) -> None:
-        """Write all pending commands at once; ``send`` wakes this greenlet for the first of them."""
-        while True:
-            self._writer.get()
-            self._writer = Waiter()
-            while self._pending:
-                commands, self._pending = self._pending, []
-                self._sent.append((time.perf_counter(), len(commands)))
-                self._socket.sendall(b"".join(commands))
+        """Send all pending commands at once; what the kernel does not take follows when it can."""
+        if self._pending:
+            commands, self._pending = self._pending, []
+            self._sent.append((time.perf_counter(), len(commands)))
+            self._unsent += b"".join(commands)
+        with suppress(BlockingIOError):
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        if self._unsent:
+            self._writable.start(self._guarded, self._write)
+        else:
+            self._writable.stop()
 
     def _read(self) -> None:
-        replies = hiredis.Reader(replyError=_response_error)
-        while chunk := self._socket.recv(_READ_BYTES):
-            replies.feed(chunk)
-            unanswered = len(self.waiters)
-            while (reply := replies.gets()) is not False:
-                self._loop.run_callback(self.waiters.popleft().switch, reply)
-            self._time(unanswered - len(self.waiters))
-        raise redis.ConnectionError("closed by the server")
+        """Hand out the replies that have arrived; each caller runs until it waits again."""
+        has_more: Any = True
+        while has_more:
+            chunk = self._socket.recv(_READ_BYTES)
+            if not chunk:
+                raise redis.ConnectionError("closed by the server")
+            self._hand_out(chunk)
+            has_more = self._is_open and self._has_more()
 
-    def _time(self, answered: int) -> None:
+    def _hand_out(self, chunk: bytes) -> None:
+        arrived, answered = time.perf_counter(), 0
+        self._replies.feed(chunk)
+        while self._is_open and (reply := self._replies.gets()) is not False:
+            answered += 1
+            self.waiters.popleft().switch(reply)
+        self._time(arrived, answered)
+
+    def _time(self, arrived: float, answered: int) -> None:
         """Observe the round trips of the next *answered* commands, which may belong to several batches."""
-        now = time.perf_counter()
         while answered:
             sent_at, unanswered = self._sent.popleft()
             if unanswered > answered:
                 self._sent.appendleft((sent_at, unanswered - answered))
                 unanswered = answered
-            self._observe(now - sent_at, unanswered)
+            self._observe(arrived - sent_at, unanswered)
             answered -= unanswered
 
 
