@@ -20,7 +20,7 @@ _REQUEST_LINE = re.compile(rb"%b(?:[/?][!-~]*+)? HTTP/1\.([01])\r\n" % _START.pa
 _HEAD = re.compile(rb"%b((?:%b){1,%d}+)\r\n" % (_REQUEST_LINE.pattern, _FIELD_LINE, MAX_FIELDS))
 _END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # of a head; or a bare LF, which no match contains
 _FRAMING = ("Host", "Connection", "Content-Length", "Content-Type")
-_UNSUPPORTED = {b"transfer-encoding", b"expect"}
+_UNSUPPORTED = ("Transfer-Encoding", "Expect")
 _PERSISTENCE = ("close", "keep-alive")  # defaults of Connection by minor version, and its supported values
 
 
@@ -34,17 +34,16 @@ class Request(NamedTuple):
     end: int  # offset of the next request
 
 
-def field_names(sources: Iterable[Source]) -> Mapping[bytes, str]:
-    """Return the names of the fields with a meaning, by their lower-case bytes.
+def field_names(sources: Iterable[Source]) -> Mapping[str, str]:
+    """Return the names of the fields with a meaning, by their lower-case forms; "" for unsupported fields.
 
     The response or its log line depends on them, or they frame the request; Flask ignores all others too.
     """
-    return {
-        name.lower().encode(): name for name in (*READ_HEADERS, *LOGGED_HEADERS, *headers(sources), *_FRAMING)
-    }
+    read = (*READ_HEADERS, *LOGGED_HEADERS, *headers(sources), *_FRAMING)
+    return {name.lower(): name for name in read} | dict.fromkeys(map(str.lower, _UNSUPPORTED), "")
 
 
-def recognize(data: bytes, names: Mapping[bytes, str]) -> Request | None:
+def recognize(data: bytes, names: Mapping[str, str]) -> Request | None:
     """Return the request at the start of *data*, or None if it does not match the supported subset.
 
     *names* are those that ``field_names`` returns.
@@ -52,7 +51,7 @@ def recognize(data: bytes, names: Mapping[bytes, str]) -> Request | None:
     head = _HEAD.match(data, 0, MAX_HEAD_BYTES)
     if not head:
         return None
-    fields, version = _read_fields(head[3], names), int(head[2])
+    fields, version = _read_fields(head[3].decode("latin-1"), names), int(head[2])
     if fields is None:
         return None
     persistence = fields.get("Connection", _PERSISTENCE[version]).lower()
@@ -61,18 +60,17 @@ def recognize(data: bytes, names: Mapping[bytes, str]) -> Request | None:
     return Request(fields, version, head[1] == b"HEAD", persistence == "close", head.end())
 
 
-def _read_fields(lines: bytes, names: Mapping[bytes, str]) -> dict[str, str] | None:
+def _read_fields(lines: str, names: Mapping[str, str]) -> dict[str, str] | None:
     """Return the fields with a meaning; None if one of them is repeated, or if any field is unsupported."""
     fields: dict[str, str] = {}
-    for line in lines.split(b"\r\n"):
-        sent, _, value = line.partition(b":")
-        sent = sent.lower()
-        if name := names.get(sent):
-            if name in fields:
-                return None
-            fields[name] = value.strip(b" \t").decode("latin-1")
-        elif sent in _UNSUPPORTED:
+    for line in lines.split("\r\n"):
+        sent, _, value = line.partition(":")
+        name = names.get(sent.lower())
+        if name is None:
+            continue
+        if not name or name in fields:
             return None
+        fields[name] = value.strip(" \t")
     return fields
 
 

@@ -42,7 +42,7 @@ def test_fields_with_a_meaning_are_no_sources() -> None:
         *READ_HEADERS,
         *LOGGED_HEADERS,
         *recognizer._FRAMING,
-        *(name.decode() for name in recognizer._UNSUPPORTED),
+        *recognizer._UNSUPPORTED,
     }
     readable: list[Source] = []
     for name in taken:
