@@ -7,7 +7,8 @@ from typing import Any
 
 from gevent.server import StreamServer
 
-from app.worker.connections import Connection, Connections
+from app.worker.connection import Connection
+from app.worker.connections import Connections
 
 
 class Acceptor(StreamServer):
@@ -40,4 +41,5 @@ class Acceptor(StreamServer):
 
     def do_handle(self, descriptor: Any, address: Any) -> None:
         """Add the connection to the table."""
-        self._connections.add(Connection(self._connections, self._name, descriptor, address))
+        connection = Connection(self._name, descriptor, address, self._connections.discard)
+        self._connections.add(connection)

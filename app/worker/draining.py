@@ -77,10 +77,7 @@ class DrainingWorker(GeventWorker):
         self._drain()
 
     def handle_quit(self, *_: object) -> None:
-        """Stop without a drain.
-
-        gunicorn raises SystemExit from a greenlet, which interrupts the exit of a worker that is faster.
-        """
+        """Stop without a drain; gunicorn raises SystemExit in a greenlet, which may interrupt the exit."""
         self._is_quitting = True
         self.alive = False
 
@@ -144,8 +141,7 @@ class DrainingWorker(GeventWorker):
 
         It is registered so that a drain can shut down reads on it.
         """
-        this = gevent.getcurrent()
-        self._reading[this] = client
+        self._reading[this := gevent.getcurrent()] = client
         # The name of a client's Unix socket is not an address, even if it looks like a proxy's.
         peer = addr if isinstance(addr, tuple) else ""
         try:

@@ -16,7 +16,8 @@ from gevent.server import StreamServer
 
 from app.services import services_of
 from app.worker.acceptor import Acceptor
-from app.worker.connections import READ_BYTES, Connection, Connections
+from app.worker.connection import Connection
+from app.worker.connections import READ_BYTES, Connections
 from app.worker.draining import DrainingWorker, ListenerName
 from app.worker.heads import MAX_HEAD_BYTES
 from app.worker.lane import Lane

@@ -12,7 +12,8 @@ from gevent import socket
 from gevent.event import Event
 
 from app.worker.acceptor import Acceptor
-from app.worker.connections import Connection, Connections
+from app.worker.connection import Connection
+from app.worker.connections import Connections
 from app.worker.heads import Heads
 
 MAX_CONNECTIONS, KEEPALIVE_S, SEND_TIMEOUT_S = 2, 1.5, 3

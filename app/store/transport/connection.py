@@ -15,7 +15,8 @@ from app.redis_url import Address, Location, Login
 from app.settings import Settings
 from app.store.transport.cluster import Client, Cluster
 from app.store.transport.cluster_pipeline import ClusterPipeline
-from app.store.transport.pipeline import Observe, Pipeline, ignore
+from app.store.transport.pipeline import Pipeline
+from app.store.transport.pipelined import Observe, ignore
 from app.store.transport.sentinel import PrimaryConnection, PrimarySSLConnection, Sentinels
 from app.store.transport.shared_connect import connect_step_s, with_shared_connect
 from app.store.transport.slots import Slots
