@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.store import keys
 from benchmarks import lineup
 from benchmarks.fill import HOST, Filler
+from benchmarks.lineup import Terms
 from devkit.http import Connection, bearer, forwarded
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn, record_key
@@ -25,7 +26,7 @@ class FullToken:
 
 def full_token() -> FullToken:
     """Use up the limit of some tokens, with a window that outlasts the measurement."""
-    with RedisServer() as redis, lineup.service(redis.port, DEFAULT_LIMIT, window_s=600) as service:
+    with RedisServer() as redis, _service(redis) as service:
         warm_up, *secrets = Filler(redis.client(), service).issue(FULL_TOKENS + 1)
         _use_up(service, warm_up)
         before = used_memory(redis)
@@ -33,6 +34,10 @@ def full_token() -> FullToken:
             _use_up(service, secret)
         _, window, usage = map(redis.client().memory_usage, keys.all_of(_digest(secrets[0])))
         return FullToken((used_memory(redis) - before) / FULL_TOKENS, window or 0, usage or 0)
+
+
+def _service(redis: RedisServer) -> Gunicorn:
+    return lineup.service(Terms(redis.port, limit=DEFAULT_LIMIT, window_s=600))
 
 
 def _digest(secret: str) -> str:

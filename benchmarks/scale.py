@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from benchmarks import lineup, report, scale_report
 from benchmarks.fill import HOST, Filler
 from benchmarks.full_token import full_token, used_memory
+from benchmarks.lineup import Terms
+from benchmarks.report import Part
 from benchmarks.scale_report import Scale
-from benchmarks.wrk import Mode, Sample, Wrk, measure, medians, prepared
+from benchmarks.wrk import Meter, Mode, Sample, Wrk, measure, medians, prepared
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 
@@ -41,16 +42,20 @@ class Stage:
 
     def sample(self) -> Sample:
         """Measure once."""
-        return measure(self.wrk, self.service.port, SECONDS, self.service.pid, self.redis.pid)
+        return measure(self.wrk, self.service.port, SECONDS, Meter(self.service.pid, self.redis))
 
 
 def main() -> None:
     sizes = _options().sizes
     report.warn_if_busy()
+    report.publish("SCALE", part(sizes))
+
+
+def part(sizes: Sequence[int] = SIZES) -> Part:
+    """Measure it, and return the targets and the table."""
+    scales = run(sizes)
     how = f"medians of {ROUNDS} interleaved rounds"
-    text = scale_report.markdown(run(sizes), full_token(), how)
-    Path(__file__).with_name("SCALE.md").write_text(text)
-    print(text)
+    return Part(scale_report.goals(scales), scale_report.markdown(scales, full_token(), how))
 
 
 def run(sizes: Sequence[int]) -> list[Scale]:
@@ -74,7 +79,7 @@ def run(sizes: Sequence[int]) -> list[Scale]:
 
 def _stage(stack: ExitStack, size: int) -> Stage:
     redis = stack.enter_context(RedisServer())
-    service = stack.enter_context(lineup.service(redis.port))
+    service = stack.enter_context(lineup.service(Terms(redis.port)))
     filler = Filler(redis.client(), service)
     filler.fill(1)  # so that the script, which takes memory too, is loaded before
     before = used_memory(redis)
