@@ -99,7 +99,8 @@ def _start(stack: ExitStack, plan: Plan, workers: int) -> Field:
     secrets = Filler(redis.client(), service).issue(TOKENS)
     servers: dict[str, Server | Gunicorn] = {SERVICE: service}
     for name in {name for names in plan.values() for name in names} - {SERVICE}:
-        servers[name] = stack.enter_context(CONTENDERS[name].start(terms))
+        servers[name] = CONTENDERS[name].start(terms)
+        stack.enter_context(servers[name])
     places = _places(stack, plan, {name: server.port for name, server in servers.items()})
     return Field(redis, secrets, {name: Runner(s.pid, places[name]) for name, s in servers.items()})
 
