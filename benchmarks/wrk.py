@@ -94,13 +94,13 @@ class Wrk:
     def __init__(self, mode: Mode, file: Path, secrets: Sequence[str]) -> None:
         self._mode = mode
         self._secrets = secrets
-        self._file = file
+        self.file = file
         file.write_bytes(b"\0".join(encoded(self._target, self._headers(secret)) for secret in secrets))
 
     def run(self, port: int, seconds: int) -> dict[str, int]:
         """Send requests for *seconds* and return the figures of wrk.lua."""
         size = ("-t1", f"-c{self._mode.connections}", f"-d{seconds}s", "--timeout=10s", f"-s{SCRIPT}")
-        argv = (demanded("wrk"), *size, f"http://127.0.0.1:{port}/", "--", str(self._file))
+        argv = (demanded("wrk"), *size, f"http://127.0.0.1:{port}/", "--", str(self.file))
         output = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
         return cast("dict[str, int]", json.loads(output.splitlines()[-1]))
 
