@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -11,11 +9,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks import lineup, operators, report
+from benchmarks.at_rate import Latency, at_rate, highest_rate
 from benchmarks.fill import Filler
 from benchmarks.lineup import Terms
 from benchmarks.report import TIMES, Goal, Part
 from benchmarks.wrk import Mode, Wrk, prepared
-from devkit.process import ROOT
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 
@@ -23,19 +21,6 @@ SIZE, DELETED, USED_TOKENS = 1_000_000, 10_000, 256
 ROUNDS, SECONDS = 5, 4
 MODE, BULK_EMAIL = Mode(32), "bulk@example.com"
 ALONE = "nothing"
-
-
-@dataclass(frozen=True)
-class Latency:
-    """The figures of one run, or the medians of several."""
-
-    p50_us: float
-    p99_us: float
-    p999_us: float
-    lag_us: float  # how late the client itself was, 99th percentile
-    refused: float
-    repeated: float  # requests on connections that the service closed
-    requests: float
 
 
 @dataclass(frozen=True)
@@ -82,7 +67,7 @@ def run(size: int) -> tuple[float, Mapping[str, Latency]]:
     """Return the rate and, by what happens beside, the latencies at it."""
     with ExitStack() as stack:
         stage = _stage(stack, size)
-        per_second = _highest_rate(stage) / 2
+        per_second = highest_rate(stage.wrk, stage.service.port, SECONDS) / 2
         beside = stage.beside()
         rounds = [
             [_once(stage, meanwhile, per_second) for meanwhile in beside.values()] for _ in range(ROUNDS)
@@ -99,18 +84,9 @@ def _stage(stack: ExitStack, size: int) -> Stage:
     return Stage(service, wrk, Filler(redis.client(), service, email=BULK_EMAIL), size)
 
 
-def _highest_rate(stage: Stage) -> float:
-    stage.wrk.check(stage.service.port)
-    seen = stage.wrk.run(stage.service.port, SECONDS)
-    return seen["requests"] * 1_000_000 / seen["duration_us"]
-
-
 def _once(stage: Stage, meanwhile: Callable[[], AbstractContextManager[None]], per_second: float) -> Latency:
     with meanwhile():
-        argv = (stage.service.port, per_second, SECONDS, stage.wrk.file)
-        command = (sys.executable, "-m", "benchmarks.constant_rate", *map(str, argv))
-        output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return Latency(**json.loads(output))
+        return at_rate(stage.wrk, stage.service.port, per_second, SECONDS)
 
 
 def _medians(rounds: Sequence[Latency]) -> Latency:

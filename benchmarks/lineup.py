@@ -26,9 +26,9 @@ GO_POOL, GO_PIPELINE, NGINX_LUA = "go-pool", "go-pipeline", "nginx-lua"
 
 @dataclass(frozen=True)
 class Terms:
-    """What all contenders are started with."""
+    """What all contenders are started with; a *redis_port* of 0 is none."""
 
-    redis_port: int
+    redis_port: int = 0
     workers: int = 1
     limit: int = LIMIT
     window_s: int = WINDOW_S
@@ -153,7 +153,7 @@ class NginxLua(Nginx):
 def service(terms: Terms, **more: object) -> Gunicorn:
     """Return the service as in production."""
     return Gunicorn(
-        terms.redis_port,
+        terms.redis_port or None,
         web_concurrency=terms.workers,
         log_level="warning",
         rate_limit_max=terms.limit,

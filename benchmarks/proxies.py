@@ -26,7 +26,7 @@ class Behind:
 
 def start(stack: ExitStack, auth_ports: Mapping[str, int], kind: str) -> dict[str, Behind]:
     """Start the proxies of one kind in front of all contenders, with a backend that answers 200."""
-    backend = stack.enter_context(Nginx(Terms(0))).port
+    backend = stack.enter_context(Nginx(Terms())).port
     if kind == TRAEFIK:
         traefik = stack.enter_context(_traefik(auth_ports, backend))
         return {name: Behind(port, traefik.pid) for name, port in traefik.ports.items()}
