@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import plan, report, restricted, scale, targets, versus
+from benchmarks import balance, cluster, latency, memory, plan, report, restricted, scale, targets, versus
 from benchmarks.lineup import CONTENDERS, SERVICE
 from benchmarks.plan import BEHIND, KEPT, Plan
 from benchmarks.report import Part
@@ -15,7 +15,14 @@ from benchmarks.versus import Results
 HERE = Path(__file__).parent
 
 # What is measured beyond the peers; each is a module that can also be run alone.
-PARTS: Mapping[str, Callable[[], Part]] = {"restricted": restricted.part, "scale": scale.part}
+PARTS: Mapping[str, Callable[[], Part]] = {
+    "restricted": restricted.part,
+    "scale": scale.part,
+    "latency": latency.part,
+    "balance": balance.part,
+    "cluster": cluster.part,
+    "memory": memory.part,
+}
 
 
 def main() -> None:

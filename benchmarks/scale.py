@@ -12,8 +12,8 @@ from statistics import median
 
 from benchmarks import lineup, operators, report, scale_report
 from benchmarks.fill import Filler
-from benchmarks.full_token import full_token, used_memory
 from benchmarks.lineup import Terms
+from benchmarks.memory import used_memory
 from benchmarks.report import Part
 from benchmarks.scale_report import Scale
 from benchmarks.wrk import Meter, Mode, Sample, Wrk, measure, medians, prepared
@@ -52,7 +52,7 @@ def part(sizes: Sequence[int] = SIZES) -> Part:
     """Measure it, and return the targets and the table."""
     scales = run(sizes)
     how = f"medians of {ROUNDS} interleaved rounds"
-    return Part(scale_report.goals(scales), scale_report.markdown(scales, full_token(), how))
+    return Part(scale_report.goals(scales), scale_report.markdown(scales, how))
 
 
 def run(sizes: Sequence[int]) -> list[Scale]:
