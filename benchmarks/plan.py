@@ -50,6 +50,8 @@ QUICK: Plan = {
     **dict.fromkeys(_MAIN, EVERYONE),
     **dict.fromkeys(BEHIND_OTHERS.values(), (SERVICE,)),
 }
+# They are measured for longer.
+WITH_TARGET = {ALONE, *_MAIN, *BEHIND_OTHERS.values()}
 
 
 def chosen(plan: Plan, names: Sequence[str]) -> Plan:

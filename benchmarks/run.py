@@ -33,10 +33,12 @@ def main() -> None:
     if options.only:
         rows, parts = plan.chosen(plan.FULL, options.only), [name for name in PARTS if name in options.only]
     rounds, seconds = (2, 1) if options.quick else (5, 2)
-    how = f"{rounds} rounds of {seconds} s, interleaved, medians; {report.machine()}"
-    text = f"# Benchmarks\n\n{how}\n\n{_text(_peers(rows, rounds, seconds), parts)}"
-    (HERE / "RESULTS.md").write_text(text)
-    print(text)
+    found: list[Part] = []
+    for part in (lambda: _peers(rows, rounds, seconds), *(PARTS[name] for name in parts)):
+        found.append(part())
+        # After each part, because a later one might fail.
+        (HERE / "RESULTS.md").write_text(_text(found, rounds, seconds))
+    print(_text(found, rounds, seconds))
 
 
 def _peers(rows: Plan, rounds: int, seconds: int) -> Part:
@@ -51,11 +53,13 @@ def _peers(rows: Plan, rounds: int, seconds: int) -> Part:
     return Part(targets.goals(results), notes + versus.tables(results))
 
 
-def _text(peers: Part, names: Sequence[str]) -> str:
+def _text(found: Sequence[Part], rounds: int, seconds: int) -> str:
     """Return all targets and then all tables."""
-    found = [peers, *(PARTS[name]() for name in names)]
+    rest = ", of 1 s in rows without a target" if seconds > 1 else ""
+    how = f"{rounds} rounds of {seconds} s{rest}, interleaved, medians; {report.machine()}"
     goals = report.table(report.GOALS_HEAD, (goal.row() for part in found for goal in part.goals))
-    return "\n".join([goals, *(part.text for part in found if part.text)])
+    tables = (part.text for part in found if part.text)
+    return "\n".join([f"# Benchmarks\n\n{how}\n\n{goals}", *tables])
 
 
 def _chart(results: Results) -> str:
