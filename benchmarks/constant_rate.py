@@ -37,6 +37,10 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = self._socket.fileno()
 
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
     def send(self, request: bytes, due: float) -> None:
         """Send a request that was due at that time."""
         self.request, self.due, self._received = request, due, b""
@@ -47,7 +51,7 @@ class Connection:
 
     def repeat(self) -> None:
         """Send it on a new connection, because the server closed this one."""
-        self._socket.close()
+        self.close()
         self._open()
         self._received = b""
         self._socket.send(self.request)
@@ -69,7 +73,7 @@ class Connection:
             return 200
         parsed = first_answer(received)
         if parsed and parsed[0].headers.get("connection", "").lower() == "close":
-            self._socket.close()
+            self.close()
             self._open()
         return parsed[0].status if parsed else None
 
@@ -85,19 +89,20 @@ class Run:
         self.refused = self.repeated = 0
 
     def go(self, seconds: float) -> None:
-        """Send requests for so long, and wait for the last answers."""
+        """Send requests for so long, wait for the last answers, and close all connections."""
         total, sent, start = int(self._per_second * seconds), 0, perf_counter()
-        while sent < total or self._busy:
+        end = start + seconds + PATIENCE_S
+        while (sent < total or self._busy) and (now := perf_counter()) < end:
             due = start + sent / self._per_second
-            now = perf_counter()
-            if sent < total and due <= now and self._idle:
+            may_send = sent < total and bool(self._idle)
+            if may_send and due <= now:
                 self._send(due, now)
                 sent += 1
-                continue
-            if now > start + seconds + PATIENCE_S:
-                self.refused += len(self._busy) + total - sent
-                return
-            self._wait(due - now if sent < total and self._idle else PATIENCE_S)
+            else:
+                self._wait(due - now if may_send else PATIENCE_S)
+        self.refused += len(self._busy) + total - sent
+        for connection in (*self._idle, *self._busy.values()):
+            connection.close()
 
     def _send(self, due: float, now: float) -> None:
         connection = self._idle.popleft()
