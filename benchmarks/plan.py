@@ -39,7 +39,7 @@ BEHIND_OTHERS = {kind: Row(Mode(32, kind)) for kind in OTHERS}
 EVERYONE = tuple(CONTENDERS)
 ANCHORS = (SERVICE, NGINX_LUA, GO_POOL, FASTAPI, BOUND)
 _MAIN = (KEPT, NEW, BEHIND)
-_TWO = [Row(row.mode, 2) for row in (KEPT, _KEPT[-1], NEW, BEHIND)]
+_TWO = [Row(row.mode, 2) for row in _MAIN]
 
 FULL: Plan = {
     row: EVERYONE if row in _MAIN else ANCHORS
@@ -50,8 +50,8 @@ QUICK: Plan = {
     **dict.fromkeys(_MAIN, EVERYONE),
     **dict.fromkeys(BEHIND_OTHERS.values(), (SERVICE,)),
 }
-# They are measured for longer.
-WITH_TARGET = {ALONE, *_MAIN, *BEHIND_OTHERS.values()}
+# The others have no target, and take a second each.
+LONGER = {ALONE, *_MAIN, *BEHIND_OTHERS.values(), _KEPT[-1], _NEW[-1], _BEHIND[-1]}
 
 
 def chosen(plan: Plan, names: Sequence[str]) -> Plan:

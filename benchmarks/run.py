@@ -55,7 +55,7 @@ def _peers(rows: Plan, rounds: int, seconds: int) -> Part:
 
 def _text(found: Sequence[Part], rounds: int, seconds: int) -> str:
     """Return all targets and then all tables."""
-    rest = ", of 1 s in rows without a target" if seconds > 1 else ""
+    rest = ", 1 s in minor rows" if seconds > 1 else ""
     how = f"{rounds} rounds of {seconds} s{rest}, interleaved, medians; {report.machine()}"
     goals = report.table(report.GOALS_HEAD, (goal.row() for part in found for goal in part.goals))
     tables = (part.text for part in found if part.text)

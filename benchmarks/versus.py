@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from benchmarks import contract, lineup, proxies, report
 from benchmarks.fill import Filler
 from benchmarks.lineup import BOUND, CONTENDERS, SERVICE, Server, Terms
-from benchmarks.plan import WITH_TARGET, Plan, Row
+from benchmarks.plan import LONGER, Plan, Row
 from benchmarks.proxies import Behind
 from benchmarks.wrk import Meter, Mode, Sample, Wrk, measure, medians, prepared
 from devkit.redis_server import RedisServer
@@ -82,7 +82,7 @@ def _run(plan: Plan, workers: int, rounds: int, seconds: int) -> Results:
         for runner in field.runners.values():
             by_mode[WARM_UP].run(runner.places[DIRECT].port, WARM_UP_S)  # to open all connections to Redis
         for row, name in _turns(plan, rounds):
-            seconds_here = seconds if row in WITH_TARGET else 1
+            seconds_here = seconds if row in LONGER else 1
             samples[row, name].append(field.sample(by_mode[row.mode], row.mode, name, seconds_here))
     return {row: {name: medians(samples[row, name]) for name in names} for row, names in plan.items()}
 
