@@ -46,7 +46,7 @@ check: .venv/.dev ## Format, lint, types, import contracts, spelling, then the t
 	$(MAKE) test
 	$(BIN)/python scripts/audit.py --if-reachable
 
-bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for a minute of it)
+bench: .venv/.bench ## Measure the service beside its peers (ARGS=--quick for two minutes of it)
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 chaos: .venv/.dev ## Break things under load and print what the service did (ARGS="--quick faults" for a part)

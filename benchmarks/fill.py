@@ -27,7 +27,7 @@ class Filler:
     def __init__(self, client: Any, service: Gunicorn, **fields: str) -> None:
         self._client = client
         self._next_ms = time.time_ns() // 10**6 - _AGE_MS
-        secret = service.issue(HOST, email=EMAIL, comment=COMMENT, **fields)
+        secret = service.issue(HOST, **{"email": EMAIL, "comment": COMMENT} | fields)
         model = client.hgetall(record_key(secret))
         self._shared = [*chain(*(item for item in model.items() if item[0] not in {"id", "created_at"}))]
         self._copy = client.register_script(SCRIPT.read_text("ascii"))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 LOAD_AT_START = os.getloadavg()[0]
 BUSY = 0.5
@@ -53,6 +54,14 @@ class Goal:
         return self.figure, self.measured, value, target, "yes" if self.is_reached else "**no**"
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a part of the benchmarks found: its targets and its text."""
+
+    goals: Sequence[Goal]
+    text: str
+
+
 GOALS_HEAD = ("figure", "measured", "value", "target", "reached")
 
 
@@ -60,6 +69,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def publish(title: str, part: Part) -> None:
+    """Print a part that was measured alone, and write it to a file with that name."""
+    goals = table(GOALS_HEAD, (goal.row() for goal in part.goals)) if part.goals else ""
+    text = f"{part.text}\n{goals}\n{machine()}\n"
+    Path(__file__).with_name(f"{title}.md").write_text(text)
+    print(text)
 
 
 def warn_if_busy() -> None:

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import argparse
 import re
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-from benchmarks import lineup, report, scale_report
-from benchmarks.fill import HOST, Filler
-from benchmarks.full_token import full_token, used_memory
+from benchmarks import lineup, operators, report, scale_report
+from benchmarks.fill import Filler
+from benchmarks.lineup import Terms
+from benchmarks.memory import used_memory
+from benchmarks.report import Part
 from benchmarks.scale_report import Scale
-from benchmarks.wrk import Mode, Sample, Wrk, measure, medians, prepared
+from benchmarks.wrk import Meter, Mode, Sample, Wrk, measure, medians, prepared
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 
 SIZES = (1_000, 100_000, 1_000_000)
-PAGE_SIZE = 50
 MODE = Mode(32)
 USED_TOKENS = 1_000  # the same number at every size, so that only the size differs
 ROUNDS, SECONDS = 5, 2
 PAGE_TRIES = 7
-PAGES_EVERY_S = 0.5  # a quick operator
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,20 @@ class Stage:
 
     def sample(self) -> Sample:
         """Measure once."""
-        return measure(self.wrk, self.service.port, SECONDS, self.service.pid, self.redis.pid)
+        return measure(self.wrk, self.service.port, SECONDS, Meter(self.service.pid, self.redis))
 
 
 def main() -> None:
     sizes = _options().sizes
     report.warn_if_busy()
+    report.publish("SCALE", part(sizes))
+
+
+def part(sizes: Sequence[int] = SIZES) -> Part:
+    """Measure it, and return the targets and the table."""
+    scales = run(sizes)
     how = f"medians of {ROUNDS} interleaved rounds"
-    text = scale_report.markdown(run(sizes), full_token(), how)
-    Path(__file__).with_name("SCALE.md").write_text(text)
-    print(text)
+    return Part(scale_report.goals(scales), scale_report.markdown(scales, how))
 
 
 def run(sizes: Sequence[int]) -> list[Scale]:
@@ -60,9 +62,9 @@ def run(sizes: Sequence[int]) -> list[Scale]:
         pages = [_pages_ms(stage) for stage in stages]
         searched = [_searched(stage) for stage in stages]
         alone = _in_turns(stages)
-        with ExitStack() as operators:
+        with ExitStack() as busy:
             for stage in stages:
-                operators.enter_context(_operator(stage))
+                busy.enter_context(operators.pages(stage.service, stage.size))
             beside = _in_turns(stages)
         return [
             Scale(stage.size, auth, with_pages, pages_ms, passed, stage.idle_bytes)
@@ -74,7 +76,7 @@ def run(sizes: Sequence[int]) -> list[Scale]:
 
 def _stage(stack: ExitStack, size: int) -> Stage:
     redis = stack.enter_context(RedisServer())
-    service = stack.enter_context(lineup.service(redis.port))
+    service = stack.enter_context(lineup.service(Terms(redis.port)))
     filler = Filler(redis.client(), service)
     filler.fill(1)  # so that the script, which takes memory too, is loaded before
     before = used_memory(redis)
@@ -91,19 +93,12 @@ def _in_turns(stages: Sequence[Stage]) -> list[Sample]:
 
 
 def _pages_ms(stage: Stage) -> dict[str, float]:
-    return {name: _page_ms(stage.service, target) for name, target in _targets(stage.size).items()}
-
-
-def _targets(size: int) -> dict[str, str]:
-    last = -(-size // PAGE_SIZE)
-    pages = {"first": "/?page=1", "middle": f"/?page={(last + 1) // 2}", "last": f"/?page={last}"}
-    # An id is found at once; every token has one of the hosts, and no token the other.
-    return pages | {"id": "/?q=1", "host": f"/?q={HOST}", "no host": "/?q=nowhere.example"}
+    return {name: _page_ms(stage.service, target) for name, target in operators.targets(stage.size).items()}
 
 
 def _searched(stage: Stage) -> int:
     """Return how many tokens a search without matches examines before it answers."""
-    page = stage.service.page(_targets(stage.size)["no host"]).text
+    page = stage.service.page(operators.targets(stage.size)["no host"]).text
     match = re.search(r"Searched the newest (\d+) of", page)
     return int(match[1]) if match else stage.size
 
@@ -117,27 +112,6 @@ def _page_once_ms(service: Gunicorn, target: str) -> float:
     answer = service.page(target)
     assert answer.status == 200, f"{target}: {answer.status} {answer.text}"  # noqa: PLR2004
     return (time.perf_counter() - start) * 1000
-
-
-@contextmanager
-def _operator(stage: Stage) -> Iterator[None]:
-    """Load admin pages from that service while the block runs."""
-    over = threading.Event()
-    thread = threading.Thread(target=_load_pages, args=(stage, over))
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _load_pages(stage: Stage, over: threading.Event) -> None:
-    while True:
-        for target in _targets(stage.size).values():
-            if over.wait(PAGES_EVERY_S):
-                return
-            stage.service.page(target)
 
 
 def _options() -> argparse.Namespace:

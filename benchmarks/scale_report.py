@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks import report
-from benchmarks.full_token import DEFAULT_LIMIT, FullToken
 from benchmarks.report import Goal
 from benchmarks.wrk import Sample
 
@@ -86,14 +85,11 @@ _HEAD = (
 )
 
 
-def markdown(scales: Sequence[Scale], full: FullToken, how: str) -> str:
-    """Return the content of SCALE.md."""
-    how = f"`/auth` at 32 keep-alive connections, {how}; {report.machine()}"
+def markdown(scales: Sequence[Scale], how: str) -> str:
+    """Return the table."""
+    how = f"`/auth` at 32 keep-alive connections, {how}."
     rows = report.table(_HEAD, map(_row, scales))
-    parts = f"{full.window} for the times, {full.usage} for the counts of use"
-    limit = f"A token that has used up a limit of {DEFAULT_LIMIT} takes {full.all:.0f} bytes more ({parts})."
-    table = report.table(report.GOALS_HEAD, (goal.row() for goal in goals(scales)))
-    return f"# Scale\n\n{how}\n\n{rows}\n{limit}\n\n{table}"
+    return f"## Scale\n\n{how}\n\n{rows}"
 
 
 def _row(scale: Scale) -> tuple[str, ...]:

@@ -14,10 +14,12 @@ from pathlib import Path
 from statistics import median
 from typing import cast
 
+from benchmarks import proxies
 from benchmarks.fill import HOST
 from devkit.http import Headers, bearer, call, encoded, forwarded
 from devkit.proc import cpu_us
 from devkit.programs import demanded
+from devkit.redis_server import RedisServer
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 OK, TRIES = 200, 3
@@ -26,19 +28,39 @@ FORWARDED_FOR = ("X-Forwarded-For", "192.0.2.7")
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to send requests."""
+    """A way to send requests, direct or through a *proxy*."""
 
     connections: int
-    via_traefik: bool = False
+    proxy: str = ""
     keep_alive: bool = True
+
+    @property
+    def name(self) -> str:
+        """Return its name on the command line."""
+        return f"{self.proxy or ('kept' if self.keep_alive else 'new')}-{self.connections}"
 
     @property
     def title(self) -> str:
         """Return its title in the tables."""
-        if self.via_traefik:
-            return f"Through Traefik, {self.connections} at a time"
+        if self.proxy:
+            return f"Through {proxies.TITLES[self.proxy]}, {self.connections} at a time"
         way = "keep-alive" if self.keep_alive else "a new connection for each request"
         return f"Direct, {way}, {self.connections} at a time"
+
+
+@dataclass(frozen=True)
+class Meter:
+    """The processes whose CPU time is divided by the number of requests."""
+
+    server: int
+    redis: RedisServer
+    proxy: int = 0
+
+    def read(self) -> tuple[float, ...]:
+        """Return the microseconds of server, proxy, Redis and its scripts so far, and the runs of those."""
+        stats = self.redis.client().info("commandstats").get("cmdstat_evalsha", {})
+        script = stats.get("usec", 0), stats.get("calls", 0)
+        return cpu_us(self.server), self.proxy and cpu_us(self.proxy), cpu_us(self.redis.pid), *script
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,9 @@ class Sample:
     p99_us: float
     p999_us: float
     server_us: float
+    proxy_us: float
     redis_us: float
+    script_us: float  # of each run of a script, as Redis reports it
     failed: float  # the share of answers other than 200
 
     @property
@@ -70,13 +94,13 @@ class Wrk:
     def __init__(self, mode: Mode, file: Path, secrets: Sequence[str]) -> None:
         self._mode = mode
         self._secrets = secrets
-        self._file = file
+        self.file = file
         file.write_bytes(b"\0".join(encoded(self._target, self._headers(secret)) for secret in secrets))
 
     def run(self, port: int, seconds: int) -> dict[str, int]:
         """Send requests for *seconds* and return the figures of wrk.lua."""
         size = ("-t1", f"-c{self._mode.connections}", f"-d{seconds}s", "--timeout=10s", f"-s{SCRIPT}")
-        argv = (demanded("wrk"), *size, f"http://127.0.0.1:{port}/", "--", str(self._file))
+        argv = (demanded("wrk"), *size, f"http://127.0.0.1:{port}/", "--", str(self.file))
         output = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
         return cast("dict[str, int]", json.loads(output.splitlines()[-1]))
 
@@ -94,10 +118,10 @@ class Wrk:
 
     @property
     def _target(self) -> str:
-        return "/" if self._mode.via_traefik else "/auth"
+        return "/" if self._mode.proxy else "/auth"
 
     def _headers(self, secret: str) -> Headers:
-        direct = [] if self._mode.via_traefik else [*forwarded(HOST), FORWARDED_FOR]
+        direct = [] if self._mode.proxy else [*forwarded(HOST), FORWARDED_FOR]
         close = [] if self._mode.keep_alive else [("Connection", "close")]
         return [("Host", HOST), ("User-Agent", "wrk"), *bearer(secret), *direct, *close]
 
@@ -109,29 +133,37 @@ def prepared(modes: Sequence[Mode], secrets: Sequence[str]) -> Iterator[dict[Mod
         yield {mode: Wrk(mode, Path(directory) / str(n), secrets) for n, mode in enumerate(modes)}
 
 
-def measure(wrk: Wrk, port: int, seconds: int, server: int, redis: int) -> Sample:
-    """Measure the server on *port*, given the process ids of it and of its Redis.
+def measure(wrk: Wrk, port: int, seconds: int, meter: Meter) -> Sample:
+    """Measure the server or proxy on *port*.
 
     Repeats the run a few times if not every answer was a 200, as may happen on a busy machine.
     """
-    sample = _measure(wrk, port, seconds, server, redis)
+    sample = _measure(wrk, port, seconds, meter)
     for _ in range(TRIES - 1):
         if sample.is_fair:
             break
-        again = _measure(wrk, port, seconds, server, redis)
+        again = _measure(wrk, port, seconds, meter)
         sample = min(sample, again, key=lambda one: one.failed)
     return sample
 
 
-def _measure(wrk: Wrk, port: int, seconds: int, server: int, redis: int) -> Sample:
-    """Run *wrk* and divide the CPU time of both process trees by the number of requests."""
+def _measure(wrk: Wrk, port: int, seconds: int, meter: Meter) -> Sample:
+    """Run *wrk* and divide the CPU time of all process trees by the number of requests."""
     wrk.check(port)
-    before = cpu_us(server), cpu_us(redis)
+    before = meter.read()
     seen = wrk.run(port, seconds)
-    used = cpu_us(server) - before[0], cpu_us(redis) - before[1]
+    spent = [now - then for now, then in zip(meter.read(), before, strict=True)]
+    server_us, proxy_us, redis_us, script_us, scripts = spent
     count = max(1, seen["requests"])
-    latencies = seen["p50_us"], seen["p99_us"], seen["p999_us"]
     failed = (seen["refused"] + seen["broken"]) / count if seen["requests"] else 1.0
     return Sample(
-        count * 1_000_000 / seen["duration_us"], *latencies, used[0] / count, used[1] / count, failed
+        count * 1_000_000 / seen["duration_us"],
+        seen["p50_us"],
+        seen["p99_us"],
+        seen["p999_us"],
+        server_us / count,
+        proxy_us / count,
+        redis_us / count,
+        script_us / scripts if scripts * 2 > count else 0.0,  # others run scripts too, but few
+        failed,
     )

@@ -60,11 +60,13 @@ class Node(RedisServer):
 
 
 class Nodes:
-    """A Cluster of three primaries, each with that many replicas."""
+    """A Cluster, by default of three primaries, each with that many replicas."""
 
-    def __init__(self, replicas: int = 0, options: Callable[[], Sequence[str]] = list) -> None:
-        self.primaries = [Node(options()) for _ in range(3)]
-        self.replicas = [Node() for _ in range(3 * replicas)]
+    def __init__(
+        self, replicas: int = 0, options: Callable[[], Sequence[str]] = list, primaries: int = 3
+    ) -> None:
+        self.primaries = [Node(options()) for _ in range(primaries)]
+        self.replicas = [Node() for _ in range(primaries * replicas)]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -163,15 +165,16 @@ class Nodes:
         until(lambda: all(node.state["cluster_state"] == "ok" for node in self.all))
 
     def _join(self) -> None:
+        count = len(self.primaries)
         for number, node in enumerate(self.primaries):
-            first = 16384 * number // 3
-            node("ADDSLOTSRANGE", first, 16384 * (number + 1) // 3 - 1)
+            first = 16384 * number // count
+            node("ADDSLOTSRANGE", first, 16384 * (number + 1) // count - 1)
             node("SET-CONFIG-EPOCH", number + 1)
         for node in self.all[1:]:
             node("MEET", "127.0.0.1", self.primaries[0].port, self.primaries[0].bus_port)
         until(lambda: all(node.state["cluster_known_nodes"] == str(len(self.all)) for node in self.all))
         for number, node in enumerate(self.replicas):
-            node("REPLICATE", self.primaries[number % 3].id)
+            node("REPLICATE", self.primaries[number % count].id)
         self.settle()
         until(
             lambda: all(

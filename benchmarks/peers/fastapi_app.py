@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Annotated
 
 import redis.asyncio as redis
-from fastapi import FastAPI, Header, HTTPException
+from fastapi import FastAPI, Header, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 
 PEPPER = os.environ["PEPPER"]
@@ -28,6 +28,12 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
+
+
+@app.exception_handler(redis.RedisError)
+async def unavailable(_: Request, __: Exception) -> PlainTextResponse:
+    """Fail closed."""
+    return PlainTextResponse("redis unavailable", 503)
 
 
 @app.get("/auth", response_class=PlainTextResponse)

@@ -16,10 +16,18 @@ LIMIT = os.environ["RATE_LIMIT_MAX"]
 WINDOW_S = os.environ["RATE_LIMIT_WINDOW_SEC"]
 SCRIPT = Path(__file__).resolve().parents[2] / "app" / "store" / "lua" / "take.lua"
 STATUSES = {b"allowed": 200, b"wrong_host": 403, b"rate_limited": 429}
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+HEADERS = {401: CHALLENGE, 429: {"Retry-After": WINDOW_S}}
 
 app = Flask(__name__)
 store = redis.Redis(port=int(os.environ["REDIS_PORT"]))
 take = store.register_script(SCRIPT.read_text("ascii"))
+
+
+@app.errorhandler(redis.RedisError)
+def unavailable(_: Exception) -> Response:
+    """Fail closed."""
+    return Response("redis unavailable", 503, mimetype="text/plain")
 
 
 @app.get("/auth")
@@ -27,10 +35,11 @@ def auth() -> Response:
     """Answer a ForwardAuth sub-request."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        return Response("missing bearer token", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
+        return Response("missing bearer token", 401, CHALLENGE, "text/plain")
     host = request.headers.get("X-Forwarded-Host", "").lower()
     outcome = ask(sha256((token + PEPPER).encode()).hexdigest(), host)
-    return Response(outcome, STATUSES.get(outcome, 401), mimetype="text/plain")
+    status = STATUSES.get(outcome, 401)
+    return Response(outcome, status, HEADERS.get(status), "text/plain")
 
 
 def ask(digest: str, host: str) -> bytes:
