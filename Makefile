@@ -82,7 +82,7 @@ clean: ## Remove what was installed and cached; keep data/ and .env
 	@touch $@
 
 .venv/.dev: requirements-dev.txt app/early.pth | .venv/bin/python
-	$(PIP) -r requirements-dev.txt
+	$(PIP) $(DEV_FLAGS) -r requirements-dev.txt
 	$(PTH)
 	@touch $@
 

@@ -11,6 +11,8 @@ from devkit.waiting import until
 
 SERVICE = "tokens"
 DOWN_MS = 500
+# An option for tests in which the primary stays up: redis-py does not use one that a sentinel considers down.
+PATIENT = f"sentinel down-after-milliseconds {SERVICE} 60000"
 
 
 class Sentinel(RedisServer):

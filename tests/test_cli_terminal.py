@@ -146,8 +146,12 @@ def test_closed_pipe(run: Run, environ: dict[str, str]) -> None:
 def test_interrupt(environ: dict[str, str]) -> None:
     """Ctrl-C ends a command that waits for its input, without a traceback."""
     command = [*FLASK, "tokens", "show", "-"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=pipe, stderr=pipe) as process:
+    pipe, usual = subprocess.PIPE, signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:  # in the background of a shell, this process ignores SIGINT, and so would the command
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=pipe, stderr=pipe)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    with process:
         assert process.stdin
         assert process.stderr
         sent = process.stdin.fileno()

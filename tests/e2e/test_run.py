@@ -101,12 +101,14 @@ class Checkout(Process):
     @property
     def admin_pass(self) -> str:
         """Return the admin password that the first run wrote to .env."""
-        return self.env_file.read_text().partition("ADMIN_PASS=")[2].splitlines()[0]
+        return self._setting("ADMIN_PASS")
+
+    def _setting(self, name: str) -> str:
+        return self.env_file.read_text().partition(f"{name}=")[2].splitlines()[0]
 
     def page(self, user: str, password: str) -> Answer:
         """Request the first admin page."""
-        basic = b64encode(f"{user}:{password}".encode()).decode()
-        return call(self.port, "/", [("Authorization", f"Basic {basic}")])
+        return call(self.port, "/", [_basic(user, password)])
 
     def client(self, password: str = "") -> redis.Redis:
         """Return a client of the embedded Redis, with *password* instead of the right one if given."""
@@ -122,8 +124,12 @@ class Checkout(Process):
         ).stdout.strip()
 
     def issue(self) -> str:
-        """Issue a token for a.test and return its secret."""
-        return self.flask("create", "a.test")
+        """Issue a token for a.test through the API and return its secret."""
+        operator = _basic(self._setting("ADMIN_USER"), self.admin_pass)
+        kind = ("Content-Type", "application/json")
+        answer = call(self.port, "/api/v1/tokens", [operator, kind], "POST", b'{"hosts": ["a.test"]}')
+        assert answer.status == 201, answer.text
+        return str(answer.json()["token"])
 
     def auth(self, token: str) -> Answer:
         """Request /auth as Traefik would."""
@@ -137,6 +143,10 @@ class Checkout(Process):
         assert run.returncode == 1, run.stderr
         assert "Traceback" not in run.stderr
         return run.stderr.strip()
+
+
+def _basic(user: str, password: str) -> tuple[str, str]:
+    return "Authorization", "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
 def comm(pid: int) -> str:
@@ -252,7 +262,7 @@ class TestRunning:
 def test_any_place(place: str) -> None:
     """Service and commands work wherever the checkout is, however long or unusual its path."""
     with Checkout(place) as running:
-        token = running.issue()
+        token = running.flask("create", "a.test")
         assert running.auth(token).status == 200
         assert running.flask("list")
         assert not list(running.temporary.iterdir())
@@ -378,7 +388,7 @@ class TestOlderVersion:
             checkout.env_file.write_text(
                 f"PEPPER=kept\nADMIN_USER=me\nADMIN_PASS=hush\nREDIS_DB=3\n{address}"
             )
-            token = checkout.issue()
+            token = checkout.flask("create", "a.test")
             if not survives:
                 old.stop()
             with checkout:
@@ -402,8 +412,9 @@ class OlderServer(RedisServer):
 class TestOwner:
     """Data and secrets must belong to the user who runs the service."""
 
-    def test_rights_of_others_are_removed(self, checkout: Checkout) -> None:
-        """Every start removes other users' rights to all data files and secrets."""
+    def test_rights_of_others(self, checkout: Checkout) -> None:
+        """A start removes others' rights to data and secrets, and warns if all may write to the checkout."""
+        checkout.root.chmod(0o777)
         (checkout.data / "appendonlydir").mkdir(parents=True, mode=0o755)
         (checkout.data / "redis.log").touch(0o644)
         (checkout.data / "appendonlydir/old.aof").touch(0o666)
@@ -414,6 +425,7 @@ class TestOwner:
             assert modes(checkout.data) == {}
             assert modes(checkout.env_file) == {}
             assert "  User        me" in checkout.output
+            assert f"chmod o-w {checkout.root}" in checkout.output
 
     @as_root
     @pytest.mark.parametrize("name", ["data", "data/redis.sock", "data/appendonlydir/x.aof", ".env"])
@@ -443,12 +455,6 @@ class TestOwner:
         with checkout:
             assert checkout.auth(checkout.issue()).status == 200
             assert modes(checkout.dir / "elsewhere") == {}
-
-    def test_writable_by_all(self, checkout: Checkout) -> None:
-        """A checkout that every user may write to causes a warning."""
-        checkout.root.chmod(0o777)
-        with checkout:
-            assert f"chmod o-w {checkout.root}" in checkout.output
 
 
 class TestDotenv:
@@ -484,10 +490,12 @@ def _runs_without(checkout: Checkout) -> None:
         assert not checkout.data.exists()
 
 
-def test_unused_setting(checkout: Checkout) -> None:
-    """A port or password without a server that it belongs to is reported as unused and ignored."""
-    checkout.env |= {"REDIS_PORT": str(free_port()), "REDIS_PASSWORD": "hush"}
+def test_environment(checkout: Checkout) -> None:
+    """BIND opens the service to other machines; a port or password that belongs to no server is not used."""
+    unused = {"REDIS_PORT": str(free_port()), "REDIS_PASSWORD": "hush"}
+    checkout.env |= unused | {"BIND": f"0.0.0.0:{checkout.port}"}
     with checkout:
+        assert "http://0.0.0.0" in checkout.output
         assert "REDIS_PASSWORD, REDIS_PORT: not used" in checkout.output
         assert checkout.auth(checkout.issue()).status == 200
 
@@ -508,13 +516,6 @@ def test_port_in_use(checkout: Checkout) -> None:
     with socket.create_server(("127.0.0.1", checkout.port)):
         assert f"PORT={checkout.port + 1} make run" in checkout.refusal()
     assert not (checkout.data / "redis.log").exists()
-
-
-def test_bind(checkout: Checkout) -> None:
-    """BIND makes the service available to other machines."""
-    checkout.env["BIND"] = f"0.0.0.0:{checkout.port}"
-    with checkout:
-        assert "http://0.0.0.0" in checkout.output
 
 
 def test_interrupt_during_startup(checkout: Checkout) -> None:

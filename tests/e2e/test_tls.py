@@ -16,7 +16,7 @@ from devkit.load import hammer
 from devkit.ports import free_port
 from devkit.programs import program
 from devkit.redis_server import RedisServer
-from devkit.sentinels import SERVICE, Sentinel
+from devkit.sentinels import PATIENT, SERVICE, Sentinel
 from devkit.service import Gunicorn
 
 pytestmark = pytest.mark.e2e
@@ -112,7 +112,7 @@ def test_sentinels(certificate: Certificate, ask: str) -> None:
         for own_port in ports:
             options = certificate.options(own_port) | {"tls-replication": "yes", "tls-auth-clients": ask}
             lines = [f"{name} {value}" for name, value in options.items()]
-            stack.enter_context(Sentinel(primary, port, lines))
+            stack.enter_context(Sentinel(primary, port, [*lines, PATIENT]))
         url = (
             f"rediss+sentinel://{','.join(f'127.0.0.1:{sentinel_port}' for sentinel_port in ports)}/{SERVICE}"
         )

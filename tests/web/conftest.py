@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import pytest
@@ -12,7 +14,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from app.services import services_of
+from app.assembly import build_services
+from app.services import provide
 from devkit.builders import ENVIRON, make_settings
 from devkit.ports import free_port
 from devkit.redis_server import RedisServer
@@ -34,16 +37,24 @@ def make_client(redis_server: RedisServer, database: Any) -> Iterator[Callable[.
     """Return a function that creates an app with the given settings and returns its client."""
     assert database.ping()
     usual = {"REDIS_PORT": redis_server.port, "REDIS_DEADLINE_MS": 5000}  # allows for a busy machine
-    apps: list[Flask] = []
+    with ExitStack() as stack:
+        yield lambda **variables: stack.enter_context(_app(usual | variables)).test_client()
 
-    def make(**variables: Any) -> FlaskClient:
-        apps.append(create_app(make_settings(**usual | variables)))
-        return apps[-1].test_client()
 
-    yield make
-    for current in map(services_of, apps):  # the garbage collector might close a socket before its connection
-        for owner in (current.catalog._store, current.gate._ledger):
-            cast(Any, owner)._client.connection_pool.disconnect()
+_unused: defaultdict[str, list[Flask]] = defaultdict(list)
+
+
+@contextmanager
+def _app(variables: dict[str, Any]) -> Iterator[Flask]:
+    """Lend an app that no test uses now, with new services; its routes and templates take long to compile."""
+    settings, unused = make_settings(**variables), _unused[str(sorted(variables.items()))]
+    app = unused.pop() if unused else create_app(settings)
+    current = build_services(settings)
+    provide(app, current)
+    yield app
+    for owner in (current.catalog._store, current.gate._ledger):  # before the garbage collector does
+        cast(Any, owner)._client.connection_pool.disconnect()
+    unused.append(app)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 from flask.testing import FlaskClient
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema_rs import Draft202012Validator
 
 from app.core.errors import StoreUnavailableError, UnknownOutcomeError
 from app.core.verdicts import Decision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any
@@ -34,6 +35,7 @@ class Script:
             return client.eval(self.source, len(keys), *keys, *args)
 
 
+@cache
 def _read(name: str) -> str:
     return files("app.store").joinpath("lua", f"{name}.lua").read_text("ascii")
 
