@@ -16,6 +16,8 @@ from gevent.hub import Waiter
 from redis import exceptions
 
 _READ_BYTES = 65_536
+# So many commands are sent at once, so that Redis works on them while the event loop reads further requests.
+_BATCH = 16
 _READABLE, _WRITABLE = 1, 2  # libev's events
 
 # Called with the seconds that a round trip took, and the number of commands that it answered.
@@ -63,6 +65,8 @@ class PipelinedConnection:
         if not self._pending:
             self._loop.run_callback(self._guarded, self._write)
         self._pending.append(command)
+        if len(self._pending) == _BATCH:
+            self._guarded(self._write)
         return waiter
 
     def close(self, error: Exception) -> None:
@@ -93,8 +97,9 @@ class PipelinedConnection:
             commands, self._pending = self._pending, []
             self._sent.append((time.perf_counter(), len(commands)))
             self._unsent += b"".join(commands)
-        with suppress(BlockingIOError):
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        if self._unsent:
+            with suppress(BlockingIOError):
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
         if self._unsent:
             self._writable.start(self._guarded, self._write)
         else:
