@@ -96,7 +96,13 @@ def test_no_list_is_overlooked() -> None:
         assert len(named) == len([*_FORWARD_AUTH.finditer(text)]), place
 
 
-PROXIES = (ROOT / "docs/proxies.md").read_text("utf-8")
+PROXIES = "".join(
+    block
+    for name in ("caddy", "nginx", "envoy", "haproxy")
+    for block in re.findall(
+        "^```.*?^```", (ROOT / f"docs/recipes/{name}.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+)
 CREDENTIALS = headers(DEFAULT)
 LOWER = [name.lower() for name in IDENTITY]
 
