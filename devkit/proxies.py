@@ -24,7 +24,7 @@ Change = Callable[[str], str]
 
 
 def recipe(title: str, language: str, path: str, nth: int = 0) -> str:
-    """Return the *nth* example in *language* below the heading *title*, or on the whole page if that is ""."""
+    """Return the *nth* example in *language* on a page, below the heading *title* unless that is empty."""
     text = (ROOT / path).read_text("utf-8")
     if title:
         section = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

@@ -48,7 +48,7 @@ Probe = Callable[[Proxy, World], Any]
 
 
 class Trap(NamedTuple):
-    """A change that makes a configuration naive, what a client tries, and what comes of it without and with it."""
+    """A change that makes a configuration naive, what a client tries, and what it gets then and from ours."""
 
     kind: type[Proxy]
     naive: Change
