@@ -1,8 +1,8 @@
 """Prints the exceptions with which SDKs report refusals: for each SDK in the arguments, one per request.
 
 It runs with what ``make .venv/.clients`` installs apart from the tests' own packages. The requests come from
-stdin as JSON, each a URL and a secret or null. So do documented programs, of which it prints the output, and the
-MCP server that one of them needs, with its port.
+stdin as JSON, each a URL and a secret or null. So do documented programs, of which it prints the output, and
+the MCP server that one of them needs, with its port.
 """
 
 from __future__ import annotations
