@@ -204,20 +204,24 @@ class HAProxy(Proxy):
 class EventsBackend(Backend):
     """A backend with WebSockets, and with /events, which sends its second event once *go_on* is set."""
 
-    def __init__(self) -> None:
-        super().__init__(_EventsHandler)
+    def __init__(self, handler: type[EchoHandler] | None = None) -> None:
+        super().__init__(handler or EventsHandler)
         self.go_on = threading.Event()
 
 
-class _EventsHandler(EchoHandler):
+class EventsHandler(EchoHandler):
+    """Answers as EventsBackend does."""
+
     server: EventsBackend
 
     def answer(self, seen: Seen) -> None:
+        """Answer one request."""
         if key := seen.fields.get("sec-websocket-key"):
             self.server.seen.append(seen)
             self.wfile.write(_switching(key))
             self.wfile.write(self.rfile.read(5))
         elif seen.path == "/events":
+            self.server.seen.append(seen)
             self._stream()
         else:
             super().answer(seen)
