@@ -11,6 +11,8 @@ from devkit.server import Server
 
 Labels = Mapping[str, Sequence[str]]  # by the name of a container
 
+_COMPOSE = "com.docker.compose"
+
 
 class DockerApi(Server):
     """Docker with running containers, all of them on the loopback address."""
@@ -20,8 +22,10 @@ class DockerApi(Server):
         self.labels: dict[str, dict[str, str]] = {}
 
     def publish(self, labels: Labels) -> None:
-        """Replace the containers."""
-        self.labels = {name: dict(each.split("=", 1) for each in found) for name, found in labels.items()}
+        """Replace the containers, which are those of the Compose project `home`."""
+        for name, found in labels.items():
+            compose = {f"{_COMPOSE}.project": "home", f"{_COMPOSE}.service": name}
+            self.labels[name] = compose | dict(each.split("=", 1) for each in found)
 
     def container(self, name: str) -> dict[str, Any]:
         """Return what Docker tells of one container."""

@@ -155,11 +155,3 @@ class TestOwnAuthorization:
             assert traefik.call(headers=headers).status == 200
 
         assert "authorization" not in backend.seen[0].fields
-
-    def test_two_sources(self, redis_server: RedisServer) -> None:
-        """With both sources, a client without X-Api-Key is judged by the application's own Authorization."""
-        options = {"web_concurrency": 1, "credential_sources": "x-api-key,authorization"}
-        with Gunicorn(redis_server.port, **options) as service:
-            answer = service.auth("gls_42", HOST)
-
-        assert (answer.status, answer.text) == (401, "invalid token")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +15,6 @@ from devkit.ports import free_port
 from devkit.process import Process
 from devkit.programs import program
 from devkit.proxies import Traefik, recipe
-from devkit.redis_server import RedisServer
 from devkit.server import read_body
 from devkit.service import Gunicorn
 from devkit.waiting import until
@@ -46,7 +44,7 @@ class Prometheus(Process):
         self.port = free_port()
         for name, token in tokens.items():
             (self.dir / f"{name}.token").write_text(token)
-        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}}
+        config: dict[str, Any] = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}}
         for part in (self._part("", traefik), self._part("wrong", traefik)):
             for name, found in part.items():
                 config.setdefault(name, []).extend(found)
@@ -79,12 +77,6 @@ class Prometheus(Process):
         """Return the errors that the page of targets shows."""
         targets = call(self.port, "/api/v1/targets").json()["data"]["activeTargets"]
         return [target["lastError"] for target in targets if target["lastError"]]
-
-
-@pytest.fixture(scope="module", name="service")
-def _service(redis_server: RedisServer) -> Iterator[Gunicorn]:
-    with Gunicorn(redis_server.port, web_concurrency=1) as service:
-        yield service
 
 
 def test_scrape_and_write(service: Gunicorn) -> None:

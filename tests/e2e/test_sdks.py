@@ -64,7 +64,9 @@ class _ApiHandler(EchoHandler):
         asked = read_body(self.rfile, seen.fields)
         self.server.seen.append(seen)
         if b'"stream":true' in asked:
-            chunks = (_completion("chat.completion.chunk", delta={"content": text}) for text in ("Hel", "lo"))
+            chunks = (
+                _completion("chat.completion.chunk", delta={"content": text}) for text in ("Good", " day")
+            )
             self._send("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n")
         else:
             self._send(json.dumps(self._found(seen.path)))
@@ -210,7 +212,7 @@ def test_documented_hook() -> None:
 @pytest.mark.parametrize(
     ("name", "lines", "requests"),
     [
-        ("openai", ["['llama3.2']", "Hello", "Hel", "lo"], 3),
+        ("openai", ["['llama3.2']", "Hello", "Good", " day"], 3),
         ("litellm", ["Hello"], 1),
         ("firecrawl", ["# Example", "['# Example']"], 1 + 1 + 2),
         ("mcp", ["['add']", "3"], 6),

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from devkit.backend import Backend, EchoHandler, Seen
-from devkit.ports import free_port
 from devkit.programs import program
 from devkit.proxies import (
     HOST,
@@ -24,7 +23,6 @@ from devkit.proxies import (
     Proxy,
     Traefik,
 )
-from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 
 pytestmark = pytest.mark.e2e
@@ -35,13 +33,9 @@ OTHER = "wiki.example.com"
 class World:
     """What the proxies have behind them, and the tokens of their clients."""
 
-    def __init__(
-        self, service: Gunicorn, without_redis: Gunicorn, redirects: Backend, backend: EventsBackend
-    ) -> None:
-        self.service, self.backend = service, backend
-        self.auth = {"up": service.port, "without Redis": without_redis.port, "redirects": redirects.port}
+    def __init__(self, service: Gunicorn, auth: dict[str, int], backend: EventsBackend) -> None:
+        self.service, self.auth, self.backend = service, auth, backend
         self.token, self.other_token = service.issue(HOST), service.issue(OTHER)
-        self.elsewhere = service.issue(HOST, networks="203.0.113.0/24")
 
 
 Probe = Callable[[Proxy, World], Any]
@@ -80,8 +74,9 @@ def forged_host(proxy: Proxy, world: World) -> bool:
 
 
 def forged_address(proxy: Proxy, world: World) -> bool:
-    """Return whether a client is let in by claiming an address in the token's networks."""
-    return proxy.call(world.elsewhere, headers=[("X-Forwarded-For", "203.0.113.7")]).status == 200
+    """Return whether the proxy reports the address that a client claims as the last one."""
+    assert proxy.call(world.token, headers=[("X-Forwarded-For", "203.0.113.7")]).status == 200
+    return world.backend.seen[0].fields["x-forwarded-for"].endswith("203.0.113.7")
 
 
 def our_public_page(proxy: Proxy, _: World) -> bool:
@@ -122,7 +117,7 @@ def upload(proxy: Proxy, world: World) -> int:
 
 def by_container_name(proxy: Proxy, _: World) -> int:
     """Return the status of a request without a token to a host that has the name of a container."""
-    return proxy.call(host="sidecar").status
+    return proxy.call(host="sidecar-home").status
 
 
 _NO_DEFAULT_SERVER = r"server {\n.*default_server;\n.*\n}\n"
@@ -130,6 +125,8 @@ _UNMARKED = r".*exact: x-forwarded-(?:method|uri).*\n"
 _SIDECAR = (
     "  sidecar:\n    labels: [traefik.http.services.sidecar.loadbalancer.server.port=11434]\n\n  auth:\n"
 )
+_TRUSTING = "--entryPoints.web.forwardedHeaders.insecure=true"
+_INSECURE = ("      - --entryPoints.web.address", f"      - {_TRUSTING}\n      - --entryPoints.web.address")
 _HANDED_ON = ('CREDENTIALS = {"authorization"}', 'CREDENTIALS = {"authorization", "x-forwarded-host"}')
 _WRITTEN = ('["x-forwarded-host"] = {txn.f:req_hdr("host")},', "")
 
@@ -146,6 +143,13 @@ TRAPS: dict[str, Trap] = {
     ),
     "labels, aliases": Trap(
         LabeledTraefik, without(r".*aliasHeadersStrategy.*\n"), alias_at_backend, falls=True, holds=False
+    ),
+    "labels, trusted clients": Trap(
+        LabeledTraefik,
+        lambda text: text.replace("Header=false", "Header=true").replace(*_INSECURE),
+        forged_host,
+        falls=True,
+        holds=False,
     ),
     "labels, every container": Trap(
         LabeledTraefik,
@@ -228,15 +232,17 @@ TRAPS: dict[str, Trap] = {
 
 
 @pytest.fixture(scope="module", name="world")
-def _world(redis_server: RedisServer) -> Iterator[World]:
-    options = {"web_concurrency": 1, "trusted_proxies": "127.0.0.1"}
-    with (
-        Gunicorn(redis_server.port, **options) as service,
-        Gunicorn(free_port(), web_concurrency=1) as without_redis,
-        Backend(_Redirects) as redirects,
-        EventsBackend() as backend,
-    ):
-        yield World(service, without_redis, redirects, backend)
+def _world(service: Gunicorn) -> Iterator[World]:
+    with Backend(_Unavailable) as unavailable, Backend(_Redirects) as redirects, EventsBackend() as backend:
+        ports = {"up": service.port, "without Redis": unavailable.port, "redirects": redirects.port}
+        yield World(service, ports, backend)
+
+
+class _Unavailable(EchoHandler):
+    def answer(self, _: Seen) -> None:
+        """Answer as this service does without Redis."""
+        head = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 17\r\n\r\n"
+        self.wfile.write(head + b"redis unavailable")
 
 
 class _Redirects(EchoHandler):
