@@ -15,10 +15,11 @@ _COMPOSE = "com.docker.compose"
 
 
 class DockerApi(Server):
-    """Docker with running containers, all of them on the loopback address."""
+    """Docker with running containers on the loopback address, all of which expose the port *exposed*."""
 
-    def __init__(self) -> None:
+    def __init__(self, exposed: int) -> None:
         super().__init__(_Handler)
+        self._ports = {f"{exposed}/tcp": None}
         self.labels: dict[str, dict[str, str]] = {}
 
     def publish(self, labels: Labels) -> None:
@@ -38,7 +39,7 @@ class DockerApi(Server):
             "State": {"Status": "running", "Running": True},
             "HostConfig": {"NetworkMode": "bridge"},
             "Config": {"Labels": self.labels[name]},
-            "NetworkSettings": {"Networks": networks, "Ports": {}},
+            "NetworkSettings": {"Networks": networks, "Ports": self._ports},
         }
 
 

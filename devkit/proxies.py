@@ -117,7 +117,7 @@ class LabeledTraefik(Proxy):
     name = binary = "traefik"
 
     def __init__(self, auth: int, backend: int, change: Change = unchanged, host: str = HOST) -> None:
-        self._docker = DockerApi()
+        self._docker = DockerApi(backend)
         super().__init__(auth, backend, change, host)
 
     def _configure(self, change: Change) -> None:

@@ -137,7 +137,7 @@ def test_labels(service: Gunicorn, backend: Backend, token: str) -> None:
     with LabeledTraefik(service.port, backend.port) as traefik:
         (service.dir / ".curlrc").write_text(f'connect-to = "{HOST}:80:127.0.0.1:{traefik.port}"\n')
         printed = run(recipe("Try it", "sh", PAGE), service, TOKEN=token)
-        assert {traefik.call(token, name).status for name in ("auth", "redis", "traefik")} == {404}
+        assert {traefik.call(token, f"{name}-home").status for name in ("auth", "redis", "ollama")} == {404}
 
     assert re.findall(r"HTTP/1.1 (\d+)", printed) == ["401", "401", "200"]
     assert "X-Auth-Token-Id" in dict(backend.seen[0].headers)

@@ -117,14 +117,11 @@ def upload(proxy: Proxy, world: World) -> int:
 
 def by_container_name(proxy: Proxy, _: World) -> int:
     """Return the status of a request without a token to a host that has the name of a container."""
-    return proxy.call(host="sidecar-home").status
+    return proxy.call(host="redis-home").status
 
 
 _NO_DEFAULT_SERVER = r"server {\n.*default_server;\n.*\n}\n"
 _UNMARKED = r".*exact: x-forwarded-(?:method|uri).*\n"
-_SIDECAR = (
-    "  sidecar:\n    labels: [traefik.http.services.sidecar.loadbalancer.server.port=11434]\n\n  auth:\n"
-)
 _TRUSTING = "--entryPoints.web.forwardedHeaders.insecure=true"
 _INSECURE = ("      - --entryPoints.web.address", f"      - {_TRUSTING}\n      - --entryPoints.web.address")
 _HANDED_ON = ('CREDENTIALS = {"authorization"}', 'CREDENTIALS = {"authorization", "x-forwarded-host"}')
@@ -153,7 +150,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "labels, every container": Trap(
         LabeledTraefik,
-        lambda text: without(r".*exposedByDefault.*\n")(text).replace("  auth:\n", _SIDECAR),
+        without(r".*exposedByDefault.*\n"),
         by_container_name,
         falls=200,
         holds=404,
