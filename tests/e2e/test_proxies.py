@@ -256,7 +256,7 @@ def test_rate_limit(proxy: Proxy, backend: EventsBackend, service: Gunicorn) -> 
 
 def test_documented_commands(proxy: Proxy, service: Gunicorn, token: str) -> None:
     """The commands on the page of each proxy answer as it says."""
-    commands = recipe("Try it", "sh", proxy.page())
+    commands = recipe("Try it", "sh", proxy.page()).replace("https://", "http://")
     (service.dir / ".curlrc").write_text(f'connect-to = "{HOST}:80:127.0.0.1:{proxy.port}"\n')
     printed = run(commands, service, TOKEN=token)
 
