@@ -1,4 +1,4 @@
-"""The proxies of docs/proxies.md with middlewares that change paths, before and after the sub-request."""
+"""The proxies of docs/recipes/ with middlewares that change paths, before and after the sub-request."""
 
 from __future__ import annotations
 

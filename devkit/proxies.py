@@ -1,4 +1,4 @@
-"""The proxies of docs/proxies.md as real processes, each with its documented configuration."""
+"""The proxies of docs/recipes/ as real processes, each with its documented configuration."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import yaml  # type: ignore[import-untyped]
 
 from devkit.backend import Backend, EchoHandler, Seen
+from devkit.docker_api import DockerApi
 from devkit.http import Answer, Headers, bearer, call
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
@@ -22,12 +23,14 @@ HOST = "ollama.example.com"
 Change = Callable[[str], str]
 
 
-def recipe(title: str, language: str, path: str = "docs/proxies.md", nth: int = 0) -> str:
-    """Return the *nth* example in *language* below the heading *title*."""
+def recipe(title: str, language: str, path: str, nth: int = 0) -> str:
+    """Return the *nth* example in *language* on a page, below the heading *title* unless that is empty."""
     text = (ROOT / path).read_text("utf-8")
-    section = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert section, f"{path} has no {title}"
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+    if title:
+        section = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+        assert section, f"{path} has no {title}"
+        text = section[1]
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return found[nth]
 
 
@@ -65,6 +68,14 @@ class Proxy(Process):
         return self.dir / name
 
     @classmethod
+    def page(cls) -> str:
+        """Return the page with its configuration."""
+        return f"docs/recipes/{cls.name}.md"
+
+    def _documented(self, language: str) -> str:
+        return recipe("", language, self.page())
+
+    @classmethod
     def path(cls) -> str:
         """Return the path of the program, "" if it is not installed."""
         return path_of(cls.binary)
@@ -100,6 +111,37 @@ class Traefik(Proxy):
         return self.call().status != 404
 
 
+class LabeledTraefik(Proxy):
+    """Traefik of the documented Compose file, which reads the labels in it from a stand-in for Docker."""
+
+    name = binary = "traefik"
+
+    def __init__(self, auth: int, backend: int, change: Change = unchanged, host: str = HOST) -> None:
+        self._docker = DockerApi(backend)
+        super().__init__(auth, backend, change, host)
+
+    def _configure(self, change: Change) -> None:
+        places = {"address=:80": f"address=127.0.0.1:{self.port}", "port=11434": f"port={self._backend}"}
+        file = self._write("compose.yaml", change(self._documented("yaml")), places)
+        services = yaml.safe_load(file.read_text())["services"]
+        self._docker.publish({name: service.get("labels", ()) for name, service in services.items()})
+        docker = f"--providers.docker.endpoint=tcp://127.0.0.1:{self._docker.port}"
+        self.argv = [self.path(), *services["traefik"]["command"], docker]
+
+    def start(self) -> None:
+        """Start Docker's stand-in first."""
+        self._docker.__enter__()
+        super().start()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._docker.__exit__()
+
+    def is_ready(self) -> bool:
+        """Return whether its routes are loaded."""
+        return self.call().status != 404
+
+
 class Caddy(Proxy):
     """Caddy without TLS."""
 
@@ -107,7 +149,7 @@ class Caddy(Proxy):
     _OPTIONS = "{\n admin off\n persist_config off\n auto_https off\n servers {\n protocols h1 h2c"
 
     def _configure(self, change: Change) -> None:
-        text = change(recipe("Caddy", "caddyfile").replace("{\n\tservers {", self._OPTIONS, 1))
+        text = change(self._documented("caddyfile").replace("{\n\tservers {", self._OPTIONS, 1))
         site = re.sub(
             r"^([\w.]*) {$", rf"http://\1:{self.port} {{\n bind 127.0.0.1", text, flags=re.MULTILINE
         )
@@ -123,7 +165,7 @@ class Nginx(Proxy):
     def _configure(self, change: Change) -> None:
         paths = "".join(f"{kind}_temp_path {self.dir / kind};\n" for kind in self._TEMPORARY)
         main = f"daemon off;\nworker_processes 1;\npid {self.dir / 'pid'};\nevents {{}}\n"
-        http = f"http {{\naccess_log off;\n{paths}{change(recipe('nginx', 'nginx'))}}}\n"
+        http = f"http {{\naccess_log off;\n{paths}{change(self._documented('nginx'))}}}\n"
         port = {"listen 80": f"listen 127.0.0.1:{self.port}"}
         file = self._write("nginx.conf", main + http, port)
         self.argv = [self.path(), "-c", str(file), "-p", str(self.dir), "-e", "stderr"]
@@ -142,7 +184,7 @@ class Envoy(Proxy):
                 documented.items(), (self.port, self._auth, self._backend), strict=True
             )
         }
-        file = self._write("envoy.yaml", change(recipe("Envoy", "yaml")), places)
+        file = self._write("envoy.yaml", change(self._documented("yaml")), places)
         options = ["--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error"]
         self.argv = [self.path(), "-c", str(file), *options]
 
@@ -153,29 +195,33 @@ class HAProxy(Proxy):
     name = binary = "haproxy"
 
     def _configure(self, change: Change) -> None:
-        program = self._write("acl_auth.lua", recipe("HAProxy", "lua"))
+        program = self._write("acl_auth.lua", change(self._documented("lua")))
         places = {"/etc/haproxy/acl_auth.lua": str(program), "bind :80": f"bind 127.0.0.1:{self.port}"}
-        file = self._write("haproxy.cfg", change(recipe("HAProxy", "haproxy")), places)
+        file = self._write("haproxy.cfg", change(self._documented("haproxy")), places)
         self.argv = [self.path(), "-db", "-f", str(file)]
 
 
 class EventsBackend(Backend):
     """A backend with WebSockets, and with /events, which sends its second event once *go_on* is set."""
 
-    def __init__(self) -> None:
-        super().__init__(_EventsHandler)
+    def __init__(self, handler: type[EchoHandler] | None = None) -> None:
+        super().__init__(handler or EventsHandler)
         self.go_on = threading.Event()
 
 
-class _EventsHandler(EchoHandler):
+class EventsHandler(EchoHandler):
+    """Answers as EventsBackend does."""
+
     server: EventsBackend
 
     def answer(self, seen: Seen) -> None:
+        """Answer one request."""
         if key := seen.fields.get("sec-websocket-key"):
             self.server.seen.append(seen)
             self.wfile.write(_switching(key))
             self.wfile.write(self.rfile.read(5))
         elif seen.path == "/events":
+            self.server.seen.append(seen)
             self._stream()
         else:
             super().answer(seen)

@@ -109,6 +109,11 @@ class Gunicorn(Process):
         leaks.remember(secret[0])
         return secret[0]
 
+    def allowed(self, secret: str) -> int:
+        """Return how many requests a token was allowed today."""
+        token = self.page(f"/api/v1/tokens/{record_key(secret).removeprefix('tokens:')}").json()
+        return int(token["usage"]["last_24_hours"]["allowed"])
+
 
 def record_key(token: str) -> str:
     """Return the key of the record of *token* in Redis."""

@@ -62,13 +62,13 @@ def test_headers(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "name", "value"),
-    [("The file", "openai", "Bearer"), ("A container registry", "registry", "Basic")],
+    ("page", "name", "value"),
+    [("backends", "openai", "Bearer"), ("recipes/registry-and-git", "registry", "Basic")],
 )
-def test_documented_files(path: Path, title: str, name: str, value: str) -> None:
-    """The examples in docs/backends.md give a backend what it expects."""
+def test_documented_files(path: Path, page: str, name: str, value: str) -> None:
+    """The examples in the documents give a backend what it expects."""
     (path.parent / name).write_text(HUSH)
-    path.write_text(recipe(title, "toml", "docs/backends.md").replace("/run/secrets/", ""))
+    path.write_text(recipe("", "toml", f"docs/{page}.md").replace("/run/secrets/", ""))
 
     assert read(str(path)).headers_for(f"{name}.example.com")[0] == ("Authorization", f"{value} {HUSH}")
 

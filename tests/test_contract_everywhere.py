@@ -67,10 +67,18 @@ def block_around(text: str, position: int) -> str:
     return text if begin < 0 or end < 0 else text[begin:end]
 
 
+def is_of_another_service(text: str, position: int) -> bool:
+    """Return whether the last address before *position* is of another service than this one."""
+    addresses = re.findall(r"^ +address: (\S+)$", text[:position], re.MULTILINE)
+    return bool(addresses) and not re.search(r"/auth\b", addresses[-1])
+
+
 def forward_auth_snippets() -> Iterator[Snippet]:
     """Yield Traefik's lists; a block may set other sources than the default."""
     for place, text in texts():
         for match in _FORWARD_AUTH.finditer(text):
+            if is_of_another_service(text, match.start()):
+                continue
             named = _SOURCES.search(block_around(text, match.start()))
             credentials = headers(parse_sources(named[1]) if named else DEFAULT)
             listed = match["flow"] or match["block"] or match["label"]
@@ -96,7 +104,13 @@ def test_no_list_is_overlooked() -> None:
         assert len(named) == len([*_FORWARD_AUTH.finditer(text)]), place
 
 
-PROXIES = (ROOT / "docs/proxies.md").read_text("utf-8")
+PROXIES = "".join(
+    block
+    for name in ("caddy", "nginx", "envoy", "haproxy")
+    for block in re.findall(
+        "^```.*?^```", (ROOT / f"docs/recipes/{name}.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+)
 CREDENTIALS = headers(DEFAULT)
 LOWER = [name.lower() for name in IDENTITY]
 

@@ -16,7 +16,8 @@ from app.core.findings import EXIT_STATUS
 from app.redis_url import parse_url
 
 ROOT = Path(__file__).parents[1]
-PAGES = [page for place in (".", "docs", "docs/decisions") for page in sorted((ROOT / place).glob("*.md"))]
+PLACES = (".", "docs", "docs/recipes", "docs/decisions")
+PAGES = [page for place in PLACES for page in sorted((ROOT / place).glob("*.md"))]
 # A link: its path, which is empty within a page, and its heading.
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
@@ -184,6 +185,17 @@ def test_index() -> None:
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= set(linked)
 
 
+def test_index_of_the_recipes() -> None:
+    """docs/recipes/README.md has one line for each page next to it."""
+    linked = re.findall(
+        r"^\| \[(\S+\.md)\]\(\1\) \|", (ROOT / "docs/recipes/README.md").read_text("utf-8"), re.MULTILINE
+    )
+
+    assert sorted(linked) == sorted(
+        {page.name for page in (ROOT / "docs/recipes").glob("*.md")} - {"README.md"}
+    )
+
+
 def test_length_of_the_readme() -> None:
     """README.md stays short; details belong in docs/."""
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
@@ -199,9 +211,9 @@ def test_screenshots(name: str) -> None:
 
 
 def test_labels_for_docker() -> None:
-    """The labels in docs/docker.md equal README.md's configuration file for Traefik."""
-    readme, docker = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/docker.md"))
-    labels = re.findall(r"^traefik\.http\.middlewares\.token\.forwardauth\.(\w+)=(.*)$", docker, re.MULTILINE)
+    """The labels in docs/recipes/traefik.md equal README.md's configuration file for Traefik."""
+    readme, page = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/recipes/traefik.md"))
+    labels = re.findall(r"- traefik\.http\.middlewares\.token\.forwardauth\.(\w+)=(.*)$", page, re.MULTILINE)
     middleware = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])["http"]["middlewares"]["token"]
 
     assert {name: yaml.safe_load(value) for name, value in labels} == {

@@ -1,7 +1,8 @@
 """Prints the exceptions with which SDKs report refusals: for each SDK in the arguments, one per request.
 
 It runs with what ``make .venv/.clients`` installs apart from the tests' own packages. The requests come from
-stdin as JSON, each a URL and a secret or null.
+stdin as JSON, each a URL and a secret or null. So do documented programs, of which it prints the output, and
+the MCP server that one of them needs, with its port.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
+
+from devkit.waiting import until
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 Hook = Callable[[Any], Awaitable[None]]
@@ -97,6 +104,30 @@ def report(call: Callable[[str, str | None], None], url: str, secret: str | None
     return ""
 
 
+def is_open(port: int) -> bool:
+    """Return whether a server listens."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def serve(code: str, port: int) -> None:
+    """Run a program in the background, and wait until it listens."""
+    threading.Thread(target=exec, args=(code, {}), daemon=True).start()
+    until(lambda: is_open(port))
+
+
+def printed(code: str) -> str:
+    """Return what a program prints."""
+    with redirect_stdout(StringIO()) as output:
+        exec(code, {})  # noqa: S102 - it is our own
+    return output.getvalue()
+
+
 if __name__ == "__main__":
-    requests = json.load(sys.stdin)
-    print(json.dumps({name: [report(CLIENTS[name], *each) for each in requests] for name in sys.argv[1:]}))
+    given = json.load(sys.stdin)
+    reports = {name: [report(CLIENTS[name], *each) for each in given["requests"]] for name in sys.argv[1:]}
+    outputs = {name: printed(code) for name, code in given["programs"].items() if name != "mcp"}
+    if "server" in given:
+        serve(given["server"], given["port"])
+        outputs["mcp"] = printed(given["programs"]["mcp"])
+    print(json.dumps({"reports": reports, "printed": outputs}))

@@ -153,9 +153,9 @@ def test_refusals(traefik: Traefik, service: Gunicorn, backend: Backend) -> None
     assert backend.hits == 0
 
 
-def documented(*lines: str) -> Callable[[str], str]:
-    """Return a function that changes these lines of a configuration as docs/backends.md says."""
-    text = (ROOT / "docs/backends.md").read_text("utf-8")
+def documented(kind: type[Proxy], *lines: str) -> Callable[[str], str]:
+    """Return a function that changes these lines of a configuration as its page says."""
+    text = (ROOT / kind.page()).read_text("utf-8")
 
     def change(config: str) -> str:
         for line in lines:
@@ -171,11 +171,16 @@ def documented(*lines: str) -> Callable[[str], str]:
 
 
 PROXIES = {
-    Caddy: documented("copy_headers X-Auth-Token-Id X-Auth-Email X-Auth-Comment", "header_up -Authorization"),
+    Caddy: documented(
+        Caddy, "copy_headers X-Auth-Token-Id X-Auth-Email X-Auth-Comment", "header_up -Authorization"
+    ),
     Nginx: documented(
-        "auth_request_set $token_id $upstream_http_x_auth_token_id;", 'proxy_set_header Authorization "";'
+        Nginx,
+        "auth_request_set $token_id $upstream_http_x_auth_token_id;",
+        'proxy_set_header Authorization "";',
     ),
     Envoy: documented(
+        Envoy,
         "patterns: [{prefix: x-auth-}]",
         "request_headers_to_remove: [authorization, x-forwarded-method, x-forwarded-uri]",
     ),
@@ -190,7 +195,7 @@ def _kind(request: pytest.FixtureRequest) -> type[Proxy]:
 
 
 def test_other_proxies(kind: type[Proxy], service: Gunicorn, backend: Backend, token: str) -> None:
-    """With the changes in docs/backends.md, other proxies give a backend its key in place of the token."""
+    """With the changes on its page, another proxy gives a backend its key in place of the token."""
     with kind(service.port, backend.port, PROXIES[kind], HOST) as proxy:
         assert proxy.call(token).status == 200
         assert proxy.call("wrong").status == 401

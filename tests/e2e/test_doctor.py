@@ -194,7 +194,7 @@ def test_another_shell(
 
 @pytest.mark.parametrize("kind", [Nginx, Caddy])
 def test_other_proxies(service: Gunicorn, echo: Backend, kind: type[Proxy]) -> None:
-    """Nothing but the missing TLS is found in the configurations of docs/proxies.md."""
+    """Nothing but the missing TLS is found in the configurations of docs/recipes/."""
     assert behind(kind, service, echo) == {"entrance-unencrypted"}
 
 
@@ -223,7 +223,7 @@ class _Empty(EchoHandler):
 def test_lines_of_other_proxies(
     service: Gunicorn, echo: Backend, kind: type[Proxy], line: str, name: str
 ) -> None:
-    """A line that is missing in a configuration of docs/proxies.md is found."""
+    """A line that is missing in a configuration of docs/recipes/ is found."""
     assert name in behind(kind, service, echo, lambda text: re.sub(line, "", text))
 
 

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.e2e
 
 openai: Any = pytest.importorskip("openai")
 
-PAGE = "docs/backends.md"
 HOST, KEY = "openai.example.com", "sk-key-of-the-backend"
 
 
@@ -93,13 +92,13 @@ def _service(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 def _file(folder: Path) -> Path:
     (folder / "openai").write_text(f"{KEY}\n")
     file = folder / "backends.toml"
-    file.write_text(recipe("The file", "toml", PAGE).replace("/run/secrets/", ""))
+    file.write_text(recipe("The file", "toml", "docs/backends.md").replace("/run/secrets/", ""))
     return file
 
 
 def _with_openai(text: str) -> str:
-    """Return README.md's configuration with the routes of docs/backends.md."""
-    routes, more = (yaml.safe_load(each) for each in (text, recipe("OpenAI", "yaml", PAGE)))
+    """Return README.md's configuration with the routes of docs/recipes/openai.md."""
+    routes, more = (yaml.safe_load(each) for each in (text, recipe("", "yaml", "docs/recipes/openai.md")))
     for kind, added in more["http"].items():
         routes["http"][kind] |= added
     return str(yaml.safe_dump(routes)).replace("https://api.openai.com", "http://ollama:11434")

@@ -1,10 +1,11 @@
-"""The recipes of docs/recipes.md: tokens created as it says, used as it says, through a real Traefik."""
+"""The tokens of docs/recipes/: created as the pages say, and used as they say, through a real Traefik."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,25 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 from app.core.fields import FIELDS
 from devkit.backend import Backend, EchoHandler, Seen
+from devkit.commands import app_on
 from devkit.http import Connection, bearer
 from devkit.process import ROOT
 from devkit.proxies import HOST, Traefik, recipe
 from devkit.redis_server import RedisServer
 from devkit.server import read_body
-from devkit.service import Gunicorn, record_key
+from devkit.service import PEPPER, Gunicorn, record_key
 from tests.e2e.test_commands import run
 
 pytestmark = pytest.mark.e2e
 
-PAGE = "docs/recipes.md"
-TEXT = (ROOT / PAGE).read_text("utf-8")
-PARTNER, OFFICE = "A monthly quota for a partner", "Only from the office"
-TITLES = ("Ollama", "Read only", PARTNER, OFFICE)
-HOSTS = re.findall(r"^\| Hosts \| `(.*)` \|$", TEXT, re.MULTILINE)
+OLLAMA, READ_ONLY = ("docs/recipes/ollama.md", "The token"), ("docs/recipes/tokens.md", "Read only")
+PARTNER = ("docs/recipes/tokens.md", "A monthly quota for a partner")
+OFFICE = ("docs/recipes/tokens.md", "Only from the office")
+RECIPES = (OLLAMA, READ_ONLY, PARTNER, OFFICE)
+PAGES = {page: (ROOT / page).read_text("utf-8") for page, _ in RECIPES}
+HOSTS = re.findall(r"^\| Hosts \| `(.*)` \|$", "".join(PAGES.values()), re.MULTILINE)
+Recipe = tuple[str, str]  # a page and a heading on it
 NETWORK, CLIENT = "203.0.113.0/24", "127.0.0.9"
 CALLS = {
     "show": 'client.show("m")',
@@ -98,12 +101,12 @@ def _seen(ollama: Backend) -> list[Seen]:
 
 
 @pytest.fixture(scope="module", name="secrets")
-def _secrets(service: Gunicorn) -> dict[str, str]:
+def _secrets(service: Gunicorn) -> dict[Recipe, str]:
     """Create the tokens of all recipes with their commands; return the secrets that $TOKEN then has."""
     secrets = {}
-    for title in TITLES:
-        commands = recipe(title, "sh", PAGE).replace(NETWORK, f"{CLIENT}/32")
-        secrets[title] = run(f'{commands}\necho; echo "$TOKEN"', service).splitlines()[-1]
+    for page, title in RECIPES:
+        commands = recipe(title, "sh", page).replace(NETWORK, f"{CLIENT}/32")
+        secrets[page, title] = run(f'{commands}\necho; echo "$TOKEN"', service).splitlines()[-1]
     return secrets
 
 
@@ -112,9 +115,10 @@ def via(traefik: Traefik) -> dict[str, str]:
     return {"http_proxy": f"http://127.0.0.1:{traefik.port}", "no_proxy": "127.0.0.1"}
 
 
-def use(title: str, nth: int, service: Gunicorn, traefik: Traefik, **variables: str) -> str:
+def use(which: Recipe, nth: int, service: Gunicorn, traefik: Traefik, **variables: str) -> str:
     """Run the *nth* commands of a recipe through *traefik* and return what they print."""
-    commands = recipe(title, "sh", PAGE, nth).replace("https://", "http://")
+    page, title = which
+    commands = recipe(title, "sh", page, nth).replace("https://", "http://")
     return run(commands, service, **variables, **via(traefik))
 
 
@@ -127,14 +131,15 @@ def python(code: str, secret: str, traefik: Traefik) -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize("title", TITLES)
-def test_three_ways(service: Gunicorn, secrets: dict[str, str], title: str) -> None:
+@pytest.mark.parametrize("which", RECIPES, ids=lambda which: which[1])
+def test_three_ways(service: Gunicorn, secrets: dict[Recipe, str], which: Recipe) -> None:
     """Form, command and API create the same token."""
-    section = TEXT.split(f"\n## {title}\n")[1].partition("\n## ")[0].replace(NETWORK, f"{CLIENT}/32")
+    page, title = which
+    section = PAGES[page].split(f"\n## {title}\n")[1].partition("\n## ")[0].replace(NETWORK, f"{CLIENT}/32")
     rows = dict(re.findall(r"^\| ([A-Z][\w ]*) \| `(.*)` \|$", section, re.MULTILINE))
     form = {field.name: rows.pop(field.label) for field in FIELDS.values() if field.label in rows}
     hosts = form.pop("hosts")
-    pair = (secrets[title], service.issue(hosts, **form))
+    pair = (secrets[which], service.issue(hosts, **form))
     ids = [record_key(secret).removeprefix("tokens:") for secret in pair]
     listed = service.page(f"/api/v1/tokens?q={hosts}").json()["tokens"]
     by_command, by_form = (service.page(f"/api/v1/tokens/{each}").json() for each in ids)
@@ -146,20 +151,11 @@ def test_three_ways(service: Gunicorn, secrets: dict[str, str], title: str) -> N
         assert bool(by_form[name]) == (name in {"hosts", *form})
 
 
-def test_labels() -> None:
-    """The labels of Ollama route as README.md's file does."""
-    labels = dict(re.findall(r"^traefik\.http\.(.*?)=(.*)$", recipe("Ollama", "text", PAGE), re.MULTILINE))
-    route = yaml.safe_load(recipe("Protect a backend", "yaml", "README.md"))["http"]["routers"]["ollama"]
-
-    assert labels["routers.ollama.rule"] == route["rule"]
-    assert [labels["routers.ollama.middlewares"]] == route["middlewares"]
-
-
 @needs_sdk
-def test_ollama(secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> None:
+def test_ollama(secrets: dict[Recipe, str], traefik: Traefik, seen: list[Seen]) -> None:
     """The client lists, generates and chats, and shows why it may not delete."""
-    code = recipe("Ollama", "python", PAGE)
-    done = python(code, secrets["Ollama"], traefik)
+    code = recipe("The client", "python", OLLAMA[0])
+    done = python(code, secrets[OLLAMA], traefik)
 
     assert done.stdout.splitlines() == ["['llama3.2']", "Rayleigh scattering", "Hi", "!"]
     assert code.partition("# ")[2] in done.stderr
@@ -168,32 +164,34 @@ def test_ollama(secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> 
 
 @needs_sdk
 def test_calls_of_ollama(
-    service: Gunicorn, secrets: dict[str, str], traefik: Traefik, seen: list[Seen]
+    service: Gunicorn, secrets: dict[Recipe, str], traefik: Traefik, seen: list[Seen]
 ) -> None:
     """Every other call has the path that the page says, and the token of the recipe opens none of them."""
-    table = re.findall(r"^\| (`.*`) \| (`/.*`) \|$", TEXT, re.MULTILINE)
+    table = re.findall(r"^\| (`.*`) \| (`/.*`) \|$", PAGES[OLLAMA[0]], re.MULTILINE)
     calls, paths = (re.findall("`(.*?)`", " ".join(column)) for column in zip(*table, strict=True))
     tries = f"for call in {[CALLS[name] for name in calls]}:\n  try: eval(call)\n"
-    start = recipe("Ollama", "python", PAGE).partition("print")[0]
+    start = recipe("The client", "python", OLLAMA[0]).partition("print")[0]
     code = f"{start}{tries}  except Exception as error: print(error)"
     python(code, service.issue("*.example.com"), traefik)
     received = [each.path for each in seen]
-    refused = python(code, secrets["Ollama"], traefik)
+    refused = python(code, secrets[OLLAMA], traefik)
 
     assert (calls, received) == ([*CALLS], paths)
     assert refused.stdout.splitlines() == ["forbidden for path (status code: 403)"] * len(CALLS)
     assert len(seen) == len(CALLS)
 
 
-def test_read_only(service: Gunicorn, secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> None:
+def test_read_only(service: Gunicorn, secrets: dict[Recipe, str], traefik: Traefik, seen: list[Seen]) -> None:
     """A token for GET reads and deletes nothing."""
-    printed = use("Read only", 1, service, traefik, TOKEN=secrets["Read only"])
+    printed = use(READ_ONLY, 1, service, traefik, TOKEN=secrets[READ_ONLY])
 
     assert printed.endswith("forbidden for method")
     assert [each.method for each in seen] == ["GET"]
 
 
-def test_partner(server: RedisServer, service: Gunicorn, secrets: dict[str, str], traefik: Traefik) -> None:
+def test_partner(
+    server: RedisServer, service: Gunicorn, secrets: dict[Recipe, str], traefik: Traefik
+) -> None:
     """The operator sees what is left; the request after the last waits for the first of the next month."""
     redis, secret, key = server.client(), secrets[PARTNER], record_key(secrets[PARTNER])
     assert traefik.call(secret, HOSTS[2]).status == 200
@@ -208,11 +206,13 @@ def test_partner(server: RedisServer, service: Gunicorn, secrets: dict[str, str]
     assert re.findall(r'"(used|remaining)":\s*(\d+)', shown) == [("used", "99999"), ("remaining", "1")] * 2
     assert end - redis.time()[0] <= int(wait_s) <= latest_s
     assert {datetime.fromtimestamp(at, UTC).strftime("%d %T") for at in (begin, end)} == {"01 00:00:00"}
-    documented = recipe(PARTNER, "text", PAGE).replace("86400", wait_s).replace("2592000", str(end - begin))
+    documented = (
+        recipe(PARTNER[1], "text", PARTNER[0]).replace("86400", wait_s).replace("2592000", str(end - begin))
+    )
     assert {*documented.splitlines()} <= {*answer.splitlines()}
 
 
-def test_office(secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> None:
+def test_office(secrets: dict[Recipe, str], traefik: Traefik, seen: list[Seen]) -> None:
     """The token opens to clients in its network alone, whatever the others claim."""
     headers = [("Host", HOSTS[3]), *bearer(secrets[OFFICE])]
     answers = []
@@ -221,5 +221,25 @@ def test_office(secrets: dict[str, str], traefik: Traefik, seen: list[Seen]) -> 
             answers.append(connection.call("/", [*headers, *more]))
 
     assert [answer.status for answer in answers] == [200, 403, 403]
-    assert answers[1].text in recipe(OFFICE, "sh", PAGE, 1)
+    assert answers[1].text in recipe(OFFICE[1], "sh", OFFICE[0], 1)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "hosts"),
+    [
+        ("openai", [["llm.example.com"]]),
+        ("firecrawl", [["firecrawl.example.com"]]),
+        ("mcp", [["mcp.example.com"]]),
+        ("prometheus", [["app.example.com"], ["metrics.example.com"]]),
+        ("browser", [["dashboard.example.com"]]),
+    ],
+)
+def test_other_tokens(server: RedisServer, page: str, hosts: list[list[str]]) -> None:
+    """The commands of the other pages create tokens, with what they restrict."""
+    text = (ROOT / f"docs/recipes/{page}.md").read_text("utf-8").replace("\\\n", "")
+    commands = re.findall(r"--app wsgi tokens (create [^)>\n]*)", text)
+    runner = app_on(server, PEPPER=PEPPER).test_cli_runner()
+    made = [runner.invoke(args=["tokens", *shlex.split(each), "--json"]) for each in commands]
+
+    assert [json.loads(each.stdout)["hosts"] for each in made] == hosts

@@ -60,13 +60,15 @@ class TestRegistry:
             yield f"docker://{HOST}:{traefik.port}/app:1"
 
     def test_push_and_pull(self, address: str, passwords: Gunicorn, tmp_path: Path) -> None:
-        """An image pushed with a token can be pulled back intact with it."""
-        creds, files = f"any:{passwords.issue(HOST)}", write_image(tmp_path / "image")
+        """An image pushed with a token for it alone can be pulled back intact with one that only pulls."""
+        pushing = passwords.issue(HOST, paths="/v2/ /v2/app/*")
+        pulling, files = passwords.issue(HOST, methods="GET"), write_image(tmp_path / "image")
 
-        pushed = skopeo("copy", "--dest-creds", creds, f"oci:{tmp_path / 'image'}:1", address)
+        pushed = skopeo("copy", "--dest-creds", f"any:{pushing}", f"oci:{tmp_path / 'image'}:1", address)
         assert pushed.returncode == 0, pushed.stderr
-        pulled = skopeo("copy", "--src-creds", creds, address, f"oci:{tmp_path / 'back'}:1")
+        pulled = skopeo("copy", "--src-creds", f"any:{pulling}", address, f"oci:{tmp_path / 'back'}:1")
         assert pulled.returncode == 0, pulled.stderr
+        assert [passwords.allowed(pushing), passwords.allowed(pulling)] == [10, 3]
         assert all((tmp_path / "back" / "blobs" / "sha256" / name).is_file() for name in files)
 
     @pytest.mark.parametrize("creds", ["any:wrong", ""])
@@ -140,8 +142,10 @@ class TestGit:
             yield proxy
 
     def test_clone_and_push(self, proxy: Proxy, passwords: Gunicorn, tmp_path: Path) -> None:
-        """With a token, a client clones, commits and pushes, and a second clone contains the commit."""
-        address = f"http://any:{passwords.issue(HOST)}@{HOST}:{proxy.port}/project.git"
+        """A client clones, commits and pushes, and one with a token that only reads clones the commit."""
+        writing = passwords.issue(HOST)
+        reading = passwords.issue(HOST, paths="/project.git/info/refs /project.git/git-upload-pack")
+        address = f"http://any:{writing}@{HOST}:{proxy.port}/project.git"
 
         assert git(tmp_path, "clone", "-q", address, "one").returncode == 0
         (tmp_path / "one" / "file").write_bytes(b"x" * 2_000_000)
@@ -149,7 +153,12 @@ class TestGit:
         git(tmp_path / "one", "commit", "-q", "-m", "first")
         pushed = git(tmp_path / "one", "push", "-q", "origin", "HEAD:main")
         assert pushed.returncode == 0, pushed.stderr
-        assert git(tmp_path, "clone", "-q", "-b", "main", address, "two").returncode == 0
+        assert (
+            git(tmp_path, "clone", "-q", "-b", "main", address.replace(writing, reading), "two").returncode
+            == 0
+        )
+        assert git(tmp_path / "two", "push", "-q", "origin", "HEAD:other").returncode != 0
+        assert [passwords.allowed(writing), passwords.allowed(reading)] == [4, 4]
         assert (tmp_path / "two" / "file").stat().st_size == 2_000_000
 
     def test_refused(self, proxy: Proxy, tmp_path: Path) -> None:
