@@ -307,12 +307,12 @@ def test_release_and_namespace() -> None:
 
 
 def test_admin_pages() -> None:
-    """The pages have an Ingress if they have a host, without the middleware, and answer at no other host."""
+    """The pages have a route if they have a host, without the middleware, and answer at no other host."""
     found = of("admin")
-    ingress = found["Ingress", "auth-service-admin"]
+    spec = found["IngressRoute", "auth-service-admin"]["spec"]
 
-    assert "middlewares" not in json.dumps(ingress)
-    assert ingress["spec"]["tls"] == [{"hosts": ["acl.test"], "secretName": "acl-tls"}]
+    assert "middlewares" not in json.dumps(spec)
+    assert (spec["tls"], spec["entryPoints"]) == ({"secretName": "acl-tls"}, ["websecure"])
     assert Settings.from_environ(environ(found)).admin_hosts == ("acl.test", "localhost", "127.0.0.1")
 
 

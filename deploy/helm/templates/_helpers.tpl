@@ -1,6 +1,7 @@
 {{- define "auth.name" -}}{{ .Values.namePrefix }}auth-service{{- end }}
 {{- define "auth.redis" -}}{{ .Values.namePrefix }}redis{{- end }}
 {{- define "auth.middleware" -}}{{ .Values.namePrefix }}auth-middleware{{- end }}
+{{- define "auth.separator" -}}{{ ternary "_" "-" .Values.middleware.safeNaming }}{{- end }}
 {{- define "auth.secret" -}}{{ .Values.existingSecret | default (printf "%s-secrets" (include "auth.name" .)) }}{{- end }}
 {{- define "auth.redisSecret" -}}
 {{- if or .Values.redis.existingSecret .Values.redis.password -}}
