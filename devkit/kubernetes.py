@@ -111,7 +111,7 @@ def shell(commands: str, api: KubernetesAPI, directory: Path) -> str:
     config = directory / "config"
     config.write_text(_config(api))
     path = f"{Path(program('helm')).parent}:{Path(program('kubectl')).parent}:{os.environ['PATH']}"
-    env = {"PATH": path, "HOME": str(directory), "KUBECONFIG": str(config), "HELM_DRIVER": "memory"}
+    env = {"PATH": path, "HOME": str(directory), "KUBECONFIG": str(config)}
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", commands],
         cwd=ROOT,

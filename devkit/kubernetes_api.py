@@ -17,70 +17,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml  # type: ignore[import-untyped]
 
+from devkit import kubernetes_wire
 from devkit.certificate import Certificate
+from devkit.kubernetes_kinds import (
+    BY_KIND,
+    CLUSTER_WIDE,
+    Object,
+    Place,
+    description,
+    merged,
+    place_of,
+    selects,
+)
 from devkit.server import Server, read_body
-
-Object = dict[str, Any]
-
-KINDS = {
-    "v1": "ConfigMap Namespace Node Secret Service",
-    "apps/v1": "Deployment StatefulSet",
-    "autoscaling/v2": "HorizontalPodAutoscaler",
-    "discovery.k8s.io/v1": "EndpointSlice",
-    "monitoring.coreos.com/v1": "ServiceMonitor",
-    "networking.k8s.io/v1": "Ingress IngressClass NetworkPolicy",
-    "policy/v1": "PodDisruptionBudget",
-    "traefik.io/v1alpha1": "IngressRoute IngressRouteTCP IngressRouteUDP Middleware MiddlewareTCP "
-    "ServersTransport ServersTransportTCP TLSOption TLSStore TraefikService",
-}
-CLUSTER_WIDE = {"Namespace", "Node", "IngressClass"}
-
-
-class Resource(NamedTuple):
-    """A kind of objects, as the discovery names it."""
-
-    version: str
-    kind: str
-
-    @property
-    def plural(self) -> str:
-        """Return its name in addresses."""
-        name = self.kind.lower()
-        return f"{name}es" if name.endswith("s") else f"{name[:-1]}ies" if name.endswith("cy") else f"{name}s"
-
-    @property
-    def prefix(self) -> str:
-        """Return the beginning of its addresses."""
-        return f"/api/{self.version}" if "/" not in self.version else f"/apis/{self.version}"
-
-
-RESOURCES = [Resource(version, kind) for version, kinds in KINDS.items() for kind in kinds.split()]
-_BY_KIND = {(each.version, each.kind): each for each in RESOURCES}
-
-
-class Place(NamedTuple):
-    """What an address of the API names: the objects of a kind, of a namespace of it, or one of them."""
-
-    resource: Resource
-    namespace: str
-    name: str
-
-    def holds(self, other: Place) -> bool:
-        """Return whether the object at *other* is among these."""
-        return self.resource == other.resource and self.namespace in {"", other.namespace}
-
-
-def place_of(path: str) -> Place | None:
-    """Return what *path* names, None if there is no such kind."""
-    for resource in RESOURCES:
-        if not path.startswith(f"{resource.prefix}/"):
-            continue
-        parts = path.removeprefix(f"{resource.prefix}/").split("/")
-        namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
-        kind, *names = parts[2:] if namespace else parts
-        if kind == resource.plural and not names[1:]:
-            return Place(resource, namespace, "".join(names))
-    return None
 
 
 class Change(NamedTuple):
@@ -120,7 +69,7 @@ class KubernetesAPI(Server):
     def put(self, *objects: Object) -> None:
         """Create objects, or replace those of the same names."""
         for found in objects:
-            resource = _BY_KIND[found["apiVersion"], found["kind"]]
+            resource = BY_KIND[found["apiVersion"], found["kind"]]
             meta = found["metadata"]
             namespace = "" if resource.kind in CLUSTER_WIDE else meta.get("namespace", "default")
             self.store(Place(resource, namespace, meta["name"]), found)
@@ -184,21 +133,21 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_known():
             self._fail(401, "Unauthorized")
         elif not place:
-            self._discover(url.path)
+            self._reply(description(url.path))
         elif query.get("watch") in {"1", "true"}:
             self._watch(place, query)
         elif place.name:
-            found = self.server.objects.get(place)
-            self._send(found) if found else self._fail(404, "NotFound")
+            self._reply(self.server.objects.get(place))
         else:
-            self._list(place)
+            self._list(place, query.get("labelSelector", ""))
 
     def _is_known(self) -> bool:
         return self.headers["Authorization"] == f"Bearer {self.server.token}"
 
-    def _list(self, place: Place) -> None:
+    def _list(self, place: Place, selector: str) -> None:
         with self.server.changed:
             version, items = len(self.server.changes), self.server.listed(place)
+        items = [found for found in items if selects(selector, found)]
         kind = {"kind": f"{place.resource.kind}List", "apiVersion": place.resource.version}
         self._send(kind | {"metadata": {"resourceVersion": f"{version}"}, "items": items})
 
@@ -236,7 +185,21 @@ class _Handler(BaseHTTPRequestHandler):
         """Create an object."""
         self._keep(201)
 
-    do_PUT = do_PATCH  # noqa: N815
+    def do_PUT(self) -> None:
+        """Replace an object."""
+        self._keep(200)
+
+    def do_DELETE(self) -> None:
+        """Delete an object."""
+        place = place_of(urlsplit(self.path).path)
+        read_body(self.rfile, {name.lower(): value for name, value in self.headers.items()})
+        if not place or not self._is_known():
+            self._fail(403, "Forbidden")
+        elif place not in self.server.objects:
+            self._fail(404, "NotFound")
+        else:
+            self.server.delete(place.resource.kind, place.name, place.namespace)
+            self._send({"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
     def _keep(self, status: int) -> None:
         fields = {name.lower(): value for name, value in self.headers.items()}
@@ -244,31 +207,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not place or not self._is_known():
             self._fail(403, "Forbidden")
             return
-        if "protobuf" in fields["content-type"]:
-            self._fail(415, "UnsupportedMediaType")
-            return
-        sent = yaml.safe_load(body)
+        binary = "protobuf" in fields["content-type"]
+        sent = kubernetes_wire.secret(body) if binary else yaml.load(body, yaml.CSafeLoader)
         name = place.name or sent["metadata"]["name"]
         known = self.server.objects.get(place, {}) if self.command == "PATCH" else {}
-        self._send(self.server.store(place._replace(name=name), _merged(known, sent)), status)
+        self._send(self.server.store(place._replace(name=name), merged(known, sent)), status)
 
-    def _discover(self, path: str) -> None:
-        groups = [version.split("/") for version in KINDS if "/" in version]
-        known = {each.prefix for each in RESOURCES}
-        if path == "/version":
-            self._send({"major": "1", "minor": "35", "gitVersion": "v1.35.0"})
-        elif path == "/api":
-            self._send({"kind": "APIVersions", "versions": ["v1"]})
-        elif path == "/apis":
-            self._send(
-                {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]}
-            )
-        elif path in known:
-            self._send(_resources(path))
-        elif path == "/openapi/v3":
-            self._send({"paths": {prefix[1:]: {"serverRelativeURL": f"{path}{prefix}"} for prefix in known}})
-        elif path.removeprefix("/openapi/v3") in known:
-            self._send(_openapi(path.removeprefix("/openapi/v3")))
+    def _reply(self, found: Object | None) -> None:
+        if found:
+            self._send(found)
         else:
             self._fail(404, "NotFound")
 
@@ -283,56 +230,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _merged(known: Object, sent: Object) -> Object:
-    """Return an object with the parts of a patch; a list is replaced."""
-    return known | {
-        name: _merged(known[name], value)
-        if isinstance(value, dict) and isinstance(known.get(name), dict)
-        else value
-        for name, value in sent.items()
-    }
-
-
-def _openapi(prefix: str) -> Object:
-    """Return a description that leaves the check of fields to the API."""
-    kinds = [
-        {
-            "group": each.version.rpartition("/")[0],
-            "version": each.version.rpartition("/")[2],
-            "kind": each.kind,
-        }
-        for each in RESOURCES
-        if each.prefix == prefix
-    ]
-    check = [{"name": "fieldValidation", "in": "query"}]
-    patches = [{"parameters": check, "x-kubernetes-group-version-kind": kind} for kind in kinds]
-    return {
-        "openapi": "3.0.0",
-        "info": {},
-        "paths": {f"{prefix}/{n}": {"patch": p} for n, p in enumerate(patches)},
-    }
-
-
-def _group(name: str, version: str) -> Object:
-    served = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [served], "preferredVersion": served}
-
-
-def _resources(prefix: str) -> Object:
-    found = [each for each in RESOURCES if each.prefix == prefix]
-    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
-    return {
-        "kind": "APIResourceList",
-        "groupVersion": found[0].version,
-        "resources": [
-            {
-                "name": each.plural,
-                "kind": each.kind,
-                "namespaced": each.kind not in CLUSTER_WIDE,
-                "verbs": verbs,
-            }
-            for each in found
-        ],
-    }
