@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from threading import Condition
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml  # type: ignore[import-untyped]
@@ -20,8 +18,6 @@ import yaml  # type: ignore[import-untyped]
 from devkit import kubernetes_wire
 from devkit.certificate import Certificate
 from devkit.kubernetes_kinds import (
-    BY_KIND,
-    CLUSTER_WIDE,
     Object,
     Place,
     description,
@@ -29,29 +25,20 @@ from devkit.kubernetes_kinds import (
     place_of,
     selects,
 )
+from devkit.kubernetes_store import Store
 from devkit.server import Server, read_body
 
 
-class Change(NamedTuple):
-    """What happened to an object."""
-
-    kind: str
-    place: Place
-    found: Object
-
-
-class KubernetesAPI(Server):
+class KubernetesAPI(Store, Server):
     """The API on a loopback port, with the objects that were put into it."""
 
     token = "token of Traefik"
 
     def __init__(self, certificate: Certificate) -> None:
-        super().__init__(_Handler)
+        Store.__init__(self)
+        Server.__init__(self, _Handler)
         self.certificate = certificate
         self.url = f"https://127.0.0.1:{self.port}"
-        self.objects: dict[Place, Object] = {}
-        self.changes: list[Change] = []
-        self.changed, self.is_closing = Condition(), False
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate.file, certificate.key)
 
@@ -61,56 +48,8 @@ class KubernetesAPI(Server):
         return self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def __exit__(self, *_: object) -> None:
-        with self.changed:
-            self.is_closing = True
-            self.changed.notify_all()
+        self.close_store()
         super().__exit__()
-
-    def put(self, *objects: Object) -> None:
-        """Create objects, or replace those of the same names."""
-        for found in objects:
-            resource = BY_KIND[found["apiVersion"], found["kind"]]
-            meta = found["metadata"]
-            namespace = "" if resource.kind in CLUSTER_WIDE else meta.get("namespace", "default")
-            self.store(Place(resource, namespace, meta["name"]), found)
-
-    def store(self, place: Place, found: Object) -> Object:
-        """Keep an object at its place with a new version of it, which is returned."""
-        with self.changed:
-            meta = {"uid": f"{hash(place)}", "creationTimestamp": "2026-01-01T00:00:00Z"} | found["metadata"]
-            meta |= {"resourceVersion": f"{len(self.changes) + 1}", "namespace": place.namespace}
-            kept = found | {"metadata": meta}
-            self._note("MODIFIED" if place in self.objects else "ADDED", place, kept)
-            self.objects[place] = kept
-        return kept
-
-    def delete(self, kind: str, name: str, namespace: str = "default") -> None:
-        """Delete an object."""
-        with self.changed:
-            (place,) = [
-                each for each in self.objects if (each.resource.kind, *each[1:]) == (kind, namespace, name)
-            ]
-            self._note("DELETED", place, self.objects.pop(place))
-
-    def _note(self, kind: str, place: Place, found: Object) -> None:
-        self.changes.append(Change(kind, place, found))
-        self.changed.notify_all()
-
-    def listed(self, wanted: Place) -> list[Object]:
-        """Return the objects at a place."""
-        return [found for place, found in self.objects.items() if wanted.holds(place)]
-
-    def since(self, wanted: Place, version: int) -> Iterator[Change]:
-        """Yield each change at a place after *version*, until the server closes."""
-        while new := self._new(version):
-            version += len(new)
-            yield from (change for change in new if wanted.holds(change.place))
-
-    def _new(self, version: int) -> list[Change]:
-        """Wait for changes after *version* and return them; none if the server closes."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.is_closing or len(self.changes) > version)
-            return [] if self.is_closing else self.changes[version:]
 
 
 class _Handler(BaseHTTPRequestHandler):
