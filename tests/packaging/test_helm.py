@@ -246,7 +246,7 @@ def test_pods_roll() -> None:
     """A changed setting or secret changes the pods that read it, and no others."""
     given = SETS["secrets of the chart"]
     changed = [
-        objects(**given),
+        of("secrets of the chart"),
         objects(**given | {"settings": {"RATE_LIMIT_MAX": 7}}),
         objects(**given | {"secrets": given["secrets"] | {"pepperPrevious": "p"}}),
         objects(**given | {"redis": {"existingSecret": "", "password": "another"}}),
@@ -260,7 +260,7 @@ def test_pods_roll() -> None:
 
 def test_no_secret_is_made_up() -> None:
     """Two runs print the same, so that an upgrade changes no secret."""
-    assert printed(**SETS["secrets of the chart"]) == printed(**SETS["secrets of the chart"])
+    assert objects(**SETS["secrets of the chart"]) == of("secrets of the chart")
     assert "randAlphaNum" not in "".join(path.read_text("utf-8") for path in Path(CHART).rglob("*.*l"))
 
 
@@ -323,7 +323,8 @@ def test_monitoring() -> None:
     alerts = (ROOT / "deploy/monitoring/alerts.yml").read_text("utf-8")
     rules = found["NetworkPolicy", "auth-service"]["spec"]["ingress"]
 
-    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] in alerts
+    job = service["metadata"]["labels"][monitor["spec"]["jobLabel"]]
+    assert f'job="{job}"' in alerts
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
     assert "values: [monitoring]" in yaml.safe_dump(rules, default_flow_style=None)
