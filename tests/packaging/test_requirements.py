@@ -15,7 +15,7 @@ from devkit.process import ROOT
 # Each set contains the one before it.
 SETS = ("requirements", "requirements-run", "requirements-dev", "requirements-bench")
 # Installed apart from those and from each other.
-APART = ("requirements-clients", "requirements-openai1")
+APART = ("requirements-clients", "requirements-openai1", "requirements-kubernetes")
 HASH = re.compile(r" +--hash=sha256:[0-9a-f]{64}(?= |$)")
 
 

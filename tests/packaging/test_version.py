@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tomllib
 
+import yaml  # type: ignore[import-untyped]
+
 from app.version import VERSION
 from devkit.process import ROOT
 
@@ -31,6 +33,13 @@ def test_images() -> None:
 
     assert {"auth-service.yaml", "kubernetes.md"} <= {name for name, found in tags.items() if found}
     assert {tag for found in tags.values() for tag in found} == {VERSION}
+
+
+def test_chart() -> None:
+    """The Helm chart has this version, and deploys it."""
+    chart = yaml.safe_load((ROOT / "deploy/helm/Chart.yaml").read_text("utf-8"))
+
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
 
 
 def test_changelog() -> None:
