@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from benchmarks.wrk import Wrk
+from benchmarks.wrk import Wrk, per_second
 from devkit.process import ROOT
 
 
@@ -27,13 +27,12 @@ class Latency:
 def highest_rate(wrk: Wrk, port: int, seconds: int) -> float:
     """Return how many requests per second are answered at most."""
     wrk.check(port)
-    seen = wrk.run(port, seconds)
-    return seen["requests"] * 1_000_000 / seen["duration_us"]
+    return per_second(wrk.run(port, seconds))
 
 
-def at_rate(wrk: Wrk, port: int, per_second: float, seconds: float) -> Latency:
-    """Send the requests of *wrk* at a constant rate."""
-    command = (sys.executable, "-m", "benchmarks.constant_rate", port, per_second, seconds, wrk.file)
+def at_rate(wrk: Wrk, port: int, rate: float, seconds: float) -> Latency:
+    """Send the requests of *wrk* at a constant *rate* per second."""
+    command = (sys.executable, "-m", "benchmarks.constant_rate", port, rate, seconds, wrk.file)
     argv = list(map(str, command))
     output = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return Latency(**json.loads(output))

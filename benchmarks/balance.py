@@ -14,7 +14,7 @@ from benchmarks.fill import Filler
 from benchmarks.lineup import SERVICE, Terms
 from benchmarks.proxies import TRAEFIK
 from benchmarks.report import TIMES, Goal, Part
-from benchmarks.wrk import Mode, Wrk, prepared
+from benchmarks.wrk import Mode, Wrk, per_second, prepared
 from devkit.proc import cpu_us
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
@@ -49,7 +49,7 @@ class Stage:
         seen = wrk.run(port, SECONDS)
         used = [cpu_us(pid) - us for pid, us in zip(workers, before, strict=True)]
         tick_us = 10_000  # the resolution of these times
-        return Split(max(used) / max(min(used), tick_us), seen["requests"] * 1_000_000 / seen["duration_us"])
+        return Split(max(used) / max(min(used), tick_us), per_second(seen))
 
 
 Splits = Mapping[tuple[Mode, str], Sequence[Split]]

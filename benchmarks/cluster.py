@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from statistics import median
 
 from benchmarks import lineup, report
 from benchmarks.at_rate import at_rate, highest_rate
 from benchmarks.fill import HOST
 from benchmarks.lineup import Terms
 from benchmarks.report import Goal, Part
-from benchmarks.wrk import Mode, Wrk, prepared
+from benchmarks.wrk import Mode, Wrk, medians, prepared
 from devkit.cluster import Node, Nodes
 from devkit.proc import cpu_us
 from devkit.service import Gunicorn
@@ -94,7 +93,7 @@ def run() -> Mapping[Load, Cost]:
             Load(size, each * SIZES[-1]) for size in SIZES[:-1]
         ]
         rounds = [[stages[load.nodes].cost(load.per_second) for load in loads] for _ in range(ROUNDS)]
-    return dict(zip(loads, map(_medians, zip(*rounds, strict=True)), strict=True))
+    return dict(zip(loads, map(medians, zip(*rounds, strict=True)), strict=True))
 
 
 def _stage(stack: ExitStack, size: int) -> Stage:
@@ -108,10 +107,6 @@ def _stage(stack: ExitStack, size: int) -> Stage:
 
 def _scripts(node: Node) -> float:
     return float(node.client().info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
-
-
-def _medians(rounds: Sequence[Cost]) -> Cost:
-    return Cost(*(median(figures) for figures in zip(*(vars(one).values() for one in rounds), strict=True)))
 
 
 def goals(costs: Mapping[Load, Cost]) -> list[Goal]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from statistics import median
 
 from benchmarks import lineup, operators, report
 from benchmarks.at_rate import Latency, at_rate, highest_rate
 from benchmarks.fill import Filler
 from benchmarks.lineup import Terms
 from benchmarks.report import TIMES, Goal, Part
-from benchmarks.wrk import Mode, Wrk, prepared
+from benchmarks.wrk import Mode, Wrk, medians, prepared
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 
@@ -72,7 +71,7 @@ def run(size: int) -> tuple[float, Mapping[str, Latency]]:
         rounds = [
             [_once(stage, meanwhile, per_second) for meanwhile in beside.values()] for _ in range(ROUNDS)
         ]
-    return per_second, dict(zip(beside, map(_medians, zip(*rounds, strict=True)), strict=True))
+    return per_second, dict(zip(beside, map(medians, zip(*rounds, strict=True)), strict=True))
 
 
 def _stage(stack: ExitStack, size: int) -> Stage:
@@ -87,12 +86,6 @@ def _stage(stack: ExitStack, size: int) -> Stage:
 def _once(stage: Stage, meanwhile: Callable[[], AbstractContextManager[None]], per_second: float) -> Latency:
     with meanwhile():
         return at_rate(stage.wrk, stage.service.port, per_second, SECONDS)
-
-
-def _medians(rounds: Sequence[Latency]) -> Latency:
-    return Latency(
-        *(median(figures) for figures in zip(*(vars(one).values() for one in rounds), strict=True))
-    )
 
 
 def goals(found: Mapping[str, Latency]) -> list[Goal]:

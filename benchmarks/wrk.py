@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import cast
+from typing import TypeVar, cast
 
 from benchmarks import proxies
 from benchmarks.fill import HOST
@@ -20,6 +20,8 @@ from devkit.http import Headers, bearer, call, encoded, forwarded
 from devkit.proc import cpu_us
 from devkit.programs import demanded
 from devkit.redis_server import RedisServer
+
+_Figures = TypeVar("_Figures")
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 OK, TRIES = 200, 3
@@ -83,9 +85,15 @@ class Sample:
         return not self.failed
 
 
-def medians(samples: Sequence[Sample]) -> Sample:
-    """Return the median of each figure."""
-    return Sample(*(median(figures) for figures in zip(*(vars(s).values() for s in samples), strict=True)))
+def medians(samples: Sequence[_Figures]) -> _Figures:
+    """Return the median of each figure; a sample is a data class of numbers."""
+    figures = zip(*(vars(one).values() for one in samples), strict=True)
+    return type(samples[0])(*map(median, figures))
+
+
+def per_second(seen: Mapping[str, int]) -> float:
+    """Return the rate in the figures of wrk.lua."""
+    return seen["requests"] * 1_000_000 / seen["duration_us"]
 
 
 class Wrk:
@@ -157,7 +165,7 @@ def _measure(wrk: Wrk, port: int, seconds: int, meter: Meter) -> Sample:
     count = max(1, seen["requests"])
     failed = (seen["refused"] + seen["broken"]) / count if seen["requests"] else 1.0
     return Sample(
-        count * 1_000_000 / seen["duration_us"],
+        per_second(seen),
         seen["p50_us"],
         seen["p99_us"],
         seen["p999_us"],

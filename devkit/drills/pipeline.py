@@ -26,6 +26,19 @@ def share(worker: Worker) -> int:
     return int(worker.control.info("stats")["total_connections_received"] - before)
 
 
+def backlog(worker: Worker) -> int:
+    """Return how many callers get their own replies to commands that no socket's buffer has room for."""
+    worker.call(0)
+    worker.stop_server()
+    texts = [f"{number:02}" * 500_000 for number in range(40)]
+    jobs = [gevent.spawn(worker.pipeline.execute_command, "ECHO", text) for text in texts]
+    gevent.sleep(0.2)
+    assert worker.pipeline._connection._unsent
+    worker.resume_server()
+    gevent.joinall(jobs)
+    return sum(job.value == text.encode() for job, text in zip(jobs, texts, strict=True))
+
+
 def observed(worker: Worker) -> int:
     """Return how many round trips are observed: one for each command that is answered, however late."""
     seen: list[tuple[float, int]] = []
@@ -107,4 +120,4 @@ def _call_on(worker: Worker, numbers: Any, seen: Counter[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(share, observed, reply, unknown_script, slow_answer, chaos)
+    main(share, backlog, observed, reply, unknown_script, slow_answer, chaos)

@@ -18,7 +18,6 @@ local replies = {
   LPUSH = redis.pcall('LPUSH', KEYS[2], '0'),
   LTRIM = redis.pcall('LTRIM', KEYS[2], '0', '0'),
   PEXPIRE = redis.pcall('PEXPIRE', KEYS[2], '1'),
-  PTTL_window = redis.pcall('PTTL', KEYS[2]),
   DEL = redis.pcall('DEL', KEYS[2]),
   BITFIELD = redis.pcall('BITFIELD', KEYS[3], 'SET', 'u32', '0', '0'),
   SETRANGE = redis.pcall('SETRANGE', KEYS[3], '0', '0'),

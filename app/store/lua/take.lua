@@ -305,9 +305,7 @@ local function decide(record, second, time, is_preview)
   end
   if stamp then
     local admitted = redis.call('LPUSH', KEYS[2], stamp)
-    if redis.call('PTTL', KEYS[2]) < window_s * 1000 then -- seldom, because PEXPIRE is slow and goes to the disk
-      redis.call('PEXPIRE', KEYS[2], window_s * 2000)
-    end
+    redis.call('PEXPIRE', KEYS[2], window_s * 1000)
     if admitted > limit then
       redis.call('LTRIM', KEYS[2], '0', limit - 1)
     end

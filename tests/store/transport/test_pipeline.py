@@ -24,6 +24,11 @@ def test_many_callers_share_a_connection(redis_server: RedisServer) -> None:
     assert drill("pipeline", "share", redis_server) == "1"
 
 
+def test_full_buffers(redis_server: RedisServer) -> None:
+    """Commands that the kernel has no room for are sent when it has, in their order."""
+    assert drill("pipeline", "backlog", redis_server) == "40"
+
+
 def test_round_trips(redis_server: RedisServer) -> None:
     """Every command that is answered is observed once, with the duration of its round trip."""
     assert drill("pipeline", "observed", redis_server) == "302"
