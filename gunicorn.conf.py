@@ -5,6 +5,7 @@ from gevent import monkey
 # Before redis is imported, because it copies names from `time` and `socket` that gevent must patch first.
 monkey.patch_all()
 
+import gc
 import os
 import sys
 from itertools import count
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from app import backends_file, listening, logs, settings, tally, tokens_file
+from app.web import compiled
 from app.worker.heads import MAX_FIELDS, MAX_HEAD_BYTES
 
 # gunicorn executes this file again on SIGHUP. Only the master reads these; workers inherit what they hold.
 backends_file.SHARED.expire()
 tokens_file.SHARED.expire()
 _settings = settings.load()  # in the master too, so that a bad setting stops the start
+
+if _settings.admin_enabled:
+    compiled.compile_all()
 
 wsgi_app = "wsgi:app"
 bind = _settings.bind.split(",")
@@ -76,6 +81,9 @@ def pre_fork(server: Any, worker: Any) -> None:
     taken = {other.row for other in server.WORKERS.values()}
     worker.row = next(row for row in count() if row not in taken)
     tally.SHARED.write_to(worker.row)
+    # No worker collects what it inherits: it would answer no request for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(_: Any, worker: Any) -> None:

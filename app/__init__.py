@@ -16,7 +16,7 @@ from app.core.fields import InvalidFieldsError
 from app.services import provide, services_of
 from app.settings import Settings
 from app.tally import SHARED, Tally
-from app.web import api, auth, base_path, console, filters, guards, metrics, self_service
+from app.web import api, auth, base_path, compiled, console, filters, guards, metrics, self_service
 from app.web.problems import is_api
 
 _MAX_FORM_BYTES = 64 * 1024
@@ -47,6 +47,7 @@ def create_app(settings: Settings, tally: Tally = SHARED) -> Flask:
     provide(app, build_services(settings, tally))
     guards.guard(app)
     filters.register(app)
+    compiled.register(app)
     _register_views(app, settings)
     if settings.base_path:
         base_path.serve_below(app, settings.base_path)

@@ -8,6 +8,7 @@ from typing import Any
 from app.core.errors import PreconditionFailedError
 from app.core.listing import State
 from app.core.tokens import Token
+from app.pauses import paced
 from app.store import keys, records
 from app.store.transport.cluster import Client, by_server
 from app.store.transport.deadlines import is_wrong_type
@@ -65,7 +66,7 @@ class RecordReader:
         return [
             None if records.moved_to(digest, values) else _parse(digest, values, expires_ms)
             for batch in batches
-            for digest, (values, expires_ms) in zip(batch, self._read(batch), strict=True)
+            for digest, (values, expires_ms) in paced(zip(batch, self._read(batch), strict=True))
         ]
 
     def fields(self, digests: Sequence[str], *names: str) -> list[Fields | None]:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import gevent
-
 from app.core.errors import PreconditionFailedError
+from app.pauses import paced
 from app.store import keys
 from app.store.index import Index
 from app.store.pepper_check import PepperCheck
@@ -19,8 +18,6 @@ from app.store.transport.cluster import Client, Cluster
 from app.store.transport.deadlines import best_effort
 from app.store.transport.scripts import Script, flat
 from app.store.transport.slots import slot_of
-
-_TRIES_PER_YIELD = 50
 
 Outcome = TypeVar("Outcome")
 Run = Callable[[Script, Sequence[str], Sequence[Any]], Outcome | None]
@@ -68,11 +65,9 @@ class Rekeyer(Generic[Outcome]):
         In a Cluster this takes about 16 000 tries; other greenlets run in between. Raises ValueError if no
         candidate fits.
         """
-        for number, (secret, new) in enumerate(candidates):
+        for secret, new in paced(candidates):
             if self.can_move(old, new):
                 return secret, new
-            if number % _TRIES_PER_YIELD == 0:
-                gevent.sleep(0)
         raise ValueError("no candidate is left")
 
     def can_move(self, old: str, new: str) -> bool:

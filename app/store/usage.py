@@ -17,6 +17,7 @@ import redis
 from app.core.copies import Columns, UsageCopy
 from app.core.limits import Limit
 from app.core.usage import DAYS, HOURS, Counts, Usage
+from app.pauses import paced
 from app.store import keys
 from app.store.transport.deadlines import is_wrong_type
 from app.store.transport.scripts import Script
@@ -60,7 +61,7 @@ def read_hours(client: Any, digests: Sequence[str], now_s: int) -> list[Usage]:
     for reply in replies:
         if isinstance(reply, Exception) and not is_wrong_type(reply):
             raise reply
-    return [Usage(_hours(reply, now_s), days=()) for reply in replies]
+    return [Usage(_hours(reply, now_s), days=()) for reply in paced(replies)]
 
 
 def _hours(reply: object, now_s: int) -> tuple[Counts, ...]:

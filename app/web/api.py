@@ -19,6 +19,7 @@ from app.core.errors import (
 from app.core.fields import FIELDS, InvalidFieldsError
 from app.core.search import InvalidQueryError
 from app.core.tokens import Token
+from app.pauses import paced
 from app.services import services
 from app.web import audit, bodies, listing, own_schema, parameters, preconditions, trials
 from app.web.actors import operator
@@ -72,7 +73,7 @@ def list_tokens() -> Shown:
     wanted = listing.wanted(sent, services().settings.token_prefix)
     found = catalog.listed(wanted, listing.order(sent), sent.get("cursor"), limit)
     return {
-        "tokens": [token.described(now_s) for token in found.tokens],
+        "tokens": [token.described(now_s) for token in paced(found.tokens)],
         "next_cursor": found.more,
         "total": found.total,
     }

@@ -5,6 +5,7 @@ See docs/decisions/0008.
 
 from __future__ import annotations
 
+import gc
 import time
 from contextlib import suppress
 from functools import cached_property, partial
@@ -12,7 +13,6 @@ from typing import Any, cast
 
 import gevent
 from flask import Flask
-from gevent import socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.http.errors import ParseException
@@ -25,7 +25,7 @@ from app.tally import Gauge
 from app.worker.applying import apply_in_turn
 from app.worker.heads import Heads, HeadSocket, shutdown_read
 from app.worker.parser import install_bounded_parser
-from app.worker.rejections import fail, reject
+from app.worker.rejections import close_lingering, fail, reject
 
 # The delay until a stop is noticed; gunicorn's own worker checks once a second.
 _ALIVE_CHECK_S = 0.1
@@ -33,9 +33,6 @@ _ALIVE_CHECK_S = 0.1
 _DRAIN_CHECK_S = 0.02
 # Enough for a TCP retransmission (0.2 s on Linux), and for a busy client to receive "Connection: close".
 _CLOSE_NOTICE_S = 0.3
-# A response is lost if the client still sends when the socket is closed: the kernel resets the connection.
-_LINGER_S = 1.0
-_READ_BYTES = 65_536
 
 
 class ListenerName:
@@ -62,6 +59,7 @@ class DrainingWorker(GeventWorker):
     def run(self) -> None:
         """Serve until a stop signal or max_requests; then drain the connections."""
         install_bounded_parser()
+        gc.freeze()  # with what the master has loaded: a collection of all objects would stop all responses
         self._pool = Pool(self.worker_connections)
         self._reading: dict[Any, Any] = {}
         self._requests: set[Any] = set()
@@ -176,7 +174,7 @@ class DrainingWorker(GeventWorker):
         except StopIteration as end:  # the response was the last on its connection
             if has_body:
                 _clear(req)
-                _close_lingering(sock, end)
+                close_lingering(sock, end)
             raise
         finally:
             self._requests.discard(req)
@@ -187,7 +185,7 @@ class DrainingWorker(GeventWorker):
             fail(client, exc)
         elif isinstance(exc, ParseException):
             reject(client, addr, exc)
-            _close_lingering(client, exc)
+            close_lingering(client, exc)
         else:
             super().handle_error(req, client, addr, exc)
 
@@ -207,14 +205,3 @@ def _clear(req: Any) -> None:
     """Free the memory of an answered request; gunicorn's parser keeps it until the next is complete."""
     req.headers, req.uri, req.path, req.query, req.fragment = [], "", "", "", ""
     req.version = (1, 1)  # without a Connection field, this makes gunicorn keep the connection
-
-
-def _close_lingering(sock: Any, error: BaseException) -> None:
-    """Close the write side, and for a moment read and discard what the client still sends."""
-    sock.discard()
-    error.__traceback__ = error.__context__ = None  # their frames hold what was read
-    error.args, error.__dict__ = (), {}
-    with suppress(OSError, gevent.Timeout), gevent.Timeout(_LINGER_S):
-        sock.shutdown(socket.SHUT_WR)
-        while sock.recv(_READ_BYTES):
-            gevent.sleep(0)

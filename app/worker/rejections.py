@@ -1,4 +1,4 @@
-"""Responses to requests that gunicorn's parser rejects (docs/decisions/0022).
+"""Responses to requests that gunicorn's parser rejects, and how such a connection ends (docs/decisions/0022).
 
 Neither the response nor the log repeats any part of the request: malformed input may contain a credential.
 """
@@ -12,9 +12,12 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
+import gevent
+from gevent import socket
 from gunicorn.http import errors
 from gunicorn.util import http_date
 
+from app.pauses import pause
 from app.web.problems import API, SELF
 from app.worker.heads import HeadSocket, OverloadedError
 
@@ -26,6 +29,9 @@ _STATUSES: dict[type[BaseException], HTTPStatus] = {
 }
 # Below whatever BASE_PATH, which is not known here.
 _API = re.compile(rf"[!-~]+ (?:https?://[^/ ]*)?[\w./~-]*?(?:{API}|{SELF})[/? ]".encode())
+# A response is lost if the client still sends when the socket is closed: the kernel resets the connection.
+_LINGER_S = 1.0
+_READ_BYTES = 65_536
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +47,17 @@ def fail(client: HeadSocket, error: BaseException) -> None:
     """Respond with 500 to a request whose handling raised *error*, and log the traceback."""
     _log.error("a request could not be answered", exc_info=error)
     _send(client, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def close_lingering(sock: Any, error: BaseException) -> None:
+    """Close the write side, and for a moment read and discard what the client still sends."""
+    sock.discard()
+    error.__traceback__ = error.__context__ = None  # their frames hold what was read
+    error.args, error.__dict__ = (), {}
+    with suppress(OSError, gevent.Timeout), gevent.Timeout(_LINGER_S):
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(_READ_BYTES):
+            pause()
 
 
 def _send(client: HeadSocket, status: HTTPStatus) -> None:

@@ -355,3 +355,29 @@ class TestEarly:
         """Every way of installing copies app/early.pth into site-packages."""
         for name in ("Makefile", "Dockerfile", "docs/operations.md"):
             assert "cp app/early.pth" in (ROOT / name).read_text("utf-8")
+
+
+def test_prepared_workers(redis_server: RedisServer) -> None:
+    """A worker inherits all templates compiled, and never collects what it inherits as garbage.
+
+    Either would stop all responses while somebody looks at a page.
+    """
+    service = Gunicorn(redis_server.port)
+    settings = service.dir / "settings.py"
+    settings.write_text(
+        f"import gc, runpy\nglobals().update(runpy.run_path({str(ROOT / 'gunicorn.conf.py')!r}))\n"
+        "def worker_exit(_, worker):\n"
+        " print('objects:', gc.get_freeze_count(), len(gc.get_objects()))\n"
+        " pages = worker.wsgi.jinja_env\n"
+        " pages.compile = lambda *_: print('compiled')\n"
+        " print('loaded:', *map(pages.get_template, pages.list_templates()))\n"
+    )
+    service.argv = [str(settings) if part.endswith("gunicorn.conf.py") else part for part in service.argv]
+    with service:
+        service.stop()
+        workers = re.findall(r"objects: (\d+) (\d+)\n(.*)", service.log)
+
+    assert workers
+    for exempt, others, loaded in workers:
+        assert int(exempt) > 10 * int(others)
+        assert loaded.startswith("loaded: <Template")

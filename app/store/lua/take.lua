@@ -221,9 +221,7 @@ end
 
 -- Returns the bounds of the period in which the quota counts now, and how many requests it has admitted. If the clock
 -- was set back by less than a period, that is still the period last counted; if by more, counting starts anew.
-local function quota_count(second)
-  local record = redis.call('HMGET', KEYS[1], 'quota_period', 'quota_used')
-  local period, used = record[1], record[2]
+local function quota_count(period, used, second)
   assert(period == 'day' or period == 'month', 'the period of the quota of this token can not be read')
   if used then
     local starts, ends, admitted = used:match('^(%d+) (%d+) (%d+)$')
@@ -265,7 +263,7 @@ local function decide(record, second, time, is_preview)
 
   local quota, starts, ends, used = record[10] and whole(record[10], 0, 13) or 0, 0, 0, 0
   if quota > 0 then
-    starts, ends, used = quota_count(second)
+    starts, ends, used = quota_count(record[15], record[16], second)
   end
 
   local own_limit, own_window_s = record[6], record[7]
@@ -363,7 +361,8 @@ local function count(verdict, second, record)
 end
 
 local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
-  'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', 'hosts', 'methods', 'paths', 'networks')
+  'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', 'hosts', 'methods', 'paths', 'networks', 'quota_period',
+  'quota_used')
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
 local expected, is_preview = #ARGV > 7 and ARGV[7] ~= '' and ARGV[7] or nil, #ARGV > 8
 if moved_to then

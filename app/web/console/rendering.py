@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import gevent
 from flask import redirect, render_template, request, stream_template, url_for
 from werkzeug.sansio.response import Response
 
 from app.core.bulk_reports import Report
 from app.core.changes import Change
 from app.core.durability import Durability
+from app.pauses import paced
 from app.services import services
 from app.web import forms
 from app.web.messages import log_durability
 
 Shown = str | tuple[str, int]
 
-_PIECES_AT_ONCE = 64
 _SHOWN_AFTER_A_CHANGE = {Durability.UNCONFIRMED, Durability.NO_FILE}
 _SHOWN_ON_THE_FIRST_PAGE = {Durability.NO_FILE, Durability.UNTOLD}  # these hold for every change
 
 
 def render(template: str, now_s: int | None = None, **context: Any) -> str:
-    """Render *template*, yielding to other greenlets in between, because a long table takes a while."""
+    """Render *template*, with pauses for other requests, because a long table takes a while."""
     settings = services().settings
     now = services().registry.now_s if now_s is None else now_s
-    pieces = []
-    for piece in stream_template(template, settings=settings, now=now, **context):
-        pieces.append(piece)
-        if len(pieces) % _PIECES_AT_ONCE == 0:
-            gevent.sleep(0)
-    return "".join(pieces)
+    return "".join(paced(stream_template(template, settings=settings, now=now, **context)))
 
 
 def problem(status: int, message: str) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from app.core.search import Found, InvalidQueryError, may_be_secret
 from app.core.standing import Standing, standing
 from app.core.tokens import Token
 from app.core.usage import Usage
+from app.pauses import paced
 from app.services import services
 from app.web import listing, parameters
 from app.web.console.bars import Bars, bars
@@ -87,7 +88,7 @@ def _refuse(sent: Mapping[str, str], problems: Mapping[str, str]) -> Shown:
 
 def _rows(tokens: Sequence[Token], usages: Sequence[Usage], now_s: int) -> Iterator[Row]:
     counts = Counter(token.id for token in tokens)
-    for token, usage in zip(tokens, usages, strict=True):
+    for token, usage in paced(zip(tokens, usages, strict=True)):
         is_clear = not token.fault and counts[token.id] == 1
         yield Row(token, token.id if is_clear else token.digest, standing(token, now_s, usage), bars(usage))
 
