@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import gevent
 from gevent import socket
@@ -32,3 +33,11 @@ def test_connections_are_read_during_long_work() -> None:
 
     assert number == 49
     assert read_at is not None
+
+
+def test_no_other_pauses() -> None:
+    """Nothing yields by a sleep of 0, in which no connection is read."""
+    modules = [*(Path(__file__).parents[1] / "app").rglob("*.py")]
+
+    assert modules
+    assert [str(module) for module in modules if "sleep(0)" in module.read_text("utf-8")] == []
