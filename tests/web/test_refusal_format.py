@@ -77,8 +77,8 @@ def test_without_bearer() -> None:
 
 
 def test_documented_codes() -> None:
-    """docs/clients.md lists every body with its status, type and code, and no other."""
-    text = (ROOT / "docs/clients.md").read_text("utf-8")
+    """docs/recipes/README.md lists every body with its status, type and code, and no other."""
+    text = (ROOT / "docs/recipes/README.md").read_text("utf-8")
     rows = {row for row in text.splitlines() if row.startswith("| `") and row.count("|") == 5}
 
     assert {_row(verdict) for verdict in REFUSALS} == rows
