@@ -17,9 +17,9 @@ from devkit.certificate import Certificate
 from devkit.helm import CHART, Object, Objects, objects
 from devkit.kubernetes import shell
 from devkit.kubernetes_api import KubernetesAPI
+from devkit.pages import script
 from devkit.process import ROOT
 from devkit.programs import program
-from tests.e2e.test_commands import script
 
 pytestmark = pytest.mark.e2e
 

@@ -13,10 +13,10 @@ import yaml  # type: ignore[import-untyped]
 
 from devkit.backend import Backend
 from devkit.http import Answer, bearer
+from devkit.pages import run
 from devkit.ports import free_port
 from devkit.proxies import HOST, EventsBackend, LabeledTraefik, Traefik, recipe
 from devkit.service import Gunicorn
-from tests.e2e.test_commands import run
 from tests.e2e.test_proxies import counters
 
 pytestmark = pytest.mark.e2e

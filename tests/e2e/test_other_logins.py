@@ -9,10 +9,10 @@ import pytest
 
 from devkit.backend import Backend, EchoHandler, Seen
 from devkit.http import Headers
+from devkit.pages import run
 from devkit.proxies import Change, Traefik, recipe, unchanged
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
-from tests.e2e.test_commands import run
 
 pytestmark = pytest.mark.e2e
 

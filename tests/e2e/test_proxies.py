@@ -11,6 +11,7 @@ import pytest
 
 from devkit.capture import send
 from devkit.http import Connection, Headers, bearer, call
+from devkit.pages import run
 from devkit.ports import free_port
 from devkit.proxies import (
     HOST,
@@ -25,7 +26,6 @@ from devkit.proxies import (
 )
 from devkit.service import Gunicorn
 from devkit.subrequests import clients
-from tests.e2e.test_commands import run
 
 pytestmark = pytest.mark.e2e
 

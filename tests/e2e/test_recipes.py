@@ -19,12 +19,12 @@ from app.core.fields import FIELDS
 from devkit.backend import Backend, EchoHandler, Seen
 from devkit.commands import app_on
 from devkit.http import Connection, bearer
+from devkit.pages import run
 from devkit.process import ROOT
 from devkit.proxies import HOST, Traefik, recipe
 from devkit.redis_server import RedisServer
 from devkit.server import read_body
 from devkit.service import PEPPER, Gunicorn, record_key
-from tests.e2e.test_commands import run
 
 pytestmark = pytest.mark.e2e
 
