@@ -17,6 +17,7 @@ import yaml  # type: ignore[import-untyped]
 
 from app import create_app
 from devkit.builders import make_settings
+from scripts import run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -134,6 +135,17 @@ def test_traefik_to_start_with() -> None:
 
     assert pinned
     assert f"pip install {pinned[0]}\n" in (ROOT / "docs/start.md").read_text("utf-8")
+
+
+def test_first_output_to_expect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/start.md shows the beginning of what `make run` prints."""
+    monkeypatch.chdir(tmp_path)  # where there is no .env
+    run._greet("http://127.0.0.1:8000", {"ADMIN_PASS": "…"})
+    [(_, shown), *_] = examples((ROOT / "docs/start.md").read_text("utf-8"), "text")
+
+    assert capsys.readouterr().out.lstrip().replace("User        …", "User        admin").startswith(shown)
 
 
 def test_middleware_to_start_with() -> None:
