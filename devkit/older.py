@@ -19,6 +19,7 @@ from devkit.traefik import Balancer
 from devkit.waiting import until
 
 _PARTS = ("app", "wsgi.py", "gunicorn.conf.py")
+NO_HISTORY = "is not in this checkout"
 _ENOUGH = 15  # requests between two steps
 
 
@@ -34,7 +35,7 @@ def extract(commit: str, tree: Path) -> None:
         done = subprocess.run([*git, "archive", commit, *_PARTS], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"").decode(errors="replace").strip()
-        raise NoHistoryError(f"commit {commit} is not in this checkout: {said or error}") from error
+        raise NoHistoryError(f"commit {commit} {NO_HISTORY}: {said or error}") from error
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(tree, filter="data")
 
