@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import CodeType
 
 from flask import Flask
-from jinja2 import BytecodeCache
+from jinja2 import BytecodeCache, Environment
 from jinja2.bccache import Bucket
 
 from app.web import filters
@@ -19,6 +19,10 @@ class _Codes(BytecodeCache):
 
     def __init__(self) -> None:
         self._codes: dict[tuple[str, str], CodeType | None] = {}
+
+    def get_bucket(self, environment: Environment, name: str, _: str | None, source: str) -> Bucket:
+        # The name of the file would be part of the key, and jinja2 fails if it is not UTF-8.
+        return super().get_bucket(environment, name, None, source)
 
     def load_bytecode(self, bucket: Bucket) -> None:
         bucket.code = self._codes.get((bucket.key, bucket.checksum))

@@ -66,6 +66,15 @@ def test_checks() -> None:
     assert set(workflow[True]) == {"push", "pull_request"}
 
 
+def test_history() -> None:
+    """The tests of upgrades find the earlier commits that they start; skipping them would fail the run."""
+    (checkout,) = [
+        step for step in read(GITHUB / "workflows/ci.yml")["jobs"]["check"]["steps"] if "uses" in step
+    ]
+
+    assert checkout["with"]["fetch-depth"] == 0
+
+
 def test_release() -> None:
     """A tag of a version builds an image with an SBOM and its provenance, and then creates the release."""
     workflow = read(GITHUB / "workflows/release.yml")
