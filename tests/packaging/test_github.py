@@ -35,6 +35,13 @@ def read(path: Path) -> Any:
     return yaml.safe_load(path.read_text("utf-8"))
 
 
+def script(job: str, step: str) -> str:
+    """Return the commands of a step of the workflow that releases."""
+    steps = read(GITHUB / "workflows/release.yml")["jobs"][job]["steps"]
+    (found,) = [one["run"] for one in steps if one.get("name") == step]
+    return str(found)
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_rights(path: Path) -> None:
     """A workflow has no rights, and each job those that it needs; each ends."""
@@ -71,13 +78,6 @@ def test_checks() -> None:
 
     assert [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step] == [".ci/run"]
     assert set(workflow[True]) == {"push", "pull_request"}
-
-
-def script(job: str, step: str) -> str:
-    """Return the commands of a step of the workflow that releases."""
-    steps = read(GITHUB / "workflows/release.yml")["jobs"][job]["steps"]
-    (found,) = [one["run"] for one in steps if one.get("name") == step]
-    return str(found)
 
 
 def test_release() -> None:
