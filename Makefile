@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 PTH = @cp app/early.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command 'make lock'
+# The image is built for two architectures, where each locked package needs a wheel for its Python.
+IMAGE_PYTHON = $(shell sed -n 's/^ARG PYTHON_IMAGE=python:\([0-9.]*\)-.*/\1/p' Dockerfile)
 
 # Three processes, because most tests wait for servers; each takes whole files, so that a server is started once.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
@@ -66,6 +68,11 @@ lock: .venv/.dev ## Write requirements*.txt from requirements*.in (ARGS=--upgrad
 	  $(LOCK) $(ARGS) $$set.in --output-file $$set.txt || exit 1; \
 	done
 	$(LOCK) $(ARGS) --no-deps requirements-kubernetes.in --output-file requirements-kubernetes.txt
+	for machine in x86_64 aarch64; do \
+	  $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+	    --python-version $(IMAGE_PYTHON) --platform manylinux_2_28_$$machine --platform manylinux2014_$$machine \
+	    --dest .venv/wheels -r requirements.txt || exit 1; \
+	done
 
 docs: .venv/.dev ## Write the settings and the fields into the documents, and .env.example
 	$(BIN)/python scripts/docs.py

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from app.version import NAME
 from devkit.ports import free_port
 from devkit.process import ROOT
 from devkit.server import Server
@@ -85,7 +89,7 @@ def test_stages() -> None:
 
 def test_pinned_base(tmp_path: Path) -> None:
     """The linter also accepts a base image pinned in the way that CONTRIBUTING.md describes."""
-    line = "ARG PYTHON_IMAGE=python:3.13-slim"
+    line = f"ARG {arguments('ARG')[0].partition('@')[0]}"
     assert f"{line}@sha256:" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     (tmp_path / "Dockerfile").write_text(re.sub(f"{line}.*", f"{line}@sha256:{'0' * 64}", TEXT))
 
@@ -97,6 +101,56 @@ def test_install() -> None:
     (install,) = [run for run in arguments("RUN") if "pip --python" in run]
 
     assert " --require-hashes --only-binary :all: --requirement requirements.txt" in install
+
+
+def test_architectures() -> None:
+    """`make lock` fails without a wheel for each architecture of the image and for the Python in it."""
+    command = ["make", "-n", "-W", "requirements-dev.txt", "lock"]
+    lock = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    python = re.search(r"python:(3\.\d+)-slim", arguments("ARG")[0])
+
+    assert python
+    assert "for machine in x86_64 aarch64; do" in lock
+    assert f"--require-hashes --only-binary :all: \\\n    --python-version {python[1]} --platform" in lock
+
+
+def prepare(root: Path, umask: int) -> None:
+    """Write what the build stage is about to compile below *root*: a checkout with *umask*, and a package."""
+    app = root / "service/srv/app"
+    app.mkdir(parents=True)
+    for name in ("early.pth", "version.py", "listening.py"):
+        shutil.copyfile(ROOT / "app" / name, app / name)
+        (app / name).chmod(0o666 & ~umask)
+    app.chmod(0o777 & ~umask)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True)
+    (root / "venv/lib/package.py").write_text("NAMES = frozenset({'a', 'b', 'c'})\n")
+    os.utime(root / "venv/lib/package.py", (umask, umask))
+
+
+def compiled(root: Path, umask: int) -> dict[str, tuple[int, float, str]]:
+    """Return mode, time and digest of all files that the build stage makes of a checkout with *umask*."""
+    prepare(root, umask)
+    (run,) = [run for run in arguments("RUN") if "compileall" in run]
+    script = re.sub(r"(?<![\w/])/(?=venv|packages|service)", f"{root}/", run)
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", script], cwd=root / "service/srv", env=env, check=True)
+    found = [path for top in ("packages", "service") for path in (root / top).rglob("*")]
+    stats = {path: path.lstat() for path in found}
+    digests = {path: sha256(path.read_bytes()).hexdigest() for path in found if path.is_file()}
+    shutil.rmtree(root)
+    return {str(path): (stat.st_mode, stat.st_mtime, digests.get(path, "")) for path, stat in stats.items()}
+
+
+def test_reproducible(tmp_path: Path) -> None:
+    """The same files give the same layers, whatever their umask and times, and anyone can read them."""
+    one, other = (compiled(tmp_path / "root", umask) for umask in (0o022, 0o077))
+    (install,) = [run for run in arguments("RUN") if "pip --python" in run]
+
+    assert one == other
+    assert {time for _, time, _ in one.values()} == {0}
+    assert all(mode & 0o044 == 0o044 for mode, _, _ in one.values())
+    assert sum(name.endswith(".pyc") for name in one) == 3
+    assert " --no-compile " in install
 
 
 def test_user() -> None:
@@ -122,12 +176,18 @@ def test_contents() -> None:
 
 
 def test_labels() -> None:
-    """The image has OCI labels for its title, version and license."""
-    title, version = 'org.opencontainers.image.title="acl-auth-service"', 'image.version="${VERSION}"'
+    """The image has OCI labels; those that a build decides are arguments of it."""
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.*?)"(?= |$)', arguments("LABEL")[0]))
 
-    assert title in arguments("LABEL")[0]
-    assert version in arguments("LABEL")[0]
-    assert 'licenses="MIT"' in arguments("LABEL")[0]
+    assert labels.pop("description")
+    assert labels == {
+        "title": NAME,
+        "licenses": "MIT",
+        "version": "${VERSION}",
+        "revision": "${REVISION}",
+        "source": "${SOURCE}",
+        "documentation": "${SOURCE:+${SOURCE}#readme}",
+    }
 
 
 @pytest.mark.parametrize(("status", "unhealthy"), [(200, 0), (503, 1)])

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from app.version import VERSION
+from devkit.helm import CHART, RELEASE, helm
 from devkit.process import ROOT
+from devkit.programs import program
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
@@ -18,7 +25,7 @@ RIGHTS = {
     "release": {
         "notes": {"contents": "read"},
         "image": {"contents": "read", "packages": "write"},
-        "release": {"contents": "write"},
+        "release": {"contents": "write", "packages": "write"},
     },
 }
 
@@ -26,6 +33,13 @@ RIGHTS = {
 def read(path: Path) -> Any:
     """Return what a file in YAML says; it calls the key `on` true."""
     return yaml.safe_load(path.read_text("utf-8"))
+
+
+def script(job: str, step: str) -> str:
+    """Return the commands of a step of the workflow that releases."""
+    steps = read(GITHUB / "workflows/release.yml")["jobs"][job]["steps"]
+    (found,) = [one["run"] for one in steps if one.get("name") == step]
+    return str(found)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -78,12 +92,57 @@ def test_history() -> None:
 def test_release() -> None:
     """A tag of a version builds an image with an SBOM and its provenance, and then creates the release."""
     workflow = read(GITHUB / "workflows/release.yml")
-    image = "\n".join(step.get("run", "") for step in workflow["jobs"]["image"]["steps"])
+    image = script("image", "Build and push")
 
     assert workflow[True] == {"push": {"tags": ["v*"]}}
-    assert all(option in image for option in ("--push", "--sbom=true", "--provenance=mode=max"))
-    assert all(f"--build-arg {name}=" in image for name in ("VERSION", "REVISION"))
+    assert all(
+        option in image for option in ("--output type=registry", "--sbom=true", "--provenance=mode=max")
+    )
     assert [workflow["jobs"][name]["needs"] for name in ("image", "release")] == ["notes", "image"]
+
+
+def test_image() -> None:
+    """The image is built for both architectures, reproducibly, and with every build argument but the base."""
+    same = (
+        "--platform linux/amd64,linux/arm64 ",
+        '--build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" ',
+        ",rewrite-timestamp=true",
+    )
+    page = (ROOT / "docs/docker.md").read_text("utf-8").split("**Reproducible.**")[1]
+    image = script("image", "Build and push")
+    given = re.findall(r"--build-arg (\w+)=", image)
+    declared = re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+
+    assert all(option in image and option in page for option in same)
+    assert {*given, "PYTHON_IMAGE"} == {*declared, "SOURCE_DATE_EPOCH"}
+
+
+@pytest.fixture(name="package")
+def _package(tmp_path: Path) -> Path:
+    """Package the chart with the commands of the workflow, in a copy."""
+    shutil.copytree(CHART, tmp_path / "deploy/helm")
+    path = f"{Path(program('helm')).parent}:{os.environ['PATH']}"
+    env = {"PATH": path, "IMAGE": "ghcr.io/Someone/Gate", "GITHUB_REF_NAME": f"v{VERSION}"}
+    command = ["bash", "-ec", script("release", "Package the chart")]
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, stdout=subprocess.DEVNULL)
+    return tmp_path / f"acl-auth-service-{VERSION}.tgz"
+
+
+def test_chart(package: Path) -> None:
+    """The packaged chart prints what the directory prints, with the image that the same release pushed."""
+    image = {"repository": "ghcr.io/someone/gate"}
+    name, _, *rest = RELEASE
+    with tarfile.open(package) as tar:
+        names = {member.partition("/")[2] for member in tar.getnames()}
+
+    assert names >= {"Chart.yaml", "values.yaml", "values.schema.json"}
+    assert helm("template", name, str(package), *rest) == helm("template", *RELEASE, values={"image": image})
+
+
+def test_chart_is_published() -> None:
+    """The chart goes to the registry and to the release."""
+    assert "helm push acl-auth-service-*.tgz " in script("release", "Push the chart")
+    assert " acl-auth-service-*.tgz " in script("release", "Create the release")
 
 
 def test_updates() -> None:
