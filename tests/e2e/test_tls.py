@@ -18,6 +18,7 @@ from devkit.programs import program
 from devkit.redis_server import RedisServer
 from devkit.sentinels import PATIENT, SERVICE, Sentinel
 from devkit.service import Gunicorn
+from devkit.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -83,6 +84,9 @@ def works(**settings: object) -> bool:
         if gunicorn.page("/healthz").status == 503:
             assert gunicorn.auth("x" * 20).status == 503
             return False
+        until(
+            lambda: gunicorn.page().status == 200
+        )  # a busy machine may take longer to connect than a page waits
         tokens = [gunicorn.issue("a.test") for _ in range(6)]
         return {gunicorn.auth(token).status for token in tokens} == {200}
 
