@@ -178,7 +178,7 @@ def smoke(command: Path, port: int, *arguments: str) -> tuple[int, str]:
 
 
 def test_smoke(tmp_path: Path) -> None:
-    """The smoke test passes on what ships, fails if /auth is public, and leaves no token behind."""
+    """The smoke test passes on what ships and leaves no token behind; it fails where there is no proxy."""
     prepare(tmp_path)
     localize(tmp_path)
     server = Container(tmp_path, f"{network()}.2")
