@@ -184,17 +184,18 @@ def check_monitoring(stack: Stack, port: int, targets: int) -> None:
     with stack.token() as secret:
         expect("a good token is allowed", stack.get(secret).status, OK)
 
-    def query(text: str) -> Any:
-        answer = call(port, "localhost", f"/api/v1/query?query={text}")
-        return json.loads(answer.text)["data"]["result"] if answer.status == OK else []
+    def ask(path: str) -> Any:
+        answer = call(port, "localhost", f"/api/v1/{path}")
+        return json.loads(answer.text)["data"] if answer.status == OK else {}
 
-    wait(
-        f"Prometheus reaches {targets} of {targets} replicas",
-        lambda: len(query("acl_auth_redis_up==1")) == targets,
-    )
-    wait("Prometheus counts decisions", lambda: query("sum(acl_auth_decisions_total)>0"))
-    rules = json.loads(call(port, "localhost", "/api/v1/rules").text)["data"]["groups"]
-    expect("Prometheus has the alerts", [group["name"] for group in rules], ["acl-auth-service"])
+    def health() -> list[str]:
+        return [target["health"] for target in ask("targets?state=active").get("activeTargets", [])]
+
+    wait(f"Prometheus reaches {targets} of {targets} replicas", lambda: health() == ["up"] * targets)
+    counted = "query?query=sum(acl_auth_decisions_total)>0"
+    wait("Prometheus counts decisions", lambda: ask(counted).get("result"))
+    groups = [group["name"] for group in ask("rules").get("groups", [])]
+    expect("Prometheus has the alerts", groups, ["acl-auth-service"])
 
 
 def check_grafana(stack: Stack, port: int) -> None:
