@@ -65,9 +65,17 @@ def valkey_binary() -> str:
 
 
 def shipped_redis(*, rights: bool = True) -> list[str]:
-    """Return the options of Redis in docker-compose.yml except its directory, with *rights* or without."""
+    """Return the options of Redis in docker-compose.yml except its directory.
+
+    With *rights*, the user default has those of the service, without a password.
+    """
     stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
     options: list[str] = stack["services"]["redis"]["command"]
     at = options.index("--dir")
     options = options[:at] + options[at + 2 :]
-    return options if rights else options[: options.index("--user")]
+    return [*options, "--user", "default", "on", "nopass", *_shipped_rights()] if rights else options
+
+
+def _shipped_rights() -> list[str]:
+    rules = (ROOT / "deploy/compose/redis.acl").read_text("utf-8")
+    return rules.split("\nuser acl-auth on #$redis_password ")[1].partition("\n")[0].split()

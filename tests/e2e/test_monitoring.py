@@ -40,7 +40,9 @@ class Prometheus(Process):
         config = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config["rule_files"] = [str(MONITORING / name) for name in config["rule_files"]]
-        config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{target}"]
+        job = config["scrape_configs"][0]
+        job["static_configs"][0]["targets"] = [f"127.0.0.1:{target}"]
+        del job["dns_sd_configs"]  # which needs a name server
         path = self.dir / "prometheus.yml"
         path.write_text(yaml.safe_dump(config))
         options = {

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import yaml  # type: ignore[import-untyped]
 
 from app.settings import Settings
 from devkit.backend import Backend
+from devkit.compose import prepare
 from devkit.http import Answer, call
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
 
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = STACK["services"]
+GRAFANA = ROOT / "deploy/compose/grafana"
 ROUTES = (ROOT / "deploy/traefik/routes.yml").read_text("utf-8")
 SETTINGS = {name.upper() for name in Settings.__dataclass_fields__}
 SECRETS = {name.upper() for name, f in Settings.__dataclass_fields__.items() if f.metadata["secret"]}
@@ -31,10 +34,11 @@ class ShippedTraefik(Process):
 
     name = "traefik"
 
-    def __init__(self, backend: int) -> None:
+    def __init__(self, backend: int, auth: int = 0) -> None:
         super().__init__()
         self.port = free_port()
-        routes = re.sub(r"http://(auth:8000|whoami:80)", f"http://127.0.0.1:{backend}", ROUTES)
+        routes = ROUTES.replace("http://whoami:80", f"http://127.0.0.1:{backend}")
+        routes = routes.replace("http://auth:8000", f"http://127.0.0.1:{auth or backend}")
         (self.dir / "routes.yml").write_text(routes)
         local = {":8080": f"127.0.0.1:{self.port}", "/etc/traefik/dynamic": str(self.dir)}
         flags = [flag.partition("=") for flag in SERVICES["traefik"]["command"]]
@@ -64,15 +68,11 @@ def traefik(backend: Backend) -> Iterator[ShippedTraefik]:
         yield running
 
 
-def make_secrets(directory: Path, **given: str) -> str:
+def make_secrets(directory: Path, profiles: str = "", **given: str) -> str:
     """Write *given* to files in *directory*, run the secrets service there, and return its output."""
-    _, option, program, address = SERVICES["secrets"]["command"]
     for name, value in given.items():
         (directory / name).write_text(value)
-    done = subprocess.run(
-        [sys.executable, option, program, address], cwd=directory, env={}, capture_output=True, check=True
-    )
-    return done.stdout.decode()
+    return prepare(directory, profiles)
 
 
 def settings_from(directory: Path) -> Settings:
@@ -104,25 +104,100 @@ def test_user(name: str) -> None:
     assert not user.startswith(("0", "root"))
 
 
-def test_only_traefik_publishes_a_port() -> None:
-    """Only Traefik publishes a port, and only on loopback."""
+def test_published_ports() -> None:
+    """Traefik publishes a port, and so do the services of the profile `monitoring`, all on loopback."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert published == {"traefik": ["127.0.0.1:${PORT:-8080}:8080"]}
+    assert published == {
+        "traefik": ["127.0.0.1:${PORT:-8080}:8080"],
+        "prometheus": ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
+    }
+
+
+def test_profiles() -> None:
+    """Without a profile, the stack has the services of its first version; each profile only adds some."""
+    members: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        for profile in service.get("profiles", [""]):
+            members.setdefault(profile, set()).add(name)
+
+    assert members == {
+        "": {"traefik", "auth", "secrets", "redis", "whoami"},
+        "ha": {"auth-2", "redis-2", "sentinel-1", "sentinel-2", "sentinel-3"},
+        "monitoring": {"prometheus", "grafana"},
+    }
+    plain = members.pop("")
+    assert all(set(SERVICES[name].get("depends_on", {})) <= plain for name in plain)
 
 
 def test_networks() -> None:
-    """Redis shares a network with the service only, and the service with Traefik only."""
+    """Redis shares a network with the service only, and the service with Traefik and Prometheus only."""
     members = {n: {s for s in SERVICES if n in SERVICES[s].get("networks", [])} for n in STACK["networks"]}
 
     assert members == {
         "backends": {"traefik", "whoami"},
-        "auth": {"traefik", "auth"},
-        "data": {"auth", "redis"},
+        "auth": {"traefik", "auth", "auth-2"},
+        "redis": {"auth", "auth-2", "redis", "redis-2", "sentinel-1", "sentinel-2", "sentinel-3"},
+        "metrics": {"auth", "auth-2", "prometheus"},
+        "monitoring": {"prometheus", "grafana"},
     }
-    assert STACK["networks"]["auth"]["internal"]
-    assert STACK["networks"]["data"]["internal"]
+    assert all(STACK["networks"][name]["internal"] for name in ("auth", "redis", "metrics"))
     assert SERVICES["secrets"]["network_mode"] == "none"
+
+
+def test_addresses() -> None:
+    """Redis and the sentinels have addresses of their own, outside the range that Docker assigns from."""
+    fixed = [
+        service["networks"]["redis"]["ipv4_address"]
+        for service in SERVICES.values()
+        if service.get("image", "").startswith("redis:")
+    ]
+
+    assert fixed == [f"${{REDIS_NETWORK:-10.213.77}}.{number}" for number in (2, 3, 11, 12, 13)]
+    assert STACK["networks"]["redis"]["ipam"]["config"] == [
+        {"subnet": "${REDIS_NETWORK:-10.213.77}.0/24", "ip_range": "${REDIS_NETWORK:-10.213.77}.128/25"}
+    ]
+
+
+def test_second_replica() -> None:
+    """The second replica differs in its networks only, and Traefik finds it under the name of the first."""
+    first, second = SERVICES["auth"], dict(SERVICES["auth-2"])
+
+    assert second.pop("profiles") == ["ha"]
+    assert second.pop("networks")["auth"] == {"aliases": ["auth"]}
+    assert second == {name: value for name, value in first.items() if name != "networks"}
+    assert SERVICES["redis-2"]["command"] == SERVICES["redis"]["command"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_limits(name: str) -> None:
+    """Every container has a limit of memory and of processes; that of Redis leaves room for a fork."""
+    size = re.fullmatch(r"(\d+)m", SERVICES[name]["mem_limit"])
+    command = SERVICES[name].get("command") or []
+
+    assert size
+    assert 0 < SERVICES[name]["pids_limit"] <= 512
+    if "--maxmemory" in command:
+        assert int(size[1]) > 2 * int(command[command.index("--maxmemory") + 1].removesuffix("mb"))
+
+
+def test_monitoring() -> None:
+    """Prometheus scrapes both replicas, and Grafana finds Prometheus and the dashboard."""
+    read = {path.name: yaml.safe_load(path.read_text("utf-8")) for path in GRAFANA.glob("*/*.yml")}
+    source = read["prometheus.yml"]["datasources"][0]
+    dashboards = read["acl-auth-service.yml"]["providers"][0]["options"]["path"]
+    scraped = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text("utf-8"))
+    job = scraped["scrape_configs"][0]
+
+    assert job["static_configs"][0]["targets"] == ["auth:8000"]
+    assert job["dns_sd_configs"] == [{"names": ["auth-2"], "type": "A", "port": 8000}]
+    assert (source["url"], source["type"]) == ("http://prometheus:9090", "prometheus")
+    assert source["jsonData"]["timeInterval"] == scraped["global"]["scrape_interval"]
+    assert f"./deploy/monitoring:{dashboards}:ro,z" in SERVICES["grafana"]["volumes"]
+    assert "./deploy/monitoring:/etc/prometheus:ro,z" in SERVICES["prometheus"]["volumes"]
+    for image in (SERVICES[name]["image"] for name in ("prometheus", "grafana")):
+        assert re.search(r":v?\d+\.\d+\.\d+$", image)
 
 
 def test_docker_socket() -> None:
@@ -136,6 +211,7 @@ def test_environment() -> None:
 
     assert set(environment) - {f"{name}_FILE" for name in SECRETS} <= SETTINGS - SECRETS
     assert not {name for service in SERVICES.values() for name in service.get("environment", {})} & SECRETS
+    assert not [name for name in SERVICES["grafana"]["environment"] if name.endswith("PASSWORD")]
     assert not SECRETS & set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text("utf-8")))
 
 
@@ -168,6 +244,7 @@ def test_order() -> None:
 
     assert auth["secrets"]["condition"] == "service_completed_successfully"
     assert auth["redis"]["condition"] == traefik["auth"]["condition"] == "service_healthy"
+    assert SERVICES["redis"]["depends_on"]["secrets"]["condition"] == "service_completed_successfully"
     assert "healthcheck" in SERVICES["redis"]
 
 
@@ -179,17 +256,29 @@ def test_redis_persistence() -> None:
     assert options["--appendonly"] == "yes"
     assert options["--appendfsync"] == "everysec"
     assert options["--maxmemory-policy"] == "noeviction"
-    assert SERVICES["redis"]["volumes"] == ["redis:/data"]
+    assert SERVICES["redis"]["volumes"] == ["redis:/data", "secrets:/secrets:ro"]
 
 
 def test_first_start_creates_secrets(tmp_path: Path) -> None:
-    """The first start creates secrets that the service accepts and only their owner can read."""
+    """The first start creates secrets that the service accepts and only their owner can read.
+
+    The containers of other users are in its group, and can open what is meant for them but list nothing.
+    """
     make_secrets(tmp_path)
     settings = settings_from(tmp_path)
+    shared = {"grafana_password", "redis.acl", "redis.conf", "sentinel.conf", "sentinels.acl"}
 
-    assert len(settings.pepper) == 64
+    assert len(settings.pepper) == len(settings.redis_password) == 64
     assert len(settings.admin_pass) >= 20
-    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {
+        file.name: 0o640 if file.name in shared else 0o600 for file in tmp_path.iterdir()
+    }
+    assert tmp_path.stat().st_mode & 0o777 == 0o710
+    assert [n for n in SERVICES if SERVICES[n].get("group_add")] == [
+        n
+        for n in SERVICES
+        if "build" not in SERVICES[n] and "secrets:/secrets:ro" in SERVICES[n].get("volumes", [])
+    ]
 
 
 def test_password_is_shown_once(tmp_path: Path) -> None:
@@ -205,10 +294,63 @@ def test_password_is_shown_once(tmp_path: Path) -> None:
 def test_secrets_stay(tmp_path: Path) -> None:
     """A second start leaves the secrets unchanged."""
     make_secrets(tmp_path)
-    before = settings_from(tmp_path)
+    before = {file.name: file.read_text() for file in tmp_path.iterdir()}
     make_secrets(tmp_path)
 
-    assert settings_from(tmp_path) == before
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == before
+
+
+def test_secrets_of_an_older_stack(tmp_path: Path) -> None:
+    """Secrets of a stack without a password for Redis stay, and it gets one."""
+    older = {
+        "pepper": "p" * 64,
+        "pepper_previous": "",
+        "admin_user": "admin",
+        "admin_pass": "of the operator",
+    }
+    make_secrets(tmp_path, **{name: value + "\n" for name, value in older.items()})
+    settings = settings_from(tmp_path)
+
+    assert (settings.pepper, settings.admin_pass) == (older["pepper"], older["admin_pass"])
+    assert len(settings.redis_password) == 64
+
+
+def test_address_of_redis(tmp_path: Path) -> None:
+    """The service asks the sentinels with the profile `ha`, alone or not, and else the one server."""
+    make_secrets(tmp_path)
+    assert settings_from(tmp_path).redis.server == ("redis", 6379)
+
+    make_secrets(tmp_path, "monitoring,ha")
+    location = settings_from(tmp_path).redis
+    assert [host for host, _ in location.addresses] == [f"10.213.77.{number}" for number in (11, 12, 13)]
+    assert location.service in (tmp_path / "sentinel.conf").read_text()
+
+
+def test_back_to_one_server(tmp_path: Path) -> None:
+    """A stack that had a replica does not start without it, because the first server may have old data."""
+    make_secrets(tmp_path, "ha")
+    before = (tmp_path / "redis_url").read_text()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make_secrets(tmp_path)
+    assert b"COMPOSE_PROFILES=ha" in refused.value.stderr
+    assert (tmp_path / "redis_url").read_text() == before
+
+    (tmp_path / "redis_url").unlink()
+    make_secrets(tmp_path)
+    assert settings_from(tmp_path).redis.server
+
+
+def test_passwords_in_configurations(tmp_path: Path) -> None:
+    """Redis has its users' passwords as hashes, and no file of others has the password of the service."""
+    make_secrets(tmp_path)
+    passwords = {name: (tmp_path / name).read_text().strip() for name in ("redis_password", "ha_password")}
+
+    for name in ("redis.acl", "sentinels.acl"):
+        text = (tmp_path / name).read_text()
+        assert all(f" #{sha256(password.encode()).hexdigest()} " in text for password in passwords.values())
+        assert not [password for password in passwords.values() if password in text]
+    for name in ("redis.conf", "sentinel.conf"):
+        assert passwords["redis_password"] not in (tmp_path / name).read_text()
 
 
 def test_own_secrets(tmp_path: Path) -> None:
