@@ -94,7 +94,7 @@ def main(address: str, profiles: str, network: str) -> None:
     for name, text in (own_secrets() | passwords | url | configurations(passwords, network)).items():
         write(name, text)
         Path("new_" + name).unlink(missing_ok=True)
-    # The group of this user can open files whose names it knows; all that are not shared are for this user alone.
+    # This user's group can open files whose names it knows; all that are not shared are for this user alone.
     os.chown(".", -1, os.getgid())
     Path().chmod(0o710)
 
