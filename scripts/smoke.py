@@ -112,7 +112,11 @@ class Stack:
         try:
             yield token["token"]
         finally:
-            self.api(f"/tokens/{token['id']}", method="DELETE")
+            deleted = {NO_CONTENT, NOT_FOUND}
+            wait(
+                "a token is deleted",
+                lambda: self.api(f"/tokens/{token['id']}", method="DELETE").status in deleted,
+            )
         expect("a deleted token is refused", self.get(token["token"]).status, UNAUTHORIZED)
 
     def role(self, server: str) -> str:
