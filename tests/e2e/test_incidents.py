@@ -153,7 +153,7 @@ def test_lost_pepper(service: Gunicorn, server: RedisServer) -> None:
         lines = (other.dir / "new-secrets.jsonl").read_text()
         assert all(secrets_in(line) for line in lines.splitlines())
         [new] = [token for token in map(json.loads, lines.splitlines()) if token["comment"] == "kept"]
-        assert [other.auth(each, HOST).status for each in (secret, new["token"])] == [401, 200]
+        assert [other.decided(each, HOST) for each in (secret, new["token"])] == [401, 200]
 
 
 @cli
