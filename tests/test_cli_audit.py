@@ -54,7 +54,7 @@ def test_sentences(log: Log) -> None:
     assert ends[2].startswith(f"{me} rotated token {log.name}; its old secret is valid until 2")
     assert (
         ends[3] == f"{me} changed 2 fields of token {log.name}: "
-        "comment from first to last; rate_limit_max from none to 5"
+        "comment from first to last; rate_limit_max from the default to 5"
     )
     assert ends[4] == f"{me} created token {log.name} for a.test: comment first"
     assert len(ends) == 5

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from app.core.audit import CUT, Action, Entry, Via
+from app.core.fields import FIELDS
 
 _MOST_HOSTS = 3
 _MOST_CHARS = 80
@@ -61,16 +62,17 @@ def told(entry: Entry) -> Told:
 
 
 def _changed(entry: Entry, name: str, old: Any, new: Any) -> Changed:
-    before = None if entry.action == Action.CREATE else _text(old)
-    return Changed(name, before, None if entry.action == Action.DELETE else _text(new))
+    blank = "the default" if name in FIELDS and FIELDS[name].setting else "none"
+    before = None if entry.action == Action.CREATE else _text(old, blank)
+    return Changed(name, before, None if entry.action == Action.DELETE else _text(new, blank))
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, blank: str) -> str:
     if isinstance(value, bool):
         return f"{value}".lower()
     if isinstance(value, list):
-        return ", ".join(value) or "none"
-    return "none" if value in {None, ""} else f"{value}"
+        return ", ".join(value) or blank
+    return blank if value in {None, ""} else f"{value}"
 
 
 def _created(changes: Changes) -> _Said:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from app.core import moments
 from app.core.durations import distance
 from app.core.ended import EndedToken, Ending
-from app.core.text import grouped
+from app.core.text import grouped, plural
 from app.core.tokens import Status, Token
 from app.core.usage import Usage
 
@@ -86,7 +86,7 @@ def _over_quota(token: Token, now_s: int) -> str:
     if quota is None or quota.remaining:
         return ""
     return (
-        f"Its quota of {grouped(quota.max)} requests per {quota.period} is used up; "
+        f"Its quota of {grouped(quota.max)} {plural(quota.max, 'request')} per {quota.period} is used up; "
         f"it resets {_at(quota.resets_at, now_s)}."
     )
 

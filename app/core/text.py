@@ -63,4 +63,9 @@ def grouped(number: int) -> str:
 
 def counted(number: int, noun: str) -> str:
     """Return *number* and *noun*, with an s unless it is one of them."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {plural(number, noun)}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return *noun*, with an s unless *number* is 1."""
+    return noun if number == 1 else f"{noun}s"

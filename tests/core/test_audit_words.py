@@ -45,6 +45,7 @@ def sentence(action: str, old: dict[str, str], new: dict[str, str], via: str = V
         ),
         ("edit", HOSTS, {"hosts": "b.test"}, "ops changed hosts of X from a.test to b.test"),
         ("edit", {}, {"methods": "GET"}, "ops changed methods of X from none to GET"),
+        ("edit", {"rate_limit_max": "5"}, {}, "ops changed rate_limit_max of X from 5 to the default"),
         ("edit", {}, {"comment": "c" * 99}, f"ops changed comment of X; comment from none to {'c' * 99}"),
         (
             "edit",

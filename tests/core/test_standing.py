@@ -38,6 +38,7 @@ OFF: dict[str, Any] = {"fault": Fault.FIELDS, "enabled": False, "not_before": NO
             Word.OVER_QUOTA,
             "Its quota of 5\xa0000 requests per day is used up; it resets in ",
         ),
+        (USED_UP | {"quota_max": 1}, None, Word.OVER_QUOTA, "Its quota of 1 request per day is used up; "),
         (USED_UP | {"quota_used": Count(*bounds(DAY, NOW), 4999)}, None, Word.ACTIVE, "never"),
         (USED_UP | {"expires_at": NOW + 60}, None, Word.OVER_QUOTA, "resets"),
         (

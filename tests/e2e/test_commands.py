@@ -54,10 +54,12 @@ def test_tokens(service: Gunicorn) -> None:
     token = service.issue("app.example.com", ttl_seconds="86400")  # it is extended
     (service.dir / "token.txt").write_text(service.issue("file.test"))
     (service.dir / "key.txt").write_text("a-key-that-people-have-already\n")
-    printed = run(failing(script("docs/tokens.md")), service, ID=digest(token))
+    other = service.issue("other.test")
+    printed = run(failing(script("docs/tokens.md")), service, ID=digest(token), OTHER=digest(other))
 
     assert "file.test" in printed
     assert service.auth(token, "app.example.com").status == 401
+    assert service.auth(other, "other.test").status == 401
 
 
 def test_moving(service: Gunicorn) -> None:

@@ -124,9 +124,9 @@ def test_leaked_token_is_rotated(service: Gunicorn) -> None:
     """The other way ends the leaked secret as well, and keeps the token."""
     secret = service.issue(HOST)
     (service.dir / "leaked.txt").write_text(secret)
-    [command] = re.findall(r"`(tokens rotate [^`]*)`", (ROOT / INCIDENTS).read_text("utf-8"))
+    [command] = re.findall(r"`(\S+ --app wsgi tokens rotate [^`]*)`", (ROOT / INCIDENTS).read_text("utf-8"))
 
-    [new] = secrets_in(run(f".venv/bin/flask --app wsgi {command}", service))
+    [new] = secrets_in(run(command, service))
 
     assert [service.auth(each, HOST).status for each in (secret, new)] == [401, 200]
 

@@ -91,19 +91,29 @@ def test_start(api: KubernetesAPI, directory: Path) -> None:
     assert found(api, "Deployment", "auth-service")["spec"] == pods
 
 
-def test_new_pepper(api: KubernetesAPI, directory: Path) -> None:
-    """The two steps end with the new pepper, with the old one as the previous one, and with new pods."""
+def test_new_secrets(api: KubernetesAPI, directory: Path) -> None:
+    """The two steps end with the new pepper, with the old one as the previous one, and with new pods.
+
+    A new password for Redis restarts it as well.
+    """
     old = b64encode(b"the old pepper").decode()
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "auth-service-secrets"}}
     api.put(secret | {"data": {"pepper": old}}, default()["Deployment", "auth-service"])
+    api.put(secret | {"metadata": {"name": "redis-auth"}}, default()["StatefulSet", "redis"])
     run("Secrets", api, directory)
     changed = found(api, "Secret", "auth-service-secrets")["stringData"]
-    template = found(api, "Deployment", "auth-service")["spec"]["template"]
+    password = found(api, "Secret", "redis-auth")["stringData"]["password"]
+    templates = [
+        found(api, *place)["spec"]["template"]
+        for place in (("Deployment", "auth-service"), ("StatefulSet", "redis"))
+    ]
 
     assert b64encode(changed["pepper_previous"].encode()).decode() == old
     assert re.fullmatch("[0-9a-f]{64}", changed["pepper"])
     assert changed["pepper"] != changed["pepper_previous"]
-    assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
+    assert re.fullmatch("[0-9a-f]{64}", password)
+    for template in templates:
+        assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
 
 
 def test_plain(api: KubernetesAPI, directory: Path) -> None:
