@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 IMAGE_PYTHON = $(shell sed -n 's/^ARG PYTHON_IMAGE=python:\([0-9.]*\)-.*/\1/p' Dockerfile)
 
 # Three processes, because most tests wait for servers; each takes whole files, so that a server is started once.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 UNIT := tests/core tests/devkit $(wildcard tests/test_*.py)
