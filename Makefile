@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3
 # The image is built for two architectures, where each locked package needs a wheel for its Python.
 IMAGE_PYTHON = $(shell sed -n 's/^ARG PYTHON_IMAGE=python:\([0-9.]*\)-.*/\1/p' Dockerfile)
 
-# Three processes, because most tests wait for servers; each takes whole files, so that a server is started once.
+# Four processes, because most tests wait for servers; each takes whole files, so that a server is started once.
 PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
