@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from devkit.helm import Object
 from devkit.http import Answer, bearer, call
 from devkit.kubernetes_api import KubernetesAPI
+from devkit.pages import bash
 from devkit.ports import free_port
 from devkit.process import ROOT, Process
 from devkit.programs import program
@@ -112,17 +112,7 @@ def shell(commands: str, api: KubernetesAPI, directory: Path) -> str:
     config.write_text(_config(api))
     path = f"{Path(program('helm')).parent}:{Path(program('kubectl')).parent}:{os.environ['PATH']}"
     env = {"PATH": path, "HOME": str(directory), "KUBECONFIG": str(config)}
-    done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", commands],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return bash(commands, ROOT, env)
 
 
 def _config(api: KubernetesAPI) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
+from pathlib import Path
 from textwrap import dedent
 
 from devkit import forked
@@ -15,7 +17,9 @@ def blocks(page: str, language: str, section: str = "") -> list[str]:
     """Return the examples in *language* below a heading of *page*, or all of them, in lists too."""
     text = (ROOT / page).read_text("utf-8")
     if section:
-        text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+        _, heading, text = text.partition(f"\n## {section}\n")
+        assert heading, f"{page} has no {section}"
+        text = text.partition("\n## ")[0]
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return [dedent(code) for _, code in found]
 
@@ -34,11 +38,16 @@ def run(commands: str, service: Gunicorn, **variables: str) -> str:
     here[".venv/bin/flask"] = forked.flask()
     for documented, replacement in here.items():
         commands = commands.replace(documented, replacement)
+    return bash(commands, service.dir, service.env | {"COLUMNS": "80"} | variables, typed="y\n")
+
+
+def bash(commands: str, directory: Path, env: Mapping[str, str], typed: str = "") -> str:
+    """Run *commands* in *directory*, until one of them fails; return what they print."""
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", commands],
-        cwd=service.dir,
-        env=service.env | {"COLUMNS": "80"} | variables,
-        input="y\n",
+        cwd=directory,
+        env=env,
+        input=typed,
         capture_output=True,
         text=True,
         timeout=100,

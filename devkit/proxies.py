@@ -15,8 +15,9 @@ import yaml  # type: ignore[import-untyped]
 from devkit.backend import Backend, EchoHandler, Seen
 from devkit.docker_api import DockerApi
 from devkit.http import Answer, Headers, bearer, call
+from devkit.pages import blocks
 from devkit.ports import free_port
-from devkit.process import ROOT, Process
+from devkit.process import Process
 from devkit.programs import path_of
 
 HOST = "ollama.example.com"
@@ -25,13 +26,7 @@ Change = Callable[[str], str]
 
 def recipe(title: str, language: str, path: str, nth: int = 0) -> str:
     """Return the *nth* example in *language* on a page, below the heading *title* unless that is empty."""
-    text = (ROOT / path).read_text("utf-8")
-    if title:
-        section = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-        assert section, f"{path} has no {title}"
-        text = section[1]
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return found[nth]
+    return blocks(path, language, title)[nth]
 
 
 def unchanged(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devkit.process import ROOT
+from devkit.pages import script
 from devkit.service import ADMIN_PASS, ADMIN_USER, Gunicorn
 
 pytestmark = [
@@ -21,12 +21,11 @@ pytestmark = [
 
 def test_examples(service: Gunicorn, tmp_path: Path) -> None:
     """Each command gets the status that the page says, in the order of the page."""
-    page = (ROOT / "docs/api.md").read_text("utf-8")
-    script = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
-    documented = re.findall(r"# (\d{3})$", script, re.MULTILINE)
+    commands = script("docs/api.md")
+    documented = re.findall(r"# (\d{3})$", commands, re.MULTILINE)
     (tmp_path / ".curlrc").write_text('silent\nmax-time = 60\nwrite-out = "%{stderr}%{http_code}\\n"\n')
     run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")],
+        ["bash", "-euo", "pipefail", "-c", commands.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")],
         env={"PATH": os.environ["PATH"], "CURL_HOME": str(tmp_path)}
         | {"ADMIN_USER": ADMIN_USER, "ADMIN_PASS": ADMIN_PASS},
         capture_output=True,
@@ -36,4 +35,4 @@ def test_examples(service: Gunicorn, tmp_path: Path) -> None:
 
     assert len(documented) > 12
     assert (run.stderr.split(), run.returncode) == (documented, 0), run.stdout
-    assert script.count("curl ") == len(documented)
+    assert commands.count("curl ") == len(documented)

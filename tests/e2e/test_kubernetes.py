@@ -74,12 +74,6 @@ def _service(pod: Callable[[], Gunicorn]) -> Iterator[Gunicorn]:
         yield service
 
 
-@pytest.fixture(scope="module", name="echo")
-def _echo() -> Iterator[Backend]:
-    with Backend() as backend:
-        yield backend
-
-
 @pytest.fixture(scope="module", name="api")
 def _api(
     service: Gunicorn, echo: Backend, tmp_path_factory: pytest.TempPathFactory
@@ -106,13 +100,11 @@ def _token(service: Gunicorn) -> str:
 
 @pytest.mark.parametrize("host", [INGRESS, ROUTE])
 def test_protected(
-    traefik: KubernetesTraefik, service: Gunicorn, echo: Backend, token: str, host: str
+    traefik: KubernetesTraefik, service: Gunicorn, backend: Backend, token: str, host: str
 ) -> None:
     """Ingress and IngressRoute let in no request but one with a token for that host, and say whose it is."""
-    echo.seen.clear()
-
     assert [traefik.status(host, secret) for secret in (None, "wrong", token)] == [401, 401, 200]
-    (seen,) = echo.seen
+    (seen,) = backend.seen
     assert seen.fields["x-auth-token-id"] == service.auth(token, host).headers["x-auth-token-id"]
     assert "authorization" not in seen.fields
 

@@ -17,7 +17,7 @@ from devkit.certificate import Certificate
 from devkit.helm import CHART, Object, Objects, objects
 from devkit.kubernetes import shell
 from devkit.kubernetes_api import KubernetesAPI
-from devkit.pages import script
+from devkit.pages import blocks, script
 from devkit.process import ROOT
 from devkit.programs import program
 
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.e2e
 
 PAGE = "docs/kubernetes.md"
 TEXT = (ROOT / PAGE).read_text("utf-8")
-EXAMPLES: list[Object] = [
-    yaml.safe_load(found) for found in re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-]
+EXAMPLES: list[Object] = [*map(yaml.safe_load, blocks(PAGE, "yaml"))]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
 OTHERS = {"additionalArguments", "resources"}  # of Traefik's own chart, and of kustomize
 # What needs Docker or pods.

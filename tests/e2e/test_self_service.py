@@ -19,7 +19,6 @@ from app.core.holders import MAX_ROTATIONS
 from devkit import traefik as forward_auth
 from devkit.backend import Backend
 from devkit.http import Answer, Connection, Headers, bearer, call
-from devkit.process import ROOT
 from devkit.proxies import Traefik, recipe
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
@@ -209,7 +208,7 @@ class TestCommands:
     def test_examples(self, gunicorn: Gunicorn) -> None:
         """The token is shown, rotated and, by its old secret, ended as far as that goes."""
         secret = gunicorn.issue(comment="nightly")
-        result = self.run(recipe_before("Traefik"), TOKEN=secret)
+        result = self.run(recipe("", "sh", PAGE), TOKEN=secret)
         new = re.search(r'"token":"(acl_\w+)"', result.stdout)
 
         assert new, result
@@ -248,10 +247,3 @@ class TestCommands:
         assert result.returncode == 1
         assert {"replaced": "409", "wrong": "invalid token", "unreachable": "curl"}[trouble] in result.stderr
         assert (file.read_text(), len([*tmp_path.iterdir()])) == (before, 2)
-
-
-def recipe_before(title: str) -> str:
-    """Return the first commands of the page, above the section *title*."""
-    text = (ROOT / PAGE).read_text("utf-8").partition(f"## {title}")[0]
-    found: list[str] = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return found[0]

@@ -67,10 +67,8 @@ class Stack:
         self.network, self.secrets = network(), secrets
         prepare(secrets, "ha", self.network)
         localize(secrets)
-        for name in (
-            "redis.acl",
-            "sentinels.acl",
-        ):  # the service's users can't read the log of what was denied
+        # The service's users can't read the log of what was denied.
+        for name in ("redis.acl", "sentinels.acl"):
             with (secrets / name).open("a") as users:
                 users.write("user observer on nopass allkeys allcommands\n")
         self.servers = [Container(secrets, f"{self.network}.{number}") for number in (2, 3)]

@@ -361,8 +361,8 @@ local function count(verdict, second, record)
 end
 
 local record = redis.call('HMGET', KEYS[1], 'id', 'email', 'comment', 'enabled', 'moved_to', 'rate_limit_max',
-  'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', 'hosts', 'methods', 'paths', 'networks', 'quota_period',
-  'quota_used')
+  'rate_limit_window_sec', 'not_before', 'last_used_at', 'quota_max', 'hosts', 'methods', 'paths', 'networks',
+  'quota_period', 'quota_used')
 local id, email, comment, moved_to, call = record[1], record[2], record[3], record[5], ARGV[#ARGV]
 local expected, is_preview = #ARGV > 7 and ARGV[7] ~= '' and ARGV[7] or nil, #ARGV > 8
 if moved_to then
