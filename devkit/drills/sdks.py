@@ -71,8 +71,9 @@ async def _initialize(url: str, headers: dict[str, str], *hooks: Hook) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
+    timeout = httpx2.Timeout(30, read=300)
     async with (
-        httpx2.AsyncClient(headers=headers, event_hooks={"response": [*hooks]}) as client,
+        httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks={"response": [*hooks]}) as client,
         streamable_http_client(f"{url}/mcp", http_client=client) as (read, write),
         ClientSession(read, write) as session,
     ):

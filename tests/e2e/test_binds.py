@@ -32,7 +32,7 @@ def healthcheck(bind: str | None, directory: Path) -> int:
         env=environ,
         cwd=directory,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     ).returncode
 
@@ -81,7 +81,7 @@ def test_loopback_by_default() -> None:
     config = "import runpy; print(runpy.run_path('gunicorn.conf.py')['bind'])"
     environ = Gunicorn(1, bind="").env
     printed = subprocess.check_output(
-        [sys.executable, "-c", config], env=environ, cwd=ROOT, text=True, timeout=20
+        [sys.executable, "-c", config], env=environ, cwd=ROOT, text=True, timeout=60
     )
 
     assert printed == "['127.0.0.1:8000']\n"
@@ -93,7 +93,7 @@ def _failed_start_log(bind: str, **settings: object) -> str:
     service = Gunicorn(1, bind=bind, **settings)
     with service.log_path.open("w") as log:
         run = subprocess.run(
-            service.argv, env=service.env, cwd=service.dir, stdout=log, stderr=log, timeout=40, check=False
+            service.argv, env=service.env, cwd=service.dir, stdout=log, stderr=log, timeout=60, check=False
         )
     output = service.log
     service.__exit__()

@@ -70,13 +70,13 @@ def run_curl(command: str) -> str:
     """Run a curl command copied from a page, and return the response status."""
     assert command.startswith("curl ")
     quiet = "curl --noproxy '*' -s -o /dev/null -w '%{http_code}' " + command.removeprefix("curl ")
-    return subprocess.run(["sh", "-c", quiet], capture_output=True, check=True, timeout=30).stdout.decode()
+    return subprocess.run(["sh", "-c", quiet], capture_output=True, check=True, timeout=60).stdout.decode()
 
 
 def run_git(lines: str, home: Path) -> None:
     """Run lines copied from a page in a new home; the last one fails, because there is no repository."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "NO_PROXY": "*", "GIT_TERMINAL_PROMPT": "0"}
-    subprocess.run(["sh", "-c", lines], cwd=home, env=env, capture_output=True, check=False, timeout=30)
+    subprocess.run(["sh", "-c", lines], cwd=home, env=env, capture_output=True, check=False, timeout=60)
 
 
 @pytest.fixture(name="run_python")

@@ -122,7 +122,7 @@ def test_compression(service: Gunicorn, events: EventsBackend, token: str, names
 
 def first_event(port: int, token: str) -> bytes:
     """Return the first event of a compressed stream, which the second one follows only later."""
-    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as client:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as client:
         headers = dict([("Host", HOST), ("Accept-Encoding", "gzip"), *bearer(token)])
         client.request("GET", "/events", headers=headers)
         response, inflated, text = client.getresponse(), zlib.decompressobj(31), b""

@@ -177,7 +177,7 @@ def tcp_ports(pid: int) -> set[int]:
 def allowed(*paths: Path) -> list[str]:
     """Return the names of those *paths* that another user of the machine can use."""
     command = [sys.executable, str(INTRUDER), str(OTHER_USER), *map(str, paths)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return [Path(line).name for line in run.stdout.splitlines()]
 
 

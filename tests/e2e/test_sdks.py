@@ -107,8 +107,7 @@ def _ran(redis_server: RedisServer) -> Ran:
         ports["mcp"] = stack.enter_context(Traefik(services[1].port, mcp_port)).port
         secrets = {name: services[1].issue("*.example.com") for name in PROGRAMS}
         programs = {name: _program(name, port, secrets[name]) for name, port in ports.items()}
-        server = recipe("", "python", "docs/recipes/mcp.md").replace("0.0.0.0", "127.0.0.1")
-        served = {"server": server.replace("9000", str(mcp_port)), "port": mcp_port}
+        served = {"server": _slow_server(mcp_port), "port": mcp_port}
         old = _run("openai1", {"requests": refused, "programs": {}})
         new = _run("clients", {"requests": refused, "programs": programs, **served})
         reports = [*_reports("openai1", old["reports"]), *_reports("clients", new["reports"])]
@@ -135,6 +134,12 @@ def _program(name: str, port: int, secret: str) -> str:
     return f"import os\nos.environ['http_proxy'] = 'http://127.0.0.1:{port}'\n" + code.replace(
         "https://", "http://"
     )
+
+
+def _slow_server(port: int) -> str:
+    """Return the MCP server of the page, whose tool takes longer than a client of httpx2 waits by default."""
+    code = recipe("", "python", "docs/recipes/mcp.md").replace("0.0.0.0", "127.0.0.1")
+    return code.replace("9000", str(port)).replace("return", "__import__('time').sleep(6)\n    return")
 
 
 def _run(site: str, given: Mapping[str, object]) -> Any:

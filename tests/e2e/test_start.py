@@ -57,7 +57,7 @@ def _flask(service: Gunicorn, *args: str) -> subprocess.CompletedProcess[str]:
     """Run a flask command in the directory and environment of *service*."""
     command = [service.argv[0], "-m", "flask", "--app", "wsgi", *args]
     return subprocess.run(
-        command, env=service.env, cwd=service.dir, check=True, capture_output=True, text=True, timeout=20
+        command, env=service.env, cwd=service.dir, check=True, capture_output=True, text=True, timeout=60
     )
 
 
