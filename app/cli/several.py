@@ -11,7 +11,7 @@ import click
 from app.cli import stdin
 from app.cli.complaints import EXPECTED, Code, report
 from app.core.fields import InvalidFieldsError
-from app.core.tokens import DIGEST, TOKEN_ID, Token
+from app.core.tokens import Token, is_public_name
 from app.services import services
 
 # Not what may be a secret, which must not be repeated.
@@ -54,8 +54,7 @@ def each(
 
 def _shown(name: str, place: str) -> str:
     """Return *name* as it was typed, or only its *place* if it may be a secret."""
-    is_public = TOKEN_ID.fullmatch(name) or DIGEST.fullmatch(name) or _WORD.fullmatch(name)
-    return f"{name} ({place})" if is_public else place
+    return f"{name} ({place})" if is_public_name(name) or _WORD.fullmatch(name) else place
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from app.core.tokens import Fault, Token
 
 _END = FIELDS["expires_at"]
 _COMPARED = (*KEPT, _END)
-_NONE = "none"
 _TAKEN = (
     "tokens.{}: its secret was replaced and leads to the token of tokens.{}; end the replaced secret, or "
     "wait until it ends. Nothing was changed"
@@ -204,7 +203,7 @@ def _differences(wanted: Wanted, token: Token) -> Iterator[Difference]:
     if token.fault:
         yield Difference("record", "unreadable", "written anew")
     if token.managed != wanted.key:
-        yield Difference("managed", token.managed or _NONE, wanted.key)
+        yield Difference("managed", token.managed or "none", wanted.key)
     for each in _COMPARED:
         old, new = getattr(token, each.name), getattr(wanted.terms, each.name)
         if old != new:
@@ -214,4 +213,4 @@ def _differences(wanted: Wanted, token: Token) -> Iterator[Difference]:
 
 
 def _shown(each: Field, value: Any) -> str:
-    return each.kind.format(value).replace("\n", ", ") or _NONE
+    return each.kind.format(value).replace("\n", ", ") or each.blank

@@ -62,7 +62,7 @@ def told(entry: Entry) -> Told:
 
 
 def _changed(entry: Entry, name: str, old: Any, new: Any) -> Changed:
-    blank = "the default" if name in FIELDS and FIELDS[name].setting else "none"
+    blank = FIELDS[name].blank if name in FIELDS else "none"
     before = None if entry.action == Action.CREATE else _text(old, blank)
     return Changed(name, before, None if entry.action == Action.DELETE else _text(new, blank))
 

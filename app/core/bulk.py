@@ -17,7 +17,7 @@ from app.core.fields import InvalidFieldsError
 from app.core.listing import NEWEST_FIRST, Filter
 from app.core.registry import Registry
 from app.core.token_store import TokenChanges
-from app.core.tokens import DIGEST, TOKEN_ID, Token
+from app.core.tokens import Token, is_public_name
 
 MAX_PER_CALL = 10_000
 _PER_PAGE = 250
@@ -200,5 +200,4 @@ def _is_left_out(order: Order, token: Token, report: Report) -> bool:
 
 def _public(name: str) -> str:
     """Return *name* if it may be shown again."""
-    is_public = TOKEN_ID.fullmatch(name) or DIGEST.fullmatch(name)
-    return name if is_public else "what may be a secret"
+    return name if is_public_name(name) else "what may be a secret"

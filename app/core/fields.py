@@ -49,6 +49,11 @@ class Field:
     is_kept: bool = True
     is_required: bool = False
 
+    @property
+    def blank(self) -> str:
+        """Return what changes show in place of no value."""
+        return "the default" if self.setting else "none"
+
     def meaning(self, blank: str = "blank") -> str:
         """Return the meaning of the field, and of 0 and *blank*, which JSON calls null."""
         zero = f"0 is {self.kind.zero}" if isinstance(self.kind, Number) and self.kind.zero else ""

@@ -40,6 +40,11 @@ def beginning(prefix: str) -> str:
     return prefix if prefix.endswith(("-", "_")) else f"{prefix}_"
 
 
+def is_public_name(name: str) -> bool:
+    """Tell whether *name* is an id or a SHA-256, which may be shown, and not a secret."""
+    return bool(TOKEN_ID.fullmatch(name) or DIGEST.fullmatch(name))
+
+
 def mint(prefix: str) -> str:
     """Return a new secret ``<beginning><32 random base62 characters><checksum>``."""
     return next(mint_many(prefix))

@@ -71,7 +71,7 @@ def test_every_field() -> None:
     assert isinstance(step, Update)
     assert {each.name for each in step.differences} == values.keys()
     assert "paths: /a, /c → /b" in str(step)
-    assert "rate_limit_max: none → 5" in str(step)
+    assert "rate_limit_max: the default → 5" in str(step)
 
 
 def test_switch() -> None:

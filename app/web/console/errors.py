@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import current_app, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.sansio.response import Response
 
 from app.core.errors import ConflictError, NoSuchTokenError, StoreUnavailableError, UnknownOutcomeError
 from app.core.fields import InvalidFieldsError
+from app.core.search import may_be_secret
+from app.core.tokens import is_public_name
+from app.services import services
+from app.web import forms
 from app.web.console.blueprint import bp
 from app.web.console.new import NOT_CREATED, form_again
 from app.web.console.rendering import problem
 from app.web.messages import why
 from app.web.problems import refusal
+
+# What each of these does is added to what it did before.
+_COUNTED = {"admin.extend_token"}
 
 
 def show_invalid(error: InvalidFieldsError) -> tuple[str, int]:
@@ -39,11 +48,26 @@ def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
 
 
 def show_unavailable(error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
-    """Show which change Redis did not make or may not have made; keep what was typed for a new token."""
-    message = why(error, request.endpoint)
-    if request.endpoint == "admin.create_token":
-        is_unknown = isinstance(error, UnknownOutcomeError)
+    """Show which change Redis did not make or may not have made, with the form to send it again."""
+    message, is_unknown, form = why(error, request.endpoint), isinstance(error, UnknownOutcomeError), _sent()
+    if form and request.endpoint == "admin.create_token":
         body = form_again({"": message}, "The token may exist" if is_unknown else NOT_CREATED)
     else:
-        body, _ = problem(503, message)
+        is_offered = form and not (is_unknown and request.endpoint in _COUNTED) and _is_public(form)
+        body, _ = problem(503, message, form if is_offered else None)
     return body, 503, {"Retry-After": "1"}
+
+
+def _sent() -> forms.Form | None:
+    """Return the form that was sent, None if there is none or it can't be read."""
+    with suppress(HTTPException):
+        return request.form
+    return None
+
+
+def _is_public(form: forms.Form) -> bool:
+    """Tell whether a page may repeat *form*: it names tokens by id or SHA-256, and searches for no secret."""
+    prefix = services().settings.token_prefix
+    return all(map(is_public_name, form.getlist(forms.TOKEN))) and not any(
+        may_be_secret(text, prefix) for text in form.getlist("q")
+    )

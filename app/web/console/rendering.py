@@ -28,9 +28,9 @@ def render(template: str, now_s: int | None = None, **context: Any) -> str:
     return "".join(paced(stream_template(template, settings=settings, now=now, **context)))
 
 
-def problem(status: int, message: str) -> tuple[str, int]:
-    """Show *message* as a page with *status*."""
-    return render_template("problem.html", status=status, message=message), status
+def problem(status: int, message: str, form: forms.Form | None = None) -> tuple[str, int]:
+    """Show *message* as a page with *status*, with a button that sends *form* again."""
+    return render_template("problem.html", status=status, message=message, form=form), status
 
 
 def done(verb: str, change: Change) -> Response:
