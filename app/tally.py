@@ -53,6 +53,7 @@ _LOGINS = {login: next(_FREE) for login in Login}
 _CHANGES = {durability: next(_FREE) for durability in Durability}
 _ENTRIES = {action: next(_FREE) for action in Action}
 _GAUGES = {gauge: next(_FREE) for gauge in Gauge}
+_STARTING = next(_FREE)
 _COLUMNS = next(_FREE)
 _CELL_BYTES = 8
 
@@ -98,11 +99,21 @@ class Tally:
         self._row = row * _COLUMNS
         self._cells[-_COLUMNS] = max(self._rows, row + 1)
         self.clear_gauges(row)
+        self._cells[self._row + _STARTING] = 1
 
     def clear_gauges(self, row: int) -> None:
         """Set the gauges of *row* to 0, because its worker is gone."""
-        for column in _GAUGES.values():
+        for column in (*_GAUGES.values(), _STARTING):
             self._cells[row % MAX_ROWS * _COLUMNS + column] = 0
+
+    def note_started(self) -> None:
+        """Note that this worker accepts connections, which it did not since ``write_to``."""
+        self._cells[self._row + _STARTING] = 0
+
+    @property
+    def is_any_starting(self) -> bool:
+        """Whether a worker was forked that does not accept connections yet."""
+        return any(self._cells[_STARTING : self._rows * _COLUMNS : _COLUMNS])
 
     def note(self, verdict: Verdict, seconds: float) -> None:
         """Count a decision that took *seconds*."""

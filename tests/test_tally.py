@@ -47,6 +47,22 @@ def test_gauges() -> None:
     assert tally.totals().logins[Login.WRONG] == 2
 
 
+def test_starting() -> None:
+    """A worker is starting from its fork until it says otherwise, or is gone."""
+    tally = Tally()
+    states = [tally.is_any_starting]
+    tally.write_to(1)
+    states.append(tally.is_any_starting)
+    tally.note_started()
+    states.append(tally.is_any_starting)
+    tally.write_to(2)
+    states.append(tally.is_any_starting)
+    tally.clear_gauges(2)
+    states.append(tally.is_any_starting)
+
+    assert states == [False, True, False, True, False]
+
+
 def test_round_trips() -> None:
     """Commands that Redis answered together count as many, each with the same duration."""
     tally = Tally()

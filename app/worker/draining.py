@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, cast
@@ -27,9 +28,11 @@ from app.worker.heads import Heads, HeadSocket, shutdown_read
 from app.worker.parser import install_bounded_parser
 from app.worker.rejections import close_lingering, fail, reject
 
+# How long a worker that stops accepts connections, at most, because its successor does not yet.
+_HANDOVER_S = 2.0
 # The delay until a stop is noticed; gunicorn's own worker checks once a second.
 _ALIVE_CHECK_S = 0.1
-# How often a drain checks whether all connections are closed.
+# How often a worker that stops checks whether it can go on.
 _DRAIN_CHECK_S = 0.02
 # Enough for a TCP retransmission (0.2 s on Linux), and for a busy client to receive "Connection: close".
 _CLOSE_NOTICE_S = 0.3
@@ -64,15 +67,19 @@ class DrainingWorker(GeventWorker):
         self._reading: dict[Any, Any] = {}
         self._requests: set[Any] = set()
         servers = [self._start_server(listener) for listener in self.sockets]
-        gevent.spawn(apply_in_turn, services_of(cast(Flask, self.wsgi)), lambda: self.alive)
+        services = services_of(cast(Flask, self.wsgi))
+        services.tally.note_started()
+        gevent.spawn(apply_in_turn, services, lambda: self.alive)
         while self.alive:
             self.notify()
             self._publish_gauges()
             gevent.sleep(_ALIVE_CHECK_S)
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        self._wait(_HANDOVER_S, lambda: not services.tally.is_any_starting)
         for server in servers:
             _accept_queued(server)
             server.close()
-        self._drain()
+        self._drain(deadline)
 
     def handle_quit(self, *_: object) -> None:
         """Stop without a drain; gunicorn raises SystemExit in a greenlet, which may interrupt the exit."""
@@ -101,24 +108,27 @@ class DrainingWorker(GeventWorker):
         handle = partial(self.handle, ListenerName(listener))
         return StreamServer(listener, handle=handle, spawn=self._pool, **tls)
 
-    def _drain(self) -> None:
+    def _drain(self, deadline: float) -> None:
         """Send "Connection: close" for a moment, then shut down reads, then await responses in progress."""
         for req in self._requests:
             req.force_close()
-        if not self._all_closed_within(_CLOSE_NOTICE_S):
+        if not self._wait(_CLOSE_NOTICE_S, self._has_none):
             self.shutdown_reads()
-            if not self._all_closed_within(self.cfg.graceful_timeout - _CLOSE_NOTICE_S):
+            if not self._wait(deadline - time.monotonic(), self._has_none):
                 self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
                 self._pool.kill(timeout=1)
 
-    def _all_closed_within(self, timeout_s: float) -> bool:
-        """Wait at most *timeout_s* until all connections are closed or a stop is quick; return whether so."""
+    def _wait(self, timeout_s: float, is_over: Callable[[], bool]) -> bool:
+        """Wait at most *timeout_s* until *is_over* or a stop is quick; return whether so."""
         end = time.monotonic() + timeout_s
-        while self.count_connections() and time.monotonic() < end and not self._is_quitting:
+        while not (self._is_quitting or is_over()) and time.monotonic() < end:
             self.notify()
             self._publish_gauges()
             gevent.sleep(_DRAIN_CHECK_S)
-        return self._is_quitting or not self.count_connections()
+        return self._is_quitting or is_over()
+
+    def _has_none(self) -> bool:
+        return not self.count_connections()
 
     def count_connections(self) -> int:
         """Return the number of open connections."""

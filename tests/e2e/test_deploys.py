@@ -17,6 +17,7 @@ from devkit.http import Connection, bearer, encoded
 from devkit.load import ClosedLoop, is_late
 from devkit.ports import listens, unread
 from devkit.proc import awaits_signal, stop
+from devkit.process import ROOT
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 from devkit.tally import auth, get
@@ -51,6 +52,33 @@ def test_reload(gunicorn: Gunicorn, token: str) -> None:
             until(lambda times=times: gunicorn.log.count("Worker exiting") == 2 * times)  # type: ignore[misc]
 
     assert load.tally.lost == {}
+
+
+_SLOW_START = """
+import runpy
+from gevent import monkey
+globals().update(runpy.run_path({!r}))
+def post_fork(_, worker):
+    if worker.age > 1:
+        monkey.get_original("time", "sleep")(1)
+"""
+
+
+def test_slow_start(redis_server: RedisServer, options: dict[str, object]) -> None:
+    """After a reload, nobody waits until a new worker has started: the old one accepts connections."""
+    service = Gunicorn(redis_server.port, **(options | {"web_concurrency": 1}))
+    (config := service.dir / "slow.py").write_text(_SLOW_START.format(str(ROOT / "gunicorn.conf.py")))
+    service.argv = [str(config) if part.endswith("gunicorn.conf.py") else part for part in service.argv]
+
+    def longest_s() -> float:
+        ended, waits_s = service.log.count("Worker exiting"), [0.0]
+        service.signal(signal.SIGHUP)
+        while service.log.count("Worker exiting") == ended:
+            waits_s.append(seconds(service.auth))
+        return max(*waits_s, seconds(service.auth))
+
+    with service:
+        at_best(longest_s, 0.5)
 
 
 def test_recycling(redis_server: RedisServer, options: dict[str, object], token: str) -> None:
