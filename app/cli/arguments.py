@@ -18,17 +18,17 @@ _SPANS = {"ttl_seconds": "ttl", "grace_seconds": "grace"}
 tokens = click.argument("names", metavar="TOKEN...", nargs=-1, required=True)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 quiet = click.option(
-    "-q", "--quiet", is_flag=True, help="Print nothing but the secret, also on a terminal; warnings remain."
+    "-q", "--quiet", is_flag=True, help="Print nothing but the secret, even at a terminal; warnings remain."
 )
 ttl = click.option(
     "--ttl",
     metavar="DURATION",
-    help="How long it lives from now on, as 30d, 12h or 1h30m (s, m, h, d, w), or never.",
+    help="Lifetime from now on, such as 30d, 12h or 1h30m (s, m, h, d, w), or never.",
 )
 grace = click.option(
     "--grace",
     metavar="DURATION",
-    help="How long the old secret stays valid, up to a week: 1h, 2d. By default 0.",
+    help="How long the old secret stays valid, up to a week, such as 1h or 2d; by default 0.",
 )
 grace_seconds = click.option("--grace-seconds", metavar="SECONDS", help="The same in seconds.")
 

@@ -18,12 +18,14 @@ from app.services import services
 
 @command("audit")
 @click.option(
-    "--token", metavar="TOKEN", help="Those of the token with this id or SHA-256, also after it was deleted."
+    "--token", metavar="TOKEN", help="Changes of the token with this id or SHA-256, even if it was deleted."
 )
-@click.option("--since", metavar="DURATION|MOMENT", help="Those of the last 7d, 12h, … or since 2030-01-31.")
-@click.option("--actor", help="Those of one operator, user or holder.")
-@click.option("--action", type=click.Choice([*map(str, Action)]), help="Those of one action.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many; by default all.")
+@click.option(
+    "--since", metavar="DURATION|MOMENT", help="Changes of the last 7d, 12h, … or since 2030-01-31."
+)
+@click.option("--actor", help="Changes made by one operator, user or holder.")
+@click.option("--action", type=click.Choice([*map(str, Action)]), help="Changes of one kind.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of entries; by default all.")
 @arguments.as_json
 def audit(*, limit: int | None, as_json: bool, **options: str | None) -> None:
     """List the entries of the audit log, newest first."""

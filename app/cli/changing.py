@@ -19,7 +19,7 @@ from app.core.text import visible
 from app.core.tokens import Token
 from app.services import services
 
-_force = click.option("--force", is_flag=True, help="Even if a tokens file manages the token.")
+_force = click.option("--force", is_flag=True, help="Change the token even if a tokens file manages it.")
 
 
 @tokens.command("edit")
@@ -39,9 +39,13 @@ def _edit(token: Token, verb: str, typed: dict[str, str], *, as_json: bool) -> N
 @tokens.command("extend")
 @arguments.tokens
 @click.option(
-    "--by", metavar="DURATION", help="So long after their end, or from now if that is later: 30d, 12h."
+    "--by",
+    metavar="DURATION",
+    help="Extend by this duration, from the expiry, or from now if that is later: 30d, 12h.",
 )
-@click.option("--to", metavar="MOMENT", help="To this moment, such as 2030-01-31 or 2030-01-31T18:00:00Z.")
+@click.option(
+    "--to", metavar="MOMENT", help="Extend to this time, such as 2030-01-31 or 2030-01-31T18:00:00Z."
+)
 @arguments.as_json
 def extend(names: tuple[str, ...], by: str | None, to: str | None, *, as_json: bool) -> None:
     """Give tokens a later end; MAX_TTL_SECONDS bounds it."""
@@ -82,7 +86,7 @@ def _enable(token: Token, *, enabled: bool, force: bool, as_json: bool) -> None:
 
 @tokens.command("delete")
 @arguments.tokens
-@click.option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation at a terminal.")
 @arguments.as_json
 def delete(names: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
     """Delete tokens permanently; on a terminal, ask first."""

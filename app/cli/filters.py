@@ -22,25 +22,25 @@ _OPTIONS: tuple[Callable[[Function], Function], ...] = (
     click.option(
         "--query",
         metavar="TEXT",
-        help="Those with this host, id or its beginning, SHA-256, or part of an email or comment.",
+        help="Tokens with this host, id or its beginning, SHA-256, or part of an email or comment.",
     ),
-    click.option("--host", help="Those that open this host, or list this pattern, such as '*.example.com'."),
+    click.option("--host", help="Tokens that open this host, or list this pattern, such as '*.example.com'."),
     click.option(
         "--status",
         type=click.Choice([*map(str, Status), ENDED]),
-        help="Those with this status; ended are those that ended in the last 30 days.",
+        help="Tokens with this status; ended means in the last 30 days.",
     ),
-    click.option("--within", metavar="DURATION", help="Those that expire within 7d, 12h, …"),
+    click.option("--within", metavar="DURATION", help="Tokens that expire within 7d, 12h, …"),
     click.option(
         "--expiring",
         metavar="[DURATION]",
         is_flag=False,
         flag_value=f"{EXPIRING_S}",
-        help="Short for --status expiring --within DURATION; without a duration, within a week.",
+        help="Short for --status expiring --within DURATION; by default within a week.",
     ),
-    click.option("--unused", metavar="DURATION", help="Those that were not used for so long: 90d, 4w, …"),
-    click.option("--email", help="Those with this part in their email, in upper or lower case."),
-    click.option("--comment", help="Those with this part in their comment, in upper or lower case."),
+    click.option("--unused", metavar="DURATION", help="Tokens that were not used for 90d, 4w, …"),
+    click.option("--email", help="Tokens whose email contains this text, in upper or lower case."),
+    click.option("--comment", help="Tokens whose comment contains this text, in upper or lower case."),
 )
 
 

@@ -91,13 +91,20 @@ def _write(out: IO[str], skipped: _Skipped, *, is_shown: bool) -> int:
 @tokens.command("import")
 @click.argument("file", default=lines.STANDARD)
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="By default what the name of FILE ends with."
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Format of FILE; by default that of its file name extension.",
 )
 @click.option("--dry-run", is_flag=True, help="Check the file and say what would happen; change nothing.")
-@click.option("--keep-going", is_flag=True, help="Leave out lines that can't be imported, and name them.")
-@click.option("--skip-existing", is_flag=True, help="Leave out tokens that are here and differ.")
-@click.option("--restore-ended", is_flag=True, help="Bring back what was deleted or replaced here, too.")
-@click.option("--hosts", help="Hosts of keys whose line has none, such as 'a.example,*.b.example'.")
+@click.option("--keep-going", is_flag=True, help="Skip lines that can't be imported, and name them.")
+@click.option("--skip-existing", is_flag=True, help="Skip tokens that exist here already and differ.")
+@click.option(
+    "--restore-ended",
+    is_flag=True,
+    help="Also restore tokens and secrets that were deleted or replaced here.",
+)
+@click.option("--hosts", help="Hosts for keys whose line has none, such as 'a.example,*.b.example'.")
 @arguments.ttl
 @click.option("--weak", is_flag=True, help=f"Accept keys of fewer than {MIN_SECRET_CHARS} characters.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with counts and problems.")

@@ -39,7 +39,11 @@ _URL, _PLACE = _Parsed("url", Url.parse), _Parsed("host[:port]", parse_connect_t
 
 @groups.command("doctor")
 @click.option("--url", type=_URL, help="The public address of a protected backend, or of this service.")
-@click.option("--connect-to", type=_PLACE, help="Where the proxy is, if the name in --url leads elsewhere.")
+@click.option(
+    "--connect-to",
+    type=_PLACE,
+    help="Address of the proxy, if the name in --url resolves to another machine.",
+)
 @click.option("-k", "--insecure", is_flag=True, help="Accept any certificate from the proxy.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as a list in JSON.")
 def command(
