@@ -176,9 +176,10 @@ for (const opens of all("#opens")) {
   showLocal();
 
   // A second click before the page changes would send the form again.
-  const button = form.querySelector("button.primary");
-  form.addEventListener("submit", () => setTimeout(() => { button.disabled = true; }));
-  addEventListener("pageshow", () => { button.disabled = false; });
+  const buttons = [...form.elements].filter((each) => each.type === "submit");
+  const disable = (disabled) => buttons.forEach((button) => { button.disabled = disabled; });
+  form.addEventListener("submit", () => setTimeout(() => disable(true)));
+  addEventListener("pageshow", () => disable(false));
 }
 
 // The page with a new secret asks before it is left, until the secret was copied, by a button or by hand.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Dialog, Page, expect
@@ -98,6 +99,24 @@ def test_date_in_both_zones(open_page: Open) -> None:
     page.locator("[name=expires_at]").fill("2099-01-31")
     expect(page.locator("#local-end")).to_have_value("2099-01-30T19:00")
     expect(page.locator("[name=ttl_seconds]")).to_have_value("")
+
+
+@pytest.mark.parametrize("options", [{}, {"java_script_enabled": False}])
+def test_template_beside_what_was_typed(open_page: Open, options: dict[str, bool]) -> None:
+    """A template keeps what was typed, out of the address, and Enter in a field then creates the token."""
+    page = open_page(**options)
+    page.goto("/new")
+    enter(page, "hosts", "a.test\nb.test")
+    enter(page, "comment", "For Ann")
+    page.get_by_role("button", name="Ollama user").press("Enter")
+
+    expect(page.get_by_role("status")).to_be_focused()
+    expect(page.get_by_role("status")).to_contain_text("Left as you typed it: Comment.")
+    assert (urlsplit(page.url).path, urlsplit(page.url).query) == ("/new", "")
+    assert page.locator("#paths").input_value().endswith("/v1/*")
+    page.locator("#comment").press("Enter")
+    expect(page.locator("dd", has_text="For Ann")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text("b.test")
 
 
 def test_sent_once(page: Page) -> None:
