@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Dialog, Page, expect
 
 from app.core.hosts import InvalidHostPatternError, parse_pattern
-from tests.browser.conftest import Open, create, enter
+from tests.browser.conftest import Open, create, enter, open_token
 
 pytestmark = pytest.mark.browser
 
@@ -119,12 +119,19 @@ def test_template_beside_what_was_typed(open_page: Open, options: dict[str, bool
     expect(page.get_by_role("main")).to_contain_text("b.test")
 
 
-def test_sent_once(page: Page) -> None:
-    """Once the form is sent, the button can't be pressed again."""
-    page.goto("/new")
-    page.locator("[name=hosts]").fill("a.test")
+@pytest.mark.parametrize("name", ["Create token", "30 days more"])
+def test_sent_once(page: Page, name: str) -> None:
+    """Once a form is sent, its button can't be pressed again."""
+    if name == "Create token":
+        page.goto("/new")
+        page.locator("[name=hosts]").fill("a.test")
+    else:
+        create(page, ttl_seconds="604800")
+        page.goto("/")
+        open_token(page)
+        page.locator("summary", has_text="Extend").click()
     page.evaluate("addEventListener('submit', (event) => event.preventDefault())")  # it would leave the page
-    button = page.get_by_role("button", name="Create token")
+    button = page.get_by_role("button", name=name)
     button.click()
 
     expect(button).to_be_disabled()
@@ -172,3 +179,22 @@ def test_print(page: Page) -> None:
     shown = page.locator("dt:visible").all_inner_texts()
     assert shown == ["Comment", "Hosts", "Expires"]
     expect(page.locator("button:visible, nav:visible, textarea:visible")).to_have_count(0)
+
+
+@pytest.mark.parametrize("options", [{}, {"java_script_enabled": False}])
+def test_back(open_page: Open, options: dict[str, bool]) -> None:
+    """Whoever leaves a form and comes back finds what was typed, and the script says what it opens."""
+    page = open_page(**options)
+    page.goto("/new")
+    page.locator("summary", has_text="Restrictions").click()
+    typed = {"hosts": "a.test", "comment": "For Ann", "paths": "/v1/*", "ttl_seconds": "0"}
+    for name, text in typed.items():
+        enter(page, name, text)
+    page.get_by_role("link", name="Audit").click()
+    page.go_back()
+
+    for name, text in typed.items():
+        expect(page.locator(f"[name={name}]")).to_have_value(text)
+    if not options:
+        expect(page.locator("#opens")).to_contain_text("Opens a.test below /v1/")
+        expect(page.locator("#paths")).to_be_visible()

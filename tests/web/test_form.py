@@ -55,7 +55,7 @@ def test_template_keeps_what_was_typed(operator: Operator, before: str, name: st
     typed = {"hosts": "a/b", "comment": "Ann", "expires_at": "soon", "rate_limit_max": "7"}
     form = form_of(operator.get(f"/new?template={before}").text)
     answer = operator.post("/new", form | typed | {"filled_by": before, "template": name, "form": "x"})
-    theirs = TEMPLATES[name].fields if name else {}
+    theirs = dict(TEMPLATES[name].fields) if name else {}
     beside = {each: form[each] for each in ("ttl_seconds", "rate_limit_window_sec")}
     left = re.findall("Left as you typed it: ([^<]*)[.]<", answer.text)
 
