@@ -97,6 +97,18 @@ def test_another_action_after_a_rotation(operator: Operator, tab: Tab) -> None:
     assert (answer.status_code, "look for it by its id" in answer.text) == (404, True)
 
 
+def test_extended_twice(operator: Operator, database: Any, tab: Tab) -> None:
+    """A second click on a page, whose end is that before the first one, adds no more time."""
+    database.expireat(tab.record, 4_000_000_000)
+    page = operator.get(f"/tokens/{tab.form['token']}").text
+    form = {"token": tab.form["token"], "by": "30d"} | dict(HIDDEN.findall(page))
+    answers = [operator.post("/extend_token", form) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [303, 409]
+    assert "It has had another end since this page was shown" in answers[1].text
+    assert database.expiretime(tab.record) == 4_000_000_000 + 30 * 86_400
+
+
 def test_deleted(operator: Operator, database: Any, tab: Tab) -> None:
     """What was typed for a token that was deleted meanwhile is in a form that creates another one."""
     operator.post("/delete_token", {"token": tab.form["token"]})
