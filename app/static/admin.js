@@ -98,11 +98,14 @@ for (const label of all("[data-all]")) {
   for (const each of [box, ...rows]) each.addEventListener("change", keep);
 }
 
-// A second click before the page changes would send the form again.
+// A second click before the page changes would send the form again; it may after a while, in case loading was stopped.
 for (const form of all("form[method=post]")) {
   const buttons = [...form.elements].filter((each) => each.type === "submit");
   const disable = (disabled) => buttons.forEach((button) => { button.disabled = disabled; });
-  form.addEventListener("submit", () => setTimeout(() => disable(true)));
+  form.addEventListener("submit", () => {
+    setTimeout(() => disable(true));
+    setTimeout(() => disable(false), 10_000);
+  });
   addEventListener("pageshow", () => disable(false));
 }
 

@@ -136,7 +136,8 @@ def assert_kept(page: Page, typed: dict[str, str]) -> None:
 
 
 def test_sent_once(page: Page, redis: Any) -> None:
-    """Once a form is sent, its button can't be pressed again."""
+    """Once a form is sent, its button can't be pressed again for 10 seconds."""
+    page.clock.install()
     store_older_record(redis, 1)
     page.goto("/new")
     page.locator("[name=hosts]").fill("a.test")
@@ -154,6 +155,8 @@ def assert_once(page: Page, name: str) -> None:
     button.click()
 
     expect(button).to_be_disabled()
+    page.clock.fast_forward(10_000)
+    expect(button).to_be_enabled()
 
 
 @pytest.mark.parametrize("how", ["not copied", "lines", "keyboard"])
