@@ -91,7 +91,7 @@ for (const label of all("[data-all]")) {
   box.addEventListener("change", () => rows.forEach((row) => (row.checked = box.checked)));
   const checked = () => rows.filter((row) => row.checked).map((row) => row.value);
   const keep = () => history.replaceState({ checked: checked() }, "");
-  const follow = () => { box.checked = rows.length > 0 && rows.every((each) => each.checked); };
+  const follow = () => { box.checked = rows.every((each) => each.checked); };
   for (const row of rows) row.checked = history.state?.checked?.includes(row.value) ?? false;
   follow();
   for (const row of rows) row.addEventListener("change", follow);
