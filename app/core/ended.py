@@ -38,7 +38,12 @@ class EndedToken:
 
     def __str__(self) -> str:
         hosts = f"; it was valid for {', '.join(self.hosts)}" if self.hosts else ""
-        return f"token {self.id} ended: {self.ending} on {rfc3339(self.ended_at)}{hosts}"
+        advice = (
+            ". It was given a new secret then; look for it by its id"
+            if self.ending is Ending.REPLACED
+            else ""
+        )
+        return f"token {self.id} ended: {self.ending} on {rfc3339(self.ended_at)}{hosts}{advice}"
 
     def described(self) -> dict[str, Any]:
         """Return the data that programs may see, as JSON has it."""

@@ -89,7 +89,24 @@ for (const label of all("[data-all]")) {
   const rows = [...all("[name=token][form=bulk]")];
   label.hidden = rows.length === 0;
   box.addEventListener("change", () => rows.forEach((row) => (row.checked = box.checked)));
-  for (const row of rows) row.addEventListener("change", () => (box.checked = rows.every((each) => each.checked)));
+  const checked = () => rows.filter((row) => row.checked).map((row) => row.value);
+  const keep = () => history.replaceState({ checked: checked() }, "");
+  const follow = () => { box.checked = rows.every((each) => each.checked); };
+  for (const row of rows) row.checked = history.state?.checked?.includes(row.value) ?? false;
+  follow();
+  for (const row of rows) row.addEventListener("change", follow);
+  for (const each of [box, ...rows]) each.addEventListener("change", keep);
+}
+
+// A second click before the page changes would send the form again; it may after a while, in case loading was stopped.
+for (const form of all("form[method=post]")) {
+  const buttons = [...form.elements].filter((each) => each.type === "submit");
+  const disable = (disabled) => buttons.forEach((button) => { button.disabled = disabled; });
+  form.addEventListener("submit", () => {
+    setTimeout(() => disable(true));
+    setTimeout(() => disable(false), 10_000);
+  });
+  addEventListener("pageshow", () => disable(false));
 }
 
 // The form of a token: hosts are checked, the summary is rewritten and a date is shown in both zones as one types.
@@ -164,21 +181,28 @@ for (const opens of all("#opens")) {
     const at = moment(field("expires_at").value);
     local.value = at ? new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16) : "";
   };
+  const show = () => {
+    const bad = list("hosts").map((text) => [text, read(text).problem]).find(([, problem]) => problem);
+    document.getElementById("check").textContent = bad ? `${bad[0]}: ${bad[1]}` : "";
+    opens.textContent = summary();
+  };
   form.addEventListener("input", ({ target }) => {
     if (target === local) field("expires_at").value = local.value ? `${new Date(local.value).toISOString().slice(0, 16)}Z` : "";
     if (target.name === "ttl_seconds" && target.value) field("expires_at").value = "";
     if ((target === local || target.name === "expires_at") && target.value) field("ttl_seconds").value = "";
     if (target !== local) showLocal();
-    const bad = list("hosts").map((text) => [text, read(text).problem]).find(([, problem]) => problem);
-    document.getElementById("check").textContent = bad ? `${bad[0]}: ${bad[1]}` : "";
-    opens.textContent = summary();
+    show();
   });
   showLocal();
-
-  // A second click before the page changes would send the form again.
-  const button = form.querySelector("button.primary");
-  form.addEventListener("submit", () => setTimeout(() => { button.disabled = true; }));
-  addEventListener("pageshow", () => { button.disabled = false; });
+  // When one comes back to the page, the browser has filled in again what was typed.
+  addEventListener("pageshow", () => {
+    if (performance.getEntriesByType("navigation")[0]?.type !== "back_forward") return;
+    for (const fold of form.querySelectorAll("details")) {
+      fold.open ||= [...fold.querySelectorAll("input, textarea")].some((each) => each.value);
+    }
+    showLocal();
+    show();
+  });
 }
 
 // The page with a new secret asks before it is left, until the secret was copied, by a button or by hand.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Set as AbstractSet
 
 from flask import Request, abort
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.core.fields import FIELDS, InvalidFieldsError, unknown
 
@@ -25,8 +26,15 @@ def require(sent: Request) -> None:
         abort(400, "send the fields in the body; the address of a change takes none. Nothing was changed.")
     if sent.mimetype not in _KINDS and (sent.content_length or "Transfer-Encoding" in sent.headers):
         abort(415, "send a form, not another type of content; programs may send JSON to /api/v1")
-    if sent.files:
-        raise InvalidFieldsError(dict.fromkeys(sent.files, "a file; send text"))
+    if files := _files(sent):
+        raise InvalidFieldsError(dict.fromkeys(files, "a file; send text"))
+
+
+def _files(sent: Request) -> Iterable[str]:
+    try:
+        return sent.files
+    except RequestEntityTooLarge:
+        abort(413, f"a form has at most {sent.max_content_length} bytes; shorten it. Nothing was changed.")
 
 
 def typed(form: Form, *own: str, may_repeat: AbstractSet[str] = frozenset()) -> dict[str, str]:

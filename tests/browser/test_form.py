@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
 from app.core.hosts import InvalidHostPatternError, parse_pattern
-from tests.browser.conftest import Open, create, enter
+from tests.browser.conftest import Open, create, enter, open_token
+from tests.browser.test_pages import store_older_record
 
 pytestmark = pytest.mark.browser
 
@@ -100,15 +103,60 @@ def test_date_in_both_zones(open_page: Open) -> None:
     expect(page.locator("[name=ttl_seconds]")).to_have_value("")
 
 
-def test_sent_once(page: Page) -> None:
-    """Once the form is sent, the button can't be pressed again."""
+@pytest.mark.parametrize("options", [{}, {"java_script_enabled": False}])
+def test_what_was_typed(open_page: Open, options: dict[str, bool]) -> None:
+    """Going back and choosing a template lose nothing that was typed; Enter in a field creates the token."""
+    page = open_page(**options)
+    page.goto("/new")
+    page.locator("summary", has_text="Restrictions").click()
+    typed = {"hosts": "a.test\nb.test", "comment": "For Ann", "methods": "GET", "ttl_seconds": "0"}
+    for name, text in typed.items():
+        enter(page, name, text)
+    page.get_by_role("link", name="Audit").click()
+    page.go_back()
+    assert_kept(page, typed)
+    if not options:
+        expect(page.locator("#opens")).to_contain_text("Opens a.test and b.test for GET")
+        expect(page.locator("#methods")).to_be_visible()
+    page.get_by_role("button", name="Ollama user").press("Enter")
+
+    expect(page.get_by_role("status")).to_be_focused()
+    expect(page.get_by_role("status")).to_contain_text("Left as you typed it: Comment.")
+    assert_kept(page, typed)
+    assert (urlsplit(page.url).path, urlsplit(page.url).query) == ("/new", "")
+    assert page.locator("#paths").input_value().endswith("/v1/*")
+    page.locator("#comment").press("Enter")
+    expect(page.locator("dd", has_text="For Ann")).to_be_visible()
+
+
+def assert_kept(page: Page, typed: dict[str, str]) -> None:
+    """Check that the fields hold what was typed."""
+    for name, text in typed.items():
+        expect(page.locator(f"[name={name}]")).to_have_value(text)
+
+
+def test_sent_once(page: Page, redis: Any) -> None:
+    """Once a form is sent, its button can't be pressed again for 10 seconds."""
+    page.clock.install()
+    store_older_record(redis, 1)
     page.goto("/new")
     page.locator("[name=hosts]").fill("a.test")
+    assert_once(page, "Create token")
+    page.goto("/")
+    open_token(page)
+    page.locator("summary", has_text="Disable").click()
+    assert_once(page, "Disable it")
+
+
+def assert_once(page: Page, name: str) -> None:
+    """Press a button and check that it can't be pressed again."""
     page.evaluate("addEventListener('submit', (event) => event.preventDefault())")  # it would leave the page
-    button = page.get_by_role("button", name="Create token")
+    button = page.get_by_role("button", name=name)
     button.click()
 
     expect(button).to_be_disabled()
+    page.clock.fast_forward(10_000)
+    expect(button).to_be_enabled()
 
 
 @pytest.mark.parametrize("how", ["not copied", "lines", "keyboard"])

@@ -332,3 +332,19 @@ def test_browser_without_password(browser: Browser, service: Gunicorn) -> None:
     assert answer.status == 401
     assert "<" not in answer.text()
     context.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"java_script_enabled": False}])
+def test_selection_after_coming_back(open_page: Open, redis: Any, options: dict[str, bool]) -> None:
+    """Whoever comes back to a table that changed finds the same tokens checked, or none, but never others."""
+    store_older_record(redis, 1)
+    page = open_page(**options)
+    rows(page).get_by_role("checkbox").check()
+    chosen = rows(page).get_by_role("checkbox").get_attribute("value")
+    page.get_by_role("link", name="Audit").click()
+    store_older_record(redis, 2, created_at="1700000000")
+    page.go_back()
+
+    expect(rows(page)).to_have_count(2)
+    checked = rows(page).locator(":checked").evaluate_all("all => all.map(each => each.value)")
+    assert checked == ([] if options else [chosen])

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.core.fields import FIELDS
-from app.web.console.templates import TEMPLATES, filled
+from app.web.console.templates import ROWS, TEMPLATES, filled
 from tests.web.conftest import Operator
 from tests.web.test_admin import NEW_TOKEN, create, record_of
 from tests.web.test_every_field import shown
@@ -42,8 +42,42 @@ def test_template(make_client: Callable[..., FlaskClient], database: Any, name: 
 
     for field, text in filled(TEMPLATES[name], bound).items():
         assert kept[field].replace(",", "\n") == text
-    assert re.search(f'template={name}" aria-current="true"', page)
-    assert "<a" in page.split("Start from")[1]
+    assert re.findall('name="template" value="([^"]*)"( aria-current="true")?', page) == [
+        *((each, ' aria-current="true"' if each == name else "") for each in TEMPLATES),
+        ("", ""),
+    ]
+
+
+@pytest.mark.parametrize("name", ["", *TEMPLATES])
+@pytest.mark.parametrize("before", ["", "prometheus", "ci"])
+def test_template_keeps_what_was_typed(operator: Operator, before: str, name: str) -> None:
+    """A template replaces what the one before it filled in, and says which rows it leaves as typed."""
+    typed = {"hosts": "a/b", "comment": "Ann", "expires_at": "soon", "rate_limit_max": "7"}
+    form = form_of(operator.get(f"/new?template={before}").text)
+    answer = operator.post("/new", form | typed | {"filled_by": before, "template": name, "form": "x"})
+    theirs = dict(TEMPLATES[name].fields) if name else {}
+    beside = {each: form[each] for each in ("ttl_seconds", "rate_limit_window_sec")}
+    left = re.findall("Left as you typed it: ([^<]*)[.]<", answer.text)
+
+    assert form_of(answer.text) == dict.fromkeys(FIELDS, "") | theirs | typed | beside
+    assert {FIELDS[each].label for each in typed if each in theirs} <= {*", ".join(left).split(", ")}
+    assert ("Expires at" in "".join(left)) == (name == "ci")
+
+
+def test_template_after_problems(operator: Operator) -> None:
+    """A form that comes back with problems still knows which template filled it."""
+    again = operator.post("/create_token", {"hosts": "a/b", "comment": "CI", "filled_by": "ci"}).text
+    other = operator.post("/new", {"hosts": "a/b", "comment": "CI", "filled_by": "ci", "template": "openai"})
+
+    assert 'name="filled_by" value="ci"' in again
+    assert shown(other.text, "comment") == "OpenAI-compatible client"
+
+
+def test_rows_of_the_form(client: FlaskClient) -> None:
+    """The rows that templates keep whole are those of the form."""
+    rows = client.application.jinja_env.get_template("_fields.html").module.rows  # type: ignore[attr-defined]
+
+    assert {first: second for first, (_, second) in rows.items()} == ROWS
 
 
 def test_templates() -> None:

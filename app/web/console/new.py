@@ -10,31 +10,42 @@ from flask import request
 from app.core import summary
 from app.core.changes import Issued
 from app.core.errors import AlreadyIssuedError
-from app.core.fields import InvalidFieldsError
+from app.core.fields import FIELDS, InvalidFieldsError, unknown
 from app.core.snippets import snippets
 from app.services import services
 from app.web import forms
 from app.web.actors import operator
 from app.web.console.blueprint import bp
 from app.web.console.rendering import Shown, doubt_after, render
-from app.web.console.templates import TEMPLATES, filled
+from app.web.console.templates import TEMPLATES, choose, filled
 
 NOT_CREATED = "No token was created"
+_TEMPLATE, _FILLED_BY = "template", "filled_by"
 
 
 @bp.get("/new")
 def new_token() -> str:
     """Show the form for a new token, filled by the template that the address names."""
-    name = request.args.get("template", "")
-    typed = filled(TEMPLATES[name], services().settings.max_ttl_seconds) if name in TEMPLATES else {}
-    return _form(typed, chosen=name)
+    name = request.args.get(_TEMPLATE, "")
+    return _form(_filled_by(name), chosen=name)
+
+
+@bp.post("/new")
+def choose_template() -> str:
+    """Show the form again, filled by another template, with what was typed."""
+    typed = forms.typed(request.form, forms.IDEMPOTENCY_KEY, _TEMPLATE, _FILLED_BY)
+    if problems := unknown(typed, FIELDS):
+        raise InvalidFieldsError(problems)
+    name, before = request.form.get(_TEMPLATE, ""), request.form.get(_FILLED_BY, "")
+    choice = choose(typed, _filled_by(before), _filled_by(name))
+    return _form(choice.fields, chosen=name, choice=choice)
 
 
 @bp.post("/create_token")
 def create_token() -> Shown:
     """Create a token and show its secret, only this once."""
     try:
-        typed = forms.typed(request.form, forms.IDEMPOTENCY_KEY)
+        typed = forms.typed(request.form, forms.IDEMPOTENCY_KEY, _FILLED_BY)
         issued = services().registry.issue(operator(), typed, request.form.get(forms.IDEMPOTENCY_KEY))
     except InvalidFieldsError as error:
         return form_again(error.problems), 400
@@ -53,7 +64,8 @@ def show_secret(issued: Issued, **more: Any) -> str:
 
 def form_again(problems: dict[str, str], title: str = NOT_CREATED) -> str:
     """Show the form for a new token again, with its problems and what was typed."""
-    return _form(forms.as_typed(request.form), title=title, problems=problems)
+    chosen = request.form.get(_FILLED_BY, "")
+    return _form(forms.as_typed(request.form), title=title, problems=problems, chosen=chosen)
 
 
 def opening(typed: Mapping[str, str], blank_end: int | None, now_s: int) -> dict[str, Any]:
@@ -61,6 +73,12 @@ def opening(typed: Mapping[str, str], blank_end: int | None, now_s: int) -> dict
     limit = services().settings.limit
     opens = summary.of_typed(typed, limit, blank_end, now_s)
     return {"typed": typed, "opens": opens, "live": summary.for_script(limit, blank_end)}
+
+
+def _filled_by(name: str) -> dict[str, str]:
+    """Return the fields of the template *name*, none if there is no such template."""
+    template = TEMPLATES.get(name)
+    return filled(template, services().settings.max_ttl_seconds) if template else {}
 
 
 def _form(typed: Mapping[str, str], **more: Any) -> str:

@@ -24,6 +24,8 @@ from app.web.console.rendering import Shown, done, doubt_after, render
 
 _CHANGES = 20
 _PLACEHOLDER = "YOUR-SECRET"
+_SEEN = "seen"
+_MOVED = "it has had another end since this page was shown; press again to extend that"
 
 
 @bp.get("/tokens/<token_id>")
@@ -47,11 +49,13 @@ def enable_token() -> Response:
 @bp.post("/extend_token")
 def extend_token() -> Shown | Response:
     """Give a token a later end: ``by`` a duration, from its end or from now if that is later."""
-    token, typed = _token("by"), request.form.get("by", "")
+    token, typed = _token("by", _SEEN), request.form.get("by", "")
     registry = services().registry
+    if request.form.get(_SEEN, end := str(token.expires_at)) != end:
+        return _page(token, {"by": _MOVED}), 409
     try:
-        end = extension.extended_by(token, _span("by", typed), registry.now_s)
-        return done("extended", registry.edit(operator(), token, {"expires_at": end}))
+        later = extension.extended_by(token, _span("by", typed), registry.now_s)
+        return done("extended", registry.edit(operator(), token, {"expires_at": later}))
     except InvalidFieldsError as error:
         return _page(token, {"by": next(iter(error.problems.values()))}), 400
 
