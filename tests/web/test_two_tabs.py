@@ -105,7 +105,7 @@ def test_extended_twice(operator: Operator, database: Any, tab: Tab) -> None:
     answers = [operator.post("/extend_token", form) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [303, 409]
-    assert "It has had another end since this page was shown" in answers[1].text
+    assert "The end has changed since this page was shown" in answers[1].text
     assert database.expiretime(tab.record) == 4_000_000_000 + 30 * 86_400
 
 

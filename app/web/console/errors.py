@@ -20,9 +20,6 @@ from app.web.console.rendering import problem
 from app.web.messages import why
 from app.web.problems import refusal
 
-# What each of these does is added to what it did before.
-_COUNTED = {"admin.extend_token"}
-
 
 def show_invalid(error: InvalidFieldsError) -> tuple[str, int]:
     """Show which field, or which parameter of a page, can't be used."""
@@ -49,12 +46,12 @@ def show_http_error(error: HTTPException) -> Response | tuple[str, int]:
 
 def show_unavailable(error: StoreUnavailableError) -> tuple[str, int, dict[str, str]]:
     """Show which change Redis did not make or may not have made, with the form to send it again."""
-    message, is_unknown, form = why(error, request.endpoint), isinstance(error, UnknownOutcomeError), _sent()
+    message, form = why(error, request.endpoint), _sent()
     if form and request.endpoint == "admin.create_token":
+        is_unknown = isinstance(error, UnknownOutcomeError)
         body = form_again({"": message}, "The token may exist" if is_unknown else NOT_CREATED)
     else:
-        is_offered = form and not (is_unknown and request.endpoint in _COUNTED) and _is_public(form)
-        body, _ = problem(503, message, form if is_offered else None)
+        body, _ = problem(503, message, form if form and _is_public(form) else None)
     return body, 503, {"Retry-After": "1"}
 
 

@@ -25,7 +25,7 @@ from app.web.console.rendering import Shown, done, doubt_after, render
 _CHANGES = 20
 _PLACEHOLDER = "YOUR-SECRET"
 _SEEN = "seen"
-_MOVED = "it has had another end since this page was shown; press again to extend that"
+_MOVED = "the end has changed since this page was shown; press again to extend it further"
 
 
 @bp.get("/tokens/<token_id>")
@@ -51,11 +51,11 @@ def extend_token() -> Shown | Response:
     """Give a token a later end: ``by`` a duration, from its end or from now if that is later."""
     token, typed = _token("by", _SEEN), request.form.get("by", "")
     registry = services().registry
-    if request.form.get(_SEEN, end := str(token.expires_at)) != end:
+    if request.form.get(_SEEN) not in {None, str(token.expires_at)}:
         return _page(token, {"by": _MOVED}), 409
     try:
-        later = extension.extended_by(token, _span("by", typed), registry.now_s)
-        return done("extended", registry.edit(operator(), token, {"expires_at": later}))
+        end = extension.extended_by(token, _span("by", typed), registry.now_s)
+        return done("extended", registry.edit(operator(), token, {"expires_at": end}))
     except InvalidFieldsError as error:
         return _page(token, {"by": next(iter(error.problems.values()))}), 400
 
