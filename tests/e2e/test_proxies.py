@@ -19,6 +19,7 @@ from devkit.proxies import (
     Envoy,
     EventsBackend,
     HAProxy,
+    LabeledTraefik,
     Nginx,
     Proxy,
     Traefik,
@@ -155,6 +156,11 @@ class TestAllowed:
             second = read_until(connection, b"data: 2")
         assert b"data: 2" not in first
         assert second
+
+    def test_scheme(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
+        """The proxy writes X-Forwarded-Proto, whatever the client claims."""
+        assert proxy.call(token, headers=[("X-Forwarded-Proto", "https")]).status == 200
+        assert backend.seen[0].fields["x-forwarded-proto"] == "http"
 
     def test_web_socket(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
         """A WebSocket opens only with a valid token, and carries bytes in both directions."""
@@ -302,6 +308,32 @@ def read_until(connection: Connection, end: bytes) -> bytes:
     while end not in received:
         received += connection.receive() or pytest.fail(f"ended: {received!r}")
     return received
+
+
+@pytest.mark.parametrize("kind", [Nginx, Envoy, HAProxy], ids=lambda kind: kind.name)
+def test_silent_stream(kind: type[Proxy], service: Gunicorn, echo: EventsBackend, token: str) -> None:
+    """A backend may be silent for as long as the configuration says, and no default is shorter."""
+    echo.go_on.clear()
+    with installed(kind)(service.port, echo.port, in_a_second) as proxy, Connection(proxy.port) as connection:
+        connection.send(request("/events", bearer(token)))
+        received = connection.rest()
+    echo.go_on.set()
+
+    assert b"data: 1" in received
+    assert b"data: 2" not in received
+
+
+def test_slow_upload(service: Gunicorn, echo: EventsBackend, token: str) -> None:
+    """An upload may take as long as Traefik's labels say, which is more than the default minute."""
+    traefik = installed(LabeledTraefik)(service.port, echo.port, in_a_second)
+    with traefik, Connection(traefik.port) as connection:
+        connection.send(request("/", [*bearer(token), ("Content-Length", "1")]))
+        assert b"HTTP/1.1 200 " not in connection.rest()
+
+
+def in_a_second(text: str) -> str:
+    """Return a configuration in which the hour that it allows is a second."""
+    return text.replace("1h", "1s").replace("3600s", "1s")
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/static/style.css", "/a/b%2f..//c?d=e"])
