@@ -146,6 +146,10 @@ class TestAllowed:
         assert proxy.call(target=target).status == 401
         assert [seen.path for seen in backend.seen] == [target]
 
+    def test_large_headers_of_a_response(self, proxy: Proxy, token: str) -> None:
+        """A response with 12 kB of headers reaches the client."""
+        assert len(proxy.call(token, target="/large").headers["x-large"]) == 12_000
+
     def test_stream(self, proxy: Proxy, echo: EventsBackend, token: str) -> None:
         """A server-sent event arrives when it is sent, not when the stream ends."""
         echo.go_on.clear()
