@@ -138,6 +138,11 @@ def test_completion(connect: Any, chat: ChatBackend, token: str) -> None:
     assert token not in str(chat.seen)
 
 
+def test_patience() -> None:
+    """By default the client waits and repeats as docs/recipes/openai.md says."""
+    assert (openai.DEFAULT_TIMEOUT.read, openai.DEFAULT_MAX_RETRIES) == (10 * 60, 2)
+
+
 def test_stream(connect: Any, chat: ChatBackend, token: str) -> None:
     """A stream arrives event by event, not when it is complete."""
     chat.is_read.clear()

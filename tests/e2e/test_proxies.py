@@ -319,7 +319,7 @@ def test_silent_stream(kind: type[Proxy], service: Gunicorn, echo: EventsBackend
     """A backend may be silent for as long as the configuration says, and no default is shorter."""
     echo.go_on.clear()
     with installed(kind)(service.port, echo.port, in_a_second) as proxy, Connection(proxy.port) as connection:
-        connection.send(request("/events", bearer(token)))
+        connection.send(request("/events", [*bearer(token), ("Connection", "close")]))
         received = connection.rest()
     echo.go_on.set()
 
@@ -330,7 +330,7 @@ def test_silent_stream(kind: type[Proxy], service: Gunicorn, echo: EventsBackend
 def test_slow_upload(service: Gunicorn, echo: EventsBackend, token: str) -> None:
     """An upload may take as long as Traefik's labels say, which is more than the default minute."""
     traefik = installed(LabeledTraefik)(service.port, echo.port, in_a_second)
-    with traefik, Connection(traefik.port) as connection:
+    with traefik, Connection(traefik.port, timeout_s=30) as connection:
         connection.send(request("/", [*bearer(token), ("Content-Length", "1")]))
         assert b"HTTP/1.1 200 " not in connection.rest()
 
