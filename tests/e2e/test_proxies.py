@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,7 @@ from devkit.proxies import (
 )
 from devkit.service import Gunicorn
 from devkit.subrequests import clients
+from devkit.waiting import at_best
 
 pytestmark = pytest.mark.e2e
 
@@ -160,6 +162,21 @@ class TestAllowed:
             second = read_until(connection, b"data: 2")
         assert b"data: 2" not in first
         assert second
+
+    def test_piece_of_a_stream(self, proxy: Proxy, echo: EventsBackend, token: str) -> None:
+        """An event is passed on at once, not after the 200 ms for which TCP may wait for more."""
+
+        def first_s() -> float:
+            echo.go_on.clear()
+            with Connection(proxy.port) as connection:
+                start = time.monotonic()
+                connection.send(request("/events", bearer(token)))
+                read_until(connection, b"data: 1")
+                took_s = time.monotonic() - start
+                echo.go_on.set()
+            return took_s
+
+        at_best(first_s, 0.15)
 
     def test_scheme(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
         """The proxy writes X-Forwarded-Proto, whatever the client claims."""
