@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -350,6 +351,15 @@ def test_slow_upload(service: Gunicorn, echo: EventsBackend, token: str) -> None
     with traefik, Connection(traefik.port, timeout_s=30) as connection:
         connection.send(request("/", [*bearer(token), ("Content-Length", "1")]))
         assert b"HTTP/1.1 200 " not in connection.rest()
+
+
+@pytest.mark.parametrize(("kind", "status"), [(Nginx, 503), (Caddy, 504)])
+def test_hung_service(kind: type[Proxy], status: int, echo: EventsBackend) -> None:
+    """A service that hangs is given up after the five seconds of the page, which are one here."""
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        proxy = installed(kind)(hung.getsockname()[1], echo.port, lambda text: text.replace("5s", "1s"))
+        with proxy, Connection(proxy.port, timeout_s=30) as connection:
+            assert connection.call("/", [("Host", HOST), *bearer("any")]).status == status
 
 
 def in_a_second(text: str) -> str:
