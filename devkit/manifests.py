@@ -55,13 +55,15 @@ HEADS = {
 # An Ingress or IngressRoute in this namespace is protected by naming this middleware; see the example in
 # ingress-traefik.yaml. For a backend in another namespace, create a copy of this middleware there.
 #
-# Every entry point of Traefik (3.7.13 or newer) needs one setting that a middleware cannot provide. Without
-# it, a client could send X_Auth_Token_Id to a backend that cannot tell it from X-Auth-Token-Id. With the Helm
-# chart of Traefik:
+# Every entry point of Traefik (3.7.13 or newer) needs two settings that a middleware cannot provide. Without
+# the first, a client could send X_Auth_Token_Id to a backend that cannot tell it from X-Auth-Token-Id;
+# without the other, Traefik ends an upload that takes longer than a minute. With the Helm chart of Traefik:
 #
 #   additionalArguments:
 #     - --entryPoints.web.http.aliasHeadersStrategy=delete
 #     - --entryPoints.websecure.http.aliasHeadersStrategy=delete
+#     - --entryPoints.web.transport.respondingTimeouts.readTimeout=1h
+#     - --entryPoints.websecure.transport.respondingTimeouts.readTimeout=1h
 """,
 }
 

@@ -197,7 +197,7 @@ class HAProxy(Proxy):
 
 
 class EventsBackend(Backend):
-    """A backend with WebSockets, and with /events, which sends its second event once *go_on* is set."""
+    """A backend with WebSockets, /large headers and /events, which sends its second event after *go_on*."""
 
     def __init__(self, handler: type[EchoHandler] | None = None) -> None:
         super().__init__(handler or EventsHandler)
@@ -215,6 +215,9 @@ class EventsHandler(EchoHandler):
             self.server.seen.append(seen)
             self.wfile.write(_switching(key))
             self.wfile.write(self.rfile.read(5))
+        elif seen.path == "/large":
+            large = b"X-Large: " + b"x" * 12_000
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + large + b"\r\n\r\n")
         elif seen.path == "/events":
             self.server.seen.append(seen)
             self._stream()

@@ -220,3 +220,27 @@ def test_labels_for_docker() -> None:
         name: ",".join(value) if isinstance(value, list) else value
         for name, value in middleware["forwardAuth"].items()
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["docs/recipes/traefik.md", "docs/kubernetes.md", "k8s/traefik-middleware.yaml", "docker-compose.yml"],
+)
+def test_entry_points_of_traefik(name: str) -> None:
+    """Each entry point has the options of README.md's."""
+    readme, page = ((ROOT / each).read_text("utf-8") for each in ("README.md", name))
+    web = yaml.safe_load(readme.split("```yaml\n")[2].split("```")[0])["entryPoints"]["web"]
+    lines = re.findall(r"--entryPoints\.(\w+)\.((?:http|transport)\.(?!enc).*)=(.*)$", page, re.MULTILINE)
+
+    assert sorted(lines) == sorted(
+        (entry, key, value)
+        for entry in {entry for entry, *_ in lines}
+        for key, value in (
+            ("http.aliasHeadersStrategy", web["http"]["aliasHeadersStrategy"]),
+            (
+                "transport.respondingTimeouts.readTimeout",
+                web["transport"]["respondingTimeouts"]["readTimeout"],
+            ),
+        )
+    )
+    assert lines

@@ -80,7 +80,7 @@ def _chat() -> Iterator[ChatBackend]:
 
 @pytest.fixture(scope="module", name="token")
 def _token(service: Gunicorn) -> str:
-    return service.issue(HOST)
+    return service.issue(HOST, email="ann@example.com")
 
 
 @pytest.fixture(scope="module", name="service")
@@ -136,6 +136,12 @@ def test_completion(connect: Any, chat: ChatBackend, token: str) -> None:
     assert chat.seen[-1].fields["authorization"] == f"Bearer {KEY}"
     assert chat.seen[-1].fields["host"] != HOST
     assert token not in str(chat.seen)
+    assert "ann@example.com" not in str(chat.seen)
+
+
+def test_patience() -> None:
+    """By default the client waits and repeats as docs/recipes/openai.md says."""
+    assert (openai.DEFAULT_TIMEOUT.read, openai.DEFAULT_MAX_RETRIES) == (10 * 60, 2)
 
 
 def test_stream(connect: Any, chat: ChatBackend, token: str) -> None:

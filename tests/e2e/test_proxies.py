@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +21,7 @@ from devkit.proxies import (
     Envoy,
     EventsBackend,
     HAProxy,
+    LabeledTraefik,
     Nginx,
     Proxy,
     Traefik,
@@ -26,6 +29,7 @@ from devkit.proxies import (
 )
 from devkit.service import Gunicorn
 from devkit.subrequests import clients
+from devkit.waiting import at_best
 
 pytestmark = pytest.mark.e2e
 
@@ -145,6 +149,10 @@ class TestAllowed:
         assert proxy.call(target=target).status == 401
         assert [seen.path for seen in backend.seen] == [target]
 
+    def test_large_headers_of_a_response(self, proxy: Proxy, token: str) -> None:
+        """A response with 12 kB of headers reaches the client."""
+        assert len(proxy.call(token, target="/large").headers["x-large"]) == 12_000
+
     def test_stream(self, proxy: Proxy, echo: EventsBackend, token: str) -> None:
         """A server-sent event arrives when it is sent, not when the stream ends."""
         echo.go_on.clear()
@@ -155,6 +163,26 @@ class TestAllowed:
             second = read_until(connection, b"data: 2")
         assert b"data: 2" not in first
         assert second
+
+    def test_piece_of_a_stream(self, proxy: Proxy, echo: EventsBackend, token: str) -> None:
+        """An event is passed on at once, not after the 200 ms for which TCP may wait for more."""
+
+        def first_s() -> float:
+            echo.go_on.clear()
+            with Connection(proxy.port) as connection:
+                start = time.monotonic()
+                connection.send(request("/events", bearer(token)))
+                read_until(connection, b"data: 1")
+                took_s = time.monotonic() - start
+                echo.go_on.set()
+            return took_s
+
+        at_best(first_s, 0.15)
+
+    def test_scheme(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
+        """The proxy writes X-Forwarded-Proto, whatever the client claims."""
+        assert proxy.call(token, headers=[("X-Forwarded-Proto", "https")]).status == 200
+        assert backend.seen[0].fields["x-forwarded-proto"] == "http"
 
     def test_web_socket(self, proxy: Proxy, backend: EventsBackend, token: str) -> None:
         """A WebSocket opens only with a valid token, and carries bytes in both directions."""
@@ -302,6 +330,41 @@ def read_until(connection: Connection, end: bytes) -> bytes:
     while end not in received:
         received += connection.receive() or pytest.fail(f"ended: {received!r}")
     return received
+
+
+@pytest.mark.parametrize("kind", [Nginx, Envoy, HAProxy], ids=lambda kind: kind.name)
+def test_silent_stream(kind: type[Proxy], service: Gunicorn, echo: EventsBackend, token: str) -> None:
+    """A backend may be silent for as long as the configuration says, and no default is shorter."""
+    echo.go_on.clear()
+    with installed(kind)(service.port, echo.port, in_a_second) as proxy, Connection(proxy.port) as connection:
+        connection.send(request("/events", [*bearer(token), ("Connection", "close")]))
+        received = connection.rest()
+    echo.go_on.set()
+
+    assert b"data: 1" in received
+    assert b"data: 2" not in received
+
+
+def test_slow_upload(service: Gunicorn, echo: EventsBackend, token: str) -> None:
+    """An upload may take as long as Traefik's labels say, which is more than the default minute."""
+    traefik = installed(LabeledTraefik)(service.port, echo.port, in_a_second)
+    with traefik, Connection(traefik.port, timeout_s=30) as connection:
+        connection.send(request("/", [*bearer(token), ("Content-Length", "1")]))
+        assert b"HTTP/1.1 200 " not in connection.rest()
+
+
+@pytest.mark.parametrize(("kind", "status"), [(Nginx, 503), (Caddy, 504)])
+def test_hung_service(kind: type[Proxy], status: int, echo: EventsBackend) -> None:
+    """A service that hangs is given up after the five seconds of the page, which are one here."""
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        proxy = installed(kind)(hung.getsockname()[1], echo.port, lambda text: text.replace("5s", "1s"))
+        with proxy, Connection(proxy.port, timeout_s=30) as connection:
+            assert connection.call("/", [("Host", HOST), *bearer("any")]).status == status
+
+
+def in_a_second(text: str) -> str:
+    """Return a configuration in which the hour that it allows is a second."""
+    return text.replace("1h", "1s").replace("3600s", "1s")
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/static/style.css", "/a/b%2f..//c?d=e"])

@@ -17,7 +17,7 @@ from devkit.http import call
 from devkit.ports import free_port
 from devkit.process import Process
 from devkit.programs import program
-from devkit.proxies import Caddy, Nginx, Proxy, Traefik
+from devkit.proxies import Caddy, HAProxy, Nginx, Proxy, Traefik
 from devkit.redis_server import RedisServer
 from devkit.server import Server, read_body
 from devkit.service import Gunicorn
@@ -80,6 +80,18 @@ class TestRegistry:
 
         assert pushed.returncode != 0
         assert "unauthorized" in pushed.stderr or "authentication required" in pushed.stderr
+
+
+def test_challenges(passwords: Gunicorn) -> None:
+    """HAProxy's Lua hands on all challenges in their order, because skopeo and podman look at the first."""
+    program(HAProxy.binary)
+    with HAProxy(passwords.port, free_port()) as haproxy:
+        answers = haproxy.call(), call(passwords.port, "/auth")
+    through, direct = (
+        [field for field in each.all if field[0].lower() == "www-authenticate"] for each in answers
+    )
+
+    assert [value for _, value in through] == [value for _, value in direct]
 
 
 def skopeo(command: str, *args: str) -> subprocess.CompletedProcess[str]:

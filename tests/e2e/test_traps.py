@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from devkit.backend import Backend, EchoHandler, Seen
+from devkit.http import bearer, call
+from devkit.ports import free_port
 from devkit.programs import program
 from devkit.proxies import (
     HOST,
@@ -272,6 +274,20 @@ def test_trap(name: str, world: World, documented: Callable[[type[Proxy], str], 
         assert trap.probe(naive, world) == trap.falls
     world.backend.seen.clear()
     assert trap.probe(documented(trap.kind, trap.auth), world) == trap.holds
+
+
+@pytest.mark.parametrize(("default", "status"), [("", 200), (" default_server", 421)])
+def test_another_port_of_nginx(world: World, default: str, status: int) -> None:
+    """On a port without a default server of its own, such as one for TLS, the client chooses the host."""
+    program(Nginx.binary)
+    port, first, named = free_port(), "listen 80 default_server;", "listen 80;"
+
+    def naive(text: str) -> str:
+        text = text.replace(first, f"{first} listen 127.0.0.1:{port}{default};") if default else text
+        return text.replace(named, f"{named} listen 127.0.0.1:{port};")
+
+    with Nginx(world.auth["up"], world.backend.port, naive):
+        assert call(port, "/", [("Host", OTHER), *bearer(world.other_token)]).status == status
 
 
 def test_marked_sub_requests(world: World) -> None:
