@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from app.core.errors import StoreUnavailableError
 from app.store.transport.connection import connect
+from app.store.transport.deadlines import bounded
 from app.store.transport.scripts import CHANGE, Script
 from devkit.builders import make_settings
 from devkit.redis_server import RedisServer
@@ -51,6 +53,16 @@ def test_password(real_client: Any, password: str, advice: str) -> None:
             ).ask("x" * 20)
     finally:
         real_client.config_set("requirepass", "")
+
+
+def test_invalid_replies(caplog: pytest.LogCaptureFixture) -> None:
+    """The error for a reply that can't be used names the place; only LOG_LEVEL=debug logs a traceback."""
+    reply: Any = None
+    expected = r"invalid reply: TypeError at test_trouble.py:\d+$"
+    with pytest.raises(StoreUnavailableError, match=expected), bounded(60):
+        len(reply)
+
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
 def test_no_secrets() -> None:
