@@ -105,7 +105,7 @@ class Bulk:
 
     def _found(self, names: Iterable[str], report: Report) -> Iterator[Token]:
         """Yield each token once; note the names that no token has."""
-        for name in names:
+        for name in dict.fromkeys(names):
             try:
                 token = self._catalog.find(name)
             except _EXPECTED as error:

@@ -8,7 +8,12 @@ from app.core import fields, tokens
 from app.core.audit import Actor
 from app.core.catalog import Catalog
 from app.core.changes import Change, Issued
-from app.core.errors import ConflictError, StoreUnavailableError, TooManyRotationsError
+from app.core.errors import (
+    ConflictError,
+    StoreUnavailableError,
+    TooManyRotationsError,
+    UnknownOutcomeError,
+)
 from app.core.gate import Gate
 from app.core.held import Held
 from app.core.networks import contain
@@ -70,7 +75,9 @@ class Holders:
             raise TooManyRotationsError(f"rotated {MAX_ROTATIONS} times within an hour; nothing was changed")
         try:
             return self._registry.rotate(actor, held.token, grace_seconds)
-        except ConflictError:  # another rotation came first
+        except UnknownOutcomeError:
+            raise
+        except (ConflictError, StoreUnavailableError):  # nothing was rotated
             self._changes.release(claim)
             raise
 

@@ -27,10 +27,9 @@ from app.store.tokens import RedisTokens
 from app.store.trail import Trail
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import best_effort, bounded
-from app.store.transport.scripts import Script, flat
+from app.store.transport.scripts import CHANGE, Script, flat
 
 _CLAIM_TTL_S = 3600
-_TRAIL = "trail"
 
 
 class RedisChanges(TokenChanges):
@@ -52,8 +51,8 @@ class RedisChanges(TokenChanges):
         self._deadline_s = deadline_s
         self._trail = trail
         self._disk = Disk(client, trail.report, trail.on_change, asks=asks)
-        self._add, self._edit = Script("add", _TRAIL), Script("edit", _TRAIL)
-        self._remove, self._retire = Script("remove", _TRAIL), Script("retire", _TRAIL)
+        self._add, self._edit = Script("add", *CHANGE), Script("edit", *CHANGE)
+        self._remove, self._retire = Script("remove", *CHANGE), Script("retire", *CHANGE)
         self._rekeyer = Rekeyer(client, pepper_check, self._disk.change)
         self._index, self._ended = Index(client), EndedTokens(client)
         self._reader = RecordReader(client)

@@ -20,7 +20,7 @@ from app.store.trail import Trail
 from app.store.transport.cluster import Client
 from app.store.transport.deadlines import bounded
 from app.store.transport.early import send
-from app.store.transport.scripts import Script
+from app.store.transport.scripts import CHANGE, Script
 
 Call = tuple[list[str], list[Any]]
 
@@ -34,7 +34,7 @@ class RedisCopies(CopyReader, CopyStore):
         super().__init__(client, pepper_check, deadline_s)
         self._ended = EndedTokens(client)
         self._trail = trail
-        self._import = Script("import", "trail")
+        self._import = Script("import", *CHANGE)
 
     def look(self, copies: Sequence[Copy]) -> list[Here]:
         with bounded(self._deadline_s):

@@ -6,8 +6,10 @@ See docs/decisions/0005, and 0009 for Clusters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
+
+import redis
 
 from app.core.errors import PreconditionFailedError
 from app.pauses import paced
@@ -16,7 +18,7 @@ from app.store.index import Index
 from app.store.pepper_check import PepperCheck
 from app.store.transport.cluster import Client, Cluster
 from app.store.transport.deadlines import best_effort
-from app.store.transport.scripts import Script, flat
+from app.store.transport.scripts import CHANGE, Script, flat
 from app.store.transport.slots import slot_of
 
 Outcome = TypeVar("Outcome")
@@ -25,10 +27,10 @@ Run = Callable[[Script, Sequence[str], Sequence[Any]], Outcome | None]
 
 @contextmanager
 def tentative(index: Index, entry: bytes) -> Iterator[None]:
-    """Remove *entry* from the index again if the change inside is refused because of its condition."""
+    """Remove *entry* from the index again if the change inside is refused; many such entries hide a token."""
     try:
         yield
-    except PreconditionFailedError:
+    except (PreconditionFailedError, redis.ResponseError):
         with best_effort():
             index.drop(entry)
         raise
@@ -57,7 +59,7 @@ class Rekeyer(Generic[Outcome]):
         self._pepper_check = pepper_check
         self._run = run
         self._index = Index(client)
-        self._move = Script("move", "trail")
+        self._move = Script("move", *CHANGE)
 
     def choose(self, old: str, candidates: Iterable[tuple[str, str]]) -> tuple[str, str]:
         """Return the first of *candidates*, secrets with their digests, that digest *old* can move to.
@@ -87,7 +89,8 @@ class Rekeyer(Generic[Outcome]):
         self._index.add(entry, like=old_entry)
         names = [key for pair in zip(keys.all_of(old), keys.all_of(new), strict=True) for key in pair]
         args = [new, redirect.ends_at * 1000, redirect.marker, keys.REMEMBERED_MS, token_id]
-        with tentative(self._index, entry):
+        # Without an actor, another worker may have made the same move.
+        with tentative(self._index, entry) if redirect.trail else nullcontext():
             outcome = self._run(self._move, names, [*args, *flat(self._pepper_check.label), redirect.trail])
         with best_effort():
             if outcome:

@@ -52,3 +52,11 @@ def test_other_types(client: Any) -> None:
     """A key of another type counts nothing."""
     client.set(keys.window(DIGEST), "x")
     assert usage.admitted(client, DIGEST, LIMIT) == 0
+
+
+@pytest.mark.parametrize(("times", "count"), [(["x"], 0), ([""], 0), (["9e999"], 0), ([None, "x"], 1)])
+def test_junk(client: Any, times: list[str | None], count: int) -> None:
+    """What is no time counts nothing, and is no reason why the token can't be shown."""
+    second, _ = client.time()
+    client.rpush(keys.window(DIGEST), *(second * 1_000_000 if time is None else time for time in times))
+    assert usage.admitted(client, DIGEST, LIMIT) == count

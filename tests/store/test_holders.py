@@ -175,6 +175,21 @@ def test_lost_rotations_are_not_counted(replica: Replica, monkeypatch: pytest.Mo
         replica.holders.rotate(ACTOR, loser, "60")
 
 
+def test_refused_rotations_are_not_counted(real_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation that Redis refuses is not one of those that the holder has in an hour."""
+    monkeypatch.setattr("app.core.holders.MAX_ROTATIONS", 1)
+    replica = Replica(real_client, "pepper")
+    _, secret = replica.issue()
+    real_client.execute_command("ACL SETUSER default -rename")
+    try:
+        with pytest.raises(StoreUnavailableError):
+            replica.holders.rotate(ACTOR, held(replica, secret), "0")
+    finally:
+        real_client.execute_command("ACL SETUSER default +rename")
+
+    assert replica.holders.rotate(ACTOR, held(replica, secret), "0").secret != secret
+
+
 def test_bound_of_rotations() -> None:
     """One token leaves less than half of the list of ended tokens, as long as its entries are kept."""
     assert 24 * REMEMBERED_DAYS * MAX_ROTATIONS < MAX_ENDED / 2

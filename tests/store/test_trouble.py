@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from app.core.errors import StoreUnavailableError
 from app.store.transport.connection import connect
+from app.store.transport.deadlines import bounded
+from app.store.transport.scripts import CHANGE, Script
 from devkit.builders import make_settings
 from devkit.redis_server import RedisServer
 from devkit.replica import Replica
+from tests.store.conftest import contents
 
 ADVICE = [
     ("ACL SETUSER default -evalsha", "ACL SETUSER default +evalsha", "docs/redis.md"),
@@ -49,6 +55,16 @@ def test_password(real_client: Any, password: str, advice: str) -> None:
         real_client.config_set("requirepass", "")
 
 
+def test_invalid_replies(caplog: pytest.LogCaptureFixture) -> None:
+    """The error for a reply that can't be used names the place; only LOG_LEVEL=debug logs a traceback."""
+    reply: Any = None
+    expected = r"invalid reply: TypeError at test_trouble.py:\d+$"
+    with pytest.raises(StoreUnavailableError, match=expected), bounded(60):
+        len(reply)
+
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
 def test_no_secrets() -> None:
     """The error drops the password that a server without AUTH repeats in its reply."""
     with RedisServer(options=["--rename-command", "AUTH", ""]) as server:
@@ -58,3 +74,34 @@ def test_no_secrets() -> None:
         with pytest.raises(StoreUnavailableError, match="unknown command 'AUTH'") as caught:
             Replica(client, "pepper").ask("x" * 20)
         assert "sesame" not in str(caught.value)
+
+
+Change = Callable[[Replica, str], object]
+CHANGES: dict[str, tuple[str, Change]] = {
+    "create": ("add", lambda replica, _: replica.issue(ttl_seconds="60")),
+    "edit": ("edit", lambda replica, name: replica.edit(name, {"comment": "x", "ttl_seconds": "60"})),
+    "disable": ("edit", lambda replica, name: replica.enable(name, enabled=False)),
+    "rotate": ("move", lambda replica, name: replica.rotate(name, "60")),
+    "delete": ("remove", lambda replica, name: replica.delete(name)),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_changes_are_whole(real_client: Any, kind: str) -> None:
+    """A change is refused, and nothing of it is made, if the user may not run one of its commands."""
+    script, change = CHANGES[kind]
+    replica = Replica(real_client, "pepper")
+    name, _ = replica.issue()
+    before = contents(real_client)
+    for command in _commands(script):
+        real_client.execute_command("ACL SETUSER default", f"-{command}")
+        try:
+            with pytest.raises(StoreUnavailableError, match=f"(?i){command}.*docs/redis.md"):
+                change(replica, name)
+        finally:
+            real_client.execute_command("ACL SETUSER default", f"+{command}")
+        assert contents(real_client) == before, command
+
+
+def _commands(script: str) -> set[str]:
+    return {*re.findall(r"call\('(\w+)'", Script(script, *CHANGE).source)}

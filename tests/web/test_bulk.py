@@ -48,6 +48,14 @@ def actions(api: Api, made: dict[str, Any], name: str) -> list[tuple[str, str]]:
     return [(entry["action"], entry["actor"]) for entry in entries]
 
 
+def test_a_name_that_is_repeated(operator: Operator) -> None:
+    """A name is looked up once, however often a form repeats it."""
+    missing = "0" * 16
+    page = operator.post("/bulk_tokens", {"action": "disable", "token": [missing] * 1000}).text
+
+    assert page.count(f"{missing}</") == 1
+
+
 def test_an_outside_program_disables_tokens(operator: Operator, api: Api, made: dict[str, Any]) -> None:
     """One request with ids, digests or secrets changes each token once, with an audit entry."""
     names = [made["a"]["id"], made["b"]["sha256"], made["c"]["token"], made["a"]["sha256"]]

@@ -8,8 +8,8 @@
 
 local limit, window_us, time = tonumber(ARGV[1]), ARGV[2] * 1000000, redis.call('TIME')
 local clock = time[1] * 1000000 + time[2]
-local newest = redis.call('LINDEX', KEYS[1], '0')
-if not newest or newest - window_us > clock then -- none, or the clock was set back, as in take.lua
+local newest = tonumber(redis.call('LINDEX', KEYS[1], '0'))
+if not newest or newest - window_us > clock then -- none, no time, or the clock was set back, as in take.lua
   return 0
 end
 
@@ -17,8 +17,8 @@ local since = math.max(clock, newest) - window_us
 local low, high = 0, limit
 while low < high do
   local middle = math.floor((low + high) / 2)
-  local at = redis.call('LINDEX', KEYS[1], middle)
-  if at and tonumber(at) > since then
+  local at = tonumber(redis.call('LINDEX', KEYS[1], middle))
+  if at and at > since then
     low = middle + 1
   else
     high = middle

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import PurePath
+from traceback import extract_tb
 from types import TracebackType
 from typing import Any
 
@@ -64,8 +66,8 @@ def bounded(deadline_s: float, setting: str = "") -> Iterator[None]:
     except (redis.RedisError, OSError) as error:
         raise _unavailable(error, deadline_s, setting) from error
     except _PARSE_ERRORS as error:
-        _log.error("Redis sent an invalid reply", exc_info=error)
-        raise StoreUnavailableError("Redis sent an invalid reply") from error
+        _log.debug("Redis sent an invalid reply", exc_info=error)
+        raise StoreUnavailableError(_invalid(error)) from error
 
 
 class Deadlines:
@@ -131,6 +133,13 @@ class _Deadline:
             raise _missed_deadline(self._group.deadline_s, self._group.setting) from None
         if isinstance(error, redis.RedisError | OSError):
             raise _unavailable(error, self._group.deadline_s, self._group.setting) from error
+
+
+def _invalid(error: Exception) -> str:
+    """Return a message with the place in the code that could not use a reply."""
+    place = extract_tb(error.__traceback__)[-1]
+    where = f"{PurePath(place.filename).name}:{place.lineno}"
+    return f"Redis sent an invalid reply: {type(error).__name__} at {where}"
 
 
 def _missed_deadline(deadline_s: float, setting: str) -> StoreUnavailableError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha1
@@ -12,16 +13,21 @@ import redis
 
 from app.store.transport.cluster_pipeline import Executor
 
+CHANGE = ("whole", "trail")  # what each script includes that changes a token
+
+_COMMAND = re.compile(r"\bp?call\('([A-Z]+)'")
+
 
 class Script:
     """One file of ``lua/``; its source is sent only to a server that does not have it cached.
 
-    The code of *included*, another file, stands between the first line, which has the flags, and the rest.
+    The code of *included*, other files, stands between the first line, which has the flags, and the rest.
     """
 
-    def __init__(self, name: str, included: str = "") -> None:
+    def __init__(self, name: str, *included: str) -> None:
         flags, _, rest = _read(name).partition("\n")
-        self.source = "\n".join(filter(None, [flags, included and _read(included), rest]))
+        source = "\n".join([flags, *map(_read, included), rest])
+        self.source = source.replace("@COMMANDS@", " ".join(sorted({*_COMMAND.findall(source)})))
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, client: Executor, keys: Sequence[str], args: Sequence[Any]) -> Any:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-_INCLUDED = "trail.lua"
+from app.store.transport.scripts import CHANGE
+
 SCRIPTS = sorted(
-    path for path in (Path(__file__).parents[3] / "app/store/lua").glob("*.lua") if path.name != _INCLUDED
+    path for path in (Path(__file__).parents[3] / "app/store/lua").glob("*.lua") if path.stem not in CHANGE
 )
 
 FLAGS = {
