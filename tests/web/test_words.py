@@ -233,10 +233,10 @@ def test_quoted_texts(service: Service, words: str, act: Act) -> None:
 def test_troubleshooting() -> None:
     """Every response quoted in the table is tested here, except commands and messages of other programs."""
     words = {text for row in quoted(*TROUBLES, 0) + quoted(*TROUBLES, 1) for text in row}
-    # The first two are messages of other programs. The others are tried in tests/e2e/test_incidents.py and
+    # The first three are messages of other programs. The others are tried in tests/e2e/test_incidents.py and
     # tests/web/test_bad_records.py.
-    others = {'unsupported protocol scheme ""', "Invalid Host header", "PEPPER is not the one"}
-    others |= {"its memory is full", "several records in Redis go by the id …"}
+    others = {'unsupported protocol scheme ""', "Invalid Host header", "upstream sent too big header"}
+    others |= {"PEPPER is not the one", "its memory is full", "several records in Redis go by the id …"}
 
     assert {
         text for text in words - others if " " in text and not text.startswith("flask ")
