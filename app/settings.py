@@ -162,7 +162,7 @@ class Settings:
         _secrets, "", "Earlier values of PEPPER, separated by commas, or one per line", secret=True
     )
     admin_enabled: bool = _setting(
-        _flag, "true", "Answer the admin pages and the API; without them, a replica only decides"
+        _flag, "true", "Serve the admin pages and the API; without them, a replica only decides"
     )
     admin_user: str = _setting(
         _admin_user, None, "User name of the admin pages and the API", secret=True, need="admin_enabled"
@@ -171,12 +171,14 @@ class Settings:
         _admin_pass, None, "Password of the admin pages and the API", secret=True, need="admin_enabled"
     )
     admin_hosts: tuple[str, ...] = _setting(
-        admission.parse_hosts, "", "Host names at which pages and API answer, separated by commas; blank: any"
+        admission.parse_hosts,
+        "",
+        "Host names at which the pages and the API are available, separated by commas; blank: any",
     )
     admin_allowed_networks: tuple[str, ...] = _setting(
         admission.parse_networks,
         "",
-        "Addresses and networks from which they can be reached, separated by commas; blank: any",
+        "Addresses and networks that can reach the pages and the API, separated by commas; blank: any",
     )
     base_path: str = _setting(
         admission.parse_base_path, "", "Path below which the proxy serves pages and API, such as `/acl`"
@@ -217,7 +219,7 @@ class Settings:
         "Lifetime in seconds of a token that is created without one; 0 is forever, or MAX_TTL_SECONDS",
     )
     max_ttl_seconds: int = _setting(
-        _integer(0, MAX_TTL_S), "0", "Longest lifetime in seconds that a token can be given; 0 is no bound"
+        _integer(0, MAX_TTL_S), "0", "Longest lifetime in seconds that a token can be given; 0 is no limit"
     )
     rate_limit_max: int = _setting(
         _integer(0, MAX_REQUESTS), "100", "Requests admitted per token and window; 0 is unlimited"
@@ -270,7 +272,7 @@ class Settings:
     )
     web_concurrency: int = _setting(_integer(1, 256), "2", "Worker processes")
     express_lane: bool = _setting(_flag, "true", "Answer plain requests to /auth without Flask")
-    metrics_enabled: bool = _setting(_flag, "true", "Answer `GET /metrics`, without a password")
+    metrics_enabled: bool = _setting(_flag, "true", "Serve `GET /metrics`, without a password")
     audit_log: str = _setting(
         _word("off", "stdout"), "off", "Where changes are also written as JSON lines: `stdout`, or `off`"
     )
