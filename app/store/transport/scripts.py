@@ -15,6 +15,14 @@ from app.store.transport.cluster_pipeline import Executor
 
 CHANGE = ("whole", "trail")  # what each script includes that changes a token
 
+# The commands of scripts that change a token, with their least number of arguments.
+ARGUMENTS = {
+    **dict.fromkeys(("TIME",), 0),
+    **dict.fromkeys(("DEL", "EXISTS", "GET", "PERSIST", "PEXPIRETIME", "PTTL", "TYPE"), 1),
+    **dict.fromkeys(("HDEL", "HEXISTS", "HGET", "HMGET", "PEXPIRE", "PEXPIREAT", "RENAME", "SET"), 2),
+    **dict.fromkeys(("HSET", "LRANGE", "XTRIM"), 3),
+    **dict.fromkeys(("XADD",), 4),
+}
 _COMMAND = re.compile(r"\bp?call\('([A-Z]+)'")
 
 
@@ -27,7 +35,10 @@ class Script:
     def __init__(self, name: str, *included: str) -> None:
         flags, _, rest = _read(name).partition("\n")
         source = "\n".join([flags, *map(_read, included), rest])
-        self.source = source.replace("@COMMANDS@", " ".join(sorted({*_COMMAND.findall(source)})))
+        if "@COMMANDS@" in source:
+            commands = sorted({*_COMMAND.findall(source)})
+            source = source.replace("@COMMANDS@", " ".join(f"{name} {ARGUMENTS[name]}" for name in commands))
+        self.source = source
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, client: Executor, keys: Sequence[str], args: Sequence[Any]) -> Any:
