@@ -13,16 +13,15 @@ from app.core.checkup import Checkup, Server
 from app.core.errors import StoreUnavailableError
 from app.store.pepper_check import WrongPepperError
 from app.store.transport.cluster import Client, Cluster
+from app.store.transport.commands import called, sample
 from app.store.transport.deadlines import bounded
 from app.store.transport.scripts import Script
 
 _TRIPS = 3  # of which the shortest counts, because a busy machine makes any one of them long
-_IN_SCRIPTS = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _NAMED = re.compile(r"run the '([a-z|]+)' command")
-# The commands that the store sends outside scripts; those that have no key come with their arguments.
-_KEYLESS = {"DBSIZE", "EXEC", "INFO", "MULTI", "PING", "TIME"}
+# The commands that the store sends outside scripts; those whose arguments are no keys come with them.
 SENT = (
-    *_KEYLESS,
+    *("DBSIZE", "EXEC", "INFO", "MULTI", "PING", "TIME"),
     *("EVALSHA x 0", "EVAL x 0", "SCAN 0", "SELECT 0", "WAITAOF 1 0 0"),
     *(
         "DEL",
@@ -172,11 +171,11 @@ def _trip(client: Any) -> tuple[float, float]:
 
 
 def _completed(line: str, key: str) -> str:
-    """Return a command with a key in each of its first places, unless it has its arguments already."""
-    return line if " " in line or line in _KEYLESS else f"{line} {key} {key} {key}"
+    """Return a command with a key as each of its arguments, unless it has its arguments already."""
+    return line if " " in line else sample(line, key)
 
 
 def scripted() -> set[str]:
     """Return the commands that the scripts run."""
     scripts = [file for file in files("app.store").joinpath("lua").iterdir() if file.name.endswith(".lua")]
-    return {name for file in scripts for name in _IN_SCRIPTS.findall(file.read_text("ascii"))}
+    return set().union(*(called(file.read_text("ascii")) for file in scripts))

@@ -13,6 +13,7 @@ import redis
 from app.assembly import build_services
 from app.core.checkup import findings_of
 from app.store import checkup
+from app.store.transport.commands import ARGUMENTS
 from devkit.builders import ACTOR, make_settings
 from devkit.clock import StoppedClock
 from devkit.cluster import Nodes
@@ -124,6 +125,7 @@ def test_nearly_full(server: RedisServer, operator: Any) -> None:
         ("-@transaction", "EXEC, MULTI"),
         ("-evalsha", "EVALSHA"),
         ("-time", "TIME"),
+        ("-pttl -rename -xadd", "PTTL, RENAME, XADD"),
     ],
 )
 def test_missing_rights(server: RedisServer, operator: Any, rule: str, commands: str) -> None:
@@ -251,3 +253,14 @@ def test_every_command_is_checked() -> None:
 
     assert sent - checked == set()
     assert len(sent) > 15
+
+
+def test_arguments(real_client: Any) -> None:
+    """The table has every command, with the number of arguments that Redis demands.
+
+    With another number, Redis 8 would not tell whether the user may run the command.
+    """
+    known = real_client.execute_command("COMMAND", "INFO", *ARGUMENTS)
+
+    assert {name.upper(): abs(each["arity"]) - 1 for name, each in known.items()} == ARGUMENTS
+    assert {line for line in checkup.SENT if " " not in line} | checkup.scripted() == ARGUMENTS.keys()

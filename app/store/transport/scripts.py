@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha1
@@ -12,18 +11,9 @@ from typing import Any
 import redis
 
 from app.store.transport.cluster_pipeline import Executor
+from app.store.transport.commands import ARGUMENTS, called
 
 CHANGE = ("whole", "trail")  # what each script includes that changes a token
-
-# The commands of scripts that change a token, with their least number of arguments.
-ARGUMENTS = {
-    **dict.fromkeys(("TIME",), 0),
-    **dict.fromkeys(("DEL", "EXISTS", "GET", "PERSIST", "PEXPIRETIME", "PTTL", "TYPE"), 1),
-    **dict.fromkeys(("HDEL", "HEXISTS", "HGET", "HMGET", "PEXPIRE", "PEXPIREAT", "RENAME", "SET"), 2),
-    **dict.fromkeys(("HSET", "LRANGE", "XTRIM"), 3),
-    **dict.fromkeys(("XADD",), 4),
-}
-_COMMAND = re.compile(r"\bp?call\('([A-Z]+)'")
 
 
 class Script:
@@ -35,10 +25,8 @@ class Script:
     def __init__(self, name: str, *included: str) -> None:
         flags, _, rest = _read(name).partition("\n")
         source = "\n".join([flags, *map(_read, included), rest])
-        if "@COMMANDS@" in source:
-            commands = sorted({*_COMMAND.findall(source)})
-            source = source.replace("@COMMANDS@", " ".join(f"{name} {ARGUMENTS[name]}" for name in commands))
-        self.source = source
+        commands = " ".join(f"{name} {ARGUMENTS[name]}" for name in sorted(called(source)))
+        self.source = source.replace("@COMMANDS@", commands)
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, client: Executor, keys: Sequence[str], args: Sequence[Any]) -> Any:
