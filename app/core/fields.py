@@ -153,6 +153,8 @@ FIELDS: Mapping[str, Field] = {
         ),
     )
 }
+# The second field of a row in the form, by the first; each means something else beside another value.
+ROWS = {"ttl_seconds": "expires_at", "rate_limit_max": "rate_limit_window_sec", "quota_max": "quota_period"}
 KEPT = tuple(field for field in FIELDS.values() if field.is_kept)
 
 

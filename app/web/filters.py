@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from app.core import credentials, durations, snippets, standing
 from app.core.audit_words import told
 from app.core.ended import REMEMBERED_DAYS
-from app.core.fields import FIELDS, formatted
+from app.core.fields import FIELDS, ROWS, formatted
 from app.core.moments import rfc3339, to_the_minute
 from app.core.text import counted, grouped, visible
 from app.core.tokens import TOKEN_ID, Status, beginning
@@ -44,6 +44,7 @@ def register(app: Flask) -> None:
     app.add_template_global(beginning, "beginning_of_secrets")
     app.add_template_global(Chart, "charted")
     app.jinja_env.globals["token_fields"] = FIELDS
+    app.jinja_env.globals["form_rows"] = ROWS
     app.jinja_env.globals["token_restrictions"] = _RESTRICTIONS
     app.jinja_env.globals["labels_hint"] = snippets.LABELS_HINT
     app.jinja_env.globals["usage_counters"] = COUNTERS

@@ -13,6 +13,7 @@ from app.core.fields import FIELDS, InvalidFieldsError, unknown
 
 IDEMPOTENCY_KEY = "form"
 TOKEN = "token"  # noqa: S105 - the name of a field
+SEEN = "seen"  # what the page showed of that which the form changes
 
 _KINDS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 _TWICE = "sent twice; send it once"

@@ -25,7 +25,7 @@ class Script:
     def __init__(self, name: str, *included: str) -> None:
         flags, _, rest = _read(name).partition("\n")
         source = "\n".join([flags, *map(_read, included), rest])
-        commands = " ".join(f"{name} {ARGUMENTS[name]}" for name in sorted(called(source)))
+        commands = " ".join(f"{each} {ARGUMENTS[each]}" for each in sorted(called(source)))
         self.source = source.replace("@COMMANDS@", commands)
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 

@@ -18,7 +18,8 @@ from app.web.console.blueprint import bp
 from app.web.console.new import form_again, opening
 from app.web.console.rendering import Shown, done, render
 
-_SEEN = "seen"
+Fields = Mapping[str, str]
+
 _NOT_EDITED = "Nothing was changed"
 _CHANGED = "changed since this form was shown, and is now {}; save again to replace that"
 _MAX_SHOWN = 200
@@ -39,13 +40,16 @@ def edit_token() -> Shown | Response:
         token = _token()
     except NoSuchTokenError as error:
         return form_again({"": f"{error}. This form creates another token"}, _NOT_EDITED), 404
-    changed = _changed(token, forms.as_typed(request.form))
-    typed = formatted(token) | changed
-    if clashes := _clashes(token, changed):
+    stored, seen = formatted(token), _seen(token)
+    changed = _changed(forms.as_typed(request.form), stored, seen)
+    typed = stored | changed
+    if clashes := _clashes(changed, stored, seen):
         return _form(token, typed, clashes), 409
     try:
-        sent = forms.typed(request.form, forms.TOKEN, _SEEN)
-        change = services().registry.edit(operator(), token, _changed(token, sent))
+        sent = forms.typed(request.form, forms.TOKEN, forms.SEEN)
+        change = services().registry.edit(
+            operator(), token, {name: sent[name] for name in sent if name in changed}
+        )
     except InvalidFieldsError as error:
         return _form(token, typed, error.problems), 400
     except ConflictError as error:
@@ -59,14 +63,13 @@ def _token() -> Token:
     try:
         return catalog.find(forms.token(request.form))
     except NoSuchTokenError as error:
-        if _SEEN not in request.form or not error.digest:
+        if forms.SEEN not in request.form or not error.digest:
             raise
         return catalog.find_public(catalog.id_of(error.digest))
 
 
-def _clashes(token: Token, changed: Mapping[str, str]) -> dict[str, str]:
+def _clashes(changed: Fields, stored: Fields, seen: Fields) -> dict[str, str]:
     """Return a problem for each field that was *changed*, and that somebody else changed meanwhile."""
-    stored, seen = formatted(token), _seen(token)
     clashes = [name for name in changed if name in seen and seen[name] != _mark(stored[name])]
     return {name: _CHANGED.format(_short(stored[name])) for name in clashes}
 
@@ -77,9 +80,8 @@ def _short(text: str) -> str:
     return f"“{text[:_MAX_SHOWN]}{'…' if len(text) > _MAX_SHOWN else ''}”"
 
 
-def _changed(token: Token, typed: Mapping[str, str]) -> dict[str, str]:
+def _changed(typed: Fields, stored: Fields, seen: Fields) -> dict[str, str]:
     """Return the fields of *typed* that differ from what the form showed and from what is stored."""
-    stored, seen = formatted(token), _seen(token)
     return {
         name: text
         for name, text in typed.items()
@@ -89,7 +91,7 @@ def _changed(token: Token, typed: Mapping[str, str]) -> dict[str, str]:
 
 def _seen(token: Token) -> dict[str, str]:
     """Return the marks of what the form showed, none if it does not say."""
-    return dict(zip(formatted(token), request.form.get(_SEEN, "").split(), strict=False))
+    return dict(zip(formatted(token), request.form.get(forms.SEEN, "").split(), strict=False))
 
 
 def _mark(text: str) -> str:
@@ -97,7 +99,7 @@ def _mark(text: str) -> str:
     return sha256(" ".join(text.split()).encode()).hexdigest()[:16]
 
 
-def _form(token: Token, typed: Mapping[str, str], problems: Mapping[str, str] | None = None) -> str:
+def _form(token: Token, typed: Fields, problems: Fields | None = None) -> str:
     now_s = services().registry.now_s
     shown = opening(typed, token.expires_at, now_s)
     seen = "" if token.fault else " ".join(map(_mark, formatted(token).values()))

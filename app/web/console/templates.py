@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from app.core.fields import ROWS
+
 _OLLAMA = (
     *("/api/tags", "/api/chat", "/api/generate", "/api/embed", "/api/show", "/api/ps", "/api/version"),
     "/v1/*",
@@ -34,10 +36,6 @@ TEMPLATES: Mapping[str, Template] = {
     ),
     "ci": Template("CI for 90 days", {"comment": "CI", "ttl_seconds": "7776000"}),
 }
-
-
-# Rows of two fields in the form: beside another value, what was typed would mean something else.
-ROWS = {"ttl_seconds": "expires_at", "rate_limit_max": "rate_limit_window_sec", "quota_max": "quota_period"}
 
 
 class Choice(NamedTuple):

@@ -24,7 +24,6 @@ from app.web.console.rendering import Shown, done, doubt_after, render
 
 _CHANGES = 20
 _PLACEHOLDER = "YOUR-SECRET"
-_SEEN = "seen"
 _MOVED = "the end has changed since this page was shown; press again to extend it further"
 
 
@@ -49,9 +48,9 @@ def enable_token() -> Response:
 @bp.post("/extend_token")
 def extend_token() -> Shown | Response:
     """Give a token a later end: ``by`` a duration, from its end or from now if that is later."""
-    token, typed = _token("by", _SEEN), request.form.get("by", "")
+    token, typed = _token("by", forms.SEEN), request.form.get("by", "")
     registry = services().registry
-    if request.form.get(_SEEN) not in {None, str(token.expires_at)}:
+    if request.form.get(forms.SEEN) not in {None, str(token.expires_at)}:
         return _page(token, {"by": _MOVED}), 409
     try:
         end = extension.extended_by(token, _span("by", typed), registry.now_s)
