@@ -52,6 +52,12 @@ class Gunicorn(Process):
         self.env |= {name.upper(): str(value) for name, value in values.items() if value is not None}
         self.argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
 
+    def add_hooks(self, code: str) -> None:
+        """Let gunicorn.conf.py be followed by *code*, which defines server hooks."""
+        ours, config = str(ROOT / "gunicorn.conf.py"), self.dir / "hooks.py"
+        config.write_text(f"import runpy\nglobals().update(runpy.run_path({ours!r}))\n{code}")
+        self.argv = [str(config) if each == ours else each for each in self.argv]
+
     def __exit__(self, kind: object = None, *_: object) -> None:
         if COVERAGE in self.env and self.is_alive:
             with suppress(subprocess.TimeoutExpired):

@@ -17,7 +17,6 @@ from devkit.http import Connection, bearer, encoded
 from devkit.load import ClosedLoop, is_late
 from devkit.ports import listens, unread
 from devkit.proc import awaits_signal, stop
-from devkit.process import ROOT
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 from devkit.tally import auth, get
@@ -55,9 +54,7 @@ def test_reload(gunicorn: Gunicorn, token: str) -> None:
 
 
 _SLOW_START = """
-import runpy
 from gevent import monkey
-globals().update(runpy.run_path({!r}))
 def post_fork(_, worker):
     if worker.age > 1:
         monkey.get_original("time", "sleep")(1)
@@ -67,8 +64,7 @@ def post_fork(_, worker):
 def test_slow_start(redis_server: RedisServer, options: dict[str, object]) -> None:
     """After a reload, nobody waits until a new worker has started: the old one accepts connections."""
     service = Gunicorn(redis_server.port, **(options | {"web_concurrency": 1}))
-    (config := service.dir / "slow.py").write_text(_SLOW_START.format(str(ROOT / "gunicorn.conf.py")))
-    service.argv = [str(config) if part.endswith("gunicorn.conf.py") else part for part in service.argv]
+    service.add_hooks(_SLOW_START)
 
     def longest_s() -> float:
         ended, waits_s = service.log.count("Worker exiting"), [0.0]

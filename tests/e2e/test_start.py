@@ -363,16 +363,14 @@ def test_prepared_workers(redis_server: RedisServer) -> None:
     Either would stop all responses while somebody looks at a page.
     """
     service = Gunicorn(redis_server.port)
-    settings = service.dir / "settings.py"
-    settings.write_text(
-        f"import gc, runpy\nglobals().update(runpy.run_path({str(ROOT / 'gunicorn.conf.py')!r}))\n"
+    service.add_hooks(
+        "import gc\n"
         "def worker_exit(_, worker):\n"
         " print('objects:', gc.get_freeze_count(), len(gc.get_objects()))\n"
         " pages = worker.wsgi.jinja_env\n"
         " pages.compile = lambda *_: print('compiled')\n"
         " print('loaded:', *map(pages.get_template, pages.list_templates()))\n"
     )
-    service.argv = [str(settings) if part.endswith("gunicorn.conf.py") else part for part in service.argv]
     with service:
         service.stop()
         workers = re.findall(r"objects: (\d+) (\d+)\n(.*)", service.log)
