@@ -20,6 +20,8 @@ from devkit.proc import children, is_stopped
 from devkit.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
+# The working directory of commands, which in ROOT would read the .env of a developer.
+OUTSIDE = Path(tempfile.gettempdir())
 COVERAGE = "COVERAGE_PROCESS_CONFIG"  # set by coverage for the processes that it measures
 _INHERITED = {"PATH", "LD_LIBRARY_PATH", "TMPDIR", COVERAGE} & os.environ.keys()
 

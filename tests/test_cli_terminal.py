@@ -20,7 +20,7 @@ from app.cli.complaints import Code
 from app.cli.tables import width
 from devkit.builders import ENVIRON
 from devkit.commands import Run, created, runner_on
-from devkit.process import ROOT
+from devkit.process import OUTSIDE, ROOT
 from devkit.redis_server import RedisServer
 from devkit.waiting import until
 
@@ -38,7 +38,12 @@ def run(redis_server: RedisServer) -> Run:
 @pytest.fixture(name="environ")
 def _environ(redis_server: RedisServer) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS"}}
-    more = {"REDIS_PORT": f"{redis_server.port}", "REDIS_DEADLINE_MS": "5000", "TERM": "xterm"}
+    more = {
+        "REDIS_PORT": f"{redis_server.port}",
+        "REDIS_DEADLINE_MS": "5000",
+        "TERM": "xterm",
+        "PYTHONPATH": str(ROOT),
+    }
     return kept | ENVIRON | more
 
 
@@ -54,7 +59,7 @@ def at(terminal: tuple[int, int], environ: dict[str, str], *args: str, typed: st
     """Run a command at *terminal*, where *typed* was typed; return what is shown and the exit code."""
     ours, theirs = terminal
     process = subprocess.Popen(
-        [*FLASK, *args], cwd=ROOT, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
+        [*FLASK, *args], cwd=OUTSIDE, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     os.write(ours, typed.encode())
@@ -136,7 +141,12 @@ def test_closed_pipe(run: Run, environ: dict[str, str]) -> None:
     reads, writes = os.pipe()
     os.close(reads)
     result = subprocess.run(
-        [*FLASK, "tokens", "list"], cwd=ROOT, env=environ, stdout=writes, stderr=subprocess.PIPE, check=False
+        [*FLASK, "tokens", "list"],
+        cwd=OUTSIDE,
+        env=environ,
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        check=False,
     )
     os.close(writes)
 
@@ -148,7 +158,7 @@ def test_interrupt(environ: dict[str, str]) -> None:
     command = [*FLASK, "tokens", "show", "-"]
     pipe, usual = subprocess.PIPE, signal.signal(signal.SIGINT, signal.default_int_handler)
     try:  # in the background of a shell, this process ignores SIGINT, and so would the command
-        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=pipe, stderr=pipe)
+        process = subprocess.Popen(command, cwd=OUTSIDE, env=environ, stdin=pipe, stderr=pipe)
     finally:
         signal.signal(signal.SIGINT, usual)
     with process:

@@ -22,7 +22,7 @@ from app.cli import COMMANDS, output
 from app.cli.complaints import Code
 from devkit.builders import ENVIRON
 from devkit.commands import app_on
-from devkit.process import ROOT
+from devkit.process import OUTSIDE, ROOT
 from devkit.redis_server import RedisServer
 
 TEXT = (ROOT / "docs/cli.md").read_text("utf-8")
@@ -93,10 +93,14 @@ def test_scripts(redis_server: RedisServer, app: Flask, script: str) -> None:
     """Every script succeeds in bash, with the commands as a program of their own."""
     app.test_cli_runner().invoke(args=["tokens", "create", "a.test", "--ttl", "1d"])
     flask = str(Path(sys.prefix) / "bin/flask")
-    more = {"REDIS_PORT": f"{redis_server.port}", "PATH": f"{Path(flask).parent}:{os.environ['PATH']}"}
+    more = {
+        "PYTHONPATH": str(ROOT),
+        "REDIS_PORT": f"{redis_server.port}",
+        "PATH": f"{Path(flask).parent}:{os.environ['PATH']}",
+    }
     result = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", script.replace(".venv/bin/flask", flask)],
-        cwd=ROOT,
+        cwd=OUTSIDE,
         env={**os.environ, **ENVIRON, **more},
         capture_output=True,
         text=True,
@@ -133,11 +137,12 @@ def completed(redis_server: RedisServer, *words: str) -> str:
     script = """eval "$(_FLASK_COMPLETE=bash_source flask)"
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _flask_completion flask; echo "${COMPREPLY[@]}" """
     path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
-    env = {**os.environ, **ENVIRON, "REDIS_PORT": f"{redis_server.port}", "PATH": path}
+    more = {"PYTHONPATH": str(ROOT), "REDIS_PORT": f"{redis_server.port}", "PATH": path}
+    env = {**os.environ, **ENVIRON, **more}
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
     return run(
         ["bash", "-c", script, "bash", "flask", "--app", "wsgi", *words],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=True,
+        cwd=OUTSIDE, env=env, capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devkit.ports import free_port
-from devkit.process import ROOT
+from devkit.process import OUTSIDE, ROOT
 from devkit.redis_server import RedisServer
 from devkit.service import Gunicorn
 
@@ -78,10 +78,10 @@ def test_health(redis_server: RedisServer) -> None:
 
 def test_loopback_by_default() -> None:
     """The service listens on loopback if BIND is unset or empty; the image sets BIND to all interfaces."""
-    config = "import runpy; print(runpy.run_path('gunicorn.conf.py')['bind'])"
+    config = f"import runpy; print(runpy.run_path({str(ROOT / 'gunicorn.conf.py')!r})['bind'])"
     environ = Gunicorn(1, bind="").env
     printed = subprocess.check_output(
-        [sys.executable, "-c", config], env=environ, cwd=ROOT, text=True, timeout=60
+        [sys.executable, "-c", config], env=environ, cwd=OUTSIDE, text=True, timeout=60
     )
 
     assert printed == "['127.0.0.1:8000']\n"

@@ -14,7 +14,7 @@ from devkit.cluster import Nodes
 from devkit.http import bearer, forwarded
 from devkit.load import hammer
 from devkit.ports import free_port
-from devkit.process import ROOT
+from devkit.process import OUTSIDE
 from devkit.redis_server import RedisServer
 from devkit.relay import Relay
 from devkit.sentinels import SERVICE, Sentinel
@@ -96,7 +96,7 @@ def test_shell(relay: Relay, certificate: Certificate) -> None:
     """The flask command works with a distant Redis."""
     argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "create", "a.test"]
     with service(relay, certificate) as gunicorn:
-        secret = subprocess.check_output(argv, env=gunicorn.env, cwd=ROOT, text=True, timeout=60).strip()
+        secret = subprocess.check_output(argv, env=gunicorn.env, cwd=OUTSIDE, text=True, timeout=60).strip()
         until(lambda: is_steady(gunicorn, secret))
 
 

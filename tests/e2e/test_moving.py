@@ -22,7 +22,7 @@ from app.core.usage import DAYS, HOURS
 from app.store import keys
 from devkit.builders import ENVIRON, PEPPER, make_token
 from devkit.moving import contents
-from devkit.process import ROOT
+from devkit.process import OUTSIDE, ROOT
 from devkit.redis_server import RedisServer
 
 pytestmark = pytest.mark.e2e
@@ -65,10 +65,11 @@ def write(path: Path) -> None:
 
 def flask(server: RedisServer, *args: str) -> subprocess.CompletedProcess[str]:
     """Run Python with *args* and the settings of a service on *server*."""
-    env = os.environ | ENVIRON | {"REDIS_PORT": str(server.port), "REDIS_DEADLINE_MS": "5000"}
+    more = {"REDIS_PORT": str(server.port), "REDIS_DEADLINE_MS": "5000", "PYTHONPATH": str(ROOT)}
+    env = os.environ | ENVIRON | more
     command = [sys.executable, *args]
     return subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=OUTSIDE, env=env, capture_output=True, text=True, timeout=100, check=False
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from devkit.ports import free_port
-from devkit.process import ROOT
+from devkit.process import OUTSIDE
 from devkit.redis_server import RedisServer
 from devkit.server import Server
 from devkit.service import Gunicorn
@@ -62,7 +62,7 @@ def cli(service: Gunicorn) -> str:
     """Return the error output of ``flask tokens list``."""
     argv = [sys.executable, "-m", "flask", "--app", "wsgi", "tokens", "list"]
     ran = subprocess.run(
-        argv, env=service.env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        argv, env=service.env, cwd=OUTSIDE, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 5
     return ran.stderr

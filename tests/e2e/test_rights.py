@@ -14,7 +14,7 @@ import redis
 import yaml  # type: ignore[import-untyped]
 
 from devkit.http import call
-from devkit.process import ROOT
+from devkit.process import OUTSIDE, ROOT
 from devkit.redis_server import RedisServer, shipped_redis, valkey_binary
 from devkit.service import ADMIN_PASS, ADMIN_USER, PEPPER, Gunicorn
 from devkit.waiting import until
@@ -99,7 +99,7 @@ def test_cli_is_not_denied_anything(shipped: RedisServer, observer: Any) -> None
     for command in ("tokens create a.test --json", "tokens list", "tokens old-peppers", "logins reset"):
         argv = [sys.executable, "-m", "flask", "--app", "wsgi", *command.split()]
         env = environ | {"REDIS_PORT": str(shipped.port)}
-        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, cwd=OUTSIDE, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
     assert observer.execute_command("ACL LOG") == []
